@@ -1,0 +1,227 @@
+//! Fact versions: opaque signed bytes, stored and forwarded exactly as received and never re-encoded.
+
+use crate::hash::sha256;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::fmt;
+use crux_names::{BlocName, FulcrumId, Hash256, OperatorName};
+use prost::Message;
+
+/// How many ancestors a version names at most. Beyond that the answer is "conflict", never silence.
+pub const ANCESTORS_MAX: usize = 32;
+/// Longest path in bytes.
+pub const PATH_MAX: usize = 512;
+/// Largest sealed version in bytes. A fact is a record, not a file.
+pub const VERSION_MAX: usize = 128 * 1024;
+
+/// A hybrid-logical-clock stamp (Kulkarni et al. 2014): wall microseconds, then a counter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// Microseconds since the Unix epoch, as the author's clock had it or later.
+    pub wall: u64,
+    /// Orders stamps of one microsecond.
+    pub logical: u32,
+}
+
+/// Who wrote a version. The name is the certificate's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Author {
+    /// Signs all intent.
+    Operator(OperatorName),
+    /// Signs only its own rows.
+    Fulcrum(FulcrumId),
+}
+
+impl fmt::Display for Author {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Operator(name) => write!(f, "operator {name}"),
+            Self::Fulcrum(id) => write!(f, "node {id}"),
+        }
+    }
+}
+
+/// What the author signs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// The bloc that it is for.
+    pub bloc: BlocName,
+    /// Which fact: `place/web/api`.
+    pub path: String,
+    /// The new value; `None` deletes.
+    pub value: Option<Bytes>,
+    /// Versions that this one replaces, newest first, at most [`ANCESTORS_MAX`].
+    pub ancestors: Vec<Hash256>,
+    /// When, by the author's hybrid clock.
+    pub stamp: Stamp,
+    /// Who.
+    pub author: Author,
+    /// Makes two equal writes two versions; chosen by the author.
+    pub nonce: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StatementWire {
+    #[prost(string, tag = "1")]
+    bloc: String,
+    #[prost(string, tag = "2")]
+    path: String,
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    value: Option<Bytes>,
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    ancestors: Vec<Vec<u8>>,
+    #[prost(uint64, tag = "5")]
+    wall: u64,
+    #[prost(uint32, tag = "6")]
+    logical: u32,
+    #[prost(string, tag = "7")]
+    operator: String,
+    #[prost(string, tag = "8")]
+    fulcrum: String,
+    #[prost(bytes = "bytes", tag = "9")]
+    nonce: Bytes,
+}
+
+/// A statement with its signatures, as stored and sent. Both chains are DER certificates, leaf first.
+#[derive(Clone, PartialEq, Message)]
+pub struct Sealed {
+    /// The statement's bytes as the author signed them.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub statement: Bytes,
+    /// The author's certificate chain.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub author_chain: Vec<Bytes>,
+    /// The author's signature over the statement.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub author_signature: Bytes,
+    /// The chain of the fulcrum that accepted it and alone judged the author's certificate at that moment. Empty for a
+    /// fulcrum's own rows, which need no other door.
+    #[prost(bytes = "bytes", repeated, tag = "4")]
+    pub acceptor_chain: Vec<Bytes>,
+    /// The acceptor's signature over the statement and the author's signature, in this order.
+    #[prost(bytes = "bytes", tag = "5")]
+    pub acceptor_signature: Bytes,
+}
+
+/// Why bytes are not a fact version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BadVersion {
+    /// The bytes do not decode, or a field breaks its rule.
+    Malformed,
+    /// Path, ancestors or the whole are too long.
+    TooLong,
+}
+
+impl fmt::Display for BadVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed => "its bytes are not a fact version",
+            Self::TooLong => "it is longer than a fact may be",
+        })
+    }
+}
+
+impl core::error::Error for BadVersion {}
+
+impl Statement {
+    /// The bytes that the author signs.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let (operator, fulcrum) = match &self.author {
+            Author::Operator(name) => (name.as_str().into(), String::new()),
+            Author::Fulcrum(id) => (String::new(), alloc::format!("{id}")),
+        };
+        StatementWire {
+            bloc: self.bloc.as_str().into(),
+            path: self.path.clone(),
+            value: self.value.clone(),
+            ancestors: self.ancestors.iter().map(|id| id.0.to_vec()).collect(),
+            wall: self.stamp.wall,
+            logical: self.stamp.logical,
+            operator,
+            fulcrum,
+            nonce: self.nonce.clone(),
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    /// Reads a statement.
+    ///
+    /// # Errors
+    /// [`BadVersion`] if the bytes break the form. Whether the author may write that path is not judged here.
+    pub fn decode(bytes: Bytes) -> Result<Self, BadVersion> {
+        if bytes.len() > VERSION_MAX {
+            return Err(BadVersion::TooLong);
+        }
+        let wire = StatementWire::decode(bytes).map_err(|_| BadVersion::Malformed)?;
+        if wire.path.len() > PATH_MAX || wire.ancestors.len() > ANCESTORS_MAX || wire.nonce.len() > 64 {
+            return Err(BadVersion::TooLong);
+        }
+        let author = match (wire.operator.as_str(), wire.fulcrum.as_str()) {
+            (operator, "") => Author::Operator(operator.parse().map_err(|_| BadVersion::Malformed)?),
+            ("", fulcrum) => Author::Fulcrum(fulcrum.parse().map_err(|_| BadVersion::Malformed)?),
+            _ => return Err(BadVersion::Malformed),
+        };
+        let ancestors = wire
+            .ancestors
+            .iter()
+            .map(|id| id.as_slice().try_into().map(Hash256).map_err(|_| BadVersion::Malformed))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            bloc: wire.bloc.parse().map_err(|_| BadVersion::Malformed)?,
+            path: wire.path,
+            value: wire.value,
+            ancestors,
+            stamp: Stamp { wall: wire.wall, logical: wire.logical },
+            author,
+            nonce: wire.nonce,
+        })
+    }
+}
+
+/// A version whose signatures and certificates somebody has checked: the only kind that the heart takes in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    id: Hash256,
+    statement: Statement,
+    sealed: Bytes,
+}
+
+impl Checked {
+    /// Takes the caller's word that both signatures hold, that the author's certificate carries the author's name and
+    /// that its chain ends in a root of this bloc. Called by the one place that checks them, and by the simulator,
+    /// which has no keys.
+    ///
+    /// # Errors
+    /// [`BadVersion`] if the bytes are not a sealed version.
+    pub fn vouched(sealed: Bytes) -> Result<Self, BadVersion> {
+        if sealed.len() > VERSION_MAX {
+            return Err(BadVersion::TooLong);
+        }
+        let outer = Sealed::decode(sealed.clone()).map_err(|_| BadVersion::Malformed)?;
+        let id = sha256(&outer.statement);
+        let statement = Statement::decode(outer.statement)?;
+        Ok(Self { id, statement, sealed })
+    }
+
+    /// The hash of the author-signed bytes: one write through two doors is one version.
+    #[must_use]
+    pub fn id(&self) -> Hash256 {
+        self.id
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
+    /// The sealed bytes as received.
+    #[must_use]
+    pub fn sealed(&self) -> &Bytes {
+        &self.sealed
+    }
+}

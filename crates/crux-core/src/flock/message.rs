@@ -1,0 +1,203 @@
+//! What fulcrums tell each other about flocking, as decoded and checked values. The bytes are `wire`'s affair.
+
+use super::view::{Headed, Seat, View, ViewId};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use crux_names::{Duration, FulcrumId, Member};
+
+/// Small messages that may be lost. Each carries the sender's view, so that a missed install is noticed within one probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Datagram {
+    /// "Are you there?" Only the answer counts as evidence: a round trip of the two, directly.
+    Ping {
+        /// Echoed by the answer.
+        seq: u64,
+        /// The sender's installed view.
+        view: ViewId,
+        /// Whether the sender has heard every co-member of that view within the audit period.
+        complete: bool,
+    },
+    /// The answer to a ping.
+    Ack {
+        /// The ping's number.
+        seq: u64,
+        /// The sender's installed view.
+        view: ViewId,
+        /// As in the ping.
+        complete: bool,
+    },
+    /// "Do you hear this member?" Asked of a third, to tell a dead node from a dead link.
+    PingReq {
+        /// The member in question.
+        subject: Member,
+    },
+    /// The third's answer, by its own direct evidence only.
+    Witness {
+        /// The member in question.
+        subject: Member,
+        /// How long ago it completed a direct round trip with the witness; `None` if not within the last minute.
+        heard: Option<Duration>,
+    },
+}
+
+/// Which proposal a promise or a report belongs to. The order is the order of promises.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProposalId {
+    /// The epoch that the view will have.
+    pub epoch: u64,
+    /// Who proposes, and would lead.
+    pub proposer: Member,
+}
+
+/// What an observer says of a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accusation {
+    /// It missed this many probe periods in a row.
+    Silent,
+    /// Its fulcrum lives again under a newer boot and the old one did not answer the challenge.
+    Replaced,
+    /// The pair failed so many direct round trips, for so long, that it counts as broken if somebody else hears the
+    /// subject.
+    Broken,
+    /// It said that it leaves.
+    Left,
+    /// The accusation no longer holds.
+    Withdrawn,
+}
+
+/// A member's answer to a proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It promises this proposal and reached every candidate that it had to verify, but these.
+    Promised {
+        /// Candidates without a direct round trip before the member's deadline.
+        unreached: Vec<Member>,
+    },
+    /// It has a view that is not among the parents. The proposer pulls it and proposes above it.
+    Conflict {
+        /// The view that it has.
+        have: Headed,
+    },
+    /// It stands by a higher promise for this much longer at most.
+    Busy {
+        /// The promise.
+        promised: ProposalId,
+        /// Until it ends by itself.
+        remaining: Duration,
+    },
+}
+
+/// The answer to a request to be taken in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AskReply {
+    /// The proposal will name the asker's flock.
+    Accept,
+    /// A change is under way; ask again after this.
+    Busy(Duration),
+    /// This flock has itself asked a higher one; ask that.
+    Redirect(Headed),
+    /// The union is not a clique.
+    Refuse {
+        /// Pairs that cannot talk directly, the asker's member second.
+        pairs: Vec<(Member, Member)>,
+        /// Do not ask again for this long, unless one of the pairs works again.
+        retry: Duration,
+    },
+}
+
+/// Messages that must arrive, in order, over the link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// First on every link, again whenever the sender's view changes: the view that it has.
+    Hello {
+        /// Its header.
+        head: Headed,
+    },
+    /// Addresses of certified fulcrums of this bloc.
+    Hints {
+        /// Who was last seen where.
+        seats: Vec<(FulcrumId, SocketAddr)>,
+    },
+    /// An observer's evidence about a co-member of this view.
+    Alert {
+        /// The view of both.
+        view: ViewId,
+        /// The accused.
+        subject: Member,
+        /// What the observer says.
+        accusation: Accusation,
+    },
+    /// A lower-ranked flock's leader asks to be taken in.
+    Ask {
+        /// The asking flock.
+        view: View,
+    },
+    /// The answer, about the flock that asked.
+    AskReply {
+        /// The asking flock's view.
+        asked: ViewId,
+        /// What becomes of it.
+        reply: AskReply,
+    },
+    /// The proposer's candidates. Each verifies those it shares no parent view with.
+    Propose {
+        /// Which proposal.
+        id: ProposalId,
+        /// The views that it would replace. A member whose view is not among them refuses.
+        parents: Vec<ViewId>,
+        /// The candidates in seniority order, each with the index of its parent view.
+        candidates: Vec<(Seat, u32)>,
+        /// How long the proposer waits for reports.
+        deadline: Duration,
+    },
+    /// A candidate's answer, straight to the proposer.
+    Report {
+        /// Which proposal.
+        id: ProposalId,
+        /// The answer.
+        answer: Answer,
+    },
+    /// The proposal is void; promises to it end.
+    Abort {
+        /// Which proposal.
+        id: ProposalId,
+    },
+    /// The new view, to its members. Also the answer to a pull.
+    Install {
+        /// The proposal that it ends, or `None` when it answers a pull.
+        id: Option<ProposalId>,
+        /// The view.
+        view: View,
+    },
+    /// The member installed it.
+    Installed {
+        /// The view.
+        view: ViewId,
+    },
+    /// "You have a higher view with me in it: send it."
+    Pull {
+        /// The view wanted.
+        view: ViewId,
+    },
+    /// "I hold a higher view, and you are not in it."
+    Eject {
+        /// That view.
+        view: View,
+    },
+    /// The leader's lease that the flock is complete as far as it can be known.
+    StableGrant {
+        /// For this view.
+        view: ViewId,
+        /// Counts up.
+        seq: u64,
+        /// How long it holds after receipt.
+        lease: Duration,
+    },
+    /// The lease is withdrawn.
+    Unstable {
+        /// For this view.
+        view: ViewId,
+    },
+    /// The sender stops on purpose.
+    Leave,
+}

@@ -1,0 +1,199 @@
+//! Flocking: who is here. Every fulcrum starts as its own flock; flocks of one bloc search for each other and combine;
+//! when members can no longer all talk to each other directly, they regroup. Source: the design's `flocking.md`.
+//!
+//! Frozen for the rooms that build on it: [`view`] (headers, ids, their order), [`message`] (what members tell each
+//! other) and this file ([`Config`], [`Input`], [`Output`], [`Status`]).
+
+pub mod message;
+pub mod view;
+
+use self::message::{Datagram, Message};
+use self::view::View;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use crux_names::{BlocName, Duration, FulcrumId, Member};
+
+/// What a fulcrum's flocking is told at its start and never changes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The bloc, from the certificate.
+    pub bloc: BlocName,
+    /// This life of this fulcrum.
+    pub me: Member,
+    /// Where its mesh port listens. Peers see the true address; this one stands in the view of a lone fulcrum.
+    pub addr: SocketAddr,
+    /// Source of jitter and of flock names.
+    pub seed: u64,
+    /// Scales every timer, in thousandths: 1000 is the default, a dev cluster runs at 250. Needs no agreement.
+    pub timers: u32,
+    /// With a roster of this many and nobody unanswered, the flock is complete at once.
+    pub expect: Option<u32>,
+    /// Addresses that are tried for ever: configured seeds.
+    pub seeds: Vec<SocketAddr>,
+    /// Addresses where the bloc's fulcrums were last seen.
+    pub book: Vec<(FulcrumId, SocketAddr)>,
+}
+
+/// What can happen to a fulcrum's flocking.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The deadline has come.
+    Wake,
+    /// A link passed its welcome.
+    LinkUp {
+        /// Who.
+        member: Member,
+        /// Its mesh address.
+        addr: SocketAddr,
+    },
+    /// A link ended.
+    LinkDown {
+        /// Who.
+        member: Member,
+    },
+    /// A dial came to nothing.
+    DialFailed {
+        /// Where to.
+        addr: SocketAddr,
+        /// It is this fulcrum's own address.
+        myself: bool,
+        /// Somebody answered and refused.
+        refused: bool,
+        /// Why, for people.
+        why: String,
+    },
+    /// A datagram came.
+    Datagram {
+        /// From whom.
+        from: Member,
+        /// What.
+        datagram: Datagram,
+    },
+    /// A message came.
+    Message {
+        /// From whom.
+        from: Member,
+        /// What.
+        message: Message,
+    },
+    /// This fulcrum stops on purpose: tell the others.
+    Leave,
+    /// Forget a fulcrum's address.
+    Forget(FulcrumId),
+    /// Try an address for ever, like a configured seed.
+    Seed(SocketAddr),
+}
+
+/// What flocking wants done.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Dial this address.
+    Dial(SocketAddr),
+    /// Close the link to this peer.
+    CloseLink {
+        /// Whom.
+        peer: Member,
+        /// Why, told to the peer.
+        why: String,
+    },
+    /// Send a datagram.
+    Datagram {
+        /// To whom.
+        to: Member,
+        /// What.
+        datagram: Datagram,
+    },
+    /// Send a message.
+    Message {
+        /// To whom.
+        to: Member,
+        /// What.
+        message: Message,
+    },
+    /// A new view is installed. Everything that depends on who is here follows from this.
+    Installed {
+        /// The view.
+        view: View,
+        /// Members of the old view that are not in it.
+        lost: Vec<Member>,
+        /// Members that were not in the old view.
+        joined: Vec<Member>,
+    },
+    /// The lease of completeness began or ended.
+    Stable(bool),
+    /// The address book changed; persist it.
+    Book(Vec<(FulcrumId, SocketAddr)>),
+    /// Two live nodes carry one identity: an alarm that stays.
+    Clone {
+        /// Which fulcrum.
+        fulcrum: FulcrumId,
+        /// Where the two are.
+        addrs: [SocketAddr; 2],
+    },
+}
+
+/// Why a foreign flock of the bloc is apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Apart {
+    /// A change that takes it in is under way or about to begin.
+    Merging,
+    /// A pair of members cannot talk directly.
+    BrokenPair(Member, Member),
+    /// One of the two is in another change.
+    Busy,
+}
+
+/// A foreign flock of this bloc as seen from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sibling {
+    /// Its header.
+    pub head: view::Headed,
+    /// Why it is apart.
+    pub apart: Apart,
+    /// For how much longer at least, where that is known.
+    pub until: Option<Duration>,
+}
+
+/// A certified fulcrum of the bloc that is in no flock seen from here, or an address that refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outside {
+    /// Who, if it was ever in touch.
+    pub fulcrum: Option<FulcrumId>,
+    /// Where.
+    pub addr: SocketAddr,
+    /// Somebody answers there and refuses.
+    pub refused: bool,
+    /// The last reason, for people.
+    pub why: String,
+}
+
+/// One member as seen from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// Who and where.
+    pub seat: view::Seat,
+    /// Whether it misses probes or stands accused.
+    pub suspect: bool,
+    /// How long ago it completed a direct round trip; `None` for this fulcrum itself or before the first.
+    pub heard: Option<Duration>,
+}
+
+/// What is known of the flock here and now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The installed view.
+    pub view: View,
+    /// How long ago it was installed.
+    pub age: Duration,
+    /// Whether an unexpired grant for it is held and nobody in it is suspect.
+    pub stable: bool,
+    /// The members in roster order.
+    pub members: Vec<MemberStatus>,
+    /// Foreign flocks.
+    pub siblings: Vec<Sibling>,
+    /// Who is outside.
+    pub outside: Vec<Outside>,
+    /// Fulcrums of which two live at once.
+    pub clones: Vec<(FulcrumId, [SocketAddr; 2])>,
+}

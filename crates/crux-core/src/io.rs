@@ -1,0 +1,348 @@
+//! What goes in and out of the engine's one door.
+//!
+//! Signatures are checked by the node before an input is made (the type [`Checked`] says so); the heart authorises.
+//! Effects come back only as [`Input::Report`], operators come in only through [`Input::Command`], bytes only through
+//! `wire`, the clock only as the `now` of each call, randomness only from the seed in the configuration.
+
+use crate::facts::version::Checked;
+use crate::flock::message::Datagram;
+use crate::services::instance::{Instance, InstanceId};
+use crate::wire::Frame;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::net::SocketAddr;
+use crux_names::{Duration, FulcrumId, Hash256, Member, Wall};
+
+/// A peer as its certificate and its welcome introduced it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Which life of which fulcrum.
+    pub member: Member,
+    /// Its mesh address: where it was seen, with the port that it advertised.
+    pub addr: SocketAddr,
+    /// Its certificate's admission number.
+    pub admission: u32,
+    /// Its certificate's labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Names one command until its reply.
+pub type RequestId = u64;
+
+/// Everything that can happen to an engine.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The deadline that the engine gave has come. Spurious ones do no harm.
+    Wake,
+    /// A link passed its welcome.
+    LinkUp {
+        /// Who is at its other end.
+        peer: Peer,
+        /// Whether this side dialled.
+        dialed: bool,
+    },
+    /// A link ended.
+    LinkDown {
+        /// Who was at its other end.
+        peer: Member,
+        /// Why, for people.
+        why: String,
+    },
+    /// A dial came to nothing.
+    DialFailed {
+        /// Where to.
+        addr: SocketAddr,
+        /// Why, for people.
+        why: String,
+        /// The address is this fulcrum's own.
+        myself: bool,
+        /// Somebody answered and refused.
+        refused: bool,
+    },
+    /// A datagram from a linked peer.
+    Datagram {
+        /// From whom.
+        from: Member,
+        /// What it said.
+        datagram: Datagram,
+    },
+    /// A frame from a linked peer, of any kind but pushed facts.
+    Frame {
+        /// From whom.
+        from: Member,
+        /// What it said.
+        frame: Frame,
+    },
+    /// Facts from a linked peer, checked.
+    Facts {
+        /// From whom.
+        from: Member,
+        /// Those whose signatures hold.
+        versions: Vec<Checked>,
+    },
+    /// Facts from the local store at start, or from the operator's restore: already durable.
+    Loaded {
+        /// Those whose signatures hold.
+        versions: Vec<Checked>,
+    },
+    /// An operator, or this fulcrum's own door, wants something.
+    Command {
+        /// Echoed by the reply.
+        request: RequestId,
+        /// What.
+        command: Command,
+    },
+    /// The outcome of an effect.
+    Report(Report),
+}
+
+/// What the admin door asks of the engine.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Write these facts, all or none. Their author's certificate was judged at the door.
+    Write {
+        /// Operator-signed and countersigned here.
+        versions: Vec<Checked>,
+    },
+    /// Leave the flock and stop; with `services`, stop what runs here first.
+    Down {
+        /// Whether instances stop too.
+        services: bool,
+    },
+    /// Forget a fulcrum's addresses.
+    Forget {
+        /// Whose.
+        fulcrum: FulcrumId,
+    },
+    /// Try this address as if it had been a seed.
+    Seed {
+        /// Where.
+        addr: SocketAddr,
+    },
+}
+
+/// The answer to a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The facts are durable here and on this many others; with `converged` false, fewer than promised had it in time.
+    Written {
+        /// The versions' ids.
+        ids: Vec<Hash256>,
+        /// Others that have it on disk.
+        others: u32,
+        /// Whether that is as many as promised.
+        converged: bool,
+    },
+    /// Done.
+    Done,
+    /// Not done, nothing changed.
+    Refused {
+        /// Why and what to do next, for people.
+        why: String,
+    },
+}
+
+/// The outcome of an effect.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// Facts are on disk, or could not be written.
+    Persisted {
+        /// The token of [`Output::Persist`].
+        token: u64,
+        /// The store's reason if not.
+        result: Result<(), String>,
+    },
+    /// The node signed a row of its own.
+    Signed {
+        /// The version, checked like any other.
+        version: Checked,
+    },
+    /// What the pickets of earlier lives left running and this life re-adopted, once, after start.
+    Adopted {
+        /// Each with its manifest's revision.
+        instances: Vec<Instance>,
+    },
+    /// A process runs.
+    Started {
+        /// Which instance.
+        id: InstanceId,
+        /// Its process id.
+        pid: u32,
+        /// When it started.
+        at: Wall,
+        /// The ports that it was given.
+        ports: BTreeMap<String, u16>,
+    },
+    /// A process could not be made.
+    StartFailed {
+        /// Which instance.
+        id: InstanceId,
+        /// Why, for people.
+        why: String,
+    },
+    /// A process ended, by itself or because it was told to, and nothing of its tree is left.
+    Exited {
+        /// Which instance.
+        id: InstanceId,
+        /// Its exit code, unless a signal ended it.
+        code: Option<i32>,
+        /// The signal that ended it.
+        signal: Option<i32>,
+    },
+    /// A health check ended.
+    CheckDone {
+        /// Which instance.
+        id: InstanceId,
+        /// Whether it passed.
+        ok: bool,
+        /// What it said, for people.
+        detail: String,
+    },
+    /// A file was fetched and verified, or nobody had it.
+    Fetched {
+        /// Its SHA-256.
+        hash: Hash256,
+        /// Why not, for people.
+        result: Result<(), String>,
+    },
+}
+
+/// How to start a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartSpec {
+    /// Which instance; its journal entry comes first. Phase, pid and ports are filled in by the outcome.
+    pub instance: Instance,
+    /// The manifest's bytes as in the fact.
+    pub manifest: Bytes,
+    /// The environment that crux adds: `CRUX_NODE`, `CRUX_HORDE`, `CRUX_SERVICE`, `CRUX_INSTANCE`.
+    pub env: BTreeMap<String, String>,
+}
+
+/// Something done to the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Start a process. Answered by `Started` or `StartFailed`.
+    Start(StartSpec),
+    /// Stop the whole tree of an instance: the manifest's signal, and KILL after the grace. Answered by `Exited`.
+    Stop {
+        /// Which instance.
+        id: InstanceId,
+        /// The signal's name: `TERM`.
+        signal: String,
+        /// Before KILL.
+        grace: Duration,
+    },
+    /// Run a health check now. Answered by `CheckDone`.
+    Check {
+        /// Which instance.
+        id: InstanceId,
+        /// What to do.
+        check: crate::facts::value::Check,
+        /// The instance's ports.
+        ports: BTreeMap<String, u16>,
+        /// The check fails when it takes longer.
+        deadline: Duration,
+    },
+    /// Fetch a file by its content's name from these peers, in this order. Answered by `Fetched`, also when it is here.
+    Fetch {
+        /// Its SHA-256.
+        hash: Hash256,
+        /// Its size in bytes, as the manifest says.
+        size: u64,
+        /// Members that may have it.
+        from: Vec<Member>,
+    },
+    /// Remove an ended instance's directory; its log files stay for a while.
+    Clean {
+        /// Which instance.
+        id: InstanceId,
+    },
+}
+
+/// Where the bloc's fulcrums were last seen; persisted, never forgets a certified node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BookEntry {
+    /// Who.
+    pub fulcrum: FulcrumId,
+    /// Where.
+    pub addr: SocketAddr,
+    /// When last in touch, by this node's wall clock.
+    pub seen: Wall,
+}
+
+/// Something that happened, for people, hooks and `crux events`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// What kind, a stable word: `flock-formed`, `member-joined`, `member-lost`, `leader`, `stable`, `plan`, `instance`,
+    /// `verdict`, `fact`, `horde`, `alarm`.
+    pub kind: &'static str,
+    /// The subject: a node, a service, an instance.
+    pub subject: String,
+    /// What happened, in a sentence.
+    pub text: String,
+}
+
+/// Everything an engine can want.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Dial this address.
+    Dial(SocketAddr),
+    /// Close the link to this peer.
+    CloseLink {
+        /// Whom.
+        peer: Member,
+        /// Why, told to the peer.
+        why: String,
+    },
+    /// Send a datagram over the link; it may be lost.
+    Datagram {
+        /// To whom.
+        to: Member,
+        /// What.
+        datagram: Datagram,
+    },
+    /// Send a frame over the link, in order.
+    Frame {
+        /// To whom.
+        to: Member,
+        /// What.
+        frame: Frame,
+    },
+    /// Make these facts durable. Answered by `Persisted`.
+    Persist {
+        /// Echoed by the report.
+        token: u64,
+        /// Sealed bytes with the path and id that they are stored under.
+        versions: Vec<Checked>,
+        /// Versions that need not be kept any longer.
+        drop: Vec<Hash256>,
+    },
+    /// Persist the address book.
+    Book(Vec<BookEntry>),
+    /// Sign a row of this fulcrum's own. Answered by `Signed`.
+    Sign {
+        /// The fact's path.
+        path: String,
+        /// Its value.
+        value: Bytes,
+        /// What it replaces.
+        ancestors: Vec<Hash256>,
+    },
+    /// Do something to the world.
+    Effect(Effect),
+    /// Answer a command.
+    Reply {
+        /// Which.
+        request: RequestId,
+        /// The answer.
+        reply: Reply,
+    },
+    /// Something happened.
+    Event(Event),
+    /// What watchers see has changed: confab or status.
+    Changed,
+    /// The fulcrum has left its flock and its instances are as wanted: the process may end.
+    Finished,
+}

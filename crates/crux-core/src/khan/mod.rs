@@ -1,0 +1,1 @@
+//! Khan: the small language for "how many, where, after what".
