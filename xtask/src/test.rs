@@ -35,7 +35,7 @@ pub fn run(args: &[String]) -> sh::Result<()> {
     sh::run(&mut sh::cargo(["test", "--workspace", "--doc", "--locked"]))?;
 
     match &lab {
-        Ok(()) => eprintln!("lab: real processes in network namespaces will run"),
+        Ok(()) => eprintln!("lab: namespaces are permitted here: its tests are not skipped"),
         Err(why) => eprintln!("lab: SKIPPED, the tests with real processes in namespaces do not run: {why}"),
     }
     let mut runner = match &nextest {
