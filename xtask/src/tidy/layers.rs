@@ -85,14 +85,15 @@ fn crate_of(manifest: &str) -> &str {
     manifest.trim_end_matches("/Cargo.toml").trim_start_matches("crates/")
 }
 
-/// The heart's rooms, each with the rooms it may not name: `names <- {wire, flock, facts, khan} <- services <- engine`,
-/// and `flock` and `facts` do not know each other.
+/// The heart's rooms, each with the rooms it may not name:
+/// `names <- {flock, facts, khan} <- services <- {wire, io} <- engine`, and `flock` and `facts` do not know each other.
 const HEART: &[(&str, &[&str])] = &[
-    ("wire", &["services", "engine"]),
-    ("flock", &["facts", "services", "engine"]),
-    ("facts", &["flock", "services", "engine"]),
-    ("khan", &["wire", "flock", "facts", "services", "engine"]),
-    ("services", &["engine"]),
+    ("flock", &["facts", "services", "wire", "io", "engine"]),
+    ("facts", &["flock", "services", "wire", "io", "engine"]),
+    ("khan", &["flock", "facts", "services", "wire", "io", "engine"]),
+    ("services", &["wire", "io", "engine"]),
+    ("wire", &["engine"]),
+    ("io", &["engine"]),
 ];
 
 /// The services. They do not know each other: they meet in facts and in the view.
@@ -275,19 +276,17 @@ mod tests {
     #[test]
     fn arrows_against_the_stream_are_found() {
         let core = |path: &str| format!("crates/crux-core/src/{path}");
-        let (flock, facts, dean, picket, engine, roles) = (
+        let (flock, facts, dean, picket, engine, roles, wire) = (
             core("flock/view.rs"),
             core("facts/mod.rs"),
             core("services/dean.rs"),
             core("services/picket/journal.rs"),
             core("engine.rs"),
             core("services/roles.rs"),
+            core("wire/mod.rs"),
         );
         let files = [
-            (
-                flock.as_str(),
-                "use crate::wire::Frame;\nuse crate::{\n    wire,\n    facts::Key,\n};\n// crate::engine\n",
-            ),
+            (flock.as_str(), "use crate::hash::H;\nuse crate::{\n    hash,\n    facts::Key,\n};\n// crate::engine\n"),
             (facts.as_str(), "use super::flock::View;\nuse super::super::x;\n"),
             (
                 dean.as_str(),
@@ -296,6 +295,7 @@ mod tests {
             (picket.as_str(), "use super::super::dean::D;\nuse super::Child;\n"),
             (engine.as_str(), "use crate::services::dean::D;\nuse crate::flock::View;\n"),
             (roles.as_str(), "use crate::flock::View;\nuse super::dean::D;\n"),
+            (wire.as_str(), "use crate::services::plan::Plan;\nuse crate::engine::Engine;\n"),
         ];
         let expected = [
             format!("{flock}:4"),
@@ -303,6 +303,7 @@ mod tests {
             format!("{dean}:2"),
             format!("{dean}:3"),
             format!("{picket}:1"),
+            format!("{wire}:2"),
         ];
         assert_eq!(places(heart_arrows_go_one_way, &files), expected);
     }
