@@ -504,7 +504,11 @@ impl Flock {
 
     /// A co-member holds a higher view without this fulcrum. Its whole roster has moved on.
     pub(super) fn ejected(&mut self, from: &Member, view: &View, out: &mut Vec<Output>) {
-        if !self.view.has(from) || *view.id() <= *self.view.id() || view.has(&self.config.me) || !view.has(from) {
+        if !self.view.has(from) {
+            self.hello(from, view.head.clone(), out);
+            return;
+        }
+        if *view.id() <= *self.view.id() || view.has(&self.config.me) || !view.has(from) {
             return;
         }
         self.epoch_floor = self.epoch_floor.max(view.id().epoch.min(EPOCH_MAX - 1));
@@ -533,14 +537,13 @@ impl Flock {
         }
         let Some(peer) = self.peers.get_mut(from) else { return };
         peer.complete = same && complete;
-        let known = peer.head.as_ref().is_some_and(|head| head.id == view);
-        if !same && (!known || self.view.has(from)) && view > *self.view.id() {
-            // Either a view with this fulcrum in it that it missed, or it was left out; the answer says which.
-            let due = peer.pull_after <= self.now;
-            if due {
-                peer.pull_after = self.now + self.t.period / 2;
-                out.push(Output::Message { to: from.clone(), message: Message::Pull { view } });
-            }
+        let missed = self.view.has(from) && view > *self.view.id();
+        let unknown = !self.view.has(from) && peer.head.as_ref().is_none_or(|head| head.id != view);
+        if (missed || unknown) && peer.pull_after <= self.now {
+            // A view with this fulcrum in it that it missed, or one that left it out, or another flock's whose hello got
+            // lost; the answer says which.
+            peer.pull_after = self.now + self.t.period / 2;
+            out.push(Output::Message { to: from.clone(), message: Message::Pull { view } });
         }
     }
 

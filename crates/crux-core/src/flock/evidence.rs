@@ -156,6 +156,12 @@ impl Flock {
         self.peers.get(member).and_then(|peer| peer.proof).is_some_and(|proof| self.now.since(proof) <= within)
     }
 
+    /// When the ping of the last completed round trip with this member was sent.
+    #[must_use]
+    pub fn proof(&self, member: &Member) -> Option<Time> {
+        self.peers.get(member).and_then(|peer| peer.proof)
+    }
+
     /// Whether every co-member was heard within the audit period.
     pub(super) fn complete(&self) -> bool {
         self.view.roster.iter().all(|seat| {
@@ -389,7 +395,9 @@ impl Flock {
     /// others, or all that it still reaches, against each of its seniors.
     pub(super) fn lost(&self) -> BTreeSet<Member> {
         let me = &self.config.me;
-        let roster: Vec<&Member> = self.view.roster.iter().map(|seat| &seat.member).collect();
+        // Who has moved on observes for another view.
+        let roster: Vec<&Member> =
+            self.view.roster.iter().map(|seat| &seat.member).filter(|member| !self.moved.contains(member)).collect();
         let my_rank = roster.iter().position(|member| *member == me).unwrap_or(0);
         let reached = roster.iter().filter(|member| **member != me && !self.accuses(member)).count();
         let says = |subject: &Member, observer: &Member| self.alerts.contains_key(&(subject.clone(), observer.clone()));

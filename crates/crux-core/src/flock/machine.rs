@@ -348,8 +348,14 @@ impl Flock {
                 self.peers.remove(gone);
             }
         }
-        for to in self.linked().cloned().collect::<Vec<_>>() {
-            out.push(Output::Message { to, message: Message::Hello { head: self.view.head.clone() } });
+        // Members hear of it by the install itself, the other flocks by this.
+        for (to, peer) in &mut self.peers {
+            if self.view.has(to) {
+                peer.head = None;
+            } else if peer.linked {
+                let message = Message::Hello { head: self.view.head.clone() };
+                out.push(Output::Message { to: to.clone(), message });
+            }
         }
         out.push(Output::Installed { view: self.view.clone(), lost, joined });
     }
