@@ -27,6 +27,14 @@ pub fn permitted() -> Result<PathBuf, String> {
         Ok("0") => return Err("network namespaces are not permitted here".into()),
         _ => return Err("CRUX_LAB is not set; `cargo xtask test` sets it where namespaces are permitted".into()),
     }
+    binary()
+}
+
+/// The crux binary that `CRUX_BIN` names.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn binary() -> Result<PathBuf, String> {
     let binary = std::env::var_os("CRUX_BIN").map(PathBuf::from).ok_or("CRUX_BIN does not name the crux binary")?;
     if binary.is_file() { Ok(binary) } else { Err(format!("CRUX_BIN: {} is not a file", binary.display())) }
 }

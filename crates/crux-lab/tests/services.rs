@@ -20,7 +20,7 @@ fn lab(machines: usize) -> Option<Lab> {
 fn await_ready(lab: &Lab, at: usize, service: &str, count: u64) {
     let met = until(LIMIT, || {
         let row = lab.service(at, service);
-        row["should"] == Value::from(count) && row["ready"] == Value::from(count) && row["surplus"] == Value::from(0)
+        row["should"] == count && row["ready"] == count && row["surplus"] == 0
     });
     let machines: Vec<usize> = (0..lab.machines()).collect();
     assert!(met.is_ok(), "n{} does not have {count} ready {service}: {}", at + 1, lab.said(&machines));
