@@ -64,11 +64,11 @@ fn one_seed(seed: u64) {
             world.set_path(x, y, true);
         }
     }
-    for place in 0..size {
+    for (place, boot) in boots.iter_mut().enumerate() {
         if world.slots[place].node.is_none() {
-            boots[place] += 1;
-            let node = bird(world.now, place, size, boots[place], seed);
-            world.restart(place, member(place, boots[place]), node);
+            *boot += 1;
+            let node = bird(world.now, place, size, *boot, seed);
+            world.restart(place, member(place, *boot), node);
         }
     }
     world.weather.loss = world.weather.loss.min(50);
