@@ -34,6 +34,8 @@ struct Unit {
     runs: bool,
     ready: bool,
     done: bool,
+    /// It ended badly and is never restarted.
+    failed: bool,
     /// The reason that the plan gave for it, while it is only asked for.
     why: Option<String>,
 }
@@ -106,12 +108,13 @@ impl<'a> Planning<'a> {
         for instance in said {
             let health = self.seen.verdicts.get(&instance.id).copied().unwrap_or(Health::Unknown);
             // A job that ended is not run again because its verdict is still on its way.
-            let ended = instance.phase == Phase::Gone && wanted.once && health != Health::Gone;
+            let ended = instance.phase == Phase::Gone && wanted.once;
             if instance.phase == Phase::Gone && !ended {
                 continue;
             }
             stock.slots.insert(instance.slot);
-            let dead = instance.phase == Phase::Running && matches!(health, Health::Dead | Health::Gone);
+            // `Gone` is the word on a node that was away. Its dean is here and tells of the instance, so it is late news.
+            let dead = instance.phase == Phase::Running && health == Health::Dead;
             let leaves = instance.phase == Phase::Stopping || dropped.is_some_and(|ids| ids.contains(&instance.id));
             if leaves || dead {
                 if instance.phase != Phase::Gone {
@@ -168,6 +171,7 @@ impl<'a> Planning<'a> {
                 runs: entry.instance.is_some(),
                 ready: matches!(health, Some(Health::Ready | Health::Done)),
                 done: health == Some(&Health::Done),
+                failed: false,
                 why: Some(entry.why.clone()),
             });
             matched.insert(stock.units.len() - 1);
@@ -260,6 +264,11 @@ impl<'a> Planning<'a> {
             return;
         }
         content.should.push((of.clone(), wanted));
+        let failed = stock.units.iter().filter(|unit| unit.failed).count();
+        if failed > 0 {
+            let why = "ended badly and is never restarted; a new revision runs it again".into();
+            content.say(of, u32::try_from(failed).unwrap_or(u32::MAX), why);
+        }
         for missing in self.placement.missing.iter().filter(|missing| missing.service == of.service) {
             content.say(of, u32::try_from(missing.missing).unwrap_or(u32::MAX), missing.why.clone());
         }
@@ -424,6 +433,7 @@ impl Unit {
                 _ => health == Health::Done,
             },
             done: health == Health::Done,
+            failed: instance.phase == Phase::Gone && health == Health::Dead,
             why: None,
         }
     }
