@@ -77,12 +77,14 @@ impl Services {
         self.settle_boot(now, known, out);
         for round in 0..ROUNDS {
             let repeat = repeat && round == 0;
+            // What is heard is judged before it is planned by, and beats go out before the report of the same moment:
+            // a process that runs again must not be replaced because of the verdict on its last end.
+            self.settle_minders(now, repeat, out);
             self.settle_proctors(now, out);
             self.settle_deans(now, known, out);
-            self.settle_reports(repeat, out);
             self.settle_beats(now, known, out);
+            self.settle_reports(repeat, out);
             self.settle_boards(repeat, out);
-            self.settle_minders(now, repeat, out);
             if round == 0 {
                 self.settle_genghis(repeat, known, out);
                 self.settle_yurt(now, wall, repeat, out);
