@@ -35,7 +35,8 @@ pub struct Rig {
 
 impl Rig {
     pub async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        // Longer than the path of a socket may be.
+        let dir = tempfile::Builder::new().prefix(&"long-".repeat(25)).tempdir().unwrap();
         let (effects, reports, adoption) = life(dir.path()).await;
         Self { dir, effects: Some(effects), reports, adoption, counter: 0 }
     }
@@ -162,6 +163,7 @@ pub async fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T
             return value;
         }
         assert!(Instant::now() < end, "in vain: {what}");
+        // waits: for the condition, looked at again and again
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
