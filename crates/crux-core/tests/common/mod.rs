@@ -161,7 +161,7 @@ impl Net {
             match output {
                 Output::Send { to, message } => {
                     let bytes = Frame::from(message).encode();
-                    let to = (0..self.nodes.len()).find(|i| member(*i) == to).unwrap();
+                    let Some(to) = (0..self.nodes.len()).find(|i| member(*i) == to) else { continue };
                     self.sent += 1;
                     self.bytes += bytes.len() as u64;
                     let lost = self.lose.is_some_and(|n| self.sent.is_multiple_of(n));
