@@ -12,7 +12,8 @@ use crate::facts::{self, Facts};
 use crate::flock::{self, Flock};
 use crate::io::{BookEntry, Command, Event, Input, Output, Reply, Report, RequestId};
 use crate::picture::Confab;
-use crate::services::muster::Known;
+use crate::services::effect::Outcome;
+use crate::services::known::Known;
 use crate::services::pace::Pace;
 use crate::services::{self, Services};
 use crate::wire::Frame;
@@ -171,7 +172,14 @@ impl Engine {
             Input::Command { request, command } => self.command(now, wall, request, command, out),
             Input::Report(Report::Persisted { token, result }) => self.facts(facts::Input::Persisted { token, result }),
             Input::Report(Report::Signed { version }) => self.facts(facts::Input::Signed(version)),
-            Input::Report(report) => self.services(services::Input::Report(report)),
+            Input::Report(Report::Adopted { instances }) => self.outcome(Outcome::Adopted(instances)),
+            Input::Report(Report::Started { id, pid, at, ports }) => {
+                self.outcome(Outcome::Started { id, pid, at, ports });
+            }
+            Input::Report(Report::StartFailed { id, why }) => self.outcome(Outcome::StartFailed { id, why }),
+            Input::Report(Report::Exited { id, code, signal }) => self.outcome(Outcome::Exited { id, code, signal }),
+            Input::Report(Report::CheckDone { id, ok, detail }) => self.outcome(Outcome::Checked { id, ok, detail }),
+            Input::Report(Report::Fetched { hash, result }) => self.outcome(Outcome::Fetched { hash, result }),
         }
     }
 
@@ -250,6 +258,10 @@ impl Engine {
 
     fn services(&mut self, input: services::Input) {
         self.work.push_back(Work::Services(input));
+    }
+
+    fn outcome(&mut self, outcome: Outcome) {
+        self.services(services::Input::Outcome(outcome));
     }
 
     fn heard(&mut self, from: &Member, wall: Wall) {

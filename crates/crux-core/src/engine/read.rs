@@ -9,7 +9,7 @@ use crate::picture::{
 };
 use crate::services::Services;
 use crate::services::instance::{Instance, InstanceId, Phase, ServiceRef};
-use crate::services::muster::Known;
+use crate::services::known::Known;
 use crate::services::roles::home_of;
 use crate::services::verdict::{Health, Verdict};
 use alloc::collections::{BTreeMap, BTreeSet};

@@ -2,16 +2,16 @@
 //! anything to say to another one here. What goes to other fulcrums is sent when it changes, and again every 2 s, so that
 //! a word that was lost or came too early is made good.
 
+use super::effect::Event;
 use super::healthminder::Healthminder;
 use super::instance::{Instance, InstanceId, ServiceRef};
+use super::known::Known;
 use super::message::Message;
-use super::muster::Known;
 use super::proctor::{self, Home, Proctor, Seen, Wanted};
 use super::roles::{Roles, roles};
 use super::verdict::Health;
 use super::{Output, Services, boot, dean, genghis, yurt};
 use crate::facts::value::row_path;
-use crate::io::Event;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
