@@ -15,10 +15,12 @@
 
 extern crate alloc;
 
+pub mod engine;
 pub mod facts;
 pub mod flock;
 pub mod hash;
 pub mod io;
 pub mod khan;
+pub mod picture;
 pub mod services;
 pub mod wire;

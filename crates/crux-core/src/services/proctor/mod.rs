@@ -1,0 +1,341 @@
+//! Proctor: what *should* be, per horde. Pure: it is told who is here, what operators want, what deans report and what
+//! the healthminder says, and answers with deans to ask and with immutable plans.
+//!
+//! It is fed on every fulcrum, whether that holds the seat or not, since who takes the seat after a split must already
+//! know who was lost and when. Only the seat of the horde plans: the first present home member by roster seniority.
+//!
+//! What this form does not do yet: updates roll one at a time without rollback; `keep-home`, `restart` and `hook` remove
+//! surplus as `keep-oldest` does; resources and quotas are not weighed; vacancies are not filled by substitutes.
+
+mod planning;
+mod policy;
+
+pub use self::policy::{BadPolicy, OnRejoin, OnSplit};
+
+use self::planning::Planning;
+use self::policy::{Hold, Lost};
+use super::instance::{Instance, InstanceId, ServiceRef};
+use super::plan::{Plan, PlanId};
+use super::verdict::Health;
+use crate::flock::view::ViewId;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use crux_names::{Boot, Duration, FulcrumId, Hash256, HordeName, Member, Time};
+
+/// How long a new proctor waits for every dean's word before it plans without, and the pause before it asks again.
+pub const ASK: Duration = Duration::from_secs(1);
+/// Members lost within this time of each other are lost together.
+pub const MASS_LOSS: Duration = Duration::from_secs(2);
+/// How long a part waits after a mass loss before it starts copies of what was lost.
+pub const SPLIT_HOLD: Duration = Duration::from_secs(15);
+
+/// A home member of the horde, present or absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Home {
+    /// Its labels: the certificate's and the operators'.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it takes nothing new.
+    pub cordoned: bool,
+}
+
+/// What operators want of one service: its place fact, and what of its manifest a proctor must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The revision.
+    pub revision: Hash256,
+    /// One khan set expression whose `pick` places the service: `pick(api, 3, ALL)`.
+    pub place: String,
+    /// Start conditions in khan's words.
+    pub after: Vec<String>,
+    /// See [`OnSplit`]; its text as in the fact.
+    pub on_split: String,
+    /// See [`OnRejoin`]; its text as in the fact.
+    pub on_rejoin: String,
+    /// At most one instance in the bloc, as far as that can be had without mutual exclusion.
+    pub single: bool,
+    /// From the manifest: never restarted, exit 0 is `done`.
+    pub once: bool,
+}
+
+/// Everything that a proctor sees, as it is now. The caller fills it from view, facts and verdicts.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    /// The installed view.
+    pub view: &'a ViewId,
+    /// Its members in roster order.
+    pub roster: &'a [Member],
+    /// The horde's home members by their rows, present or not.
+    pub homes: &'a BTreeMap<FulcrumId, Home>,
+    /// The horde's named khan sets.
+    pub sets: &'a BTreeMap<String, String>,
+    /// The horde's services. What is not in here is in no plan, so its deans stop it.
+    pub wanted: &'a BTreeMap<ServiceRef, Wanted>,
+    /// The healthminder's word on instances. One that is not in here is [`Health::Unknown`].
+    pub verdicts: &'a BTreeMap<InstanceId, Health>,
+}
+
+/// What a proctor wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Ask this dean what runs there ([`super::message::Message::AskDean`]); may be this fulcrum itself.
+    Ask(Member),
+    /// A new plan, for every member of the flock.
+    Plan(Plan),
+}
+
+/// A dean's last word.
+#[derive(Clone, Debug)]
+struct Word {
+    /// Which life of the fulcrum said it.
+    boot: Boot,
+    /// Whether it was said in the view in which this proctor plans.
+    fresh: bool,
+    /// What runs there.
+    instances: Vec<Instance>,
+}
+
+/// When and why this fulcrum holds the seat.
+#[derive(Clone, Debug)]
+struct Office {
+    /// The view.
+    view: ViewId,
+    /// Until when the first plan waits for deans.
+    patience: Time,
+    /// When silent deans are asked again.
+    ask_again: Time,
+    /// Who was asked in this view.
+    asked: BTreeSet<Member>,
+    /// Whether the wait is over.
+    open: bool,
+    /// Instances that plans of this view left out after they had been in one: they are on their way out.
+    dropped: BTreeSet<InstanceId>,
+}
+
+/// One horde's proctor at one fulcrum.
+#[derive(Clone, Debug)]
+pub struct Proctor {
+    horde: HordeName,
+    me: FulcrumId,
+    /// Scales every timer, in thousandths.
+    timers: u32,
+    words: BTreeMap<FulcrumId, Word>,
+    /// The newest plan of this horde, own or heard.
+    plan: Option<Plan>,
+    /// The newest plan id that this fulcrum has made or heard; nothing at or below it is ever made.
+    newest: Option<PlanId>,
+    office: Option<Office>,
+    /// The members at the last step, to see who was lost.
+    present: Option<BTreeSet<FulcrumId>>,
+    /// Recent losses, oldest first.
+    losses: Vec<(Time, FulcrumId)>,
+    hold: Option<Hold>,
+    deadline: Time,
+}
+
+impl Proctor {
+    /// A proctor that has seen nothing. `timers` scales every time, in thousandths: 1000 is the default.
+    #[must_use]
+    pub fn new(horde: HordeName, me: FulcrumId, timers: u32) -> Self {
+        Self {
+            horde,
+            me,
+            timers,
+            words: BTreeMap::new(),
+            plan: None,
+            newest: None,
+            office: None,
+            present: None,
+            losses: Vec::new(),
+            hold: None,
+            deadline: Time::NEVER,
+        }
+    }
+
+    /// Takes a dean's report. Call [`Proctor::step`] after it.
+    pub fn report(&mut self, from: &Member, instances: Vec<Instance>) {
+        if self.words.get(&from.id).is_some_and(|word| word.boot > from.boot) {
+            return;
+        }
+        self.words.insert(from.id.clone(), Word { boot: from.boot, fresh: true, instances });
+    }
+
+    /// Takes a plan that another proctor of this horde made, so that this fulcrum knows what was meant should it ever
+    /// plan itself. The caller passes on only plans of the installed view's proctor.
+    pub fn heard(&mut self, plan: &Plan) {
+        if plan.horde == self.horde && self.newest.as_ref().is_none_or(|newest| *newest < plan.id) {
+            self.newest = Some(plan.id.clone());
+            self.plan = Some(plan.clone());
+        }
+    }
+
+    /// The newest plan that it knows, own or heard.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
+    }
+
+    /// Whether this fulcrum holds the horde's seat, by the last step.
+    #[must_use]
+    pub fn seated(&self) -> bool {
+        self.office.is_some()
+    }
+
+    /// When [`Proctor::step`] must be called again though nothing else happened.
+    #[must_use]
+    pub fn deadline(&self) -> Time {
+        self.deadline
+    }
+
+    /// Until when copies of what was lost in a mass loss are not started.
+    #[must_use]
+    pub fn held_until(&self) -> Option<Time> {
+        self.hold.as_ref().map(|hold| hold.until)
+    }
+}
+
+impl Proctor {
+    /// Looks at everything again and answers with what is to be done now. Call it after every change of what is seen,
+    /// after every report, and at the deadline. Calling it once too often does nothing.
+    pub fn step(&mut self, now: Time, seen: &Seen<'_>) -> Vec<Output> {
+        self.watch(now, seen);
+        self.deadline = Time::NEVER;
+        let seat = seen.roster.iter().find(|member| seen.homes.contains_key(&member.id));
+        let outdated = self.newest.as_ref().is_some_and(|newest| newest.view > *seen.view);
+        if outdated || seat.is_none_or(|seat| seat.id != self.me) {
+            self.office = None;
+            return Vec::new();
+        }
+        let mut out = Vec::new();
+        self.ask(now, seen, &mut out);
+        let Some(office) = &self.office else { return out };
+        let silent = seen.roster.iter().any(|member| seen.homes.contains_key(&member.id) && !self.fresh(member));
+        let open = office.open || !silent || now >= office.patience;
+        if silent {
+            self.deadline = if open { office.ask_again } else { office.ask_again.min(office.patience) };
+        }
+        if let Some(hold) = &self.hold {
+            self.deadline = self.deadline.min(hold.until);
+        }
+        if open {
+            out.extend(self.decide(seen).map(Output::Plan));
+        }
+        out
+    }
+
+    /// Time as this fulcrum's timers have it.
+    fn scaled(&self, duration: Duration) -> Duration {
+        duration * self.timers / 1000
+    }
+
+    fn fresh(&self, member: &Member) -> bool {
+        self.words.get(&member.id).is_some_and(|word| word.fresh && word.boot == member.boot)
+    }
+
+    /// Sees who is lost and who is back.
+    fn watch(&mut self, now: Time, seen: &Seen<'_>) {
+        let here: BTreeSet<FulcrumId> = seen.roster.iter().map(|member| member.id.clone()).collect();
+        let until = now + self.scaled(SPLIT_HOLD);
+        match self.present.replace(here.clone()) {
+            None => {
+                let absent = seen.homes.keys().filter(|id| !here.contains(*id));
+                let lost: BTreeMap<_, _> = absent.map(|id| (id.clone(), Lost::Unseen)).collect();
+                if lost.len() > 1 {
+                    self.hold = Some(Hold { until, lost });
+                }
+            }
+            Some(before) => {
+                let window = self.scaled(MASS_LOSS);
+                self.losses.retain(|(at, id)| now.since(*at) <= window && !here.contains(id));
+                let lost: Vec<FulcrumId> = before.difference(&here).cloned().collect();
+                self.losses.extend(lost.iter().map(|id| (now, id.clone())));
+                if !lost.is_empty() && (self.losses.len() > 1 || self.hold.is_some()) {
+                    let gone: Vec<_> = self.losses.iter().map(|(_, id)| (id.clone(), self.ran_on(id))).collect();
+                    let hold = self.hold.get_or_insert_with(|| Hold { until, lost: BTreeMap::new() });
+                    if self.losses.len() > 1 {
+                        hold.until = until;
+                    }
+                    for (id, ran) in gone {
+                        hold.lost.entry(id).or_insert(Lost::Gone(ran));
+                    }
+                }
+            }
+        }
+        let boots: BTreeMap<&FulcrumId, Boot> = seen.roster.iter().map(|member| (&member.id, member.boot)).collect();
+        self.words.retain(|id, word| boots.get(id).is_some_and(|boot| *boot <= word.boot));
+        if let Some(hold) = &mut self.hold {
+            hold.lost.retain(|id, _| !here.contains(id));
+            if hold.lost.is_empty() || now >= hold.until {
+                self.hold = None;
+            }
+        }
+    }
+
+    /// How many of each service the newest plan has on a fulcrum.
+    fn ran_on(&self, id: &FulcrumId) -> BTreeMap<ServiceRef, u32> {
+        let mut ran = BTreeMap::new();
+        for entry in self.plan.iter().flat_map(|plan| &plan.entries).filter(|entry| entry.on == *id) {
+            *ran.entry(entry.of.clone()).or_default() += 1;
+        }
+        ran
+    }
+
+    /// Takes office in a new view, and asks deans that were not asked in it or have not answered.
+    fn ask(&mut self, now: Time, seen: &Seen<'_>, out: &mut Vec<Output>) {
+        let pause = self.scaled(ASK);
+        if self.office.as_ref().is_none_or(|office| office.view != *seen.view) {
+            self.words.values_mut().for_each(|word| word.fresh = false);
+            self.office = Some(Office {
+                view: seen.view.clone(),
+                patience: now + pause,
+                ask_again: now + pause,
+                asked: BTreeSet::new(),
+                open: false,
+                dropped: BTreeSet::new(),
+            });
+        }
+        let silent: Vec<Member> = seen
+            .roster
+            .iter()
+            .filter(|member| seen.homes.contains_key(&member.id) && !self.fresh(member))
+            .cloned()
+            .collect();
+        let Some(office) = &mut self.office else { return };
+        let again = now >= office.ask_again;
+        if again {
+            office.ask_again = now + pause;
+        }
+        for member in silent {
+            if office.asked.insert(member.clone()) || again {
+                out.push(Output::Ask(member));
+            }
+        }
+    }
+
+    /// The next plan, if it differs from the last one of this view.
+    fn decide(&mut self, seen: &Seen<'_>) -> Option<Plan> {
+        let content = Planning::of(self, seen).content();
+        let office = self.office.as_mut()?;
+        office.open = true;
+        office.dropped.extend(content.dropped);
+        let mine = self.plan.as_ref().filter(|plan| plan.id.view == *seen.view && plan.by == self.me);
+        if mine.is_some_and(|plan| {
+            plan.entries == content.entries && plan.shortfalls == content.shortfalls && plan.should == content.should
+        }) {
+            return None;
+        }
+        let last = self.newest.as_ref().filter(|newest| newest.view == *seen.view);
+        let id = PlanId { view: seen.view.clone(), generation: last.map_or(1, |last| last.generation + 1) };
+        let plan = Plan {
+            id: id.clone(),
+            horde: self.horde.clone(),
+            by: self.me.clone(),
+            entries: content.entries,
+            shortfalls: content.shortfalls,
+            should: content.should,
+        };
+        self.newest = Some(id);
+        self.plan = Some(plan.clone());
+        Some(plan)
+    }
+}
