@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crux_core::io::BookEntry;
 use crux_names::{BlocName, FulcrumId, Hash256, Wall};
 use prost::Message;
-use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -163,17 +163,14 @@ impl Disk {
         })
     }
 
-    /// Reads also while the disk takes no writes: then from the last committed state.
+    /// Reads also while the disk takes no writes: then from a copy of what it last took.
     fn read<T>(&mut self, read: impl Fn(&ReadTransaction) -> Result<T, Fault>) -> Result<T, String> {
-        let result = guarded(|| match self.ready() {
-            Ok(db) => read(&db.begin_read()?),
-            Err(fault) => match ReadOnlyDatabase::open(&self.path) {
-                Ok(db) => read(&db.begin_read()?),
-                Err(_) => Err(fault),
-            },
-        });
+        let mut result = guarded(|| read(&self.ready()?.begin_read()?));
         if result.is_err() {
             self.close();
+        }
+        if matches!(result, Err(Fault::Refuses(_))) {
+            result = guarded(|| read(&in_memory(&self.path)?.begin_read()?));
         }
         result.map_err(Fault::text)
     }
@@ -219,6 +216,18 @@ fn open_file(path: &Path, bloc: &str, fulcrum: &str) -> Result<Database, Fault> 
         _ => {}
     }
     made
+}
+
+/// The file's content, repaired in memory: opening it in place after a fault takes a write, which the disk refuses.
+fn in_memory(path: &Path) -> Result<Database, Fault> {
+    let bytes = std::fs::read(path).map_err(|error| Fault::Refuses(error.to_string()))?;
+    let memory = redb::backends::InMemoryBackend::new();
+    memory
+        .set_len(bytes.len() as u64)
+        .and_then(|()| memory.write(0, &bytes))
+        .map_err(|error| Fault::Refuses(error.to_string()))?;
+    drop(bytes);
+    Ok(redb::Builder::new().set_check_integrity_on_open(true).create_with_backend(memory)?)
 }
 
 /// Writes whose file this is, or reads it and compares.
