@@ -9,6 +9,7 @@ use crux_core::io::{Effect, Report};
 use crux_core::services::instance::Phase;
 use crux_names::Duration;
 use crux_node::effects::{Ending, LogStream, kill_all_instances};
+use crux_node::store::Store;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -363,4 +364,33 @@ async fn a_dead_machine_leaves_nothing_and_writes_nothing() {
     }
     rig.restart().await;
     assert_eq!(rig.adoption.ended.iter().map(|(_, e)| e.clone()).collect::<Vec<_>>(), [Ending::Lost, Ending::Lost]);
+}
+
+#[tokio::test]
+async fn a_kill_of_crux_frees_its_directory_and_changes_no_process() {
+    let mut rig = Rig::new().await;
+    rig.effects = None;
+    let mut host = std::process::Command::new(env!("CARGO_BIN_EXE_crux-test-supervisor"))
+        .arg("host")
+        .arg(rig.dir.path())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(host.stdout.take().unwrap()), &mut line).unwrap();
+    let pid: u32 = line.trim().parse().unwrap();
+    let open = || Store::open(rig.dir.path(), &"acme.example".parse().unwrap(), &common::me());
+    assert!(open().unwrap_err().to_string().contains(&format!("process {}:", host.id())));
+    host.kill().unwrap();
+    host.wait().unwrap();
+    let (store, opened) = open().expect("the lock ended with its holder");
+    assert_eq!(opened.warnings, [""; 0]);
+    drop(store);
+    assert!(runs(pid));
+    rig.restart().await;
+    assert_eq!(rig.adoption.instances.iter().map(|instance| instance.pid).collect::<Vec<_>>(), [Some(pid)]);
+    let id = rig.adoption.instances[0].id.clone();
+    rig.stop(&id, GRACE);
+    assert_eq!(rig.exited(&id).await, (None, Some(15)));
+    assert!(!runs(pid));
 }
