@@ -3,7 +3,12 @@
 //! Core's types stay free to change; what outside programs see stands here. Every claim says in which sense it is meant:
 //! *should be*, *reported* or *believed* ([`json::ClaimKind`]).
 //!
-//! Reading order: [`json`] (the documents), [`routes`] (where they are had).
+//! Reading order: [`json`] (the documents), [`routes`] (where they are had), [`client`] (how), [`mod@write`] (how facts are
+//! signed), [`intent`] (from a manifest to facts), [`grpc`] (the same for programs that prefer it).
+#![forbid(unsafe_code)]
 
+pub mod client;
+pub mod grpc;
 pub mod json;
 pub mod routes;
+pub mod write;
