@@ -9,6 +9,7 @@
 
 pub mod client;
 pub mod grpc;
+pub mod intent;
 pub mod json;
 pub mod routes;
 pub mod write;
