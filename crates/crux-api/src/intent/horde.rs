@@ -34,14 +34,6 @@ pub fn own_horde_name(text: &str) -> Result<HordeName, String> {
     HordeName::parse(text).map_err(|e| e.to_string())
 }
 
-/// Checks the words of `where`: `zone=a`, `node under site-a`, joined by `&`; empty: any.
-///
-/// # Errors
-/// What is wrong and where, for people.
-pub fn check_where(text: &str) -> Result<(), String> {
-    khan::check_where(text).map_err(|e| e.to_string())
-}
-
 impl HordeIntent {
     pub(super) fn read(name: &str, section: &Section<'_>) -> Result<Self, ManifestError> {
         section.allow(&ALLOWED)?;
@@ -56,6 +48,24 @@ impl HordeIntent {
             khan::sets(&sets).map_err(|(name, e)| e.at(&inner, &name))?;
         }
         Ok(Self { name, want, r#where, sets })
+    }
+
+    /// Reads the value of a horde's fact.
+    ///
+    /// # Errors
+    /// If it is not one, for people.
+    pub fn decode(name: HordeName, value: &[u8]) -> Result<Self, String> {
+        let Horde { want, r#where, sets } = Horde::decode(value).map_err(|e| e.to_string())?;
+        Ok(Self { name, want, r#where, sets })
+    }
+
+    /// Checks its texts.
+    ///
+    /// # Errors
+    /// What is wrong and where, for people.
+    pub fn check(&self) -> Result<(), String> {
+        khan::check_where(&self.r#where).map_err(|e| format!("where {:?}: {e}", self.r#where))?;
+        khan::sets(&self.sets).map_err(|(name, e)| format!("set {name}: {e}"))
     }
 
     /// Adds its fact.

@@ -15,12 +15,14 @@ mod service;
 pub use describe::{Diff, describe, diff};
 pub use duration::{BadDuration, parse_duration};
 pub use files::{Upload, hash_file};
-pub use horde::{HordeIntent, check_where, own_horde_name};
+pub use horde::{HordeIntent, own_horde_name};
 pub use read::ManifestError;
 pub use service::{BUILTINS, ServiceIntent, check_on_split, check_port, check_port_name, pick, service_horde};
 
-use crate::json::{Code, ErrorDoc};
+use crate::json::{Code, ErrorDoc, to_hex};
 use crate::write::NewFact;
+use crux_core::facts::value::Place;
+use prost::Message;
 use read::{Allowed, Section, Source};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -89,6 +91,19 @@ impl Intent {
         intent.uploads.sort();
         intent.uploads.dedup_by(|a, b| a.sha256 == b.sha256);
         Ok(intent)
+    }
+}
+
+impl Intent {
+    /// The revision, in hex, that each placement of this intent asks for, by horde and service.
+    #[must_use]
+    pub fn revisions(&self) -> BTreeMap<(String, String), String> {
+        let revision = |fact: &NewFact| {
+            let (horde, service) = fact.path.strip_prefix("place/")?.split_once('/')?;
+            let place = Place::decode(fact.value.as_deref()?).ok()?;
+            Some(((horde.to_owned(), service.to_owned()), to_hex(&place.revision)))
+        };
+        self.facts.iter().filter_map(revision).collect()
     }
 }
 

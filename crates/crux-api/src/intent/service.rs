@@ -254,6 +254,37 @@ impl ServiceIntent {
         Ok(())
     }
 
+    /// Reads a check from one word: `http:/PATH`, `http:PORT:/PATH`, `tcp:PORT`, `tcp`, `exec:COMMAND`.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub fn check_spec(spec: &str, ports: &BTreeMap<String, u32>) -> Result<Check, String> {
+        let (kind, rest) = spec.split_once(':').unwrap_or((spec, ""));
+        let mut check = Check { kind: kind.to_owned(), ..Check::default() };
+        match kind {
+            "http" => {
+                let (port, path) = match rest.split_once(":/") {
+                    Some((port, path)) => (Some(port.to_owned()), format!("/{path}")),
+                    None => (None, if rest.is_empty() { "/".to_owned() } else { rest.to_owned() }),
+                };
+                if !path.starts_with('/') {
+                    return Err(format!("{path:?} is not a path that begins with / (http:/healthz, http:PORT:/healthz)"));
+                }
+                check.path = path;
+                check.port = check_port(port, ports)?;
+            }
+            "tcp" => check.port = check_port((!rest.is_empty()).then(|| rest.to_owned()), ports)?,
+            "exec" => {
+                check.command = rest.split_whitespace().map(str::to_owned).collect();
+                if check.command.is_empty() {
+                    return Err("exec: names no command (exec:bin/check --fast)".to_owned());
+                }
+            }
+            _ => return Err(format!("{spec:?} is no check: http:/PATH, http:PORT:/PATH, tcp:PORT or exec:COMMAND")),
+        }
+        Ok(check)
+    }
+
     /// The rules that tie several fields together.
     ///
     /// # Errors
