@@ -1,0 +1,341 @@
+//! Khan by example: every case in `tests/khan/*.txt` is run as it stands there. To add one, write a title after `===`,
+//! the sections that it needs, and what is expected; a case that fails prints what came out instead.
+
+use crux_core::hash::Random;
+use crux_core::khan::{self, Host, HostState, Placement, StageCounts, Stages, World};
+use crux_names::{FulcrumId, ServiceName};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// The sections of one case, by name.
+type Case = BTreeMap<String, String>;
+
+fn cases(text: &str) -> Vec<(String, Case)> {
+    let mut cases: Vec<(String, Case)> = Vec::new();
+    let mut section = String::new();
+    for line in text.lines() {
+        if let Some(title) = line.strip_prefix("===") {
+            cases.push((title.trim().into(), Case::new()));
+        } else if let Some((_, case)) = cases.last_mut() {
+            if let Some(name) = line.strip_suffix(':').filter(|_| !line.starts_with(' ')) {
+                section = name.into();
+                case.insert(section.clone(), String::new());
+            } else if let Some(body) = line.strip_prefix("  ") {
+                let text = case.get_mut(&section).unwrap_or_else(|| panic!("{line:?} stands in no section"));
+                text.push_str(body);
+                text.push('\n');
+            } else {
+                assert!(line.is_empty(), "{line:?} is neither a section nor indented by two spaces");
+            }
+        }
+    }
+    cases
+}
+
+fn host(name: &str) -> FulcrumId {
+    name.parse().unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn service(name: &str) -> ServiceName {
+    name.parse().unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn world(case: &Case) -> World {
+    let mut world = World::default();
+    for line in case.get("hosts").map_or("", String::as_str).lines() {
+        let mut words = line.split_whitespace();
+        let mut about = Host::default();
+        let name = words.next().expect("a host has a name");
+        for word in words {
+            match word {
+                "(cordoned)" => about.state = HostState::Cordoned,
+                "(frozen)" => about.state = HostState::Frozen,
+                _ => {
+                    let (key, value) = word.split_once('=').unwrap_or((word, ""));
+                    about.labels.insert(key.into(), value.into());
+                }
+            }
+        }
+        world.hosts.insert(host(name), about);
+    }
+    for line in case.get("running").map_or("", String::as_str).lines() {
+        let (name, on) = line.split_once(':').expect("service: hosts");
+        let all = world.running.entry(service(name)).or_default();
+        for on in on.split_whitespace() {
+            let (on, rank) = on.split_once('@').unwrap_or((on, "0"));
+            all.entry(host(on)).or_default().push(rank.parse().expect("a rank is a number"));
+        }
+    }
+    world
+}
+
+fn places(placement: &Placement) -> String {
+    let mut text = String::new();
+    for (service, placed) in &placement.services {
+        write!(text, "{service}:").unwrap();
+        for (on, count) in &placed.on {
+            for _ in 0..*count {
+                write!(text, " {on}").unwrap();
+            }
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn stages(text: &str) -> Stages {
+    let mut stages = Stages::new();
+    for line in text.lines() {
+        let (name, rest) = line.split_once(':').expect("service: stage=number");
+        let mut counts = StageCounts::default();
+        for word in rest.split_whitespace() {
+            let (stage, number) = word.split_once('=').expect("stage=number");
+            let number = number.parse().expect("a number");
+            match stage {
+                "wanted" => counts.wanted = number,
+                "started" => counts.started = number,
+                "ready" => counts.ready = number,
+                "done" => counts.done = number,
+                _ => panic!("{stage:?} is no stage"),
+            }
+        }
+        stages.insert(service(name), counts);
+    }
+    stages
+}
+
+fn outcome(case: &Case) -> Case {
+    let mut came = Case::new();
+    if let Some(text) = case.get("where") {
+        match khan::parse_where(text.trim_end()) {
+            Ok(filter) => {
+                came.insert("canonical".into(), format!("{filter}\n"));
+                let world = world(case);
+                let admitted = world.hosts.iter().filter(|(id, about)| filter.admits(id, &about.labels));
+                came.insert("admits".into(), admitted.map(|(id, _)| format!("{id}\n")).collect());
+            }
+            Err(error) => {
+                came.insert("error".into(), format!("{error}\n"));
+            }
+        }
+        return came;
+    }
+    let program = match khan::parse(&case["program"]) {
+        Ok(program) => program,
+        Err(error) => {
+            came.insert("error".into(), format!("{error}\n"));
+            return came;
+        }
+    };
+    let canonical = program.to_string();
+    let again = khan::parse(&canonical).unwrap_or_else(|error| panic!("{canonical}\n{error}"));
+    assert_eq!(again.to_string(), canonical, "the canonical form reads back as itself");
+    came.insert("canonical".into(), canonical);
+    let placement = khan::place(&program, &world(case));
+    came.insert("place".into(), places(&placement));
+    let missing =
+        placement.missing.iter().map(|missing| format!("{} {}: {}\n", missing.service, missing.missing, missing.why));
+    came.insert("missing".into(), missing.collect());
+    let why = placement
+        .services
+        .iter()
+        .flat_map(|(service, placed)| placed.why.iter().map(move |(on, why)| format!("{service} {on}: {why}\n")));
+    came.insert("why".into(), why.collect());
+    let sets = placement.sets.iter().map(|(name, on)| {
+        let on: Vec<String> = on.iter().map(ToString::to_string).collect();
+        format!("{name}: {}\n", on.join(" "))
+    });
+    came.insert("sets".into(), sets.collect());
+    let stages = stages(case.get("stages").map_or("", String::as_str));
+    let starts = placement.services.keys().map(|service| match khan::may_start(program.after(service), &stages) {
+        Ok(()) => format!("{service}: may start\n"),
+        Err(waiting) => format!("{service}: {}\n", waiting.why),
+    });
+    came.insert("starts".into(), starts.collect());
+    came
+}
+
+#[test]
+fn examples_come_out_as_written() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/khan");
+    let (mut failed, mut run) = (String::new(), 0);
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "txt")) {
+        for (title, case) in cases(&std::fs::read_to_string(file).unwrap()) {
+            let came = outcome(&case);
+            run += 1;
+            let mut compared = 0;
+            for name in ["error", "canonical", "place", "missing", "why", "sets", "starts", "admits"] {
+                let Some(expected) = case.get(name) else { continue };
+                compared += 1;
+                let got = came.get(name).map_or("(nothing)\n", String::as_str);
+                if got != expected {
+                    let got: String = got.lines().map(|line| format!("  {line}\n")).collect();
+                    writeln!(failed, "{}: {title}\n{name}:\n{got}", file.file_name().unwrap().display()).unwrap();
+                }
+            }
+            assert!(compared > 0, "{title}: expects nothing");
+            if let (Some(error), None) = (came.get("error"), case.get("error")) {
+                writeln!(failed, "{title}: {error}").unwrap();
+            }
+        }
+    }
+    assert!(run > 30, "only {run} cases found");
+    assert!(failed.is_empty(), "what came out instead:\n\n{failed}");
+}
+
+struct Dice(Random);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0.below(bound)
+    }
+
+    fn world(&mut self, hosts: u64) -> World {
+        let mut world = World::default();
+        for n in 0..hosts {
+            let mut about = Host::default();
+            about.labels.insert("zone".into(), ["a", "b", "c"][self.below(3) as usize].into());
+            world.hosts.insert(host(&format!("n{n}")), about);
+        }
+        for name in ["a", "b"] {
+            let mut on: BTreeMap<FulcrumId, Vec<u64>> = BTreeMap::new();
+            for _ in 0..self.below(8) {
+                let rank = self.below(50);
+                on.entry(host(&format!("n{}", self.below(hosts)))).or_default().push(rank);
+            }
+            world.running.insert(service(name), on);
+        }
+        world
+    }
+}
+
+fn running(placement: &Placement) -> BTreeMap<ServiceName, BTreeMap<FulcrumId, Vec<u64>>> {
+    let ranks =
+        |on: &BTreeMap<FulcrumId, u32>| on.iter().map(|(id, count)| (id.clone(), vec![0; *count as usize])).collect();
+    placement.services.iter().map(|(service, placed)| (service.clone(), ranks(&placed.on))).collect()
+}
+
+/// How many of `before` stay in `after`.
+fn kept(before: &BTreeMap<FulcrumId, Vec<u64>>, after: &BTreeMap<FulcrumId, u32>) -> u32 {
+    before.iter().map(|(id, ranks)| after.get(id).copied().unwrap_or(0).min(ranks.len() as u32)).sum()
+}
+
+#[test]
+fn picks_keep_their_laws_in_any_world() {
+    for seed in 0..2000 {
+        let mut dice = Dice(Random::new(seed));
+        let hosts = 1 + dice.below(9);
+        let world = dice.world(hosts);
+        let count = dice.below(20) as u32;
+        let text = format!("pick(a, {count}, ALL)");
+        let placement = khan::place(&khan::parse(&text).unwrap(), &world);
+        let placed = &placement.services[&service("a")];
+        let cap = count.div_ceil(hosts as u32);
+        assert_eq!(placed.on.values().sum::<u32>(), count, "seed {seed}: exact");
+        assert!(placed.on.values().all(|on| *on <= cap), "seed {seed}: at most {cap} each: {placed:?}");
+        let before = &world.running[&service("a")];
+        let could: u32 = before.values().map(|ranks| cap.min(ranks.len() as u32)).sum();
+        assert_eq!(kept(before, &placed.on), could.min(count), "seed {seed}: nothing moves that could stay");
+
+        // Losing one host of those that it chose moves only what was there, unless each may now hold fewer.
+        let mut fewer = World { running: running(&placement), ..world.clone() };
+        let Some(lost) = placed.on.keys().nth(dice.below(placed.on.len() as u64) as usize).cloned() else { continue };
+        fewer.hosts.remove(&lost);
+        fewer.running.get_mut(&service("a")).unwrap().remove(&lost);
+        let after = khan::place(&khan::parse(&text).unwrap(), &fewer);
+        let left = &fewer.running[&service("a")];
+        let survivors: u32 = left.values().map(|ranks| ranks.len() as u32).sum();
+        assert_eq!(kept(left, &after.services[&service("a")].on), survivors, "seed {seed}: the loss of {lost}");
+    }
+}
+
+#[test]
+fn a_placement_placed_again_moves_nothing() {
+    let programs = [
+        "pick(a, 5, ALL)",
+        "pick(a, 5, ALL, by zone) pick(b, SIZE(ALL) / 2, !LABEL(zone=a))",
+        "x := pick(a, 3, ALL) pick(b, 2, x)",
+        "x := pick(a, 2, ALL) y := pick(b, 3, !x) pick(c, 2, x | y)",
+        "x := pick(a, 3, ALL) y := pick(b, 3, LABEL(zone=b) | LABEL(zone=c)) pick(c, 4, x & y)",
+        "pick(a, 2, LABEL(zone=a)) pick(a, 2, LABEL(zone=b)) pick(b, 7, ALL, by zone)",
+    ];
+    for seed in 0..300 {
+        for text in programs {
+            let program = khan::parse(text).unwrap();
+            let mut dice = Dice(Random::new(seed));
+            let hosts = 1 + dice.below(9);
+            let mut world = dice.world(hosts);
+            let first = khan::place(&program, &world);
+            assert_eq!(first, khan::place(&program, &world), "seed {seed}: {text}: deterministic");
+            world.running = running(&first);
+            assert_eq!(places(&first), places(&khan::place(&program, &world)), "seed {seed}: {text}");
+        }
+    }
+}
+
+#[test]
+fn groups_differ_by_no_more_than_they_must() {
+    for seed in 0..500 {
+        let mut dice = Dice(Random::new(seed));
+        let hosts = 3 + dice.below(9);
+        let world = dice.world(hosts);
+        let count = dice.below(12) as u32;
+        let program = khan::parse(&format!("pick(a, {count}, ALL, by zone)")).unwrap();
+        let placed = &khan::place(&program, &world).services[&service("a")];
+        let cap = count.div_ceil(hosts as u32);
+        let mut zones: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+        for (id, about) in &world.hosts {
+            let zone = zones.entry(about.labels["zone"].as_str()).or_default();
+            zone.0 += placed.on.get(id).copied().unwrap_or(0);
+            zone.1 += cap;
+        }
+        assert_eq!(placed.on.values().sum::<u32>(), count);
+        let most = zones.values().map(|(has, _)| *has).max().unwrap();
+        for (zone, (has, room)) in &zones {
+            assert!(has + 1 >= most || has == room, "seed {seed}: zone {zone} has {has} of {room}, another {most}");
+        }
+    }
+}
+
+#[test]
+fn no_text_makes_the_parser_panic_or_hang() {
+    let words = [
+        "pick", "(", ")", "a", ",", "3", "SIZE", "ALL", "LABEL", "!", "&", "|", ":=", "start", "after", "%", "of", "-",
+        "/", "#", "\n", "\"", "é", ".",
+    ];
+    for seed in 0..20_000 {
+        let mut dice = Dice(Random::new(seed));
+        let mut text = String::new();
+        for _ in 0..dice.below(24) {
+            text.push_str(words[dice.below(words.len() as u64) as usize]);
+            text.push_str(["", " "][dice.below(2) as usize]);
+        }
+        if let Ok(program) = khan::parse(&text) {
+            let canonical = program.to_string();
+            assert_eq!(khan::parse(&canonical).unwrap().to_string(), canonical, "{text:?}");
+        }
+        let _ = khan::parse_where(&text).map(|filter| khan::parse_where(&filter.to_string()).unwrap());
+    }
+    let deep = format!("{}ALL", "!(".repeat(50_000));
+    assert!(khan::parse(&deep).unwrap_err().to_string().contains("nesting"));
+    let long = ["a"; 30_000].join("&");
+    assert!(khan::parse(&format!("a := ALL {long}")).is_ok());
+    let chain: String = (0..5_000).map(|n| format!("x{n} := x{}\n", n + 1)).collect();
+    assert!(khan::parse(&format!("{chain}x5000 := ALL")).is_ok());
+    assert!(khan::parse(&format!("{chain}x5000 := x0")).is_err());
+}
+
+#[test]
+fn many_services_on_many_hosts_are_placed_quickly() {
+    let mut text = String::from("base := pick(s0, 40, ALL)\n");
+    for n in 1..150 {
+        writeln!(text, "pick(s{n}, 10, base | LABEL(zone=a))").unwrap();
+    }
+    let program = khan::parse(&text).unwrap();
+    let world = Dice(Random::new(1)).world(300);
+    let placement = khan::place(&program, &world);
+    assert!(placement.missing.is_empty());
+    assert_eq!(placement.services.len(), 150);
+}
