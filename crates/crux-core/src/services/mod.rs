@@ -6,4 +6,5 @@
 pub mod instance;
 pub mod message;
 pub mod plan;
+pub mod proctor;
 pub mod verdict;

@@ -1,0 +1,1 @@
+//! From everything that is seen to the content of a plan.
