@@ -4,8 +4,11 @@
 //! Frozen for the rooms that build on it: [`view`] (headers, ids, their order), [`message`] (what members tell each
 //! other) and this file ([`Config`], [`Input`], [`Output`], [`Status`]).
 
+pub mod machine;
 pub mod message;
 pub mod view;
+
+pub use self::machine::Flock;
 
 use self::message::{Datagram, Message};
 use self::view::View;

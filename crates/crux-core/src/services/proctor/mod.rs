@@ -7,8 +7,8 @@
 //! What this form does not do yet: updates roll one at a time without rollback; `keep-home`, `restart` and `hook` remove
 //! surplus as `keep-oldest` does; resources and quotas are not weighed; vacancies are not filled by substitutes.
 
-mod policy;
 mod planning;
+mod policy;
 
 pub use self::policy::{BadPolicy, OnRejoin, OnSplit};
 
