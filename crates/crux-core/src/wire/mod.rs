@@ -26,7 +26,7 @@ pub const DATAGRAM_MAX: usize = 1200;
 /// Most entries of any list of members, instances and the like.
 pub const ITEMS_MAX: usize = 16_384;
 /// Most version ids in one frame. A list of this many speaks only of ids up to its last.
-pub const IDS_MAX: usize = 30_000;
+pub const IDS_MAX: usize = crate::facts::IDS_MAX;
 /// Longest text for people, in bytes.
 pub const TEXT_MAX: usize = 4096;
 
