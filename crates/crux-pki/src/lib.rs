@@ -1,1 +1,53 @@
-//! placeholder
+//! The one place that sees X.509 and private keys: certificates to names, the trust set, keys, signatures, the small CA.
+//!
+//! A certificate is worth something here only as an [`Admitted`], and only [`Trust`] can make one. An identity is exactly
+//! one SPIFFE URI, compared bytewise; a subject is written for people and never decides anything. Nothing in this crate
+//! reads the clock on its own account while verifying: the time is an argument, in Unix seconds.
+//!
+//! Files by subject: `identity` (names), `extension` (admission number and labels), `leaf` (our own rules for a leaf),
+//! `trust` (path and rules together), `key` (Ed25519), `mint` (building certificates), `ca`, `bundle`, `inspect`, `tls`.
+
+mod bundle;
+mod ca;
+#[cfg(test)]
+mod corpus;
+mod extension;
+mod files;
+mod identity;
+mod inspect;
+mod key;
+mod leaf;
+mod mint;
+mod refusal;
+mod tls;
+mod trust;
+
+pub use bundle::Bundle;
+pub use ca::{Ca, IssueRequest};
+pub use files::PkiError;
+pub use identity::{Identity, Role, RoleKind};
+pub use inspect::{Inspection, inspect};
+pub use key::{PublicKey, Signer, verify_signature};
+pub use refusal::Refusal;
+pub use tls::{client_config, server_config};
+pub use trust::{Admitted, Trust};
+
+/// A certificate in DER, as rustls wants it.
+pub use rustls::pki_types::CertificateDer;
+
+/// The first day on which this release can run (2026-11-01). A clock before it is wrong. Raised with each release.
+pub const BUILD_DATE: u64 = 1_793_491_200;
+/// The longest life of a node's or a beacon's certificate that a verifier accepts, in days.
+pub const NODE_MAX_DAYS: u32 = 400;
+/// The longest life of an operator's certificate that a verifier accepts, in days.
+pub const OPERATOR_MAX_DAYS: u32 = 100;
+/// How far `notBefore` is set back, so that a machine whose clock is a little slow can start: seconds.
+pub const BACKDATE: u64 = 300;
+
+const DAY: u64 = 86_400;
+
+/// The wall clock in Unix seconds; zero if it stands before 1970.
+#[must_use]
+pub fn unix_now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
