@@ -20,5 +20,6 @@ pub mod flock;
 pub mod hash;
 pub mod io;
 pub mod khan;
+pub mod picture;
 pub mod services;
 pub mod wire;

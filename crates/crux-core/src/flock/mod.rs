@@ -4,8 +4,18 @@
 //! Frozen for the rooms that build on it: [`view`] (headers, ids, their order), [`message`] (what members tell each
 //! other) and this file ([`Config`], [`Input`], [`Output`], [`Status`]).
 
+mod change;
+mod clique;
+mod evidence;
+mod lease;
+mod machine;
 pub mod message;
+mod name;
+mod seek;
+mod timers;
 pub mod view;
+
+pub use machine::Flock;
 
 use self::message::{Datagram, Message};
 use self::view::View;

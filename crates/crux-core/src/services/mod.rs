@@ -1,10 +1,577 @@
 //! What follows from view and facts: one file per name that people say. Services do not know each other; they meet in
-//! facts, in the view and in the messages that they exchange across fulcrums.
+//! facts, in the view and in the messages that they exchange across fulcrums. [`Services`] puts them together for one
+//! fulcrum; roles move with the view and the rows, without an election.
 //!
 //! Frozen for the rooms that build on it: [`instance`], [`plan`], [`verdict`] and [`message`].
 
+pub mod admit;
+pub mod boot;
+pub mod dean;
+pub mod genghis;
+pub mod healthminder;
+pub mod heartbeat;
 pub mod instance;
 pub mod message;
+pub mod muster;
+pub mod pace;
+pub mod pastiche;
+pub mod picket;
 pub mod plan;
 pub mod proctor;
+pub mod roles;
+mod settle;
 pub mod verdict;
+pub mod yurt;
+
+use self::dean::Dean;
+use self::healthminder::Healthminder;
+use self::heartbeat::Heartbeat;
+use self::instance::{Instance, InstanceId};
+use self::message::Message;
+use self::muster::Known;
+use self::pace::Pace;
+use self::pastiche::Pastiche;
+use self::picket::Picket;
+use self::plan::Plan;
+use self::proctor::Proctor;
+use self::roles::Roles;
+use self::settle::Brief;
+use self::verdict::Verdict;
+use self::yurt::Yurt;
+use crate::facts::value::Row;
+use crate::flock::view::{View, ViewId};
+use crate::io::{Effect, Event, Report};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use crux_names::{FulcrumId, HordeName, Member, Time, Wall};
+
+/// How many messages of a view that is not installed here yet are kept for it.
+const EARLY_MAX: usize = 256;
+
+/// What a fulcrum's services are told at their start and never changes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This life of this fulcrum.
+    pub me: Member,
+    /// The labels of its certificate.
+    pub labels: BTreeMap<String, String>,
+    /// Source of jitter.
+    pub seed: u64,
+    /// Scales every timer.
+    pub pace: Pace,
+}
+
+/// What can happen to a fulcrum's services.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The deadline has come.
+    Wake,
+    /// A view was installed.
+    View(View),
+    /// The lease of completeness began or ended.
+    Stable(bool),
+    /// What the facts say has changed.
+    Facts,
+    /// A message came.
+    Message {
+        /// From whom.
+        from: Member,
+        /// What.
+        message: Message,
+    },
+    /// The outcome of an effect. Those that are not about services are passed over.
+    Report(Report),
+    /// Stop everything that runs here and start nothing any more.
+    StopAll,
+}
+
+/// What services want done.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Send a message to another fulcrum.
+    Message {
+        /// To whom.
+        to: Member,
+        /// What.
+        message: Message,
+    },
+    /// Do something to the world.
+    Effect(Effect),
+    /// Write this fulcrum's own row.
+    Row(Row),
+    /// Something happened.
+    Event(Event),
+    /// What watchers see has changed.
+    Changed,
+    /// Nothing runs here any more: the answer to [`Input::StopAll`], once.
+    Stopped,
+}
+
+/// Somebody's last word.
+#[derive(Clone, Debug)]
+pub struct Heard<T> {
+    /// Whose.
+    pub by: FulcrumId,
+    /// In which view it was said.
+    pub view: ViewId,
+    /// When it came or last changed, by this fulcrum's wall clock.
+    pub at: Wall,
+    /// When it came, by this fulcrum's monotonic clock.
+    pub heard: Time,
+    /// What was said.
+    pub word: T,
+}
+
+#[derive(Clone, Debug)]
+struct Offered {
+    by: FulcrumId,
+    horde: HordeName,
+    at: Time,
+}
+
+/// The services of one fulcrum.
+#[derive(Clone, Debug)]
+pub struct Services {
+    config: Config,
+    view: View,
+    stable_since: Option<Time>,
+    roles: Roles,
+    /// What the proctors are told about their hordes; made anew when facts or roles change.
+    briefs: BTreeMap<HordeName, Brief>,
+    briefed: bool,
+
+    picket: Picket,
+    pastiche: Pastiche,
+    dean: Dean,
+    heartbeat: Heartbeat,
+    proctors: BTreeMap<HordeName, Proctor>,
+    minders: BTreeMap<HordeName, Healthminder>,
+    yurt: Yurt,
+
+    plans: BTreeMap<HordeName, Heard<Plan>>,
+    boards: BTreeMap<HordeName, Heard<Vec<Instance>>>,
+    verdicts: BTreeMap<HordeName, Heard<Vec<Verdict>>>,
+    /// Dean's words to the seats that are here: what runs where.
+    reports: BTreeMap<HordeName, BTreeMap<Member, Vec<Instance>>>,
+    waits: BTreeMap<HordeName, String>,
+
+    started: Time,
+    /// Whether it is known what earlier lives left running; no dean speaks before.
+    adopted: bool,
+    signing: Option<(Row, Time)>,
+    offers: Vec<Offered>,
+    programs: BTreeMap<String, Wall>,
+    told: settle::Told,
+    repeat_at: Time,
+    early: Vec<(Member, Message)>,
+    inbox: VecDeque<Message>,
+    stopping: bool,
+    stopped: bool,
+    changed: bool,
+    deadline: Time,
+}
+
+impl Services {
+    /// The services of a fulcrum that has installed its first view and runs nothing.
+    #[must_use]
+    pub fn new(now: Time, config: Config, view: View) -> Self {
+        let (me, pace, seed) = (config.me.clone(), config.pace, config.seed);
+        Self {
+            view,
+            stable_since: None,
+            roles: Roles::default(),
+            briefs: BTreeMap::new(),
+            briefed: false,
+            picket: Picket::new(me.clone(), pace, seed),
+            pastiche: Pastiche::new(me, pace, seed),
+            dean: Dean::default(),
+            heartbeat: Heartbeat::new(now, pace),
+            proctors: BTreeMap::new(),
+            minders: BTreeMap::new(),
+            yurt: Yurt::default(),
+            plans: BTreeMap::new(),
+            boards: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            waits: BTreeMap::new(),
+            started: now,
+            adopted: false,
+            signing: None,
+            offers: Vec::new(),
+            programs: BTreeMap::new(),
+            told: settle::Told::default(),
+            repeat_at: now,
+            early: Vec::new(),
+            inbox: VecDeque::new(),
+            stopping: false,
+            stopped: false,
+            changed: false,
+            deadline: now,
+            config,
+        }
+    }
+
+    /// Takes in what happened and answers with what is to be done. `known` is what the facts say now.
+    pub fn handle(&mut self, now: Time, wall: Wall, known: &Known, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Wake => {}
+            Input::View(view) => self.install(now, wall, view, out),
+            Input::Stable(stable) => {
+                self.changed = true;
+                self.stable_since = stable.then(|| self.stable_since.unwrap_or(now));
+            }
+            Input::Facts => {
+                self.briefed = false;
+                self.changed = true;
+            }
+            Input::Message { from, message } => self.hear(now, wall, &from, message, out),
+            Input::Report(report) => self.report(now, wall, report, out),
+            Input::StopAll => {
+                self.stopping = true;
+                let ids: Vec<InstanceId> = self.picket.items().keys().cloned().collect();
+                let mut orders = Vec::new();
+                for id in ids {
+                    self.picket.stop(now, &id, "this fulcrum stops with its services", &mut orders);
+                }
+                self.picketed(orders, out);
+            }
+        }
+        self.settle(now, wall, known, out);
+        if core::mem::take(&mut self.changed) {
+            out.push(Output::Changed);
+        }
+    }
+
+    /// When [`Input::Wake`] is due.
+    #[must_use]
+    pub fn deadline(&self) -> Time {
+        self.deadline
+    }
+
+    fn install(&mut self, now: Time, wall: Wall, view: View, out: &mut Vec<Output>) {
+        self.view = view;
+        self.briefed = false;
+        self.changed = true;
+        // The grant is of a view; the new one has its own. What settled before has to settle again.
+        self.stable_since = None;
+        self.repeat_at = now;
+        self.told = settle::Told::default();
+        self.heartbeat.hurry(now);
+        self.pastiche.peers_changed(now);
+        for reports in self.reports.values_mut() {
+            reports.retain(|member, _| self.view.has(member));
+        }
+        for (from, message) in core::mem::take(&mut self.early) {
+            self.hear(now, wall, &from, message, out);
+        }
+    }
+
+    fn report(&mut self, now: Time, wall: Wall, report: Report, out: &mut Vec<Output>) {
+        let mut done = Vec::new();
+        match report {
+            Report::Adopted { instances } => {
+                self.picket.adopt(now, wall, instances, &mut done);
+                self.adopted = true;
+            }
+            Report::Started { id, pid, at, ports } => self.picket.started(now, &id, pid, at, ports, &mut done),
+            Report::StartFailed { id, why } => self.picket.start_failed(now, &id, &why, &mut done),
+            Report::Exited { id, code, signal } => self.picket.exited(now, &id, code, signal, &mut done),
+            Report::CheckDone { id, ok, detail } => {
+                self.heartbeat.checked(now, &id, ok, detail);
+                self.heartbeat.hurry(now);
+            }
+            Report::Fetched { hash, result } => self.pastiche.fetched(now, &hash, result),
+            Report::Persisted { .. } | Report::Signed { .. } => {}
+        }
+        if !done.is_empty() {
+            // A change of an instance is judged at once, not at the next full second.
+            self.heartbeat.hurry(now);
+        }
+        self.picketed(done, out);
+    }
+
+    /// Carries out what the picket wants.
+    fn picketed(&mut self, outputs: Vec<picket::Output>, out: &mut Vec<Output>) {
+        for output in outputs {
+            self.changed = true;
+            match output {
+                picket::Output::Effect(effect) => out.push(Output::Effect(effect)),
+                picket::Output::Changed(instance) => out.push(Output::Event(told(&instance))),
+                picket::Output::Doubt(files) => files.iter().for_each(|file| self.pastiche.doubt(file)),
+                picket::Output::Forgotten(instance) => {
+                    if let Some(seat) = self.seat_of(&instance.of.horde) {
+                        self.tell(&seat, Message::Forgotten { instance: instance.id }, out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes a message in, whether another fulcrum or this one itself sent it.
+    fn hear(&mut self, now: Time, wall: Wall, from: &Member, message: Message, out: &mut Vec<Output>) {
+        if !self.view.has(from) && *from != self.config.me {
+            // Its view may be the next one here.
+            if self.early.len() < EARLY_MAX && view_of(&message).is_some_and(|view| view.epoch > self.view.id().epoch) {
+                self.early.push((from.clone(), message));
+            }
+            return;
+        }
+        if let Some(view) = view_of(&message).filter(|view| *view != self.view.id()) {
+            if self.early.len() < EARLY_MAX && *view > *self.view.id() {
+                self.early.push((from.clone(), message));
+            }
+            return;
+        }
+        match message {
+            Message::AskDean { horde, .. } => {
+                if self.adopted {
+                    let message = self.dean_report(&horde);
+                    self.tell(from, message, out);
+                }
+            }
+            Message::DeanReport { horde, instances, .. } => {
+                let proctor = self.proctors.entry(horde.clone());
+                let (me, timers) = (self.config.me.id.clone(), self.config.pace.0);
+                proctor.or_insert_with(|| Proctor::new(horde.clone(), me, timers)).report(from, instances.clone());
+                // One life of a fulcrum at a time.
+                let reports = self.reports.entry(horde).or_default();
+                reports.retain(|member, _| member.id != from.id || member == from);
+                reports.insert(from.clone(), instances);
+            }
+            Message::Plan(plan) => self.hear_plan(now, wall, from, plan, out),
+            Message::Beats { horde, beats } => {
+                if let Some(minder) = self.minders.get_mut(&horde) {
+                    minder.hear(now, &from.id, beats);
+                }
+            }
+            Message::Verdicts { horde, view, verdicts } => {
+                if self.roles.seat(&horde).is_none_or(|seat| *seat == from.id) {
+                    self.hear_verdicts(now, wall, from, horde, view, verdicts, out);
+                }
+            }
+            Message::Board { horde, view, instances } => {
+                if self.roles.seat(&horde).is_none_or(|seat| *seat == from.id) {
+                    let at = match self.boards.get(&horde) {
+                        Some(old) if old.by == from.id && old.word == instances => old.at,
+                        _ => {
+                            self.changed = true;
+                            wall
+                        }
+                    };
+                    self.boards.insert(horde, Heard { by: from.id.clone(), view, at, heard: now, word: instances });
+                }
+            }
+            Message::Offer { horde, .. } => {
+                self.offers.retain(|offer| offer.horde != horde);
+                self.offers.push(Offered { by: from.id.clone(), horde, at: now });
+            }
+            Message::Who { programs, .. } => {
+                let before: Vec<_> = self.yurt.who().keys().cloned().collect();
+                self.yurt.hear(now, &from.id, programs);
+                self.changed |= !self.yurt.who().keys().eq(&before);
+            }
+            Message::Forgotten { instance } => {
+                for instances in self.reports.values_mut().filter_map(|reports| reports.get_mut(from)) {
+                    instances.retain(|known| known.id != instance);
+                }
+            }
+        }
+    }
+
+    fn hear_plan(&mut self, now: Time, wall: Wall, from: &Member, plan: Plan, out: &mut Vec<Output>) {
+        if plan.by != from.id {
+            return;
+        }
+        let seat = self.roles.seat(&plan.horde);
+        if let Some(old) = self.plans.get(&plan.horde).filter(|old| old.view == plan.id.view) {
+            // The seat's word stands against everybody else's; of one fulcrum the newest stands.
+            let stands = if old.by == plan.by { old.word.id >= plan.id } else { seat == Some(&old.by) };
+            if stands {
+                return;
+            }
+        }
+        self.changed = true;
+        out.push(Output::Event(Event { kind: "plan", subject: format!("{}", plan.horde), text: planned(&plan) }));
+        let heard = Heard { by: from.id.clone(), view: plan.id.view.clone(), at: wall, heard: now, word: plan };
+        self.plans.insert(heard.word.horde.clone(), heard);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn hear_verdicts(
+        &mut self,
+        now: Time,
+        wall: Wall,
+        from: &Member,
+        horde: HordeName,
+        view: ViewId,
+        verdicts: Vec<Verdict>,
+        out: &mut Vec<Output>,
+    ) {
+        let old = self.verdicts.get(&horde);
+        let mut at = old.filter(|old| old.by == from.id).map_or(wall, |old| old.at);
+        let before: BTreeMap<_, _> =
+            old.iter().flat_map(|old| &old.word).map(|verdict| (&verdict.subject, verdict.health)).collect();
+        let now_: BTreeSet<_> = verdicts.iter().map(|verdict| &verdict.subject).collect();
+        let mut changed = before.keys().any(|id| !now_.contains(id));
+        for verdict in &verdicts {
+            let was = before.get(&verdict.subject).copied();
+            if was != Some(verdict.health) {
+                changed = true;
+                out.push(Output::Event(judged(verdict)));
+            }
+        }
+        if changed {
+            self.changed = true;
+            at = wall;
+        }
+        self.verdicts.insert(horde, Heard { by: from.id.clone(), view, at, heard: now, word: verdicts });
+    }
+
+    /// Sends a message, also to this fulcrum itself.
+    fn tell(&mut self, to: &Member, message: Message, out: &mut Vec<Output>) {
+        if *to == self.config.me {
+            self.inbox.push_back(message);
+        } else {
+            out.push(Output::Message { to: to.clone(), message });
+        }
+    }
+
+    fn tell_all(&mut self, message: &Message, out: &mut Vec<Output>) {
+        let members: Vec<Member> = self.view.roster.iter().map(|seat| seat.member.clone()).collect();
+        for member in members {
+            self.tell(&member, message.clone(), out);
+        }
+    }
+
+    fn member(&self, id: &FulcrumId) -> Option<Member> {
+        self.view.seat(id).map(|seat| seat.member.clone())
+    }
+
+    fn seat_of(&self, horde: &HordeName) -> Option<Member> {
+        self.roles.seat(horde).and_then(|id| self.member(id))
+    }
+
+    fn dean_report(&self, horde: &HordeName) -> Message {
+        let items = self.picket.items().values().filter(|item| item.instance.of.horde == *horde);
+        Message::DeanReport {
+            horde: horde.clone(),
+            obeys: self.dean.obeys(horde).cloned(),
+            instances: items.map(|item| item.instance.clone()).collect(),
+        }
+    }
+}
+
+/// What others may ask; nothing here decides.
+impl Services {
+    /// The installed view.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Who sits where.
+    #[must_use]
+    pub fn roles(&self) -> &Roles {
+        &self.roles
+    }
+
+    /// The instances of this fulcrum.
+    #[must_use]
+    pub fn picket(&self) -> &Picket {
+        &self.picket
+    }
+
+    /// What this fulcrum's dean obeys.
+    #[must_use]
+    pub fn dean(&self) -> &Dean {
+        &self.dean
+    }
+
+    /// The newest plan heard for each horde.
+    #[must_use]
+    pub fn plans(&self) -> &BTreeMap<HordeName, Heard<Plan>> {
+        &self.plans
+    }
+
+    /// What is reported to run, horde by horde.
+    #[must_use]
+    pub fn boards(&self) -> &BTreeMap<HordeName, Heard<Vec<Instance>>> {
+        &self.boards
+    }
+
+    /// What the healthminders believe.
+    #[must_use]
+    pub fn verdicts(&self) -> &BTreeMap<HordeName, Heard<Vec<Verdict>>> {
+        &self.verdicts
+    }
+
+    /// What heartbeats in ADMIN.
+    #[must_use]
+    pub fn yurt(&self) -> &Yurt {
+        &self.yurt
+    }
+
+    /// What hordes wait for, as genghis knows it: only at ADMIN's seat.
+    #[must_use]
+    pub fn waits(&self) -> &BTreeMap<HordeName, String> {
+        &self.waits
+    }
+}
+
+fn view_of(message: &Message) -> Option<&ViewId> {
+    match message {
+        Message::AskDean { view, .. }
+        | Message::Verdicts { view, .. }
+        | Message::Board { view, .. }
+        | Message::Who { view, .. } => Some(view),
+        Message::Plan(plan) => Some(&plan.id.view),
+        Message::DeanReport { .. } | Message::Beats { .. } | Message::Offer { .. } | Message::Forgotten { .. } => None,
+    }
+}
+
+fn told(instance: &Instance) -> Event {
+    let name = format!("{}.{}", instance.of, instance.slot);
+    let node = &instance.id.fulcrum;
+    let mut text = match instance.phase {
+        instance::Phase::Pending => format!("{name} waits on {node}"),
+        instance::Phase::Starting => format!("{name} starts on {node}"),
+        instance::Phase::Running => match instance.pid {
+            Some(pid) => format!("{name} runs on {node} as process {pid}"),
+            None => format!("{name} runs on {node}"),
+        },
+        instance::Phase::Stopping => format!("{name} stops on {node}"),
+        instance::Phase::Gone => format!("{name} is gone from {node}"),
+    };
+    if !instance.why.is_empty() {
+        text = format!("{text}: {}", instance.why);
+    }
+    Event { kind: "instance", subject: name, text }
+}
+
+fn planned(plan: &Plan) -> String {
+    let mut text = format!("plan {} of {} by {}", plan.id.generation, plan.horde, plan.by);
+    for (of, should) in &plan.should {
+        let has = plan.entries.iter().filter(|entry| entry.of == *of).count();
+        text = format!("{text}; {} should be {should}, is planned {has}", of.service);
+    }
+    for shortfall in &plan.shortfalls {
+        text = format!("{text}; {} lacks {}: {}", shortfall.of.service, shortfall.missing, shortfall.why);
+    }
+    text
+}
+
+fn judged(verdict: &Verdict) -> Event {
+    let state = match verdict.health {
+        verdict::Health::Unknown => "unknown",
+        verdict::Health::Ready => "ready",
+        verdict::Health::Late => "late",
+        verdict::Health::Dead => "dead",
+        verdict::Health::Gone => "gone",
+        verdict::Health::Done => "done",
+    };
+    let subject = format!("{}", verdict.subject);
+    let text = format!("{} of {} is {state}: {} ({})", subject, verdict.of, verdict.why, verdict.rule);
+    Event { kind: "verdict", subject, text }
+}

@@ -1,0 +1,215 @@
+//! Who may write what, and what a value must be to be written: one table, asked for every version that comes, from
+//! whomever it comes. Nothing malformed is stored, so nobody who reads facts has to doubt them.
+//!
+//! | path | author | value |
+//! |---|---|---|
+//! | `horde/<horde>` | operator | a [`Horde`] |
+//! | `muster/<service>/<revision>` | operator | a [`Manifest`] of that service whose bytes hash to the revision |
+//! | `place/<horde>/<service>` | operator | a [`Place`] |
+//! | `row/<node>/<fulcrum>` | that fulcrum | a [`Row`] |
+//! | anything else | nobody | |
+//!
+//! Who may write a value may delete it.
+
+use super::path::{BadPath, Path};
+use super::value::{Check, File, Horde, Manifest, Place, Row};
+use super::version::{Author, Statement};
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use core::fmt;
+use crux_names::{ADMIN, BlocName, HordeName};
+use prost::Message;
+
+/// Longest expression or text field of a value, in bytes.
+const FIELD_MAX: usize = 4096;
+/// Most files, ports, variables or labels of a value.
+const MANY: usize = 4096;
+
+/// Why a version is not taken in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It is for another bloc.
+    OtherBloc(BlocName),
+    /// Its path is not one.
+    Path(BadPath),
+    /// This author may not write this path.
+    Author(Author),
+    /// The value does not decode as what the path holds.
+    Malformed,
+    /// A field of the value breaks its rule.
+    Field(&'static str),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherBloc(bloc) => write!(f, "it is for the bloc {bloc}"),
+            Self::Path(why) => why.fmt(f),
+            Self::Author(Author::Operator(name)) => {
+                write!(f, "operator {name} may not write it: a row is written only by its own fulcrum")
+            }
+            Self::Author(Author::Fulcrum(id)) => {
+                write!(f, "node {id} may not write it: a node writes its own row, operators write all else")
+            }
+            Self::Malformed => f.write_str("its value is not of the form that this path holds"),
+            Self::Field(why) => f.write_str(why),
+        }
+    }
+}
+
+impl core::error::Error for Refusal {}
+
+/// Judges a statement by the table.
+///
+/// # Errors
+/// [`Refusal`] says which column it breaks.
+pub fn authorise(bloc: &BlocName, statement: &Statement) -> Result<Path, Refusal> {
+    if statement.bloc != *bloc {
+        return Err(Refusal::OtherBloc(statement.bloc.clone()));
+    }
+    let path = Path::parse(&statement.path).map_err(Refusal::Path)?;
+    let may = match (&path, &statement.author) {
+        (Path::Horde(_) | Path::Muster(..) | Path::Place(..), Author::Operator(_)) => true,
+        (Path::Row(fulcrum), Author::Fulcrum(author)) => fulcrum == author,
+        _ => false,
+    };
+    if !may {
+        return Err(Refusal::Author(statement.author.clone()));
+    }
+    if let Some(value) = &statement.value {
+        judge(&path, value)?;
+    }
+    Ok(path)
+}
+
+fn judge(path: &Path, value: &[u8]) -> Result<(), Refusal> {
+    match path {
+        Path::Horde(_) => horde(&read(value)?),
+        Path::Muster(service, revision) => {
+            let manifest: Manifest = read(value)?;
+            require(Manifest::revision(value) == *revision, "the revision is not the hash of the manifest")?;
+            require(manifest.service == service.as_str(), "the manifest is of another service than its path says")?;
+            judge_manifest(&manifest)
+        }
+        Path::Place(..) => place(&read(value)?),
+        Path::Row(_) => row(&read(value)?),
+    }
+}
+
+fn read<T: Message + Default>(value: &[u8]) -> Result<T, Refusal> {
+    T::decode(value).map_err(|_| Refusal::Malformed)
+}
+
+const fn require(holds: bool, otherwise: &'static str) -> Result<(), Refusal> {
+    if holds { Ok(()) } else { Err(Refusal::Field(otherwise)) }
+}
+
+fn horde(horde: &Horde) -> Result<(), Refusal> {
+    require(horde.r#where.len() <= FIELD_MAX, "where: longer than 4096 bytes")?;
+    require(horde.sets.len() <= MANY, "sets: more than 4096")?;
+    require(
+        horde.sets.iter().all(|(name, set)| !name.is_empty() && name.len() <= 63 && set.len() <= FIELD_MAX),
+        "sets: a name has 1 to 63 bytes and a set at most 4096",
+    )
+}
+
+/// Judges a manifest, as the table does before it is stored.
+///
+/// # Errors
+/// [`Refusal::Field`] names the field and its rule.
+pub fn judge_manifest(manifest: &Manifest) -> Result<(), Refusal> {
+    require(
+        manifest.run.is_empty() != manifest.builtin.is_empty(),
+        "run: a manifest has either a command (run) or a builtin",
+    )?;
+    require(manifest.run.len() <= MANY, "run: more than 4096 arguments")?;
+    require(manifest.run.first().is_none_or(|program| !program.is_empty()), "run: the program is empty")?;
+    require(manifest.run.iter().all(|word| !word.contains('\0')), "run: an argument has a NUL in it")?;
+    require(manifest.files.len() <= MANY, "files: more than 4096")?;
+    manifest.files.iter().try_for_each(file)?;
+    let paths: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+    require(paths.len() == manifest.files.len(), "files: two files have the same path")?;
+    require(manifest.env.len() <= MANY, "env: more than 4096 variables")?;
+    require(
+        manifest
+            .env
+            .iter()
+            .all(|(name, value)| !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')),
+        "env: a name is empty or has '=' in it, or there is a NUL",
+    )?;
+    require(manifest.ports.len() <= 256, "ports: more than 256")?;
+    require(manifest.ports.keys().all(|name| port_name(name)), "ports: a name is a label of up to 63 bytes")?;
+    require(manifest.ports.values().all(|port| u16::try_from(*port).is_ok()), "ports: a port is at most 65535")?;
+    manifest.check.as_ref().map_or(Ok(()), |asked| check(asked, manifest))?;
+    require(
+        manifest.stop_signal.len() <= 16
+            && manifest.stop_signal.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()),
+        "stop_signal: a signal's name in capitals: TERM, INT, USR1",
+    )
+}
+
+fn port_name(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
+}
+
+fn file(file: &File) -> Result<(), Refusal> {
+    require(file.hash().is_some(), "files: a file has no SHA-256")?;
+    require((1..=FIELD_MAX).contains(&file.path.len()), "files: a path has 1 to 4096 bytes")?;
+    require(
+        file.path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+            && !file.path.contains(['\0', '\\']),
+        "files: a path is relative, without '.', '..', '\\' or an empty part",
+    )
+}
+
+fn check(check: &Check, manifest: &Manifest) -> Result<(), Refusal> {
+    let port = manifest.ports.contains_key(&check.port);
+    require(check.path.len() <= FIELD_MAX && check.command.len() <= MANY, "check: too long")?;
+    match check.kind.as_str() {
+        "http" => {
+            require(port, "check: port is not one of the manifest's ports")?;
+            require(
+                check.path.starts_with('/') && !check.path.contains(['\r', '\n', ' ']),
+                "check: path begins with '/' and has no blank",
+            )
+        }
+        "tcp" => require(port, "check: port is not one of the manifest's ports"),
+        "exec" => require(check.command.first().is_some_and(|program| !program.is_empty()), "check: command is empty"),
+        _ => Err(Refusal::Field("check: kind is http, tcp or exec")),
+    }
+}
+
+fn place(place: &Place) -> Result<(), Refusal> {
+    require(place.revision.len() == 32, "revision: not a SHA-256")?;
+    require(!place.place.is_empty() && place.place.len() <= FIELD_MAX, "place: 1 to 4096 bytes of khan")?;
+    require(
+        place.after.len() <= 256 && place.after.iter().all(|condition| condition.len() <= FIELD_MAX),
+        "after: at most 256 conditions of 4096 bytes",
+    )?;
+    let home = place.on_split.strip_prefix("home:").is_some_and(|at| !at.is_empty() && at.len() <= 253);
+    require(
+        home || matches!(place.on_split.as_str(), "" | "each-side" | "majority" | "stop"),
+        "on_split: each-side, majority, home:<label or node> or stop",
+    )?;
+    require(
+        matches!(place.on_rejoin.as_str(), "" | "keep-oldest" | "keep-newest" | "keep-home" | "restart" | "hook"),
+        "on_rejoin: keep-oldest, keep-newest, keep-home, restart or hook",
+    )?;
+    require(
+        !place.single || home || matches!(place.on_split.as_str(), "majority" | "stop"),
+        "single: needs on_split = majority, home:<label or node> or stop, since each side would run its own",
+    )
+}
+
+fn row(row: &Row) -> Result<(), Refusal> {
+    let home = row.horde.strip_prefix('+').unwrap_or(&row.horde);
+    require(row.horde.is_empty() || (home != ADMIN && HordeName::parse(home).is_ok()), "horde: not a home horde")?;
+    require(matches!(row.admin.as_str(), "" | "+ADMIN" | "ADMIN"), "admin: empty, +ADMIN or ADMIN")?;
+    let short = |text: &String| text.len() <= 253 && !text.chars().any(char::is_control);
+    require(
+        row.labels.len() <= 64 && row.labels.iter().all(|(key, label)| short(key) && short(label)),
+        "labels: at most 64, of at most 253 bytes, without control characters",
+    )
+}

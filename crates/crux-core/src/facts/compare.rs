@@ -1,0 +1,227 @@
+//! Finding out what a peer has and this fulcrum lacks, with any fulcrum of the bloc, also of another flock: on first
+//! contact, on every new view, and each 5 s with one linked peer by lot.
+//!
+//! ```text
+//! A            Digest ->           B   different?
+//! A         <- Ids                 B
+//! A   Want ->  ... <- Facts, Digest B   in windows, until A lacks nothing
+//! A   Ids ->                       B   if A has something that B lacks: B pulls in its turn
+//! ```
+//! Each side only pulls, so nothing is sent twice. The digest at the end of an answer makes the next window due.
+
+use super::disk::Purpose;
+use super::version::Checked;
+use super::{Facts, Message, Output, RETRY, authority};
+use crate::hash::Random;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use crux_names::{Duration, Hash256, Member, Time, Wall};
+
+/// Between two comparisons by lot.
+const EVERY: Duration = Duration::from_secs(5);
+/// What was learned from a comparison is told to the flock after this.
+const ANNOUNCE: Duration = Duration::from_millis(200);
+/// How many versions are asked for at once.
+const WINDOW: usize = 128;
+/// How many refused ids are remembered.
+const REFUSED_MAX: usize = 4096;
+/// How many ids a list has at most; one that is full speaks only of ids up to its last.
+pub(crate) const IDS_MAX: usize = 30_000;
+
+#[derive(Clone, Debug)]
+pub(super) struct Compare {
+    random: Random,
+    every: Duration,
+    next: Time,
+    announce: Option<Time>,
+    linked: BTreeSet<Member>,
+    /// What is still to be pulled from whom.
+    pulling: BTreeMap<Member, VecDeque<Hash256>>,
+    /// When this fulcrum's ids went to whom.
+    told: BTreeMap<Member, Time>,
+    /// Versions that the table refused: named in lists as if they were here, so that they do not come again.
+    refused: BTreeSet<Hash256>,
+}
+
+impl Compare {
+    pub(super) fn new(random: Random, timers: u32) -> Self {
+        Self {
+            random,
+            every: EVERY * timers.max(1) / 1000,
+            next: Time::ZERO,
+            announce: None,
+            linked: BTreeSet::new(),
+            pulling: BTreeMap::new(),
+            told: BTreeMap::new(),
+            refused: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Time {
+        let next = if self.linked.is_empty() { Time::NEVER } else { self.next };
+        next.min(self.announce.unwrap_or(Time::NEVER))
+    }
+}
+
+impl Facts {
+    fn send_digest(&self, to: Member, out: &mut Vec<Output>) {
+        let count = u32::try_from(self.store.heads().len()).unwrap_or(u32::MAX);
+        out.push(Output::Send { to, message: Message::Digest { digest: self.store.digest(), count } });
+    }
+
+    fn send_ids(&mut self, now: Time, to: Member, out: &mut Vec<Output>) {
+        self.compare.told.insert(to.clone(), now);
+        let ids = self.store.heads().union(&self.compare.refused).take(IDS_MAX).copied().collect();
+        out.push(Output::Send { to, message: Message::Ids(ids) });
+    }
+
+    pub(super) fn linked(&mut self, now: Time, peer: Member, out: &mut Vec<Output>) {
+        if self.compare.linked.is_empty() {
+            self.compare.next = now + self.compare.every;
+        }
+        self.compare.linked.insert(peer.clone());
+        // One of the two begins; both are told of the link.
+        if self.config.me < peer.id {
+            self.send_digest(peer, out);
+        }
+    }
+
+    pub(super) fn unlinked(&mut self, peer: &Member) {
+        self.compare.linked.remove(peer);
+        self.compare.pulling.remove(peer);
+        self.compare.told.remove(peer);
+        self.disk.drop_debts(peer);
+    }
+
+    pub(super) fn contact_members(&self, _now: Time, out: &mut Vec<Output>) {
+        for member in self.others.iter().filter(|member| self.config.me < member.id) {
+            self.send_digest(member.clone(), out);
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Time, out: &mut Vec<Output>) {
+        if self.compare.announce.is_some_and(|at| at <= now) {
+            self.compare.announce = None;
+            for member in &self.others {
+                self.send_digest(member.clone(), out);
+            }
+        }
+        if self.compare.next <= now && !self.compare.linked.is_empty() {
+            self.compare.next = now + self.compare.every;
+            let lot = self.compare.random.below(self.compare.linked.len() as u64);
+            if let Some(peer) = self.compare.linked.iter().nth(usize::try_from(lot).unwrap_or(0)).cloned() {
+                self.send_digest(peer, out);
+            }
+        }
+    }
+
+    pub(super) fn compared(&mut self, now: Time, from: Member, digest: Hash256, out: &mut Vec<Output>) {
+        if self.pull(&from, out) || digest == self.store.digest() {
+            return;
+        }
+        self.send_ids(now, from, out);
+    }
+
+    /// Asks for the next window. False if nothing is left to be asked for.
+    fn pull(&mut self, from: &Member, out: &mut Vec<Output>) -> bool {
+        let Some(rest) = self.compare.pulling.get_mut(from) else { return false };
+        let mut window = Vec::new();
+        while window.len() < WINDOW {
+            let Some(id) = rest.pop_front() else { break };
+            if !self.store.keeps(&id) && !self.compare.refused.contains(&id) {
+                window.push(id);
+            }
+        }
+        if window.is_empty() {
+            self.compare.pulling.remove(from);
+            return false;
+        }
+        out.push(Output::Send { to: from.clone(), message: Message::Want(window) });
+        true
+    }
+
+    pub(super) fn listed(&mut self, now: Time, from: Member, theirs: &[Hash256], out: &mut Vec<Output>) {
+        let heads = self.store.heads();
+        let unknown: Vec<Hash256> =
+            theirs.iter().filter(|id| !heads.contains(id) && !self.compare.refused.contains(id)).copied().collect();
+        let mut lacking = VecDeque::new();
+        if !unknown.is_empty() {
+            let covered = self.store.covered();
+            let mut evidence: BTreeSet<&String> = BTreeSet::new();
+            for id in unknown {
+                match covered.get(&id) {
+                    None => lacking.push_back(id),
+                    // Replaced here. The peer sees it from the heads that it will pull, unless they no longer say it.
+                    Some(path) => {
+                        let said = self.store.record(path).is_some_and(|record| {
+                            record.heads().iter().any(|head| head.statement().ancestors.contains(&id))
+                        });
+                        if !said {
+                            evidence.insert(path);
+                        }
+                    }
+                }
+            }
+            let proof = evidence.into_iter().filter_map(|path| self.store.record(path));
+            Self::send_versions(&from, proof.flat_map(|record| record.kept()), out);
+        }
+        let full = theirs.len() >= IDS_MAX;
+        let last = theirs.last().copied().unwrap_or_default();
+        let extra = heads.iter().any(|id| theirs.binary_search(id).is_err() && (!full || *id <= last));
+        if !lacking.is_empty() {
+            // While a window is under way its closing digest asks for the next.
+            if self.compare.pulling.insert(from.clone(), lacking).is_none() {
+                self.pull(&from, out);
+            }
+        }
+        // A list that answers a list ends the exchange.
+        let answered = self.compare.told.get(&from).is_some_and(|at| now.since(*at) < RETRY);
+        if extra && !answered {
+            self.send_ids(now, from, out);
+        }
+    }
+
+    pub(super) fn wanted(&self, from: Member, ids: &[Hash256], out: &mut Vec<Output>) {
+        Self::send_versions(&from, ids.iter().filter_map(|id| self.store.version(id)), out);
+        self.send_digest(from, out);
+    }
+
+    pub(super) fn received(
+        &mut self,
+        now: Time,
+        wall: Wall,
+        from: Member,
+        versions: Vec<Checked>,
+        out: &mut Vec<Output>,
+    ) {
+        let mut news = Vec::new();
+        let mut ids = Vec::new();
+        let mut paths: BTreeSet<String> = BTreeSet::new();
+        for version in versions {
+            if let Err(why) = authority::authorise(&self.config.bloc, version.statement()) {
+                if self.compare.refused.len() < REFUSED_MAX && self.compare.refused.insert(version.id()) {
+                    let path = version.statement().path.clone();
+                    out.push(Output::Ignored { from: from.clone(), path, why });
+                }
+                continue;
+            }
+            ids.push(version.id());
+            paths.insert(version.statement().path.clone());
+            if self.merge(wall, version.clone(), out) {
+                self.disk.soil(&version);
+                news.push(version);
+            }
+        }
+        if !news.is_empty() {
+            if self.compare.pulling.contains_key(&from) {
+                self.compare.announce.get_or_insert(now + ANNOUNCE);
+            }
+            self.disk.persist(news, Purpose::Merged, out);
+        }
+        if !ids.is_empty() {
+            self.disk.owe(from, ids, paths);
+            self.disk.pay(out);
+        }
+    }
+}

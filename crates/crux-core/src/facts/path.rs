@@ -1,0 +1,112 @@
+//! Paths of facts, parsed once. A path has one spelling, so that one thing cannot have two facts.
+
+use super::value;
+use alloc::string::String;
+use core::fmt;
+use crux_names::{FulcrumId, FulcrumName, Hash256, HordeName, NodeName, ServiceName};
+
+/// What a fact is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Path {
+    /// `horde/<horde>`.
+    Horde(HordeName),
+    /// `muster/<service>/<revision>`.
+    Muster(ServiceName, Hash256),
+    /// `place/<horde>/<service>`.
+    Place(HordeName, ServiceName),
+    /// `row/<node>/<fulcrum>`.
+    Row(FulcrumId),
+}
+
+/// Why a text is not the path of a fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BadPath {
+    /// Its first word is none that this version knows.
+    Kind,
+    /// It has too few or too many words, or one of them is no name of its kind.
+    Words,
+}
+
+impl fmt::Display for BadPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kind => "no kind of fact that this version knows (horde, muster, place, row)",
+            Self::Words => "a word of the path is missing, too many or not a name of its kind",
+        })
+    }
+}
+
+impl core::error::Error for BadPath {}
+
+impl Path {
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// [`BadPath`] says which rule the text breaks.
+    pub fn parse(text: &str) -> Result<Self, BadPath> {
+        let words = |_| BadPath::Words;
+        let (kind, rest) = text.split_once('/').unwrap_or((text, ""));
+        let pair = || rest.split_once('/').ok_or(BadPath::Words);
+        Ok(match kind {
+            "horde" => Self::Horde(HordeName::parse(rest).map_err(words)?),
+            "muster" => {
+                let (service, revision) = pair()?;
+                let revision = revision.parse().map_err(|_| BadPath::Words)?;
+                Self::Muster(ServiceName::parse(service).map_err(words)?, revision)
+            }
+            "place" => {
+                let (horde, service) = pair()?;
+                Self::Place(HordeName::parse(horde).map_err(words)?, ServiceName::parse(service).map_err(words)?)
+            }
+            "row" => {
+                let (node, fulcrum) = pair()?;
+                Self::Row(FulcrumId {
+                    node: NodeName::parse(node).map_err(words)?,
+                    fulcrum: FulcrumName::parse(fulcrum).map_err(words)?,
+                })
+            }
+            _ => return Err(BadPath::Kind),
+        })
+    }
+
+    /// The path's text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Horde(horde) => value::horde_path(horde),
+            Self::Muster(service, revision) => value::muster_path(service, revision),
+            Self::Place(horde, service) => value::place_path(horde, service),
+            Self::Row(fulcrum) => value::row_path(fulcrum),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_one_spelling() {
+        let hash = "ab".repeat(32);
+        let muster = alloc::format!("muster/api/{hash}");
+        for text in ["horde/web", "horde/ADMIN", "place/main/api", "row/n1.site-a/0", muster.as_str()] {
+            assert_eq!(Path::parse(text).map(|path| path.text()).as_deref(), Ok(text));
+        }
+        for (text, why) in [
+            ("", BadPath::Kind),
+            ("hordes/web", BadPath::Kind),
+            ("rule/1", BadPath::Kind),
+            ("horde/", BadPath::Words),
+            ("horde/web/api", BadPath::Words),
+            ("horde/Web", BadPath::Words),
+            ("place/web", BadPath::Words),
+            ("place/web/api/x", BadPath::Words),
+            ("row/n1", BadPath::Words),
+            ("row//0", BadPath::Words),
+            ("muster/api/1", BadPath::Words),
+        ] {
+            assert_eq!(Path::parse(text), Err(why), "{text}");
+        }
+    }
+}

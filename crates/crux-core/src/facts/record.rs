@@ -1,0 +1,136 @@
+//! One fact with all that is known of its versions, and how two such states become one.
+//!
+//! Let *S* be all versions of a path that ever came and *K* all ids that some version in *S* names as an ancestor. The
+//! *heads* are *S* without *K*: what nobody replaced. Both are unions, so any order, any grouping and any repetition of
+//! the same versions gives the same heads (tests/facts_merge.rs says so for random histories).
+//!
+//! Replaced versions are not kept, but *K* must be, else a late copy of one would come back as a conflict; and a peer
+//! that lacks a part of *K* must be shown by something signed, not told. So a replaced version stays as *evidence* while
+//! it is the only one that names some id: about one in 32 edits, since each names the last 32. At most
+//! [`EVIDENCE_MAX`] are kept per path, the latest: what was replaced some thousand edits ago and comes back only then is
+//! shown as a conflict, never taken in silence.
+
+use super::version::{ANCESTORS_MAX, Checked};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+use crux_names::Hash256;
+
+/// How many replaced versions a path keeps as evidence.
+pub const EVIDENCE_MAX: usize = 32;
+
+/// The versions of one path.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Record {
+    /// What nobody replaced, the winner first. Never empty once something was merged.
+    heads: Vec<Checked>,
+    evidence: Vec<Checked>,
+    /// *K*: every id that a kept version names.
+    covered: BTreeSet<Hash256>,
+}
+
+/// What a merge did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// The version is kept now and was not before.
+    pub kept: bool,
+    /// Heads came or went.
+    pub heads_changed: bool,
+    /// Versions that are kept no longer.
+    pub dropped: Vec<Hash256>,
+}
+
+impl Record {
+    pub(super) fn merge(&mut self, version: Checked) -> Outcome {
+        let id = version.id();
+        let late = self.covered.contains(&id);
+        let news = version.statement().ancestors.iter().any(|ancestor| !self.covered.contains(ancestor));
+        if self.kept().any(|kept| kept.id() == id) || (late && !news) {
+            return Outcome::default();
+        }
+        let ancestors = &version.statement().ancestors;
+        let replaced: Vec<Checked> = self.heads.extract_if(.., |head| ancestors.contains(&head.id())).collect();
+        let heads_changed = !late || !replaced.is_empty();
+        self.evidence.extend(replaced);
+        self.covered.extend(ancestors);
+        if late {
+            self.evidence.push(version);
+        } else {
+            self.heads.push(version);
+            self.heads.sort_by_key(|head| Reverse((head.statement().stamp, head.id())));
+        }
+        let dropped = self.trim();
+        Outcome { kept: !dropped.contains(&id), heads_changed, dropped }
+    }
+
+    /// Drops evidence that says nothing that the rest does not say, oldest first, and then what is too much.
+    fn trim(&mut self) -> Vec<Hash256> {
+        self.evidence.sort_by_key(|version| (version.statement().stamp, version.id()));
+        let mut named: BTreeMap<Hash256, u32> = BTreeMap::new();
+        for version in self.kept() {
+            for ancestor in distinct(version) {
+                *named.entry(ancestor).or_default() += 1;
+            }
+        }
+        let mut dropped = Vec::new();
+        self.evidence.retain(|version| {
+            let needed =
+                !named.contains_key(&version.id()) || distinct(version).iter().any(|ancestor| named[ancestor] < 2);
+            if !needed {
+                for ancestor in distinct(version) {
+                    *named.entry(ancestor).or_default() -= 1;
+                }
+                dropped.push(version.id());
+            }
+            needed
+        });
+        if self.evidence.len() > EVIDENCE_MAX {
+            let excess = self.evidence.len() - EVIDENCE_MAX;
+            dropped.extend(self.evidence.drain(..excess).map(|version| version.id()));
+            self.covered = self.kept().flat_map(|version| version.statement().ancestors.iter().copied()).collect();
+        }
+        dropped
+    }
+
+    /// The version in force.
+    pub(super) fn winner(&self) -> Option<&Checked> {
+        self.heads.first()
+    }
+
+    pub(super) fn heads(&self) -> &[Checked] {
+        &self.heads
+    }
+
+    /// Heads that lost against the winner and say something else.
+    pub(super) fn losers(&self) -> impl Iterator<Item = &Checked> {
+        let won = self.winner().map(|winner| &winner.statement().value);
+        self.heads.iter().skip(1).filter(move |head| Some(&head.statement().value) != won)
+    }
+
+    /// Everything that is kept: heads, then evidence.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &Checked> {
+        self.heads.iter().chain(&self.evidence)
+    }
+
+    pub(super) fn covered(&self) -> &BTreeSet<Hash256> {
+        &self.covered
+    }
+
+    /// What a next write should name. With `all`, it replaces every head and so settles a conflict; without, only the
+    /// one in force, and losers stay listed.
+    pub(super) fn ancestors(&self, all: bool) -> Vec<Hash256> {
+        let heads = if all { &self.heads[..] } else { &self.heads[..self.heads.len().min(1)] };
+        let mut ids: Vec<Hash256> = heads.iter().map(Checked::id).collect();
+        for older in heads.iter().flat_map(|head| &head.statement().ancestors) {
+            if !ids.contains(older) {
+                ids.push(*older);
+            }
+        }
+        ids.truncate(ANCESTORS_MAX);
+        ids
+    }
+}
+
+fn distinct(version: &Checked) -> BTreeSet<Hash256> {
+    version.statement().ancestors.iter().copied().collect()
+}

@@ -1,0 +1,94 @@
+//! All records, found by path and by version id, with the digest that peers compare.
+
+use super::record::{Outcome, Record};
+use super::version::Checked;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use crux_names::Hash256;
+use sha2::{Digest, Sha256};
+
+#[derive(Clone, Debug)]
+pub(super) struct Store {
+    records: BTreeMap<String, Record>,
+    /// Where each kept version is.
+    kept: BTreeMap<Hash256, String>,
+    /// Ids of all heads, tombstones and losers included: what makes two stores equal.
+    heads: BTreeSet<Hash256>,
+    digest: Hash256,
+}
+
+impl Store {
+    pub(super) fn new() -> Self {
+        let mut store = Self {
+            records: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            heads: BTreeSet::new(),
+            digest: Hash256::default(),
+        };
+        store.settle();
+        store
+    }
+
+    /// Takes in a version. The digest is stale until [`Store::settle`].
+    pub(super) fn merge(&mut self, version: Checked) -> Outcome {
+        let path = version.statement().path.clone();
+        let id = version.id();
+        let record = self.records.entry(path.clone()).or_default();
+        let before: Vec<Hash256> = record.heads().iter().map(Checked::id).collect();
+        let outcome = record.merge(version);
+        if outcome.heads_changed {
+            for head in &before {
+                self.heads.remove(head);
+            }
+            self.heads.extend(record.heads().iter().map(Checked::id));
+        }
+        for id in &outcome.dropped {
+            self.kept.remove(id);
+        }
+        if outcome.kept {
+            self.kept.insert(id, path);
+        }
+        outcome
+    }
+
+    /// Brings the digest up to date.
+    pub(super) fn settle(&mut self) {
+        let mut hasher = Sha256::new();
+        for id in &self.heads {
+            hasher.update(id.0);
+        }
+        self.digest = Hash256(hasher.finalize().into());
+    }
+
+    pub(super) fn digest(&self) -> Hash256 {
+        self.digest
+    }
+
+    pub(super) fn heads(&self) -> &BTreeSet<Hash256> {
+        &self.heads
+    }
+
+    pub(super) fn keeps(&self, id: &Hash256) -> bool {
+        self.kept.contains_key(id)
+    }
+
+    pub(super) fn record(&self, path: &str) -> Option<&Record> {
+        self.records.get(path)
+    }
+
+    pub(super) fn records_under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a String, &'a Record)> {
+        self.records
+            .range::<str, _>((core::ops::Bound::Included(prefix), core::ops::Bound::Unbounded))
+            .take_while(move |(path, _)| path.starts_with(prefix))
+    }
+
+    pub(super) fn version(&self, id: &Hash256) -> Option<&Checked> {
+        self.records.get(self.kept.get(id)?)?.kept().find(|version| version.id() == *id)
+    }
+
+    /// The path of every id that some kept version names as an ancestor.
+    pub(super) fn covered(&self) -> BTreeMap<Hash256, &String> {
+        self.records.iter().flat_map(|(path, record)| record.covered().iter().map(move |id| (*id, path))).collect()
+    }
+}

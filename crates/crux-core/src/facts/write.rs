@@ -1,0 +1,140 @@
+//! An operator's write at this door: judged, made durable, brought into force, sent to every member at once, and
+//! acknowledged when min(2, n - 1) others have it on disk too. After one second it is acknowledged with fewer, and the
+//! answer says so.
+
+use super::disk::Purpose;
+use super::version::{Author, Checked};
+use super::{Facts, Output, STORE_MAX, WRITE_MAX, authority, clock};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use crux_names::{Duration, Hash256, Member, Time, Wall};
+
+/// How long a write waits for others.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug)]
+pub(super) struct Write {
+    pub(super) request: u64,
+    versions: Vec<Checked>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Writes {
+    waiting: Vec<Waiting>,
+}
+
+#[derive(Clone, Debug)]
+struct Waiting {
+    request: u64,
+    ids: Vec<Hash256>,
+    /// What each member has not yet said to hold.
+    missing: BTreeMap<Member, BTreeSet<Hash256>>,
+    until: Time,
+}
+
+impl Writes {
+    pub(super) fn deadline(&self) -> Time {
+        self.waiting.iter().map(|waiting| waiting.until).min().unwrap_or(Time::NEVER)
+    }
+}
+
+impl Facts {
+    pub(super) fn write(
+        &mut self,
+        _now: Time,
+        wall: Wall,
+        request: u64,
+        versions: Vec<Checked>,
+        out: &mut Vec<Output>,
+    ) {
+        match self.judge_write(wall, &versions) {
+            Ok(()) => {
+                let write = Write { request, versions: versions.clone() };
+                self.disk.persist(versions, Purpose::Write(write), out);
+            }
+            Err(why) => out.push(Output::Refused { request, why }),
+        }
+    }
+
+    fn judge_write(&self, wall: Wall, versions: &[Checked]) -> Result<(), String> {
+        if versions.is_empty() || versions.len() > WRITE_MAX {
+            return Err(format!("a write has 1 to {WRITE_MAX} facts, this one has {}; split it", versions.len()));
+        }
+        let removes = versions.iter().all(|version| version.statement().value.is_none());
+        if !removes && self.store.heads().len() + versions.len() > STORE_MAX {
+            return Err(format!(
+                "the bloc has {} facts and may have {STORE_MAX}; remove some",
+                self.store.heads().len()
+            ));
+        }
+        for version in versions {
+            let statement = version.statement();
+            let refused = |why: &dyn core::fmt::Display| format!("{}: {why}", statement.path.escape_debug());
+            authority::authorise(&self.config.bloc, statement).map_err(|why| refused(&why))?;
+            if let Author::Fulcrum(id) = &statement.author {
+                return Err(refused(&format!("node {id} signed it; sign it with an operator's key")));
+            }
+            if !clock::acceptable(statement.stamp, wall) {
+                let ahead = statement.stamp.wall.saturating_sub(wall.0) / 1_000_000;
+                return Err(refused(&format!(
+                    "it is stamped {ahead} s ahead of the clock of {}, more than {} s; set the clock that is wrong and \
+                     write again",
+                    self.config.me,
+                    clock::AHEAD_MAX.as_secs()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The write is on this disk: it comes into force and goes out.
+    pub(super) fn written(&mut self, now: Time, wall: Wall, write: Write, out: &mut Vec<Output>) {
+        let ids: Vec<Hash256> = write.versions.iter().map(Checked::id).collect();
+        for version in &write.versions {
+            self.merge(wall, version.clone(), out);
+        }
+        for to in &self.others {
+            Self::send_versions(to, write.versions.iter(), out);
+        }
+        let all: BTreeSet<Hash256> = ids.iter().copied().collect();
+        self.writes.waiting.push(Waiting {
+            request: write.request,
+            ids,
+            missing: self.others.iter().map(|member| (member.clone(), all.clone())).collect(),
+            until: now + PATIENCE,
+        });
+    }
+
+    pub(super) fn held(&mut self, from: &Member, ids: &[Hash256]) {
+        for waiting in &mut self.writes.waiting {
+            // A member that joined since holds it as well as any.
+            let all = || waiting.ids.iter().copied().collect();
+            let missing = waiting.missing.entry(from.clone()).or_insert_with(all);
+            for id in ids {
+                missing.remove(id);
+            }
+        }
+    }
+
+    pub(super) fn settle_writes(&mut self, now: Time, out: &mut Vec<Output>) {
+        let promised = self.others.len().min(2);
+        for waiting in &self.writes.waiting {
+            let others = waiting.missing.values().filter(|missing| missing.is_empty()).count();
+            let converged = others >= promised;
+            if converged || waiting.until <= now {
+                out.push(Output::Written {
+                    request: waiting.request,
+                    ids: waiting.ids.clone(),
+                    others: u32::try_from(others).unwrap_or(u32::MAX),
+                    converged,
+                });
+            }
+        }
+        self.writes.waiting.retain(|waiting| {
+            let others = waiting.missing.values().filter(|missing| missing.is_empty()).count();
+            others < promised && waiting.until > now
+        });
+    }
+}

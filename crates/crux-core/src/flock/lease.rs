@@ -1,0 +1,117 @@
+//! Stable: the leader's lease that this flock is complete as far as it can be known. It lets a fulcrum found the ADMIN
+//! horde and is no mutual exclusion: two flocks whose members can reach each other are both stable for at most one
+//! discovery round, one lease and one view change.
+
+use super::Output;
+use super::machine::Flock;
+use super::message::Message;
+use super::view::ViewId;
+use alloc::vec::Vec;
+use crux_names::{Duration, Member, Time};
+
+impl Flock {
+    /// Whether an unexpired grant for the installed view is held and nobody in it is suspect.
+    #[must_use]
+    pub fn stable(&self, now: Time) -> bool {
+        self.lease_until > now && self.alerts.is_empty() && self.moved.is_empty()
+    }
+
+    /// The five conditions under which a leader grants.
+    fn may_grant(&self) -> bool {
+        let roster = &self.view.roster;
+        // 1. every member acknowledged the view
+        let acknowledged = roster.iter().all(|seat| self.acks.contains(&seat.member));
+        // 2. every pair was verified within the audit period
+        let verified = self.complete()
+            && roster.iter().all(|seat| {
+                seat.member == self.config.me || self.peers.get(&seat.member).is_some_and(|peer| peer.complete)
+            });
+        // 3. no alert, proposal or merge is open
+        let quiet = self.alerts.is_empty()
+            && self.moved.is_empty()
+            && self.proposal.is_none()
+            && self.promise.is_none()
+            && self.asking.is_none()
+            && self.askers.is_empty();
+        // 4. every foreign flock that can be talked to is held apart by a recorded pair
+        let apart = self.foreign_leaders().iter().all(|(leader, _)| {
+            self.refusals
+                .get(&leader.id)
+                .is_some_and(|refusal| !refusal.pairs.is_empty() && refusal.until + self.t.ask_wait > self.now)
+        });
+        // 5. one discovery round over the hot addresses is done, and the view is old enough to have been heard of
+        let unanswered = self.targets.values().any(|target| !target.linked && !target.tried_in_view);
+        let expected = self.config.expect.is_some_and(|expect| roster.len() == expect as usize)
+            && self.targets.values().all(|target| target.linked);
+        let searched = !unanswered && self.now.since(self.since) >= self.t.disc * 2;
+        acknowledged && verified && quiet && apart && (expected || searched)
+    }
+
+    /// A change begins: what was granted does not hold through it.
+    pub(super) fn withdraw_grants(&mut self, out: &mut Vec<Output>) {
+        self.lease_until = Time::ZERO;
+        if self.granting {
+            self.granting = false;
+            for seat in &self.view.roster {
+                if seat.member != self.config.me && self.peers.get(&seat.member).is_some_and(|peer| peer.linked) {
+                    let message = Message::Unstable { view: self.view.id().clone() };
+                    out.push(Output::Message { to: seat.member.clone(), message });
+                }
+            }
+        }
+    }
+
+    pub(super) fn advance_lease(&mut self, out: &mut Vec<Output>) {
+        if self.leads() && !self.leaving {
+            let may = self.may_grant();
+            if self.granting && !may {
+                self.withdraw_grants(out);
+            }
+            if may && self.grant_next <= self.now {
+                self.grant_seq += 1;
+                self.granting = true;
+                self.grant_next = self.now + self.t.grant;
+                self.lease_until = self.now + self.t.lease;
+                for seat in &self.view.roster {
+                    if seat.member != self.config.me {
+                        let message = Message::StableGrant {
+                            view: self.view.id().clone(),
+                            seq: self.grant_seq,
+                            lease: self.t.lease,
+                        };
+                        out.push(Output::Message { to: seat.member.clone(), message });
+                    }
+                }
+            } else if !may && self.grant_next <= self.now {
+                // Conditions that only time fulfils are looked at again soon.
+                self.grant_next = self.now + self.t.grant / 5;
+            }
+        }
+        let stable = self.stable(self.now);
+        if stable != self.said_stable {
+            self.said_stable = stable;
+            out.push(Output::Stable(stable));
+        }
+    }
+
+    pub(super) fn next_lease(&self) -> Time {
+        let mut next = if self.leads() && !self.leaving { self.grant_next } else { Time::NEVER };
+        if self.lease_until > self.now {
+            next = next.min(self.lease_until);
+        }
+        next
+    }
+
+    pub(super) fn granted(&mut self, from: &Member, view: &ViewId, lease: Duration) {
+        let busy = self.promise.is_some() || self.proposal.is_some();
+        if *view == *self.view.id() && *from == self.view.leader().member && !busy {
+            self.lease_until = self.now + lease.min(self.t.lease * 4);
+        }
+    }
+
+    pub(super) fn ungranted(&mut self, from: &Member, view: &ViewId) {
+        if *view == *self.view.id() && *from == self.view.leader().member {
+            self.lease_until = Time::ZERO;
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! Boot: how a bloc without any horde comes to have ADMIN, and how a fulcrum changes its home. The design's bootstrap as
+//! a table: each line says when it applies and what it writes into the fulcrum's *own* row. Nobody writes another's row.
+//!
+//! Nothing here sleeps, exits or depends on order: every line is looked at whenever anything has changed, at most one
+//! applies at a time, and the next is looked at when the row that it wrote has come back as a fact.
+
+use super::admit::Admits;
+use super::muster::Known;
+use super::roles::{Roles, home_of};
+use crate::facts::value::Row;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use crux_names::{ADMIN, FulcrumId, HordeName};
+
+/// How many flagged fulcrums ADMIN grows to, as far as the flock has them.
+pub const ADMIN_SIZE: usize = 3;
+
+/// What the table looks at.
+#[derive(Clone, Debug)]
+pub struct Situation<'a> {
+    /// This fulcrum.
+    pub me: &'a FulcrumId,
+    /// The labels of its certificate.
+    pub labels: &'a BTreeMap<String, String>,
+    /// Its own row; `None` before it wrote one.
+    pub row: Option<&'a Row>,
+    /// Whether it leads the flock.
+    pub leader: bool,
+    /// Whether the flock is stable.
+    pub stable: bool,
+    /// Whether it has been stable for so long that facts which others hold have arrived.
+    pub settled: bool,
+    /// How many members the flock has.
+    pub flock: usize,
+    /// Whether the services that a member needs run here and answer.
+    pub answers: bool,
+    /// Who sits where.
+    pub roles: &'a Roles,
+    /// What the facts say.
+    pub known: &'a Known,
+    /// An offer of the ADMIN flag by the present seat of ADMIN.
+    pub offered_admin: bool,
+    /// A horde that the present seat of ADMIN offers.
+    pub offered: Option<&'a HordeName>,
+}
+
+impl Situation<'_> {
+    fn flag(&self) -> &str {
+        self.row.map_or("", |row| row.admin.as_str())
+    }
+
+    fn home(&self) -> (HordeName, bool) {
+        self.row.map_or_else(|| (HordeName::main(), false), home_of)
+    }
+
+    fn admin_wants_more(&self) -> bool {
+        self.roles.flagged() < ADMIN_SIZE.min(self.flock)
+    }
+
+    /// How many more home members the facts want for a horde; negative: fewer. `None` if no fact wants the horde.
+    fn missing(&self, horde: &HordeName) -> Option<i64> {
+        let want = i64::from(self.known.hordes().get(horde)?.want);
+        let have = self.roles.hordes.get(horde).map_or(0, |roles| roles.home().len());
+        Some(want - i64::try_from(have).unwrap_or(i64::MAX))
+    }
+
+    fn may_take(&self, horde: &HordeName) -> bool {
+        let admits = self.known.hordes().get(horde).map(|fact| Admits::parse(&fact.r#where));
+        matches!(admits, Some(Ok(admits)) if admits.admits(self.me, self.labels))
+    }
+}
+
+/// One line of the table.
+pub struct Rule {
+    /// The rule's id.
+    pub id: &'static str,
+    /// When it applies.
+    pub applies: fn(&Situation<'_>) -> bool,
+    /// What it writes.
+    pub writes: fn(&Situation<'_>, &mut Row),
+    /// The reason, for people.
+    pub why: &'static str,
+}
+
+/// The table, in the order in which the lines are looked at.
+pub const TABLE: &[Rule] = &[
+    Rule {
+        id: "admin-founded",
+        applies: |s| s.flag().is_empty() && s.leader && s.stable && s.roles.flagged() == 0,
+        writes: |_, row| row.admin = format!("+{ADMIN}"),
+        why: "it leads a stable flock in which nobody carries the ADMIN flag",
+    },
+    Rule {
+        id: "admin-offered",
+        applies: |s| s.flag().is_empty() && s.offered_admin && s.admin_wants_more(),
+        writes: |_, row| row.admin = format!("+{ADMIN}"),
+        why: "genghis offered it the ADMIN flag",
+    },
+    Rule {
+        id: "admin-answers",
+        applies: |s| s.flag() == "+ADMIN" && s.answers,
+        writes: |_, row| row.admin = ADMIN.into(),
+        why: "its ADMIN services answer",
+    },
+    Rule {
+        id: "admin-surplus",
+        applies: |s| s.settled && s.roles.admin().iter().position(|id| id == s.me).is_some_and(|at| at >= ADMIN_SIZE),
+        writes: |_, row| row.admin = String::new(),
+        why: "three elder members of the flock carry the ADMIN flag",
+    },
+    Rule {
+        id: "horde-deleted",
+        applies: |s| {
+            let home = s.home().0;
+            s.settled && home != HordeName::main() && !s.known.hordes().contains_key(&home)
+        },
+        writes: |_, row| row.horde = String::new(),
+        why: "no operator's fact wants its horde any more",
+    },
+    Rule {
+        id: "horde-released",
+        applies: |s| {
+            s.offered.is_some_and(|horde| *horde == HordeName::main()) && s.missing(&s.home().0).is_some_and(|n| n < 0)
+        },
+        writes: |_, row| row.horde = String::new(),
+        why: "its horde has more home members than its operator wants",
+    },
+    Rule {
+        id: "horde-offered",
+        applies: |s| {
+            let free = s.home() == (HordeName::main(), false);
+            free && s.offered.is_some_and(|horde| s.may_take(horde) && s.missing(horde).is_some_and(|n| n > 0))
+        },
+        writes: |s, row| {
+            if let Some(horde) = s.offered {
+                row.horde = format!("+{horde}");
+            }
+        },
+        why: "genghis offered it a place that the operators' facts allow",
+    },
+    Rule {
+        id: "horde-answers",
+        applies: |s| s.home().1 && s.answers,
+        writes: |s, row| row.horde = format!("{}", s.home().0),
+        why: "its services answer",
+    },
+    Rule {
+        id: "labels",
+        applies: |s| s.stable && s.row.is_none_or(|row| row.labels != *s.labels),
+        writes: |_, _| {},
+        why: "the flock has to know its labels",
+    },
+];
+
+/// The row that this fulcrum should write now, with the line that says so. Every row carries the certificate's labels.
+#[must_use]
+pub fn next(situation: &Situation<'_>) -> Option<(Row, &'static Rule)> {
+    let rule = TABLE.iter().find(|rule| (rule.applies)(situation))?;
+    let mut row = situation.row.cloned().unwrap_or_default();
+    row.labels = situation.labels.clone();
+    (rule.writes)(situation, &mut row);
+    (situation.row != Some(&row)).then_some((row, rule))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::roles::roles;
+    use super::*;
+    use crate::facts::value::{Horde, horde_path};
+    use crate::flock::view::Seat;
+    use alloc::vec::Vec;
+    use crux_names::{Boot, Member};
+    use prost::Message;
+
+    struct World {
+        me: FulcrumId,
+        labels: BTreeMap<String, String>,
+        known: Known,
+        roster: Vec<Seat>,
+        stable: bool,
+        offered_admin: bool,
+        offered: Option<HordeName>,
+    }
+
+    impl World {
+        fn new(me: &str, names: &[&str]) -> Self {
+            let seat = |name: &&str| Seat {
+                member: Member { id: name.parse().unwrap(), boot: Boot(1) },
+                addr: "127.0.0.1:1".parse().unwrap(),
+            };
+            Self {
+                me: me.parse().unwrap(),
+                labels: BTreeMap::from([("zone".into(), "a".into())]),
+                known: Known::default(),
+                roster: names.iter().map(seat).collect(),
+                stable: true,
+                offered_admin: false,
+                offered: None,
+            }
+        }
+
+        fn row(&mut self, who: &str, horde: &str, admin: &str) {
+            let row = Row { horde: horde.into(), admin: admin.into(), labels: self.labels.clone() };
+            self.known.take(&format!("row/{who}/0"), Some(&row.encode_to_vec().into()));
+        }
+
+        fn want(&mut self, horde: &str, want: u32, admits: &str) {
+            let fact = Horde { want, r#where: admits.into(), ..Horde::default() };
+            self.known.take(&horde_path(&horde.parse().unwrap()), Some(&fact.encode_to_vec().into()));
+        }
+
+        /// Applies the table until it rests, and tells the rules that applied.
+        fn run(&mut self) -> Vec<&'static str> {
+            let mut applied = Vec::new();
+            loop {
+                let roles = roles(&self.roster, self.known.rows());
+                let next = next(&Situation {
+                    me: &self.me,
+                    labels: &self.labels,
+                    row: self.known.rows().get(&self.me),
+                    leader: self.roster[0].member.id == self.me,
+                    stable: self.stable,
+                    settled: self.stable,
+                    flock: self.roster.len(),
+                    answers: true,
+                    roles: &roles,
+                    known: &self.known,
+                    offered_admin: self.offered_admin,
+                    offered: self.offered.as_ref(),
+                });
+                let Some((row, rule)) = next else { return applied };
+                applied.push(rule.id);
+                assert!(applied.len() < 10, "the table never rests: {applied:?}");
+                self.known.take(&crate::facts::value::row_path(&self.me), Some(&row.encode_to_vec().into()));
+            }
+        }
+
+        fn mine(&self) -> (&str, &str) {
+            let row = &self.known.rows()[&self.me];
+            (&row.horde, &row.admin)
+        }
+    }
+
+    #[test]
+    fn the_leader_of_a_stable_flock_founds_admin() {
+        let mut world = World::new("n1", &["n1", "n2"]);
+        world.stable = false;
+        assert!(world.run().is_empty(), "not before the flock is stable");
+        world.stable = true;
+        assert_eq!(world.run(), ["admin-founded", "admin-answers"]);
+        assert_eq!(world.mine(), ("", "ADMIN"));
+    }
+
+    #[test]
+    fn nobody_founds_admin_where_it_is() {
+        let mut world = World::new("n1", &["n1", "n2"]);
+        world.row("n2", "", "+ADMIN");
+        assert_eq!(world.run(), ["labels"]);
+        let mut other = World::new("n2", &["n1", "n2"]);
+        assert_eq!(other.run(), ["labels"], "and nobody but the leader does");
+    }
+
+    #[test]
+    fn admin_grows_by_offers_to_three_and_no_further() {
+        let mut world = World::new("n3", &["n1", "n2", "n3", "n4"]);
+        world.row("n1", "", "ADMIN");
+        world.offered_admin = true;
+        assert_eq!(world.run(), ["admin-offered", "admin-answers"]);
+        let mut late = World::new("n4", &["n1", "n2", "n3", "n4"]);
+        for who in ["n1", "n2", "n3"] {
+            late.row(who, "", "ADMIN");
+        }
+        late.offered_admin = true;
+        assert_eq!(late.run(), ["labels"]);
+        late.row("n4", "", "ADMIN");
+        assert_eq!(late.run(), ["admin-surplus"]);
+    }
+
+    #[test]
+    fn an_offer_binds_only_if_the_facts_allow_it() {
+        let web: HordeName = "web".parse().unwrap();
+        let mut world = World::new("n2", &["n1", "n2"]);
+        world.offered = Some(web);
+        assert_eq!(world.run(), ["labels"], "no fact wants it");
+        world.want("web", 1, "zone=b");
+        assert!(world.run().is_empty(), "its fact does not admit this fulcrum");
+        world.want("web", 1, "zone=a");
+        assert_eq!(world.run(), ["horde-offered", "horde-answers"]);
+        assert_eq!(world.mine(), ("web", ""));
+        let mut full = World::new("n1", &["n1", "n2"]);
+        full.want("web", 1, "");
+        full.row("n2", "web", "");
+        full.row("n1", "", "ADMIN");
+        full.offered = Some("web".parse().unwrap());
+        assert!(full.run().is_empty(), "the horde is full");
+    }
+
+    #[test]
+    fn a_fulcrum_goes_home_to_main_when_its_horde_is_deleted_or_too_large() {
+        let mut world = World::new("n2", &["n1", "n2"]);
+        world.row("n2", "web", "");
+        assert_eq!(world.run(), ["horde-deleted"]);
+        assert_eq!(world.mine(), ("", ""));
+        world.want("web", 1, "");
+        world.row("n1", "web", "");
+        world.row("n2", "web", "");
+        assert!(world.run().is_empty(), "nobody released it");
+        world.offered = Some(HordeName::main());
+        assert_eq!(world.run(), ["horde-released"]);
+    }
+}

@@ -1,0 +1,169 @@
+//! Heartbeat: what is observed on one fulcrum. It asks for each instance's health check in time, and puts together the
+//! batch that goes to the horde's healthminder every second.
+
+use super::instance::{InstanceId, Phase};
+use super::pace::Pace;
+use super::picket::Item;
+use super::verdict::{Beat, Checkup};
+use crate::io::Effect;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use crux_names::{Duration, HordeName, Time};
+
+#[derive(Clone, Debug)]
+struct Watch {
+    due: Time,
+    asked: Option<Time>,
+    ended: Option<Time>,
+    failed: u32,
+    detail: String,
+}
+
+/// The heartbeat of one fulcrum.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    pace: Pace,
+    next: Time,
+    watches: BTreeMap<InstanceId, Watch>,
+}
+
+impl Heartbeat {
+    /// Has observed nothing. The first batch is due at once.
+    #[must_use]
+    pub fn new(now: Time, pace: Pace) -> Self {
+        Self { pace, next: now, watches: BTreeMap::new() }
+    }
+
+    fn every(&self, item: &Item) -> Option<Duration> {
+        let check = item.manifest()?.check.as_ref()?;
+        Some(if check.every_ms == 0 { self.pace.t() } else { Duration::from_millis(check.every_ms) })
+    }
+
+    /// Takes the outcome of a health check.
+    pub fn checked(&mut self, now: Time, id: &InstanceId, ok: bool, detail: String) {
+        if let Some(watch) = self.watches.get_mut(id) {
+            watch.asked = None;
+            watch.ended = Some(now);
+            watch.failed = if ok { 0 } else { watch.failed.saturating_add(1) };
+            watch.detail = detail;
+        }
+    }
+
+    /// Health checks that are due.
+    pub fn step(&mut self, now: Time, items: &BTreeMap<InstanceId, Item>) -> Vec<Effect> {
+        // A check belongs to one run of the process: what ended takes its history along.
+        self.watches.retain(|id, _| items.get(id).is_some_and(|item| item.instance.phase == Phase::Running));
+        let mut effects = Vec::new();
+        for (id, item) in items.iter().filter(|(_, item)| item.instance.phase == Phase::Running) {
+            let (Some(every), Some(check)) = (self.every(item), item.manifest().and_then(|m| m.check.clone())) else {
+                continue;
+            };
+            let fresh = Watch { due: now, asked: None, ended: None, failed: 0, detail: String::new() };
+            let watch = self.watches.entry(id.clone()).or_insert(fresh);
+            // An answer that never came must not end the checking.
+            if now < watch.due || watch.asked.is_some_and(|asked| now < asked + every * 3) {
+                continue;
+            }
+            watch.asked = Some(now);
+            watch.due = now + every;
+            let ports = item.instance.ports.clone();
+            effects.push(Effect::Check { id: id.clone(), check, ports, deadline: every });
+        }
+        effects
+    }
+
+    /// The batches that are due, one for each horde of which something is here. `also` names hordes whose healthminder
+    /// must hear that nothing is here any more.
+    pub fn beats(
+        &mut self,
+        now: Time,
+        items: &BTreeMap<InstanceId, Item>,
+        also: &BTreeSet<HordeName>,
+    ) -> BTreeMap<HordeName, Vec<Beat>> {
+        let mut batches: BTreeMap<HordeName, Vec<Beat>> = BTreeMap::new();
+        if now < self.next {
+            return batches;
+        }
+        self.next = now + self.pace.beat();
+        for horde in also {
+            batches.entry(horde.clone()).or_default();
+        }
+        // What a stop or a plan has ended is no longer anybody's to judge.
+        for (id, item) in items.iter().filter(|(_, item)| item.fills()) {
+            let watch = self.watches.get(id);
+            let check = watch.and_then(|watch| {
+                let ended = watch.ended?;
+                Some(Checkup { age: now.since(ended), failed: watch.failed, detail: watch.detail.clone() })
+            });
+            batches.entry(item.instance.of.horde.clone()).or_default().push(Beat {
+                subject: id.clone(),
+                of: item.instance.of.clone(),
+                running: item.running(now),
+                done: item.ended == Some(true),
+                check,
+                has_check: item.manifest().is_some_and(|manifest| manifest.check.is_some()),
+            });
+        }
+        batches
+    }
+
+    /// Sends the next batch at once.
+    pub fn hurry(&mut self, now: Time) {
+        self.next = self.next.min(now);
+    }
+
+    /// When something is due by itself.
+    #[must_use]
+    pub fn deadline(&self, items: &BTreeMap<InstanceId, Item>) -> Time {
+        let checks = self.watches.iter().filter_map(|(id, watch)| {
+            let every = self.every(items.get(id)?)?;
+            Some(watch.asked.map_or(watch.due, |asked| watch.due.max(asked + every * 3)))
+        });
+        checks.min().unwrap_or(Time::NEVER).min(self.next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::muster::Known;
+    use super::super::picket::Picket;
+    use super::*;
+    use crate::facts::value::{Check, Manifest, muster_path};
+    use crux_names::{Boot, Member, Wall};
+    use prost::Message;
+
+    #[test]
+    fn checks_are_asked_every_t_and_their_failures_in_a_row_are_counted() {
+        let check = Check { kind: "tcp".into(), port: "http".into(), ..Check::default() };
+        let manifest = Manifest { service: "api".into(), check: Some(check), ..Manifest::default() };
+        let bytes: bytes::Bytes = manifest.encode_to_vec().into();
+        let (mut known, revision) = (Known::default(), Manifest::revision(&bytes));
+        known.take(&muster_path(&"api".parse().unwrap(), &revision), Some(&bytes));
+        let of = super::super::instance::ServiceRef { horde: HordeName::main(), service: "api".parse().unwrap() };
+        let me = Member { id: "n1".parse().unwrap(), boot: Boot(1) };
+        let mut picket = Picket::new(me, Pace(1000), 1);
+        let now = Time::from_millis(1);
+        let id = picket.start(now, of, 1, revision, "");
+        let mut heartbeat = Heartbeat::new(now, Pace(1000));
+        assert!(heartbeat.step(now, picket.items()).is_empty(), "nothing runs yet");
+        picket.step(now, &known, |_| None, &mut Vec::new());
+        picket.started(now, &id, 1, Wall(0), BTreeMap::new(), &mut Vec::new());
+        assert_eq!(heartbeat.step(now, picket.items()).len(), 1);
+        assert!(heartbeat.step(now + Duration::from_secs(2), picket.items()).is_empty(), "the answer is awaited");
+        for _ in 0..2 {
+            heartbeat.checked(now, &id, false, "refused".into());
+        }
+        let later = now + Duration::from_secs(2);
+        assert_eq!(heartbeat.step(later, picket.items()).len(), 1);
+        let batches = heartbeat.beats(later, picket.items(), &BTreeSet::new());
+        let beat = &batches[&HordeName::main()][0];
+        assert_eq!(beat.check.as_ref().map(|check| (check.failed, check.age)), Some((2, Duration::from_secs(2))));
+        assert_eq!((beat.running, beat.has_check), (Some(Duration::from_secs(2)), true));
+        assert!(heartbeat.beats(later, picket.items(), &BTreeSet::new()).is_empty(), "one batch a second");
+        heartbeat.checked(later, &id, true, "ok".into());
+        heartbeat.hurry(later);
+        let batches = heartbeat.beats(later, picket.items(), &BTreeSet::new());
+        assert_eq!(batches[&HordeName::main()][0].check.as_ref().unwrap().failed, 0);
+    }
+}

@@ -1,0 +1,533 @@
+//! Picket: the life of the instances on one fulcrum. It decides *when* something is started, stopped or started again;
+//! the node does it, and journals each start before it happens.
+//!
+//! ```text
+//! pending ──files here, pause over──> starting ──started──> running ──told to stop──> stopping ──exited──> gone
+//!    ^                                   │                     │
+//!    └────────── pause ──────────────────┴──── ended by itself ┘        (once: gone, and `done` if it ended well)
+//! ```
+
+use super::instance::{Instance, InstanceId, Phase, ServiceRef};
+use super::muster::{Known, Revision};
+use super::pace::Pace;
+use crate::facts::value::Manifest;
+use crate::hash::Random;
+use crate::io::{Effect, StartSpec};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use crux_names::{Duration, Hash256, Member, Time, Wall};
+
+/// First pause before a restart, where the manifest says nothing.
+const RESTART_FROM: Duration = Duration::from_millis(500);
+/// Longest pause before a restart, where the manifest says nothing.
+const RESTART_TO: Duration = Duration::from_secs(60);
+/// Grace before KILL, where the manifest says nothing.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// One instance with what only its picket knows.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// What others are told.
+    pub instance: Instance,
+    /// Whether an earlier life of this fulcrum started it.
+    pub adopted: bool,
+    /// A `once` that ended by itself, and whether it ended well. It fills its place for as long as a plan wants it.
+    pub ended: Option<bool>,
+    /// What it runs, as soon as the fact is here.
+    revision: Option<Arc<Revision>>,
+    running_since: Option<Time>,
+    start_at: Time,
+    pause: Duration,
+    stop: bool,
+    gone_at: Option<Time>,
+}
+
+impl Item {
+    /// Its manifest, if the fact is here.
+    #[must_use]
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.revision.as_ref().map(|revision| &revision.manifest)
+    }
+
+    /// How long its process has run.
+    #[must_use]
+    pub fn running(&self, now: Time) -> Option<Duration> {
+        self.running_since.filter(|_| self.instance.phase == Phase::Running).map(|since| now.since(since))
+    }
+
+    /// Whether it holds its place: it lives and is meant to, or it did what it was there to do once.
+    #[must_use]
+    pub fn fills(&self) -> bool {
+        !self.stop && (self.ended.is_some() || !matches!(self.instance.phase, Phase::Stopping | Phase::Gone))
+    }
+
+    fn say(&mut self, phase: Phase, why: String) -> Output {
+        self.instance.phase = phase;
+        self.instance.why = why;
+        Output::Changed(self.instance.clone())
+    }
+}
+
+/// What a picket wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Do something to the world.
+    Effect(Effect),
+    /// An instance's phase changed, or it was started again.
+    Changed(Instance),
+    /// A process could not be made; its files are to be verified again before the next try.
+    Doubt(Vec<Hash256>),
+    /// It is gone and off the books.
+    Forgotten(Instance),
+}
+
+/// The instances of one fulcrum.
+#[derive(Clone, Debug)]
+pub struct Picket {
+    me: Member,
+    pace: Pace,
+    random: Random,
+    counter: u64,
+    items: BTreeMap<InstanceId, Item>,
+}
+
+impl Picket {
+    /// A picket without instances.
+    #[must_use]
+    pub fn new(me: Member, pace: Pace, seed: u64) -> Self {
+        Self { me, pace, random: Random::new(seed ^ 0x7069_636b_6574), counter: 0, items: BTreeMap::new() }
+    }
+
+    /// Its instances, those that are gone but not forgotten among them.
+    #[must_use]
+    pub fn items(&self) -> &BTreeMap<InstanceId, Item> {
+        &self.items
+    }
+
+    /// Whether nothing runs here or is about to.
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        self.items.values().all(|item| item.instance.phase == Phase::Gone)
+    }
+
+    /// Wants an instance. It starts at the next step at which its manifest and files are here.
+    pub fn start(&mut self, now: Time, of: ServiceRef, slot: u32, revision: Hash256, why: &str) -> InstanceId {
+        self.counter += 1;
+        let id = InstanceId { fulcrum: self.me.id.clone(), boot: self.me.boot, counter: self.counter };
+        let instance = Instance {
+            id: id.clone(),
+            of,
+            slot,
+            revision,
+            phase: Phase::Pending,
+            pid: None,
+            started: None,
+            ports: BTreeMap::new(),
+            restarts: 0,
+            why: why.to_string(),
+        };
+        self.items.insert(id.clone(), item(instance, false, now));
+        id
+    }
+
+    /// Gives an instance another place in the plan.
+    pub fn place(&mut self, id: &InstanceId, slot: u32) {
+        if let Some(item) = self.items.get_mut(id) {
+            item.instance.slot = slot;
+        }
+    }
+
+    /// Stops an instance; does nothing if it stops already.
+    pub fn stop(&mut self, now: Time, id: &InstanceId, why: &str, out: &mut Vec<Output>) {
+        let Some(item) = self.items.get_mut(id) else { return };
+        if item.stop {
+            return;
+        }
+        item.stop = true;
+        match item.instance.phase {
+            Phase::Pending => {
+                item.gone_at = Some(now);
+                out.push(item.say(Phase::Gone, format!("stopped before it started: {why}")));
+                out.push(Output::Effect(Effect::Clean { id: id.clone() }));
+            }
+            // It is told as soon as there is a process to tell.
+            Phase::Starting => out.push(item.say(Phase::Stopping, why.to_string())),
+            Phase::Running | Phase::Stopping => {
+                out.push(item.say(Phase::Stopping, why.to_string()));
+                out.push(stop_effect(item));
+            }
+            Phase::Gone => {
+                if item.gone_at.is_none() {
+                    item.gone_at = Some(now);
+                    out.push(Output::Effect(Effect::Clean { id: id.clone() }));
+                }
+            }
+        }
+    }
+
+    /// What an earlier life left running.
+    pub fn adopt(&mut self, now: Time, wall: Wall, instances: Vec<Instance>, out: &mut Vec<Output>) {
+        for instance in instances {
+            if instance.pid.is_none() || self.items.contains_key(&instance.id) {
+                continue;
+            }
+            let ran = instance.started.map_or(0, |started| wall.0.saturating_sub(started.0));
+            let stopping = instance.phase == Phase::Stopping;
+            let mut item = item(instance, true, now);
+            item.running_since = Some(now - Duration::from_micros(ran));
+            let id = item.instance.id.clone();
+            out.push(item.say(Phase::Running, String::from("re-adopted after a restart of crux")));
+            self.items.insert(id.clone(), item);
+            if stopping {
+                self.stop(now, &id, "an earlier life of this fulcrum was stopping it", out);
+            }
+        }
+    }
+
+    /// Takes the outcome of a start.
+    pub fn started(
+        &mut self,
+        now: Time,
+        id: &InstanceId,
+        pid: u32,
+        at: Wall,
+        ports: BTreeMap<String, u16>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(item) = self.items.get_mut(id) else { return };
+        item.instance.pid = Some(pid);
+        item.instance.started = Some(at);
+        item.instance.ports = ports;
+        item.running_since = Some(now);
+        if item.stop {
+            out.push(stop_effect(item));
+        } else {
+            out.push(item.say(Phase::Running, String::new()));
+        }
+    }
+
+    /// Takes the word that a start came to nothing.
+    pub fn start_failed(&mut self, now: Time, id: &InstanceId, why: &str, out: &mut Vec<Output>) {
+        let Some(item) = self.items.get_mut(id) else { return };
+        let files = item.manifest().map(|manifest| manifest.files.iter().filter_map(crate::facts::value::File::hash));
+        out.push(Output::Doubt(files.map(Iterator::collect).unwrap_or_default()));
+        self.ended(now, id, why, false, out);
+    }
+
+    /// Takes the word that a process ended.
+    pub fn exited(
+        &mut self,
+        now: Time,
+        id: &InstanceId,
+        code: Option<i32>,
+        signal: Option<i32>,
+        out: &mut Vec<Output>,
+    ) {
+        let how = match (code, signal) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("ended by signal {signal}"),
+            (None, None) => String::from("it ended"),
+        };
+        self.ended(now, id, &how, code == Some(0), out);
+    }
+
+    fn ended(&mut self, now: Time, id: &InstanceId, how: &str, well: bool, out: &mut Vec<Output>) {
+        let Some(item) = self.items.get_mut(id) else { return };
+        let ran = item.running_since.take().map(|since| now.since(since));
+        item.instance.pid = None;
+        item.instance.ports.clear();
+        if item.stop {
+            item.gone_at = Some(now);
+            let why = format!("{how} ({})", item.instance.why);
+            out.push(item.say(Phase::Gone, why));
+            out.push(Output::Effect(Effect::Clean { id: id.clone() }));
+            return;
+        }
+        if item.manifest().is_some_and(|manifest| manifest.once) && ran.is_some() {
+            item.ended = Some(well);
+            let word = if well { "done" } else { "it runs once and is not started again" };
+            out.push(item.say(Phase::Gone, format!("{how}: {word}")));
+            return;
+        }
+        let (from, to) = item.manifest().map_or((RESTART_FROM, RESTART_TO), |manifest| {
+            let from = millis(manifest.restart_from_ms, RESTART_FROM);
+            (from, millis(manifest.restart_to_ms, RESTART_TO).max(from))
+        });
+        let settled = ran.is_some_and(|ran| ran >= from * 10);
+        item.pause = if settled || item.pause.is_zero() { from } else { (item.pause * 2).min(to) };
+        // Up to a quarter less, so that what fell together does not rise together.
+        let quarter = u64::try_from(item.pause.as_micros() / 4).unwrap_or(u64::MAX);
+        let pause = item.pause - Duration::from_micros(self.random.below(quarter + 1));
+        item.start_at = now + pause;
+        item.instance.restarts += 1;
+        let why = format!("{how}; next start in {}", seconds(pause));
+        out.push(item.say(Phase::Pending, why));
+    }
+
+    /// Files that instances here need before they can start, each with its size.
+    #[must_use]
+    pub fn needs(&self) -> BTreeMap<Hash256, u64> {
+        let pending = self.items.values().filter(|item| item.instance.phase == Phase::Pending);
+        let files = pending.filter_map(Item::manifest).flat_map(|manifest| &manifest.files);
+        files.filter_map(|file| file.hash().map(|hash| (hash, file.size))).collect()
+    }
+
+    /// Starts what can start, looks for manifests that have come, forgets what is long gone.
+    pub fn step(
+        &mut self,
+        now: Time,
+        known: &Known,
+        missing: impl Fn(&Hash256) -> Option<String>,
+        out: &mut Vec<Output>,
+    ) {
+        let keep = self.pace.ms(5_000);
+        for item in self.items.values_mut() {
+            if item.revision.is_none() {
+                item.revision = known.revision(&item.instance.of.service, &item.instance.revision).cloned();
+            }
+            if item.instance.phase == Phase::Pending && now >= item.start_at {
+                try_start(&self.me, item, &missing, out);
+            }
+        }
+        let forget: Vec<InstanceId> = self
+            .items
+            .iter()
+            .filter(|(_, item)| item.gone_at.is_some_and(|at| now >= at + keep))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in forget {
+            out.extend(self.items.remove(&id).map(|item| Output::Forgotten(item.instance)));
+        }
+    }
+
+    /// When [`Picket::step`] has something to do by itself.
+    #[must_use]
+    pub fn deadline(&self, now: Time) -> Time {
+        let keep = self.pace.ms(5_000);
+        let next = |item: &Item| match item.instance.phase {
+            // What waits for a manifest or a file is woken by their coming.
+            Phase::Pending if item.start_at > now => item.start_at,
+            _ => item.gone_at.map_or(Time::NEVER, |at| at + keep),
+        };
+        self.items.values().map(next).min().unwrap_or(Time::NEVER)
+    }
+}
+
+fn item(instance: Instance, adopted: bool, now: Time) -> Item {
+    Item {
+        instance,
+        adopted,
+        ended: None,
+        revision: None,
+        running_since: None,
+        start_at: now,
+        pause: Duration::ZERO,
+        stop: false,
+        gone_at: None,
+    }
+}
+
+fn try_start(me: &Member, item: &mut Item, missing: &impl Fn(&Hash256) -> Option<String>, out: &mut Vec<Output>) {
+    let Some(revision) = item.revision.clone() else {
+        let why = format!("the manifest of revision {} has not arrived yet", item.instance.revision.short());
+        return wait(item, why, out);
+    };
+    let files: Vec<Hash256> = revision.manifest.files.iter().filter_map(crate::facts::value::File::hash).collect();
+    let lacking: Vec<String> = files.iter().filter_map(missing).collect();
+    if let Some(first) = lacking.first() {
+        let why = format!("waits for {} of {} files: {first}", lacking.len(), files.len());
+        return wait(item, why, out);
+    }
+    let why = if item.instance.restarts == 0 {
+        String::from("its process is being made")
+    } else {
+        format!("start {} after it ended by itself", item.instance.restarts)
+    };
+    out.push(item.say(Phase::Starting, why));
+    let instance = item.instance.clone();
+    let env = BTreeMap::from([
+        (String::from("CRUX_NODE"), me.id.node.to_string()),
+        (String::from("CRUX_HORDE"), instance.of.horde.to_string()),
+        (String::from("CRUX_SERVICE"), instance.of.service.to_string()),
+        (String::from("CRUX_INSTANCE"), instance.id.to_string()),
+    ]);
+    out.push(Output::Effect(Effect::Start(StartSpec { instance, manifest: revision.bytes.clone(), env })));
+}
+
+fn wait(item: &mut Item, why: String, out: &mut Vec<Output>) {
+    if item.instance.why != why {
+        out.push(item.say(Phase::Pending, why));
+    }
+}
+
+fn stop_effect(item: &Item) -> Output {
+    let manifest = item.manifest();
+    let signal = manifest.map(|manifest| manifest.stop_signal.as_str()).filter(|signal| !signal.is_empty());
+    Output::Effect(Effect::Stop {
+        id: item.instance.id.clone(),
+        signal: signal.unwrap_or("TERM").to_string(),
+        grace: manifest.map_or(STOP_GRACE, |manifest| millis(manifest.stop_grace_ms, STOP_GRACE)),
+    })
+}
+
+fn millis(value: u64, default: Duration) -> Duration {
+    if value == 0 { default } else { Duration::from_millis(value) }
+}
+
+/// A duration for people: `0.4 s`, `12 s`.
+pub(crate) fn seconds(duration: Duration) -> String {
+    let tenths = duration.as_millis() / 100;
+    if tenths < 100 { format!("{}.{} s", tenths / 10, tenths % 10) } else { format!("{} s", duration.as_secs()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::value::{File, muster_path};
+    use crux_names::Boot;
+    use prost::Message;
+
+    fn setup(change: impl Fn(&mut Manifest)) -> (Picket, Known, Hash256, ServiceRef) {
+        let mut manifest = Manifest { service: "api".into(), run: Vec::from(["x".into()]), ..Manifest::default() };
+        change(&mut manifest);
+        let bytes: bytes::Bytes = manifest.encode_to_vec().into();
+        let (mut known, revision) = (Known::default(), Manifest::revision(&bytes));
+        let of = ServiceRef { horde: "web".parse().unwrap(), service: "api".parse().unwrap() };
+        known.take(&muster_path(&of.service, &revision), Some(&bytes));
+        let me = Member { id: "n1".parse().unwrap(), boot: Boot(1) };
+        (Picket::new(me, Pace(1000), 7), known, revision, of)
+    }
+
+    fn phase(picket: &Picket, id: &InstanceId) -> Phase {
+        picket.items()[id].instance.phase
+    }
+
+    fn none(_: &Hash256) -> Option<String> {
+        None
+    }
+
+    #[test]
+    fn an_instance_starts_runs_is_told_to_stop_and_goes() {
+        let (mut picket, known, revision, of) = setup(|manifest| manifest.stop_signal = "INT".into());
+        let (now, mut out) = (Time::from_millis(1), Vec::new());
+        let id = picket.start(now, of, 2, revision, "plan 1");
+        picket.step(now, &known, none, &mut out);
+        assert!(matches!(&out[1], Output::Effect(Effect::Start(spec)) if spec.env["CRUX_INSTANCE"] == "n1:1:1"));
+        picket.started(now, &id, 42, Wall(5), BTreeMap::new(), &mut out);
+        assert_eq!(phase(&picket, &id), Phase::Running);
+        out.clear();
+        picket.stop(now, &id, "not in plan 2", &mut out);
+        picket.stop(now, &id, "not in plan 2", &mut out);
+        let stops =
+            out.iter().filter(|out| matches!(out, Output::Effect(Effect::Stop { signal, .. }) if signal == "INT"));
+        assert_eq!(stops.count(), 1);
+        picket.exited(now, &id, None, Some(2), &mut out);
+        assert_eq!(phase(&picket, &id), Phase::Gone);
+        assert!(picket.idle() && out.contains(&Output::Effect(Effect::Clean { id: id.clone() })));
+        let later = picket.deadline(now);
+        picket.step(later, &known, none, &mut out);
+        assert!(picket.items().is_empty() && matches!(out.last(), Some(Output::Forgotten(_))));
+    }
+
+    #[test]
+    fn an_instance_waits_for_its_files_and_says_for_which() {
+        let file = File { path: "a".into(), sha256: [3; 32].to_vec(), size: 9, executable: false };
+        let (mut picket, known, revision, of) = setup(|manifest| manifest.files = Vec::from([file.clone()]));
+        let (now, mut out) = (Time::from_millis(1), Vec::new());
+        let id = picket.start(now, of, 1, revision, "");
+        let missing = |hash: &Hash256| (*hash == Hash256([3; 32])).then(|| String::from("nobody has it"));
+        picket.step(now, &known, missing, &mut out);
+        assert_eq!(picket.items()[&id].instance.why, "waits for 1 of 1 files: nobody has it");
+        assert_eq!(picket.needs(), BTreeMap::from([(Hash256([3; 32]), 9)]));
+        picket.step(now, &known, none, &mut out);
+        assert_eq!(phase(&picket, &id), Phase::Starting);
+    }
+
+    #[test]
+    fn what_ends_by_itself_is_started_again_after_growing_pauses_that_a_long_run_resets() {
+        let (mut picket, known, revision, of) = setup(|manifest| {
+            manifest.restart_from_ms = 100;
+            manifest.restart_to_ms = 1_000;
+        });
+        let (mut now, mut out) = (Time::from_millis(1), Vec::new());
+        let id = picket.start(now, of, 1, revision, "");
+        let mut pauses = Vec::new();
+        for ran in [1, 1, 1, 1, 1, 1, 1_000] {
+            picket.step(now, &known, none, &mut out);
+            picket.started(now, &id, 1, Wall(0), BTreeMap::new(), &mut out);
+            now = now + Duration::from_millis(ran);
+            picket.exited(now, &id, Some(3), None, &mut out);
+            assert!(picket.items()[&id].instance.why.starts_with("exit code 3; next start in"));
+            let next = picket.deadline(now);
+            pauses.push(next.since(now).as_millis());
+            out.clear();
+            picket.step(next - Duration::from_millis(1), &known, none, &mut out);
+            assert!(out.is_empty(), "not before the pause is over");
+            now = next;
+        }
+        for (pause, longest) in pauses.iter().zip([100, 200, 400, 800, 1_000, 1_000, 100]) {
+            assert!(*pause <= longest && *pause >= longest * 3 / 4, "{pauses:?}");
+        }
+        assert_eq!(picket.items()[&id].instance.restarts, 7);
+    }
+
+    #[test]
+    fn what_runs_once_is_not_started_again_and_still_fills_its_place() {
+        let (mut picket, known, revision, of) = setup(|manifest| manifest.once = true);
+        let (now, mut out) = (Time::from_millis(1), Vec::new());
+        let id = picket.start(now, of, 1, revision, "");
+        picket.step(now, &known, none, &mut out);
+        picket.started(now, &id, 1, Wall(0), BTreeMap::new(), &mut out);
+        picket.exited(now, &id, Some(0), None, &mut out);
+        let item = &picket.items()[&id];
+        assert_eq!((item.instance.phase, item.ended, item.fills()), (Phase::Gone, Some(true), true));
+        picket.step(now + Duration::from_secs(60), &known, none, &mut out);
+        assert!(picket.items().contains_key(&id));
+        picket.stop(now, &id, "not in the plan", &mut out);
+        assert!(!picket.items()[&id].fills());
+    }
+
+    #[test]
+    fn a_stop_during_a_start_reaches_the_process_and_a_failed_start_is_tried_again() {
+        let (mut picket, known, revision, of) = setup(|_| {});
+        let (now, mut out) = (Time::from_millis(1), Vec::new());
+        let id = picket.start(now, of.clone(), 1, revision, "");
+        picket.step(now, &known, none, &mut out);
+        out.clear();
+        picket.stop(now, &id, "x", &mut out);
+        assert!(!out.iter().any(|out| matches!(out, Output::Effect(_))));
+        picket.started(now, &id, 9, Wall(0), BTreeMap::new(), &mut out);
+        assert!(matches!(out.last(), Some(Output::Effect(Effect::Stop { .. }))));
+        let other = picket.start(now, of, 2, revision, "");
+        picket.step(now, &known, none, &mut out);
+        picket.start_failed(now, &other, "no such file", &mut out);
+        assert_eq!(phase(&picket, &other), Phase::Pending);
+        assert!(picket.items()[&other].instance.why.starts_with("no such file; next start"));
+    }
+
+    #[test]
+    fn what_an_earlier_life_left_running_is_adopted_with_its_age() {
+        let (mut picket, known, revision, of) = setup(|_| {});
+        let id: InstanceId = "n1:0:5".parse().unwrap();
+        let instance = Instance {
+            id: id.clone(),
+            of,
+            slot: 1,
+            revision,
+            phase: Phase::Running,
+            pid: Some(77),
+            started: Some(Wall(10_000_000)),
+            ports: BTreeMap::new(),
+            restarts: 0,
+            why: String::new(),
+        };
+        let (now, mut out) = (Time::from_millis(90_000), Vec::new());
+        picket.adopt(now, Wall(40_000_000), Vec::from([instance]), &mut out);
+        picket.step(now, &known, none, &mut out);
+        assert_eq!(picket.items()[&id].running(now), Some(Duration::from_secs(30)));
+        assert!(picket.items()[&id].adopted && picket.items()[&id].manifest().is_some());
+    }
+}

@@ -1,0 +1,176 @@
+//! Roles: who sits where, as one pure function of who is here and what the rows say. There is no election: when the view
+//! or a row changes, everybody computes the same answer.
+//!
+//! The seat of a horde is its first present home member by roster seniority; ADMIN's seat is the first present flagged
+//! fulcrum. A fulcrum without a row is in `main`. A row `+name` is on its way: it is of the horde, but never its seat
+//! before its services answer.
+
+use crate::facts::value::Row;
+use crate::flock::view::Seat;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use crux_names::{ADMIN, FulcrumId, HordeName};
+
+/// Who is of a horde.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HordeRoles {
+    /// Present home members whose services answer, in roster order: the first is the seat.
+    pub present: Vec<FulcrumId>,
+    /// Present fulcrums on their way into it.
+    pub joining: Vec<FulcrumId>,
+    /// Home members that are not in this flock, by name.
+    pub absent: Vec<FulcrumId>,
+}
+
+impl HordeRoles {
+    /// Where its proctor and healthminder sit.
+    #[must_use]
+    pub fn seat(&self) -> Option<&FulcrumId> {
+        self.present.first()
+    }
+
+    /// All home members by name: those that count, present or not.
+    #[must_use]
+    pub fn home(&self) -> Vec<FulcrumId> {
+        let mut home: Vec<_> = self.present.iter().chain(&self.joining).chain(&self.absent).cloned().collect();
+        home.sort();
+        home
+    }
+}
+
+/// Who sits where in one flock.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// Every horde that has a member, ADMIN among them.
+    pub hordes: BTreeMap<HordeName, HordeRoles>,
+    homes: BTreeMap<FulcrumId, HordeName>,
+}
+
+impl Roles {
+    /// The seat of a horde.
+    #[must_use]
+    pub fn seat(&self, horde: &HordeName) -> Option<&FulcrumId> {
+        self.hordes.get(horde).and_then(HordeRoles::seat)
+    }
+
+    /// Present fulcrums with the ADMIN flag, in roster order.
+    #[must_use]
+    pub fn admin(&self) -> &[FulcrumId] {
+        self.hordes.get(&HordeName::admin()).map_or(&[], |admin| &admin.present)
+    }
+
+    /// How many present fulcrums carry the flag or are about to.
+    #[must_use]
+    pub fn flagged(&self) -> usize {
+        self.hordes.get(&HordeName::admin()).map_or(0, |admin| admin.present.len() + admin.joining.len())
+    }
+
+    /// The home horde of a fulcrum of which there is a row or which is present; else `main`.
+    #[must_use]
+    pub fn home(&self, fulcrum: &FulcrumId) -> HordeName {
+        self.homes.get(fulcrum).cloned().unwrap_or_else(HordeName::main)
+    }
+
+    /// Whether a present fulcrum counts as a member of a horde: by its home, or by the flag for ADMIN.
+    #[must_use]
+    pub fn is_member(&self, horde: &HordeName, fulcrum: &FulcrumId) -> bool {
+        self.hordes.get(horde).is_some_and(|roles| roles.present.contains(fulcrum))
+    }
+}
+
+/// The home horde that a row's text names, and whether it is only on its way there. A name that breaks the rules is
+/// `main`: such a row was written by another version or by mistake, and the fulcrum must count somewhere.
+#[must_use]
+pub fn home_of(row: &Row) -> (HordeName, bool) {
+    let (name, joining) = match row.horde.strip_prefix('+') {
+        Some(rest) => (rest, true),
+        None => (row.horde.as_str(), false),
+    };
+    match HordeName::parse(name) {
+        Ok(horde) if name != ADMIN => (horde, joining),
+        _ => (HordeName::main(), false),
+    }
+}
+
+/// Who sits where, given who is here and what every fulcrum's row says.
+#[must_use]
+pub fn roles(roster: &[Seat], rows: &BTreeMap<FulcrumId, Row>) -> Roles {
+    let mut roles = Roles::default();
+    let none = Row::default();
+    let admin = HordeName::admin();
+    for seat in roster {
+        let id = &seat.member.id;
+        let row = rows.get(id).unwrap_or(&none);
+        let (home, joining) = home_of(row);
+        let horde = roles.hordes.entry(home.clone()).or_default();
+        if joining { &mut horde.joining } else { &mut horde.present }.push(id.clone());
+        match row.admin.as_str() {
+            "ADMIN" => roles.hordes.entry(admin.clone()).or_default().present.push(id.clone()),
+            "+ADMIN" => roles.hordes.entry(admin.clone()).or_default().joining.push(id.clone()),
+            _ => {}
+        }
+        roles.homes.insert(id.clone(), home);
+    }
+    for (id, row) in rows {
+        if roles.homes.contains_key(id) {
+            continue;
+        }
+        let (home, _) = home_of(row);
+        roles.hordes.entry(home.clone()).or_default().absent.push(id.clone());
+        if row.admin == ADMIN {
+            roles.hordes.entry(admin.clone()).or_default().absent.push(id.clone());
+        }
+        roles.homes.insert(id.clone(), home);
+    }
+    roles
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use crux_names::{Boot, Member};
+
+    fn seat(name: &str) -> Seat {
+        Seat { member: Member { id: name.parse().unwrap(), boot: Boot(1) }, addr: "127.0.0.1:1".parse().unwrap() }
+    }
+
+    fn row(horde: &str, admin: &str) -> Row {
+        Row { horde: horde.into(), admin: admin.into(), ..Row::default() }
+    }
+
+    fn id(name: &str) -> FulcrumId {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn a_fulcrum_without_a_row_is_in_main_and_the_eldest_sits_there() {
+        let roles = roles(&[seat("n2"), seat("n1")], &BTreeMap::new());
+        assert_eq!(roles.seat(&HordeName::main()), Some(&id("n2")));
+        assert_eq!(roles.admin(), &[] as &[FulcrumId]);
+    }
+
+    #[test]
+    fn the_seat_of_a_horde_is_its_first_present_home_member_whose_services_answer() {
+        let web = HordeName::parse("web").unwrap();
+        let rows = BTreeMap::from([
+            (id("n1"), row("web", "")),
+            (id("n2"), row("+web", "")),
+            (id("n3"), row("web", "ADMIN")),
+            (id("n9"), row("web", "ADMIN")),
+        ]);
+        let roles = roles(&[seat("n2"), seat("n3"), seat("n1")], &rows);
+        assert_eq!(roles.seat(&web), Some(&id("n3")));
+        assert_eq!(roles.hordes[&web].absent, [id("n9")]);
+        assert_eq!(roles.hordes[&web].home(), [id("n1"), id("n2"), id("n3"), id("n9")]);
+        assert_eq!(roles.admin(), [id("n3")]);
+        assert!(!roles.is_member(&web, &id("n2")) && roles.is_member(&web, &id("n1")));
+    }
+
+    #[test]
+    fn a_row_that_names_no_horde_counts_in_main() {
+        for text in ["", "Web!", "ADMIN", "+"] {
+            assert_eq!(home_of(&row(text, "")).0, HordeName::main(), "{}", format!("{text:?}"));
+        }
+    }
+}

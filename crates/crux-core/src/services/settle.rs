@@ -1,0 +1,406 @@
+//! Settling: after anything has happened, every service of the fulcrum looks again, in one fixed order, until none has
+//! anything to say to another one here. What goes to other fulcrums is sent when it changes, and again every 2 s, so that
+//! a word that was lost or came too early is made good.
+
+use super::healthminder::Healthminder;
+use super::instance::{Instance, InstanceId, ServiceRef};
+use super::message::Message;
+use super::muster::Known;
+use super::proctor::{self, Home, Proctor, Seen, Wanted};
+use super::roles::{Roles, roles};
+use super::verdict::Health;
+use super::{Output, Services, boot, dean, genghis, yurt};
+use crate::facts::value::row_path;
+use crate::io::Event;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use crux_names::{FulcrumId, Hash256, HordeName, Member, Time, Wall};
+
+/// Rounds of settling in one call. A round without a local message ends it; this only bounds a mistake.
+const ROUNDS: usize = 32;
+
+/// What a proctor is told about its horde.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Brief {
+    homes: BTreeMap<FulcrumId, Home>,
+    sets: BTreeMap<String, String>,
+    wanted: BTreeMap<ServiceRef, Wanted>,
+}
+
+/// What was told last, so that only changes are told at once. Emptied with every new view: it has new listeners.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
+    reports: BTreeMap<HordeName, (Member, Message)>,
+    boards: BTreeMap<HordeName, Vec<Instance>>,
+    verdicts: BTreeMap<HordeName, Vec<(InstanceId, Health)>>,
+    programs: Vec<String>,
+    offers: Vec<genghis::Offer>,
+}
+
+fn brief(horde: &HordeName, roles: &Roles, known: &Known) -> Brief {
+    let members = roles.hordes.get(horde).cloned().unwrap_or_default();
+    let home = |id: &FulcrumId| (id.clone(), Home { labels: known.labels(id), cordoned: false });
+    let wanted = known.places().iter().filter(|(of, _)| of.horde == *horde).filter_map(|(of, place)| {
+        let revision = Hash256(place.revision.as_slice().try_into().ok()?);
+        let once = known.revision(&of.service, &revision).is_some_and(|entry| entry.manifest.once);
+        let wanted = Wanted {
+            revision,
+            place: place.place.clone(),
+            after: place.after.clone(),
+            on_split: place.on_split.clone(),
+            on_rejoin: place.on_rejoin.clone(),
+            single: place.single,
+            once,
+        };
+        Some((of.clone(), wanted))
+    });
+    Brief {
+        homes: members.present.iter().chain(&members.absent).map(home).collect(),
+        sets: known.hordes().get(horde).map(|fact| fact.sets.clone()).unwrap_or_default(),
+        wanted: wanted.collect(),
+    }
+}
+
+impl Services {
+    pub(super) fn settle(&mut self, now: Time, wall: Wall, known: &Known, out: &mut Vec<Output>) {
+        // The node says what it re-adopted once after its start; should that word be lost, nothing is left to wait for.
+        if !self.adopted && now >= self.started + self.config.pace.ms(10_000) {
+            self.adopted = true;
+        }
+        let repeat = now >= self.repeat_at;
+        if repeat {
+            self.repeat_at = now + self.config.pace.repeat();
+        }
+        self.rebrief(known, out);
+        self.settle_boot(now, known, out);
+        for round in 0..ROUNDS {
+            let repeat = repeat && round == 0;
+            self.settle_proctors(now, out);
+            self.settle_deans(now, known, out);
+            self.settle_reports(repeat, out);
+            self.settle_beats(now, known, out);
+            self.settle_boards(repeat, out);
+            self.settle_minders(now, repeat, out);
+            if round == 0 {
+                self.settle_genghis(repeat, known, out);
+                self.settle_yurt(now, wall, repeat, out);
+            }
+            if self.inbox.is_empty() {
+                break;
+            }
+            let me = self.config.me.clone();
+            while let Some(message) = self.inbox.pop_front() {
+                self.hear(now, wall, &me, message, out);
+            }
+        }
+        if self.stopping && !self.stopped && self.picket.idle() {
+            self.stopped = true;
+            out.push(Output::Stopped);
+        }
+        self.deadline = self.next(now);
+    }
+
+    fn next(&self, now: Time) -> Time {
+        let proctors = self.proctors.values().map(Proctor::deadline);
+        let minders = self.minders.values().map(|minder| minder.deadline(now));
+        let settled = self.stable_since.map(|since| since + self.config.pace.ms(5_000)).filter(|at| *at > now);
+        let adopted = (!self.adopted).then(|| self.started + self.config.pace.ms(10_000));
+        let fixed = [
+            self.repeat_at,
+            self.picket.deadline(now),
+            self.pastiche.deadline(),
+            self.heartbeat.deadline(self.picket.items()),
+            self.signing.as_ref().map_or(Time::NEVER, |(_, until)| *until),
+        ];
+        let all = fixed.into_iter().chain(proctors).chain(minders).chain(settled).chain(adopted);
+        all.min().unwrap_or(Time::NEVER)
+    }
+
+    fn settled(&self, now: Time) -> bool {
+        self.stable_since.is_some_and(|since| now >= since + self.config.pace.ms(5_000))
+    }
+
+    /// Who sits where, and what proctors are told.
+    fn rebrief(&mut self, known: &Known, out: &mut Vec<Output>) {
+        if self.briefed {
+            return;
+        }
+        self.briefed = true;
+        let roles = roles(&self.view.roster, known.rows());
+        if roles != self.roles {
+            self.changed = true;
+            for seat in &self.view.roster {
+                let id = &seat.member.id;
+                let (was, is) = (self.roles.home(id), roles.home(id));
+                if was != is {
+                    let text = format!("{id} is of horde {is} now, not of {was}");
+                    out.push(Output::Event(Event { kind: "horde", subject: format!("{id}"), text }));
+                }
+            }
+            if roles.admin() != self.roles.admin() {
+                let names: Vec<String> = roles.admin().iter().map(|id| format!("{id}")).collect();
+                let text = match names.as_slice() {
+                    [] => String::from("nobody here carries the ADMIN flag"),
+                    names => format!("ADMIN is {}; its seat is {}", names.join(", "), names[0]),
+                };
+                out.push(Output::Event(Event { kind: "horde", subject: "ADMIN".into(), text }));
+            }
+            self.roles = roles;
+        }
+        let mut hordes: BTreeSet<HordeName> = self.roles.hordes.keys().cloned().collect();
+        hordes.extend(known.places().keys().map(|of| of.horde.clone()));
+        self.briefs = hordes.into_iter().map(|horde| (horde.clone(), brief(&horde, &self.roles, known))).collect();
+        for horde in self.briefs.keys() {
+            let (me, timers) = (self.config.me.id.clone(), self.config.pace.0);
+            let proctor = self.proctors.entry(horde.clone());
+            proctor.or_insert_with(|| Proctor::new(horde.clone(), me, timers));
+        }
+    }
+
+    /// The bootstrap's table: this fulcrum's own row.
+    fn settle_boot(&mut self, now: Time, known: &Known, out: &mut Vec<Output>) {
+        let me = &self.config.me.id;
+        let row = known.rows().get(me);
+        if let Some((written, until)) = &self.signing {
+            if row == Some(written) || now >= *until {
+                self.signing = None;
+            } else {
+                return;
+            }
+        }
+        let life = self.config.pace.repeat() * 2;
+        let admin = self.roles.seat(&HordeName::admin()).cloned();
+        self.offers.retain(|offer| now < offer.at + life);
+        let mut offers = self.offers.iter().filter(|offer| Some(&offer.by) == admin.as_ref());
+        let offered_admin = offers.clone().any(|offer| offer.horde == HordeName::admin());
+        let offered = offers.find(|offer| offer.horde != HordeName::admin()).map(|offer| &offer.horde);
+        let next = boot::next(&boot::Situation {
+            me,
+            labels: &self.config.labels,
+            row,
+            leader: self.view.leader().member == self.config.me,
+            stable: self.stable_since.is_some(),
+            settled: self.settled(now),
+            flock: self.view.roster.len(),
+            answers: self.adopted,
+            roles: &self.roles,
+            known,
+            offered_admin,
+            offered,
+        });
+        if let Some((row, rule)) = next.filter(|_| !self.stopping) {
+            if rule.id != "labels" {
+                let text = format!("{me} writes {} to its row: {}", shown(&row), rule.why);
+                out.push(Output::Event(Event { kind: "horde", subject: row_path(me), text }));
+            }
+            self.signing = Some((row.clone(), now + self.config.pace.ms(5_000)));
+            out.push(Output::Row(row));
+        }
+    }
+
+    fn settle_proctors(&mut self, now: Time, out: &mut Vec<Output>) {
+        let roster: Vec<Member> = self.view.roster.iter().map(|seat| seat.member.clone()).collect();
+        let view = self.view.id().clone();
+        let mut said = Vec::new();
+        for (horde, proctor) in &mut self.proctors {
+            // Only a plan of the installed view's proctor counts.
+            if let Some(heard) = self.plans.get(horde) {
+                if heard.view == view && self.roles.seat(horde) == Some(&heard.by) {
+                    proctor.heard(&heard.word);
+                }
+            }
+            let empty = Brief::default();
+            let brief = self.briefs.get(horde).unwrap_or(&empty);
+            let verdicts: BTreeMap<InstanceId, Health> = match self.minders.get(horde) {
+                Some(minder) => minder.verdicts(now).into_iter().map(|v| (v.subject, v.health)).collect(),
+                None => {
+                    let heard = self.verdicts.get(horde).filter(|heard| heard.view == view);
+                    heard.iter().flat_map(|h| &h.word).map(|v| (v.subject.clone(), v.health)).collect()
+                }
+            };
+            let seen = Seen {
+                view: &view,
+                roster: &roster,
+                homes: &brief.homes,
+                sets: &brief.sets,
+                wanted: &brief.wanted,
+                verdicts: &verdicts,
+            };
+            said.extend(proctor.step(now, &seen).into_iter().map(|output| (horde.clone(), output)));
+        }
+        for (horde, output) in said {
+            match output {
+                proctor::Output::Ask(member) => {
+                    self.tell(&member, Message::AskDean { view: view.clone(), horde }, out);
+                }
+                proctor::Output::Plan(plan) => self.tell_all(&Message::Plan(plan), out),
+            }
+        }
+    }
+
+    /// The dean's orders, and what the picket and pastiche do about them.
+    fn settle_deans(&mut self, now: Time, known: &Known, out: &mut Vec<Output>) {
+        let mut done = Vec::new();
+        if !self.stopping {
+            let situation = dean::Situation {
+                me: &self.config.me.id,
+                view: self.view.id(),
+                roles: &self.roles,
+                stable: self.stable_since.is_some(),
+                settled: self.settled(now),
+            };
+            for heard in self.plans.values() {
+                // Refusals are the rule, not the exception: most plans are of other hordes.
+                let _ = self.dean.take(&heard.word, &heard.by, &situation);
+            }
+            for order in self.dean.orders(self.picket.items(), &situation) {
+                self.changed = true;
+                match order {
+                    dean::Order::Start { of, slot, revision, why } => {
+                        self.picket.start(now, of, slot, revision, &why);
+                    }
+                    dean::Order::Stop { id, why } => self.picket.stop(now, &id, &why, &mut done),
+                    dean::Order::Place { id, slot } => self.picket.place(&id, slot),
+                }
+            }
+        }
+        // Manifests that have come tell which files are needed; files that have come let instances start.
+        let pastiche = &self.pastiche;
+        self.picket.step(now, known, |hash| pastiche.missing(hash), &mut done);
+        let members: Vec<Member> = self.view.roster.iter().map(|seat| seat.member.clone()).collect();
+        let fetches = self.pastiche.step(now, &self.picket.needs(), &members);
+        out.extend(fetches.into_iter().map(Output::Effect));
+        out.extend(self.heartbeat.step(now, self.picket.items()).into_iter().map(Output::Effect));
+        if !done.is_empty() {
+            self.heartbeat.hurry(now);
+        }
+        self.picketed(done, out);
+    }
+
+    /// Hordes that this fulcrum answers to: those that it is of, and those of which something runs here.
+    fn answers_to(&self) -> BTreeSet<HordeName> {
+        let me = &self.config.me.id;
+        let of = self.roles.hordes.iter().filter(|(_, horde)| horde.present.contains(me)).map(|(name, _)| name.clone());
+        of.chain(self.picket.items().values().map(|item| item.instance.of.horde.clone())).collect()
+    }
+
+    fn settle_reports(&mut self, repeat: bool, out: &mut Vec<Output>) {
+        if !self.adopted {
+            return;
+        }
+        for horde in self.answers_to() {
+            let Some(seat) = self.seat_of(&horde) else { continue };
+            let report = (seat, self.dean_report(&horde));
+            if repeat || self.told.reports.get(&horde) != Some(&report) {
+                self.tell(&report.0, report.1.clone(), out);
+                self.told.reports.insert(horde, report);
+            }
+        }
+    }
+
+    fn settle_beats(&mut self, now: Time, known: &Known, out: &mut Vec<Output>) {
+        if !self.adopted {
+            return;
+        }
+        let mut also = self.answers_to();
+        also.retain(|horde| known.places().keys().any(|of| of.horde == *horde) || self.verdicts.contains_key(horde));
+        for (horde, beats) in self.heartbeat.beats(now, self.picket.items(), &also) {
+            if let Some(seat) = self.seat_of(&horde) {
+                self.tell(&seat, Message::Beats { horde, beats }, out);
+            }
+        }
+    }
+
+    /// Hordes whose seat this fulcrum is.
+    fn seated(&self) -> BTreeSet<HordeName> {
+        let me = Some(&self.config.me.id);
+        self.roles.hordes.keys().filter(|horde| self.roles.seat(horde) == me).cloned().collect()
+    }
+
+    fn settle_boards(&mut self, repeat: bool, out: &mut Vec<Output>) {
+        let view = self.view.id().clone();
+        let me = self.config.me.id.clone();
+        for horde in self.seated() {
+            if repeat {
+                // The seat's last plan, for whoever missed it or judged it too early.
+                let plan = self.proctors.get(&horde).and_then(Proctor::plan);
+                if let Some(plan) = plan.filter(|plan| plan.by == me && plan.id.view == view).cloned() {
+                    self.tell_all(&Message::Plan(plan), out);
+                }
+            }
+            let reports = self.reports.get(&horde);
+            let instances: Vec<Instance> = reports.iter().flat_map(|all| all.values()).flatten().cloned().collect();
+            let told = self.told.boards.get(&horde);
+            let news = told.map_or(!instances.is_empty(), |told| repeat || *told != instances);
+            if news {
+                self.told.boards.insert(horde.clone(), instances.clone());
+                self.tell_all(&Message::Board { horde, view: view.clone(), instances }, out);
+            }
+        }
+    }
+
+    fn settle_minders(&mut self, now: Time, repeat: bool, out: &mut Vec<Output>) {
+        let pace = self.config.pace;
+        let seated = self.seated();
+        self.minders.retain(|horde, _| seated.contains(horde));
+        for horde in seated {
+            let carried = self.verdicts.get(&horde).map(|heard| heard.word.as_slice()).unwrap_or_default();
+            let minder = self.minders.entry(horde.clone());
+            let minder = minder.or_insert_with(|| Healthminder::new(now, horde.clone(), pace, carried));
+            minder.judge(now, |id| self.view.seat(id).is_some());
+            let verdicts = minder.verdicts(now);
+            let states: Vec<_> = verdicts.iter().map(|verdict| (verdict.subject.clone(), verdict.health)).collect();
+            let told = self.told.verdicts.get(&horde);
+            let news = told.map_or(!states.is_empty(), |told| repeat || *told != states);
+            if news {
+                self.told.verdicts.insert(horde.clone(), states);
+                let view = self.view.id().clone();
+                self.tell_all(&Message::Verdicts { horde, view, verdicts }, out);
+            }
+        }
+    }
+
+    fn settle_genghis(&mut self, repeat: bool, known: &Known, out: &mut Vec<Output>) {
+        let seated = self.roles.seat(&HordeName::admin()) == Some(&self.config.me.id);
+        if !seated || self.stable_since.is_none() {
+            self.waits.clear();
+            self.told.offers.clear();
+            return;
+        }
+        let word = genghis::word(&self.view.roster, &self.roles, known);
+        self.waits = word.waits;
+        if repeat || word.offers != self.told.offers {
+            for offer in &word.offers {
+                if let Some(to) = self.member(&offer.to) {
+                    self.tell(&to, Message::Offer { horde: offer.horde.clone(), why: offer.why.clone() }, out);
+                }
+            }
+            self.told.offers = word.offers;
+        }
+    }
+
+    fn settle_yurt(&mut self, now: Time, wall: Wall, repeat: bool, out: &mut Vec<Output>) {
+        let names = yurt::programs(&self.config.me.id, &self.roles);
+        self.programs.retain(|name, _| names.contains(name));
+        for name in &names {
+            self.programs.entry(name.clone()).or_insert(wall);
+        }
+        let again = repeat && !names.is_empty();
+        if again || names != self.told.programs {
+            let programs = self.programs.iter().map(|(name, started)| (name.clone(), *started)).collect();
+            self.told.programs = names;
+            self.tell_all(&Message::Who { view: self.view.id().clone(), programs }, out);
+        }
+        let view = &self.view;
+        if self.yurt.prune(now, self.config.pace, |id| view.seat(id).is_some()) {
+            self.changed = true;
+        }
+    }
+}
+
+fn shown(row: &crate::facts::value::Row) -> String {
+    let horde = if row.horde.is_empty() { crux_names::MAIN } else { &row.horde };
+    if row.admin.is_empty() { format!("horde {horde}") } else { format!("horde {horde}, {}", row.admin) }
+}

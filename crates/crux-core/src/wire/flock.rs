@@ -1,0 +1,494 @@
+//! Flocking on the wire. Headers travel as the bytes that were hashed.
+
+use super::BadFrame;
+use super::parts::{Empty, MemberWire, duration, list, nanos, need};
+use crate::flock::message::{Accusation, Answer, AskReply, Datagram, Message as FlockMessage, ProposalId};
+use crate::flock::view::{Headed, Seat, SeatWire, View, ViewId, ViewIdWire};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bytes::Bytes;
+use crux_names::BlocName;
+use prost::Message;
+
+/// Most views that one view replaces. A merge takes in few flocks at a time.
+const PARENTS_MAX: usize = 1024;
+/// Longest encoded header in bytes.
+const HEADER_MAX: usize = 512 * 1024;
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct DatagramWire {
+    #[prost(oneof = "DatagramKind", tags = "1, 2, 3, 4")]
+    kind: Option<DatagramKind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum DatagramKind {
+    #[prost(message, tag = "1")]
+    Ping(ProbeWire),
+    #[prost(message, tag = "2")]
+    Ack(ProbeWire),
+    #[prost(message, tag = "3")]
+    PingReq(MemberWire),
+    #[prost(message, tag = "4")]
+    Witness(WitnessWire),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ProbeWire {
+    #[prost(uint64, tag = "1")]
+    seq: u64,
+    #[prost(message, optional, tag = "2")]
+    view: Option<ViewIdWire>,
+    #[prost(bool, tag = "3")]
+    complete: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WitnessWire {
+    #[prost(message, optional, tag = "1")]
+    subject: Option<MemberWire>,
+    #[prost(uint64, optional, tag = "2")]
+    heard: Option<u64>,
+}
+
+impl From<&Datagram> for DatagramWire {
+    fn from(datagram: &Datagram) -> Self {
+        let probe = |seq: &u64, view: &ViewId, complete: &bool| ProbeWire {
+            seq: *seq,
+            view: Some(view.into()),
+            complete: *complete,
+        };
+        let kind = match datagram {
+            Datagram::Ping { seq, view, complete } => DatagramKind::Ping(probe(seq, view, complete)),
+            Datagram::Ack { seq, view, complete } => DatagramKind::Ack(probe(seq, view, complete)),
+            Datagram::PingReq { subject } => DatagramKind::PingReq(subject.into()),
+            Datagram::Witness { subject, heard } => {
+                DatagramKind::Witness(WitnessWire { subject: Some(subject.into()), heard: heard.map(nanos) })
+            }
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+impl DatagramWire {
+    pub(super) fn read(self) -> Result<Datagram, BadFrame> {
+        Ok(match self.kind.ok_or(BadFrame::Unknown)? {
+            DatagramKind::Ping(probe) => {
+                Datagram::Ping { seq: probe.seq, view: view_id(probe.view)?, complete: probe.complete }
+            }
+            DatagramKind::Ack(probe) => {
+                Datagram::Ack { seq: probe.seq, view: view_id(probe.view)?, complete: probe.complete }
+            }
+            DatagramKind::PingReq(subject) => Datagram::PingReq { subject: subject.read()? },
+            DatagramKind::Witness(witness) => {
+                Datagram::Witness { subject: need(witness.subject)?.read()?, heard: witness.heard.map(duration) }
+            }
+        })
+    }
+}
+
+fn view_id(wire: Option<ViewIdWire>) -> Result<ViewId, BadFrame> {
+    Ok(need(wire)?.try_into()?)
+}
+
+fn headed(bytes: Bytes) -> Result<Headed, BadFrame> {
+    if bytes.len() > HEADER_MAX {
+        return Err(BadFrame::TooLong);
+    }
+    let head = Headed::decode(bytes)?;
+    if head.header.parents.len() > PARENTS_MAX { Err(BadFrame::TooLong) } else { Ok(head) }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ViewWire {
+    #[prost(bytes = "bytes", tag = "1")]
+    header: Bytes,
+    #[prost(message, repeated, tag = "2")]
+    roster: Vec<SeatWire>,
+}
+
+impl From<&View> for ViewWire {
+    fn from(view: &View) -> Self {
+        Self { header: view.head.bytes.clone(), roster: view.roster.iter().map(SeatWire::from).collect() }
+    }
+}
+
+fn view(wire: Option<ViewWire>, bloc: &BlocName) -> Result<View, BadFrame> {
+    let wire = need(wire)?;
+    let roster = list(wire.roster, |seat| Ok(Seat::try_from(seat)?))?;
+    Ok(View::join(bloc, headed(wire.header)?, roster)?)
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ProposalIdWire {
+    #[prost(uint64, tag = "1")]
+    epoch: u64,
+    #[prost(message, optional, tag = "2")]
+    proposer: Option<MemberWire>,
+}
+
+impl From<&ProposalId> for ProposalIdWire {
+    fn from(id: &ProposalId) -> Self {
+        Self { epoch: id.epoch, proposer: Some((&id.proposer).into()) }
+    }
+}
+
+impl ProposalIdWire {
+    fn read(self) -> Result<ProposalId, BadFrame> {
+        Ok(ProposalId { epoch: self.epoch, proposer: need(self.proposer)?.read()? })
+    }
+}
+
+fn proposal(wire: Option<ProposalIdWire>) -> Result<ProposalId, BadFrame> {
+    need(wire)?.read()
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FlockWire {
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
+    kind: Option<Kind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Kind {
+    #[prost(bytes = "bytes", tag = "1")]
+    Hello(Bytes),
+    #[prost(message, tag = "2")]
+    Hints(HintsWire),
+    #[prost(message, tag = "3")]
+    Alert(AlertWire),
+    #[prost(message, tag = "4")]
+    Ask(ViewWire),
+    #[prost(message, tag = "5")]
+    AskReply(AskReplyWire),
+    #[prost(message, tag = "6")]
+    Propose(ProposeWire),
+    #[prost(message, tag = "7")]
+    Report(ReportWire),
+    #[prost(message, tag = "8")]
+    Abort(ProposalIdWire),
+    #[prost(message, tag = "9")]
+    Install(InstallWire),
+    #[prost(message, tag = "10")]
+    Installed(ViewIdWire),
+    #[prost(message, tag = "11")]
+    Pull(ViewIdWire),
+    #[prost(message, tag = "12")]
+    Eject(ViewWire),
+    #[prost(message, tag = "13")]
+    StableGrant(GrantWire),
+    #[prost(message, tag = "14")]
+    Unstable(ViewIdWire),
+    #[prost(message, tag = "15")]
+    Leave(Empty),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct HintsWire {
+    #[prost(message, repeated, tag = "1")]
+    seats: Vec<HintWire>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct HintWire {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, tag = "2")]
+    addr: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AlertWire {
+    #[prost(message, optional, tag = "1")]
+    view: Option<ViewIdWire>,
+    #[prost(message, optional, tag = "2")]
+    subject: Option<MemberWire>,
+    #[prost(uint32, tag = "3")]
+    accusation: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AskReplyWire {
+    #[prost(message, optional, tag = "1")]
+    asked: Option<ViewIdWire>,
+    #[prost(oneof = "ReplyKind", tags = "2, 3, 4, 5")]
+    reply: Option<ReplyKind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum ReplyKind {
+    #[prost(message, tag = "2")]
+    Accept(Empty),
+    #[prost(uint64, tag = "3")]
+    Busy(u64),
+    #[prost(bytes = "bytes", tag = "4")]
+    Redirect(Bytes),
+    #[prost(message, tag = "5")]
+    Refuse(RefuseWire),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RefuseWire {
+    #[prost(message, repeated, tag = "1")]
+    pairs: Vec<PairWire>,
+    #[prost(uint64, tag = "2")]
+    retry: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PairWire {
+    #[prost(message, optional, tag = "1")]
+    a: Option<MemberWire>,
+    #[prost(message, optional, tag = "2")]
+    b: Option<MemberWire>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ProposeWire {
+    #[prost(message, optional, tag = "1")]
+    id: Option<ProposalIdWire>,
+    #[prost(message, repeated, tag = "2")]
+    parents: Vec<ViewIdWire>,
+    #[prost(message, repeated, tag = "3")]
+    candidates: Vec<CandidateWire>,
+    #[prost(uint64, tag = "4")]
+    deadline: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct CandidateWire {
+    #[prost(message, optional, tag = "1")]
+    seat: Option<SeatWire>,
+    #[prost(uint32, tag = "2")]
+    parent: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ReportWire {
+    #[prost(message, optional, tag = "1")]
+    id: Option<ProposalIdWire>,
+    #[prost(oneof = "AnswerKind", tags = "2, 3, 4")]
+    answer: Option<AnswerKind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum AnswerKind {
+    #[prost(message, tag = "2")]
+    Promised(PromisedWire),
+    #[prost(bytes = "bytes", tag = "3")]
+    Conflict(Bytes),
+    #[prost(message, tag = "4")]
+    Busy(BusyWire),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PromisedWire {
+    #[prost(message, repeated, tag = "1")]
+    unreached: Vec<MemberWire>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct BusyWire {
+    #[prost(message, optional, tag = "1")]
+    promised: Option<ProposalIdWire>,
+    #[prost(uint64, tag = "2")]
+    remaining: u64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct InstallWire {
+    #[prost(message, optional, tag = "1")]
+    id: Option<ProposalIdWire>,
+    #[prost(message, optional, tag = "2")]
+    view: Option<ViewWire>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct GrantWire {
+    #[prost(message, optional, tag = "1")]
+    view: Option<ViewIdWire>,
+    #[prost(uint64, tag = "2")]
+    seq: u64,
+    #[prost(uint64, tag = "3")]
+    lease: u64,
+}
+
+impl From<&FlockMessage> for FlockWire {
+    fn from(message: &FlockMessage) -> Self {
+        let kind = match message {
+            FlockMessage::Hello { head } => Kind::Hello(head.bytes.clone()),
+            FlockMessage::Hints { seats } => Kind::Hints(HintsWire {
+                seats: seats
+                    .iter()
+                    .map(|(id, addr)| HintWire { id: format!("{id}"), addr: format!("{addr}") })
+                    .collect(),
+            }),
+            FlockMessage::Alert { view, subject, accusation } => Kind::Alert(AlertWire {
+                view: Some(view.into()),
+                subject: Some(subject.into()),
+                accusation: accusation_number(*accusation),
+            }),
+            FlockMessage::Ask { view } => Kind::Ask(view.into()),
+            FlockMessage::AskReply { asked, reply } => {
+                Kind::AskReply(AskReplyWire { asked: Some(asked.into()), reply: Some(reply.into()) })
+            }
+            FlockMessage::Propose { id, parents, candidates, deadline } => Kind::Propose(ProposeWire {
+                id: Some(id.into()),
+                parents: parents.iter().map(ViewIdWire::from).collect(),
+                candidates: candidates
+                    .iter()
+                    .map(|(seat, parent)| CandidateWire { seat: Some(seat.into()), parent: *parent })
+                    .collect(),
+                deadline: nanos(*deadline),
+            }),
+            FlockMessage::Report { id, answer } => {
+                Kind::Report(ReportWire { id: Some(id.into()), answer: Some(answer.into()) })
+            }
+            FlockMessage::Abort { id } => Kind::Abort(id.into()),
+            FlockMessage::Install { id, view } => {
+                Kind::Install(InstallWire { id: id.as_ref().map(ProposalIdWire::from), view: Some(view.into()) })
+            }
+            FlockMessage::Installed { view } => Kind::Installed(view.into()),
+            FlockMessage::Pull { view } => Kind::Pull(view.into()),
+            FlockMessage::Eject { view } => Kind::Eject(view.into()),
+            FlockMessage::StableGrant { view, seq, lease } => {
+                Kind::StableGrant(GrantWire { view: Some(view.into()), seq: *seq, lease: nanos(*lease) })
+            }
+            FlockMessage::Unstable { view } => Kind::Unstable(view.into()),
+            FlockMessage::Leave => Kind::Leave(Empty {}),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+impl From<&AskReply> for ReplyKind {
+    fn from(reply: &AskReply) -> Self {
+        match reply {
+            AskReply::Accept => Self::Accept(Empty {}),
+            AskReply::Busy(after) => Self::Busy(nanos(*after)),
+            AskReply::Redirect(head) => Self::Redirect(head.bytes.clone()),
+            AskReply::Refuse { pairs, retry } => Self::Refuse(RefuseWire {
+                pairs: pairs.iter().map(|(a, b)| PairWire { a: Some(a.into()), b: Some(b.into()) }).collect(),
+                retry: nanos(*retry),
+            }),
+        }
+    }
+}
+
+impl ReplyKind {
+    fn read(self) -> Result<AskReply, BadFrame> {
+        Ok(match self {
+            Self::Accept(Empty {}) => AskReply::Accept,
+            Self::Busy(after) => AskReply::Busy(duration(after)),
+            Self::Redirect(head) => AskReply::Redirect(headed(head)?),
+            Self::Refuse(refuse) => AskReply::Refuse {
+                pairs: list(refuse.pairs, |pair| Ok((need(pair.a)?.read()?, need(pair.b)?.read()?)))?,
+                retry: duration(refuse.retry),
+            },
+        })
+    }
+}
+
+impl From<&Answer> for AnswerKind {
+    fn from(answer: &Answer) -> Self {
+        match answer {
+            Answer::Promised { unreached } => {
+                Self::Promised(PromisedWire { unreached: unreached.iter().map(MemberWire::from).collect() })
+            }
+            Answer::Conflict { have } => Self::Conflict(have.bytes.clone()),
+            Answer::Busy { promised, remaining } => {
+                Self::Busy(BusyWire { promised: Some(promised.into()), remaining: nanos(*remaining) })
+            }
+        }
+    }
+}
+
+impl AnswerKind {
+    fn read(self) -> Result<Answer, BadFrame> {
+        Ok(match self {
+            Self::Promised(promised) => Answer::Promised { unreached: list(promised.unreached, MemberWire::read)? },
+            Self::Conflict(head) => Answer::Conflict { have: headed(head)? },
+            Self::Busy(busy) => {
+                Answer::Busy { promised: proposal(busy.promised)?, remaining: duration(busy.remaining) }
+            }
+        })
+    }
+}
+
+const fn accusation_number(accusation: Accusation) -> u32 {
+    match accusation {
+        Accusation::Silent => 1,
+        Accusation::Replaced => 2,
+        Accusation::Broken => 3,
+        Accusation::Left => 4,
+        Accusation::Withdrawn => 5,
+    }
+}
+
+const fn accusation(number: u32) -> Result<Accusation, BadFrame> {
+    Ok(match number {
+        1 => Accusation::Silent,
+        2 => Accusation::Replaced,
+        3 => Accusation::Broken,
+        4 => Accusation::Left,
+        5 => Accusation::Withdrawn,
+        _ => return Err(BadFrame::Unknown),
+    })
+}
+
+impl FlockWire {
+    pub(super) fn read(self, bloc: &BlocName) -> Result<FlockMessage, BadFrame> {
+        Ok(match self.kind.ok_or(BadFrame::Unknown)? {
+            Kind::Hello(head) => FlockMessage::Hello { head: headed(head)? },
+            Kind::Hints(hints) => FlockMessage::Hints {
+                seats: list(hints.seats, |hint| {
+                    Ok((hint.id.parse()?, hint.addr.parse().map_err(|_| BadFrame::Malformed)?))
+                })?,
+            },
+            Kind::Alert(alert) => FlockMessage::Alert {
+                view: view_id(alert.view)?,
+                subject: need(alert.subject)?.read()?,
+                accusation: accusation(alert.accusation)?,
+            },
+            Kind::Ask(asking) => FlockMessage::Ask { view: view(Some(asking), bloc)? },
+            Kind::AskReply(answer) => FlockMessage::AskReply {
+                asked: view_id(answer.asked)?,
+                reply: answer.reply.ok_or(BadFrame::Unknown)?.read()?,
+            },
+            Kind::Propose(propose) => read_propose(propose)?,
+            Kind::Report(report) => FlockMessage::Report {
+                id: proposal(report.id)?,
+                answer: report.answer.ok_or(BadFrame::Unknown)?.read()?,
+            },
+            Kind::Abort(id) => FlockMessage::Abort { id: id.read()? },
+            Kind::Install(install) => FlockMessage::Install {
+                id: install.id.map(ProposalIdWire::read).transpose()?,
+                view: view(install.view, bloc)?,
+            },
+            Kind::Installed(id) => FlockMessage::Installed { view: id.try_into()? },
+            Kind::Pull(id) => FlockMessage::Pull { view: id.try_into()? },
+            Kind::Eject(higher) => FlockMessage::Eject { view: view(Some(higher), bloc)? },
+            Kind::StableGrant(grant) => {
+                FlockMessage::StableGrant { view: view_id(grant.view)?, seq: grant.seq, lease: duration(grant.lease) }
+            }
+            Kind::Unstable(id) => FlockMessage::Unstable { view: id.try_into()? },
+            Kind::Leave(Empty {}) => FlockMessage::Leave,
+        })
+    }
+}
+
+/// A candidate's parent is an index into the parents: one that points beyond them is malformed.
+fn read_propose(wire: ProposeWire) -> Result<FlockMessage, BadFrame> {
+    if wire.parents.len() > PARENTS_MAX {
+        return Err(BadFrame::TooLong);
+    }
+    let parents = list(wire.parents, |id| Ok(ViewId::try_from(id)?))?;
+    let candidates = list(wire.candidates, |candidate| {
+        if candidate.parent as usize >= parents.len() {
+            return Err(BadFrame::Malformed);
+        }
+        Ok((Seat::try_from(need(candidate.seat)?)?, candidate.parent))
+    })?;
+    Ok(FlockMessage::Propose { id: proposal(wire.id)?, parents, candidates, deadline: duration(wire.deadline) })
+}

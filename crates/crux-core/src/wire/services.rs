@@ -1,0 +1,570 @@
+//! Service messages on the wire.
+
+use super::BadFrame;
+use super::parts::{self, duration, list, nanos, need, text};
+use crate::flock::view::{ViewId, ViewIdWire};
+use crate::services::instance::{Instance, InstanceId, Phase, ServiceRef};
+use crate::services::message::Message as ServiceMessage;
+use crate::services::plan::{Entry, Plan, PlanId, Shortfall};
+use crate::services::verdict::{Beat, Checkup, Health, Verdict};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use crux_names::{Boot, HordeName, Wall};
+use prost::Message;
+
+#[derive(Clone, PartialEq, Message)]
+struct InstanceIdWire {
+    #[prost(string, tag = "1")]
+    fulcrum: String,
+    #[prost(uint64, tag = "2")]
+    boot: u64,
+    #[prost(uint64, tag = "3")]
+    counter: u64,
+}
+
+impl From<&InstanceId> for InstanceIdWire {
+    fn from(id: &InstanceId) -> Self {
+        Self { fulcrum: format!("{}", id.fulcrum), boot: id.boot.0, counter: id.counter }
+    }
+}
+
+impl InstanceIdWire {
+    fn read(self) -> Result<InstanceId, BadFrame> {
+        Ok(InstanceId { fulcrum: self.fulcrum.parse()?, boot: Boot(self.boot), counter: self.counter })
+    }
+}
+
+fn instance_id(wire: Option<InstanceIdWire>) -> Result<InstanceId, BadFrame> {
+    need(wire)?.read()
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ServiceRefWire {
+    #[prost(string, tag = "1")]
+    horde: String,
+    #[prost(string, tag = "2")]
+    service: String,
+}
+
+impl From<&ServiceRef> for ServiceRefWire {
+    fn from(of: &ServiceRef) -> Self {
+        Self { horde: of.horde.as_str().into(), service: of.service.as_str().into() }
+    }
+}
+
+fn service(wire: Option<ServiceRefWire>) -> Result<ServiceRef, BadFrame> {
+    let wire = need(wire)?;
+    Ok(ServiceRef { horde: wire.horde.parse()?, service: wire.service.parse()? })
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PlanIdWire {
+    #[prost(message, optional, tag = "1")]
+    view: Option<ViewIdWire>,
+    #[prost(uint64, tag = "2")]
+    generation: u64,
+}
+
+impl From<&PlanId> for PlanIdWire {
+    fn from(id: &PlanId) -> Self {
+        Self { view: Some((&id.view).into()), generation: id.generation }
+    }
+}
+
+impl PlanIdWire {
+    fn read(self) -> Result<PlanId, BadFrame> {
+        Ok(PlanId { view: view_id(self.view)?, generation: self.generation })
+    }
+}
+
+fn view_id(wire: Option<ViewIdWire>) -> Result<ViewId, BadFrame> {
+    Ok(need(wire)?.try_into()?)
+}
+
+fn horde(name: &str) -> Result<HordeName, BadFrame> {
+    Ok(name.parse()?)
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct InstanceWire {
+    #[prost(message, optional, tag = "1")]
+    id: Option<InstanceIdWire>,
+    #[prost(message, optional, tag = "2")]
+    of: Option<ServiceRefWire>,
+    #[prost(uint32, tag = "3")]
+    slot: u32,
+    #[prost(bytes = "vec", tag = "4")]
+    revision: Vec<u8>,
+    #[prost(uint32, tag = "5")]
+    phase: u32,
+    #[prost(uint32, optional, tag = "6")]
+    pid: Option<u32>,
+    #[prost(uint64, optional, tag = "7")]
+    started: Option<u64>,
+    #[prost(btree_map = "string, uint32", tag = "8")]
+    ports: BTreeMap<String, u32>,
+    #[prost(uint32, tag = "9")]
+    restarts: u32,
+    #[prost(string, tag = "10")]
+    why: String,
+}
+
+const fn phase_number(phase: Phase) -> u32 {
+    match phase {
+        Phase::Pending => 1,
+        Phase::Starting => 2,
+        Phase::Running => 3,
+        Phase::Stopping => 4,
+        Phase::Gone => 5,
+    }
+}
+
+const fn phase(number: u32) -> Result<Phase, BadFrame> {
+    Ok(match number {
+        1 => Phase::Pending,
+        2 => Phase::Starting,
+        3 => Phase::Running,
+        4 => Phase::Stopping,
+        5 => Phase::Gone,
+        _ => return Err(BadFrame::Unknown),
+    })
+}
+
+impl From<&Instance> for InstanceWire {
+    fn from(instance: &Instance) -> Self {
+        Self {
+            id: Some((&instance.id).into()),
+            of: Some((&instance.of).into()),
+            slot: instance.slot,
+            revision: instance.revision.0.to_vec(),
+            phase: phase_number(instance.phase),
+            pid: instance.pid,
+            started: instance.started.map(|at| at.0),
+            ports: instance.ports.iter().map(|(name, port)| (name.clone(), u32::from(*port))).collect(),
+            restarts: instance.restarts,
+            why: instance.why.clone(),
+        }
+    }
+}
+
+impl InstanceWire {
+    fn read(self) -> Result<Instance, BadFrame> {
+        Ok(Instance {
+            id: instance_id(self.id)?,
+            of: service(self.of)?,
+            slot: self.slot,
+            revision: parts::hash(&self.revision)?,
+            phase: phase(self.phase)?,
+            pid: self.pid,
+            started: self.started.map(Wall),
+            ports: parts::ports(self.ports)?,
+            restarts: self.restarts,
+            why: text(self.why)?,
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct EntryWire {
+    #[prost(message, optional, tag = "1")]
+    of: Option<ServiceRefWire>,
+    #[prost(uint32, tag = "2")]
+    slot: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    revision: Vec<u8>,
+    #[prost(string, tag = "4")]
+    on: String,
+    #[prost(message, optional, tag = "5")]
+    instance: Option<InstanceIdWire>,
+    #[prost(string, tag = "6")]
+    why: String,
+}
+
+impl From<&Entry> for EntryWire {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            of: Some((&entry.of).into()),
+            slot: entry.slot,
+            revision: entry.revision.0.to_vec(),
+            on: format!("{}", entry.on),
+            instance: entry.instance.as_ref().map(InstanceIdWire::from),
+            why: entry.why.clone(),
+        }
+    }
+}
+
+impl EntryWire {
+    fn read(self) -> Result<Entry, BadFrame> {
+        Ok(Entry {
+            of: service(self.of)?,
+            slot: self.slot,
+            revision: parts::hash(&self.revision)?,
+            on: self.on.parse()?,
+            instance: self.instance.map(InstanceIdWire::read).transpose()?,
+            why: text(self.why)?,
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ShortfallWire {
+    #[prost(message, optional, tag = "1")]
+    of: Option<ServiceRefWire>,
+    #[prost(uint32, tag = "2")]
+    missing: u32,
+    #[prost(string, tag = "3")]
+    why: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ShouldWire {
+    #[prost(message, optional, tag = "1")]
+    of: Option<ServiceRefWire>,
+    #[prost(uint32, tag = "2")]
+    count: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PlanWire {
+    #[prost(message, optional, tag = "1")]
+    id: Option<PlanIdWire>,
+    #[prost(string, tag = "2")]
+    horde: String,
+    #[prost(string, tag = "3")]
+    by: String,
+    #[prost(message, repeated, tag = "4")]
+    entries: Vec<EntryWire>,
+    #[prost(message, repeated, tag = "5")]
+    shortfalls: Vec<ShortfallWire>,
+    #[prost(message, repeated, tag = "6")]
+    should: Vec<ShouldWire>,
+}
+
+impl From<&Plan> for PlanWire {
+    fn from(plan: &Plan) -> Self {
+        let shortfall =
+            |it: &Shortfall| ShortfallWire { of: Some((&it.of).into()), missing: it.missing, why: it.why.clone() };
+        Self {
+            id: Some((&plan.id).into()),
+            horde: plan.horde.as_str().into(),
+            by: format!("{}", plan.by),
+            entries: plan.entries.iter().map(EntryWire::from).collect(),
+            shortfalls: plan.shortfalls.iter().map(shortfall).collect(),
+            should: plan.should.iter().map(|(of, count)| ShouldWire { of: Some(of.into()), count: *count }).collect(),
+        }
+    }
+}
+
+impl PlanWire {
+    fn read(self) -> Result<Plan, BadFrame> {
+        Ok(Plan {
+            id: need(self.id)?.read()?,
+            horde: horde(&self.horde)?,
+            by: self.by.parse()?,
+            entries: list(self.entries, EntryWire::read)?,
+            shortfalls: list(self.shortfalls, |it| {
+                Ok(Shortfall { of: service(it.of)?, missing: it.missing, why: text(it.why)? })
+            })?,
+            should: list(self.should, |it| Ok((service(it.of)?, it.count)))?,
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct BeatWire {
+    #[prost(message, optional, tag = "1")]
+    subject: Option<InstanceIdWire>,
+    #[prost(message, optional, tag = "2")]
+    of: Option<ServiceRefWire>,
+    #[prost(uint64, optional, tag = "3")]
+    running: Option<u64>,
+    #[prost(bool, tag = "4")]
+    done: bool,
+    #[prost(message, optional, tag = "5")]
+    check: Option<CheckupWire>,
+    #[prost(bool, tag = "6")]
+    has_check: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct CheckupWire {
+    #[prost(uint64, tag = "1")]
+    age: u64,
+    #[prost(uint32, tag = "2")]
+    failed: u32,
+    #[prost(string, tag = "3")]
+    detail: String,
+}
+
+impl From<&Beat> for BeatWire {
+    fn from(beat: &Beat) -> Self {
+        Self {
+            subject: Some((&beat.subject).into()),
+            of: Some((&beat.of).into()),
+            running: beat.running.map(nanos),
+            done: beat.done,
+            check: beat.check.as_ref().map(|check| CheckupWire {
+                age: nanos(check.age),
+                failed: check.failed,
+                detail: check.detail.clone(),
+            }),
+            has_check: beat.has_check,
+        }
+    }
+}
+
+impl BeatWire {
+    fn read(self) -> Result<Beat, BadFrame> {
+        let checkup = |check: CheckupWire| -> Result<Checkup, BadFrame> {
+            Ok(Checkup { age: duration(check.age), failed: check.failed, detail: text(check.detail)? })
+        };
+        Ok(Beat {
+            subject: instance_id(self.subject)?,
+            of: service(self.of)?,
+            running: self.running.map(duration),
+            done: self.done,
+            check: self.check.map(checkup).transpose()?,
+            has_check: self.has_check,
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct VerdictWire {
+    #[prost(message, optional, tag = "1")]
+    subject: Option<InstanceIdWire>,
+    #[prost(message, optional, tag = "2")]
+    of: Option<ServiceRefWire>,
+    #[prost(uint32, tag = "3")]
+    health: u32,
+    #[prost(uint64, tag = "4")]
+    stood: u64,
+    #[prost(string, tag = "5")]
+    rule: String,
+    #[prost(string, tag = "6")]
+    why: String,
+}
+
+const fn health_number(health: Health) -> u32 {
+    match health {
+        Health::Unknown => 1,
+        Health::Ready => 2,
+        Health::Late => 3,
+        Health::Dead => 4,
+        Health::Gone => 5,
+        Health::Done => 6,
+    }
+}
+
+const fn health(number: u32) -> Result<Health, BadFrame> {
+    Ok(match number {
+        1 => Health::Unknown,
+        2 => Health::Ready,
+        3 => Health::Late,
+        4 => Health::Dead,
+        5 => Health::Gone,
+        6 => Health::Done,
+        _ => return Err(BadFrame::Unknown),
+    })
+}
+
+impl From<&Verdict> for VerdictWire {
+    fn from(verdict: &Verdict) -> Self {
+        Self {
+            subject: Some((&verdict.subject).into()),
+            of: Some((&verdict.of).into()),
+            health: health_number(verdict.health),
+            stood: nanos(verdict.for_),
+            rule: verdict.rule.clone(),
+            why: verdict.why.clone(),
+        }
+    }
+}
+
+impl VerdictWire {
+    fn read(self) -> Result<Verdict, BadFrame> {
+        Ok(Verdict {
+            subject: instance_id(self.subject)?,
+            of: service(self.of)?,
+            health: health(self.health)?,
+            for_: duration(self.stood),
+            rule: text(self.rule)?,
+            why: text(self.why)?,
+        })
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ServiceWire {
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    kind: Option<Kind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Kind {
+    #[prost(message, tag = "1")]
+    AskDean(AskDeanWire),
+    #[prost(message, tag = "2")]
+    DeanReport(DeanReportWire),
+    #[prost(message, tag = "3")]
+    Plan(PlanWire),
+    #[prost(message, tag = "4")]
+    Beats(BeatsWire),
+    #[prost(message, tag = "5")]
+    Verdicts(VerdictsWire),
+    #[prost(message, tag = "6")]
+    Board(BoardWire),
+    #[prost(message, tag = "7")]
+    Offer(OfferWire),
+    #[prost(message, tag = "8")]
+    Who(WhoWire),
+    #[prost(message, tag = "9")]
+    Forgotten(InstanceIdWire),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AskDeanWire {
+    #[prost(message, optional, tag = "1")]
+    view: Option<ViewIdWire>,
+    #[prost(string, tag = "2")]
+    horde: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct DeanReportWire {
+    #[prost(string, tag = "1")]
+    horde: String,
+    #[prost(message, optional, tag = "2")]
+    obeys: Option<PlanIdWire>,
+    #[prost(message, repeated, tag = "3")]
+    instances: Vec<InstanceWire>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct BeatsWire {
+    #[prost(string, tag = "1")]
+    horde: String,
+    #[prost(message, repeated, tag = "2")]
+    beats: Vec<BeatWire>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct VerdictsWire {
+    #[prost(string, tag = "1")]
+    horde: String,
+    #[prost(message, optional, tag = "2")]
+    view: Option<ViewIdWire>,
+    #[prost(message, repeated, tag = "3")]
+    verdicts: Vec<VerdictWire>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct BoardWire {
+    #[prost(string, tag = "1")]
+    horde: String,
+    #[prost(message, optional, tag = "2")]
+    view: Option<ViewIdWire>,
+    #[prost(message, repeated, tag = "3")]
+    instances: Vec<InstanceWire>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OfferWire {
+    #[prost(string, tag = "1")]
+    horde: String,
+    #[prost(string, tag = "2")]
+    why: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WhoWire {
+    #[prost(message, optional, tag = "1")]
+    view: Option<ViewIdWire>,
+    #[prost(message, repeated, tag = "2")]
+    programs: Vec<ProgramWire>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ProgramWire {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(uint64, tag = "2")]
+    since: u64,
+}
+
+impl From<&ServiceMessage> for ServiceWire {
+    fn from(message: &ServiceMessage) -> Self {
+        let kind = match message {
+            ServiceMessage::AskDean { view, horde } => {
+                Kind::AskDean(AskDeanWire { view: Some(view.into()), horde: horde.as_str().into() })
+            }
+            ServiceMessage::DeanReport { horde, obeys, instances } => Kind::DeanReport(DeanReportWire {
+                horde: horde.as_str().into(),
+                obeys: obeys.as_ref().map(PlanIdWire::from),
+                instances: instances.iter().map(InstanceWire::from).collect(),
+            }),
+            ServiceMessage::Plan(plan) => Kind::Plan(plan.into()),
+            ServiceMessage::Beats { horde, beats } => Kind::Beats(BeatsWire {
+                horde: horde.as_str().into(),
+                beats: beats.iter().map(BeatWire::from).collect(),
+            }),
+            ServiceMessage::Verdicts { horde, view, verdicts } => Kind::Verdicts(VerdictsWire {
+                horde: horde.as_str().into(),
+                view: Some(view.into()),
+                verdicts: verdicts.iter().map(VerdictWire::from).collect(),
+            }),
+            ServiceMessage::Board { horde, view, instances } => Kind::Board(BoardWire {
+                horde: horde.as_str().into(),
+                view: Some(view.into()),
+                instances: instances.iter().map(InstanceWire::from).collect(),
+            }),
+            ServiceMessage::Offer { horde, why } => {
+                Kind::Offer(OfferWire { horde: horde.as_str().into(), why: why.clone() })
+            }
+            ServiceMessage::Who { view, programs } => Kind::Who(WhoWire {
+                view: Some(view.into()),
+                programs: programs
+                    .iter()
+                    .map(|(name, since)| ProgramWire { name: name.clone(), since: since.0 })
+                    .collect(),
+            }),
+            ServiceMessage::Forgotten { instance } => Kind::Forgotten(instance.into()),
+        };
+        Self { kind: Some(kind) }
+    }
+}
+
+impl ServiceWire {
+    pub(super) fn read(self) -> Result<ServiceMessage, BadFrame> {
+        Ok(match self.kind.ok_or(BadFrame::Unknown)? {
+            Kind::AskDean(ask) => ServiceMessage::AskDean { view: view_id(ask.view)?, horde: horde(&ask.horde)? },
+            Kind::DeanReport(report) => ServiceMessage::DeanReport {
+                horde: horde(&report.horde)?,
+                obeys: report.obeys.map(PlanIdWire::read).transpose()?,
+                instances: list(report.instances, InstanceWire::read)?,
+            },
+            Kind::Plan(plan) => ServiceMessage::Plan(plan.read()?),
+            Kind::Beats(batch) => {
+                ServiceMessage::Beats { horde: horde(&batch.horde)?, beats: list(batch.beats, BeatWire::read)? }
+            }
+            Kind::Verdicts(batch) => ServiceMessage::Verdicts {
+                horde: horde(&batch.horde)?,
+                view: view_id(batch.view)?,
+                verdicts: list(batch.verdicts, VerdictWire::read)?,
+            },
+            Kind::Board(board) => ServiceMessage::Board {
+                horde: horde(&board.horde)?,
+                view: view_id(board.view)?,
+                instances: list(board.instances, InstanceWire::read)?,
+            },
+            Kind::Offer(offer) => ServiceMessage::Offer { horde: horde(&offer.horde)?, why: text(offer.why)? },
+            Kind::Who(who) => ServiceMessage::Who {
+                view: view_id(who.view)?,
+                programs: list(who.programs, |program| Ok((text(program.name)?, Wall(program.since))))?,
+            },
+            Kind::Forgotten(instance) => ServiceMessage::Forgotten { instance: instance.read()? },
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! Dialling: connect, say hello, judge the welcome, and only then count the link.
+
+use crate::event::{DialFailure, LinkEvent, PeerInfo};
+use crate::links::Inner;
+use crate::registry::{Admission, Verdict};
+use crate::wire::{self, Answer, Code, Hello, Refuse, WireError};
+use crux_names::Boot;
+use quinn::{Connection, ConnectionError, SendStream, TransportErrorCode};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// What became of a dial, failure or link.
+pub(crate) async fn dial(inner: Arc<Inner>, addr: SocketAddr) {
+    let outcome = tokio::time::timeout(inner.cfg.timing.dial, attempt(&inner, addr)).await;
+    inner.registry.end_dial(addr);
+    match outcome.unwrap_or(Err(DialFailure::Silent)) {
+        Ok(admission) => crate::link::run(inner, admission).await,
+        Err(why) => {
+            if let DialFailure::BootTooOld { floor, .. } = why {
+                inner.emit(LinkEvent::BootTooOld { floor }).await;
+            }
+            inner.emit(LinkEvent::DialFailed { addr, why }).await;
+        }
+    }
+}
+
+/// The way a lost connection looks to the one who dialled.
+fn lost(addr: SocketAddr, error: &ConnectionError) -> DialFailure {
+    let reason = wire::words(error);
+    match error {
+        // Raised here: the peer's certificate, or something that is no crux.
+        ConnectionError::TransportError(e) if is_tls(u64::from(e.code)) => DialFailure::Rejected { addr, reason },
+        ConnectionError::ConnectionClosed(close) => {
+            let said = wire::foreign(&close.reason);
+            let reason = match wire::tls_words(&said) {
+                "" if close.error_code == TransportErrorCode::CONNECTION_REFUSED => {
+                    "it takes no new links now".to_owned()
+                }
+                "" => error.to_string(),
+                said => said.to_owned(),
+            };
+            DialFailure::Refused { by: addr, reason }
+        }
+        ConnectionError::ApplicationClosed(close) => {
+            DialFailure::Refused { by: addr, reason: wire::foreign(&close.reason) }
+        }
+        ConnectionError::TimedOut => DialFailure::Silent,
+        _ => DialFailure::Protocol(reason),
+    }
+}
+
+/// Whether a transport error's code says that TLS failed (RFC 9001, 4.8).
+pub(crate) fn is_tls(code: u64) -> bool {
+    (0x100..0x200).contains(&code)
+}
+
+async fn attempt(inner: &Arc<Inner>, addr: SocketAddr) -> Result<Box<Admission>, DialFailure> {
+    let target = match (inner.local.ip(), addr.ip()) {
+        (IpAddr::V6(_), IpAddr::V4(ip)) => SocketAddr::new(ip.to_ipv6_mapped().into(), addr.port()),
+        _ => addr,
+    };
+    // The name is of no use: who the peer is stands in its certificate.
+    let connecting = inner.endpoint.connect(target, "crux").map_err(|e| DialFailure::Unreachable(e.to_string()))?;
+    let connection = connecting.await.map_err(|error| lost(addr, &error))?;
+    let welcome = greet(inner, addr, &connection).await.map_err(|error| match error {
+        Broken::Failure(failure) => failure,
+        Broken::Wire(WireError::Lost(error)) => lost(addr, &error),
+        // The stream may notice before the connection does; the connection knows better why.
+        Broken::Wire(WireError::Broken(words)) => match connection.close_reason() {
+            Some(error) => lost(addr, &error),
+            None => DialFailure::Protocol(words),
+        },
+    });
+    if let Err(failure) = &welcome {
+        wire::close(&connection, Code::Refused, &failure.to_string());
+    }
+    let (info, linked, mut send) = welcome?;
+
+    let mut changes = inner.registry.changes();
+    loop {
+        match inner.registry.decide(&connection, &info, linked) {
+            Verdict::Go(admission) => {
+                // Said by the clean end of our side. It can only fail on a dead connection, which the link will notice.
+                let _ = send.finish();
+                return Ok(admission);
+            }
+            Verdict::Already => {
+                wire::close(&connection, Code::Duplicate, "there is a link between the two already");
+                return Err(DialFailure::Already(info.member));
+            }
+            Verdict::Wait => {
+                // The sender lives in the registry, which we hold.
+                let _ = changes.changed().await;
+            }
+        }
+    }
+}
+
+enum Broken {
+    Wire(WireError),
+    Failure(DialFailure),
+}
+
+impl From<WireError> for Broken {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}
+
+/// Hello and welcome. The stream that comes back says *ready* when it is finished.
+async fn greet(
+    inner: &Arc<Inner>,
+    addr: SocketAddr,
+    connection: &Connection,
+) -> Result<(PeerInfo, bool, SendStream), Broken> {
+    let rejected = |reason: String| Broken::Failure(DialFailure::Rejected { addr, reason });
+    let admitted = inner.verify(connection).map_err(|refusal| rejected(refusal.to_string()))?;
+    let node = admitted.node().map_err(|refusal| rejected(refusal.to_string()))?;
+    let (mut send, mut recv) = connection.open_bi().await.map_err(WireError::Lost)?;
+    wire::write(&mut send, &inner.hello(false)).await?;
+    let answer: Option<Answer> = wire::read(&mut recv).await?;
+    let answer = answer.ok_or_else(|| WireError::Broken("no answer to our hello".to_owned()))?;
+
+    if let Some(Refuse { reason, floor, myself }) = answer.refusal {
+        return Err(Broken::Failure(match floor {
+            _ if myself => DialFailure::Myself,
+            0 => DialFailure::Refused { by: addr, reason: wire::foreign(reason.as_bytes()) },
+            floor => DialFailure::BootTooOld { by: addr, floor: Boot(floor) },
+        }));
+    }
+    let welcome: Hello = answer.welcome.ok_or_else(|| WireError::Broken("an empty answer to our hello".to_owned()))?;
+    let member = welcome.member(node).map_err(rejected)?;
+    if member == inner.me {
+        return Err(Broken::Failure(DialFailure::Myself));
+    }
+    if let Some(floor) = inner.registry.too_old(&member) {
+        let reason = format!("{member} is an old boot; {floor} is known here");
+        let refusal = Refuse { reason: reason.clone(), floor: floor.0, myself: false };
+        wire::write(&mut send, &Answer { welcome: None, refusal: Some(refusal) }).await?;
+        let _ = send.finish();
+        // Let it arrive before the connection ends; the dial's deadline is above us.
+        let _ = send.stopped().await;
+        return Err(rejected(reason));
+    }
+    if let Some(reason) = inner.registry.no_room(&member) {
+        return Err(rejected(reason.to_owned()));
+    }
+    Ok((inner.peer_info(&admitted, member, addr, &welcome), welcome.linked, send))
+}

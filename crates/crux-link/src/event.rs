@@ -1,0 +1,149 @@
+//! What links tell their owner.
+
+use bytes::Bytes;
+use crux_names::{Boot, Member};
+use quinn::{RecvStream, SendStream};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+use thiserror::Error;
+
+/// A peer as its certificate and its welcome describe it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerInfo {
+    /// Node from the certificate; fulcrum and boot as claimed in the welcome.
+    pub member: Member,
+    /// Admission number from the certificate.
+    pub admission: u32,
+    /// Labels from the certificate.
+    pub labels: BTreeMap<String, String>,
+    /// Where to dial it: the address it was seen at, with the mesh port that it says it listens on.
+    pub addr: SocketAddr,
+    /// The TCP port of its API; 0 if it has none.
+    pub api_port: u16,
+    /// When its certificate ends, in Unix seconds. The link is cut then.
+    pub not_after: u64,
+}
+
+/// One live link, for people.
+#[derive(Clone, Debug)]
+pub struct LinkInfo {
+    /// Who is at the other end.
+    pub peer: PeerInfo,
+    /// Since when the link is up.
+    pub age: Duration,
+    /// QUIC's estimate of the round trip.
+    pub rtt: Duration,
+    /// Bytes sent in UDP datagrams.
+    pub tx_bytes: u64,
+    /// Bytes received in UDP datagrams.
+    pub rx_bytes: u64,
+    /// Whether we dialled it.
+    pub dialed: bool,
+}
+
+/// Why a dial brought no new link.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DialFailure {
+    /// Nobody answered in time.
+    #[error("nobody answered")]
+    Silent,
+    /// The other side refused us.
+    #[error("refused by {by}: {reason}")]
+    Refused {
+        /// Where it is.
+        by: SocketAddr,
+        /// Its words, escaped.
+        reason: String,
+    },
+    /// We refuse the other side.
+    #[error("{addr} is refused here: {reason}")]
+    Rejected {
+        /// Where it is.
+        addr: SocketAddr,
+        /// Why.
+        reason: String,
+    },
+    /// It knows, or we know, a higher boot of the same fulcrum.
+    #[error("refused by {by}: it knows a higher boot of this fulcrum, {floor}")]
+    BootTooOld {
+        /// Where it is.
+        by: SocketAddr,
+        /// The boot that it knows; the next one must be above it.
+        floor: Boot,
+    },
+    /// The address is our own.
+    #[error("that is this fulcrum itself")]
+    Myself,
+    /// The address leads to a member to which there is a link already, which stays.
+    #[error("there is a link to {0} already")]
+    Already(Member),
+    /// What answered does not speak our protocol, or broke off.
+    #[error("no crux of this kind answered: {0}")]
+    Protocol(String),
+    /// The system would not even send.
+    #[error("cannot send there: {0}")]
+    Unreachable(String),
+}
+
+/// Something happened to links. For each member in order: `Up`, traffic, `Down`.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// A link is up and welcomed by both sides.
+    Up {
+        /// Who is at the other end.
+        peer: PeerInfo,
+        /// Whether we dialled it.
+        dialed: bool,
+    },
+    /// The link to this member has ended; frames on their way may be lost.
+    Down {
+        /// Whose link.
+        peer: Member,
+        /// Why, for people.
+        why: String,
+    },
+    /// A datagram arrived.
+    Datagram {
+        /// From whom.
+        peer: Member,
+        /// Its content.
+        bytes: Bytes,
+    },
+    /// A frame arrived.
+    Frame {
+        /// From whom.
+        peer: Member,
+        /// Its content.
+        bytes: Bytes,
+    },
+    /// A dial ended without a new link.
+    DialFailed {
+        /// The address that was dialled.
+        addr: SocketAddr,
+        /// Why.
+        why: DialFailure,
+    },
+    /// Somebody was refused at our door, or refused us there; at most once in 10 s for each address and reason.
+    Refused {
+        /// Where it came from.
+        addr: SocketAddr,
+        /// Why, for people; escaped.
+        reason: String,
+    },
+    /// A peer knows a higher boot of this very fulcrum: start again above it.
+    BootTooOld {
+        /// The boot that it knows.
+        floor: Boot,
+    },
+    /// A member opened a pair of streams for a bulk transfer and sent something on it.
+    Bulk {
+        /// Who.
+        peer: Member,
+        /// Towards it.
+        send: SendStream,
+        /// From it.
+        recv: RecvStream,
+    },
+}

@@ -1,0 +1,156 @@
+//! What the engine wants done to the world: processes, health checks, files. Outcomes go back only as reports.
+//!
+//! Everything lives under the state directory: `instances/<boot>-<counter>/` per instance ([`journal`] says what is in
+//! it), `pastiche/` for files by content, `ended/` for the log files of instances that were cleaned.
+
+mod blobs;
+mod checks;
+mod descriptors;
+mod fetch;
+mod files;
+mod journal;
+mod logs;
+mod picket;
+mod processes;
+mod supervise;
+
+pub use blobs::{BlobError, Blobs};
+pub use fetch::{FetchError, Opener, Stream, fetch, serve};
+pub use journal::Ending;
+pub use logs::{Cursor, LogLine, LogStream, Logs};
+pub use picket::kill_all_instances;
+pub use supervise::supervise_main;
+
+use crate::effects::journal::Home;
+use crate::effects::picket::{Handle, Ports};
+use crux_core::io::{Effect, Report};
+use crux_core::services::instance::{Instance, InstanceId};
+use crux_names::FulcrumId;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::mpsc;
+
+/// What the effects need to know of this fulcrum.
+#[derive(Clone)]
+pub struct EffectsConfig {
+    /// The state directory, taken for this process by [`crate::store::Store::open`].
+    pub state: PathBuf,
+    /// The program that answers to `supervise DIR` by [`supervise_main`] and to `demo`: crux itself.
+    pub exe: PathBuf,
+    /// This fulcrum.
+    pub fulcrum: FulcrumId,
+    /// Where the outcomes go. It is waited for when full, so that none is lost.
+    pub reports: mpsc::Sender<Report>,
+    /// Opens a stream to a member on which that member runs [`serve`].
+    pub open: Opener,
+}
+
+/// What earlier lives of this fulcrum left.
+#[derive(Clone, Debug, Default)]
+pub struct Adoption {
+    /// What still runs and is held again; for [`Report::Adopted`].
+    pub instances: Vec<Instance>,
+    /// What ended while no crux looked, each with how. The instance's phase is gone and its `why` says so in words.
+    pub ended: Vec<(Instance, Ending)>,
+    /// What people should know, each a sentence.
+    pub warnings: Vec<String>,
+}
+
+/// Why the effects cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {what} {path}: {source}")]
+pub struct EffectsError {
+    what: &'static str,
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+/// The hands. Cheap to clone. Dropping all clones stops nothing: instances outlive crux.
+#[derive(Clone)]
+pub struct Effects {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: EffectsConfig,
+    blobs: Blobs,
+    /// Every instance whose directory is here, by id: running, being started, or ended and not yet cleaned.
+    instances: Mutex<BTreeMap<InstanceId, Handle>>,
+    ports: Ports,
+}
+
+impl Inner {
+    fn instances(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Handle>> {
+        self.instances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn home(&self, id: &InstanceId) -> Home {
+        Home::of(&self.config.state, id)
+    }
+}
+
+impl Effects {
+    /// Makes the directories and takes back what earlier lives left running. Call it inside a tokio runtime, once.
+    ///
+    /// # Errors
+    /// [`EffectsError`] if a directory below the state directory cannot be made or listed.
+    pub async fn start(mut config: EffectsConfig) -> Result<(Self, Adoption), EffectsError> {
+        let state = config.state.clone();
+        journal::make_dir(&state)
+            .and_then(|()| picket::absolute(&state))
+            .map(|absolute| config.state = absolute)
+            .map_err(|source| EffectsError { what: "make", path: state, source })?;
+        for name in ["instances", "ended"] {
+            let path = config.state.join(name);
+            journal::make_dir(&path).map_err(|source| EffectsError { what: "make", path, source })?;
+        }
+        let blobs = Blobs::open(&config.state.join("pastiche"))?;
+        let inner = Arc::new(Inner { config, blobs, instances: Mutex::default(), ports: Ports::default() });
+        let adoption = picket::adopt(&inner).await?;
+        Ok((Self { inner }, adoption))
+    }
+
+    /// Begins an effect and returns at once. Each is answered by exactly the report that its documentation names.
+    /// Effects for one instance happen in the order in which they are given.
+    pub fn run(&self, effect: Effect) {
+        let inner = &self.inner;
+        match effect {
+            Effect::Start(spec) => picket::start(inner, spec),
+            Effect::Stop { id, signal, grace } => picket::stop(inner, id, signal, grace),
+            Effect::Clean { id } => picket::clean(inner, &id),
+            Effect::Check { id, check, ports, deadline } => {
+                let home = inner.home(&id);
+                let reports = inner.config.reports.clone();
+                tokio::spawn(async move {
+                    let (ok, detail) = match checks::run(&home, &check, &ports, deadline).await {
+                        Ok(detail) => (true, detail),
+                        Err(detail) => (false, detail),
+                    };
+                    let _ = reports.send(Report::CheckDone { id, ok, detail }).await;
+                });
+            }
+            Effect::Fetch { hash, size, from } => {
+                let (blobs, open) = (inner.blobs.clone(), inner.config.open.clone());
+                let reports = inner.config.reports.clone();
+                tokio::spawn(async move {
+                    let result = fetch(&blobs, hash, size, &from, &open).await.map_err(|error| error.to_string());
+                    let _ = reports.send(Report::Fetched { hash, result }).await;
+                });
+            }
+        }
+    }
+
+    /// The files that this fulcrum has.
+    #[must_use]
+    pub fn blobs(&self) -> &Blobs {
+        &self.inner.blobs
+    }
+
+    /// The log files of an instance, also after it was cleaned while they are kept; `None` if there are none.
+    #[must_use]
+    pub fn logs(&self, id: &InstanceId) -> Option<Logs> {
+        let home = self.inner.home(id);
+        [home.logs(), home.ended_logs(&self.inner.config.state)].into_iter().find(|dir| dir.is_dir()).map(Logs::new)
+    }
+}

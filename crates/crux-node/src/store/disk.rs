@@ -1,0 +1,304 @@
+//! The database file: opening, setting aside, and the transactions. Everything here blocks.
+
+use crate::store::StoreError;
+use bytes::Bytes;
+use crux_core::io::BookEntry;
+use crux_names::{BlocName, FulcrumId, Hash256, Wall};
+use prost::Message;
+use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The form of the tables below. A file of another form is set aside, never guessed at.
+const FORMAT: &str = "1";
+const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
+const FACTS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("facts");
+const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+const BOOK: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("book");
+/// Facts live in memory; the cache only serves starts and commits.
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
+
+#[derive(Clone, PartialEq, Message)]
+struct BookRow {
+    #[prost(string, tag = "1")]
+    addr: String,
+    #[prost(uint64, tag = "2")]
+    seen: u64,
+}
+
+/// What a file on disk turned out to be.
+enum Fault {
+    /// The disk refuses: the file may be perfectly good.
+    Refuses(String),
+    /// This file is of no use here: the word for its new name, and why.
+    Unusable(&'static str, String),
+}
+
+impl<E: Into<redb::Error>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        match error.into() {
+            redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                Self::Unusable("damaged", error.to_string())
+            }
+            redb::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Self::Unusable("damaged", error.to_string())
+            }
+            error @ redb::Error::Corrupted(_) => Self::Unusable("damaged", error.to_string()),
+            error @ (redb::Error::TableTypeMismatch { .. }
+            | redb::Error::TypeDefinitionChanged { .. }
+            | redb::Error::TableIsMultimap(_)
+            | redb::Error::UpgradeRequired(_)) => Self::Unusable("other-format", error.to_string()),
+            error => Self::Refuses(error.to_string()),
+        }
+    }
+}
+
+impl Fault {
+    fn text(self) -> String {
+        match self {
+            Self::Refuses(why) | Self::Unusable(_, why) => why,
+        }
+    }
+}
+
+/// The file and whose it is. After any fault the handle is let go, for redb keeps none that has failed once; the next
+/// write opens the file again.
+#[derive(Debug)]
+pub(super) struct Disk {
+    path: PathBuf,
+    bloc: String,
+    fulcrum: String,
+    db: Option<Database>,
+    /// Why the last write failed.
+    refusal: Option<String>,
+}
+
+/// One transaction's worth of work.
+#[derive(Default)]
+pub(super) struct Batch {
+    pub(super) versions: Vec<(Hash256, Bytes)>,
+    pub(super) drop: Vec<Hash256>,
+    pub(super) book: Option<Vec<BookEntry>>,
+    /// Names of numbers and what they become.
+    pub(super) boot: Option<u64>,
+}
+
+impl Disk {
+    /// Opens the file, or an empty one in place of a bad one. A disk that refuses is a warning.
+    pub(super) fn open(path: PathBuf, bloc: &BlocName, fulcrum: &FulcrumId) -> Result<(Self, Vec<String>), StoreError> {
+        let mut disk = Self { path, bloc: bloc.to_string(), fulcrum: fulcrum.to_string(), db: None, refusal: None };
+        let mut warnings = Vec::new();
+        if let Err(fault) = disk.ready() {
+            match fault {
+                Fault::Refuses(why) => disk.refuse(&mut warnings, why),
+                Fault::Unusable(word, why) => {
+                    let aside = set_aside(&disk.path, word)?;
+                    warnings.push(format!(
+                        "{} was set aside as {}: {why}; starting empty, facts come from peers",
+                        disk.path.display(),
+                        aside.display()
+                    ));
+                    if let Err(fault) = disk.ready() {
+                        disk.refuse(&mut warnings, fault.text());
+                    }
+                }
+            }
+        }
+        Ok((disk, warnings))
+    }
+
+    fn refuse(&mut self, warnings: &mut Vec<String>, why: String) {
+        warnings.push(format!("{} cannot be written: {why}; facts are kept in memory only", self.path.display()));
+        self.refusal = Some(why);
+    }
+
+    /// Why the last write, or the opening, failed.
+    pub(super) fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
+    }
+
+    /// The database, opened again if the last fault closed it.
+    fn ready(&mut self) -> Result<&Database, Fault> {
+        if self.db.is_none() {
+            self.db = Some(open_file(&self.path, &self.bloc, &self.fulcrum)?);
+        }
+        self.db.as_ref().ok_or_else(|| Fault::Refuses("closed".into()))
+    }
+
+    /// Writes and syncs. On a fault nothing of the batch counts as stored, and the file is closed.
+    pub(super) fn commit(&mut self, batch: &Batch) -> Result<(), String> {
+        let result = guarded(|| write(self.ready()?, batch));
+        if result.is_err() {
+            self.close();
+        }
+        let result = result.map_err(Fault::text);
+        self.refusal = result.clone().err();
+        result
+    }
+
+    pub(super) fn facts(&mut self) -> Result<Vec<Bytes>, String> {
+        self.read(|read| {
+            let table = read.open_table(FACTS)?;
+            table.iter()?.map(|row| Ok(Bytes::copy_from_slice(row?.1.value()))).collect()
+        })
+    }
+
+    pub(super) fn boot(&mut self) -> Result<u64, String> {
+        self.read(|read| Ok(read.open_table(NUMBERS)?.get("boot")?.map_or(0, |number| number.value())))
+    }
+
+    pub(super) fn book(&mut self) -> Result<Vec<BookEntry>, String> {
+        self.read(|read| {
+            let mut entries = Vec::new();
+            for row in read.open_table(BOOK)?.iter()? {
+                let (key, value) = row?;
+                let Ok(row) = BookRow::decode(value.value()) else { continue };
+                let (Ok(fulcrum), Ok(addr)) = (key.value().parse(), row.addr.parse()) else { continue };
+                entries.push(BookEntry { fulcrum, addr, seen: Wall(row.seen) });
+            }
+            Ok(entries)
+        })
+    }
+
+    /// Reads also while the disk takes no writes: then from the last committed state.
+    fn read<T>(&mut self, read: impl Fn(&ReadTransaction) -> Result<T, Fault>) -> Result<T, String> {
+        let result = guarded(|| match self.ready() {
+            Ok(db) => read(&db.begin_read()?),
+            Err(fault) => match ReadOnlyDatabase::open(&self.path) {
+                Ok(db) => read(&db.begin_read()?),
+                Err(_) => Err(fault),
+            },
+        });
+        if result.is_err() {
+            self.close();
+        }
+        result.map_err(Fault::text)
+    }
+
+    fn close(&mut self) {
+        let db = self.db.take();
+        // Closing tries to write once more and may fail again: what counts is already known.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+    }
+}
+
+/// redb may panic on pages that were altered behind its back: that too is a damaged file, and no reason to die.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Fault::Unusable("damaged", "its pages contradict each other".into())))
+}
+
+fn open_file(path: &Path, bloc: &str, fulcrum: &str) -> Result<Database, Fault> {
+    let refuses = |error: std::io::Error| Fault::Refuses(error.to_string());
+    let fresh = match std::fs::symlink_metadata(path) {
+        Ok(meta) if !meta.is_file() => return Err(Fault::Unusable("damaged", "it is not a file".into())),
+        // A crash between making the file and its first commit leaves this too, but then nothing is lost by its name.
+        Ok(meta) if meta.len() == 0 => return Err(Fault::Unusable("damaged", "it is empty".into())),
+        Ok(_) => false,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+        Err(error) => return Err(refuses(error)),
+    };
+    let made = guarded(|| {
+        let file =
+            OpenOptions::new().read(true).write(true).create_new(fresh).mode(0o600).open(path).map_err(refuses)?;
+        let backend = redb::backends::FileBackend::new(file)?;
+        let db = redb::Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .set_check_integrity_on_open(!fresh)
+            .create_with_backend(backend)?;
+        mark(&db, fresh, bloc, fulcrum)?;
+        Ok(db)
+    });
+    match &made {
+        Ok(_) if fresh => sync_parent(path).map_err(refuses)?,
+        // Half a new file would look like a damaged one at the next start.
+        Err(_) if fresh => drop(std::fs::remove_file(path)),
+        _ => {}
+    }
+    made
+}
+
+/// Writes whose file this is, or reads it and compares.
+fn mark(db: &Database, fresh: bool, bloc: &str, fulcrum: &str) -> Result<(), Fault> {
+    if fresh {
+        let write = db.begin_write()?;
+        {
+            let mut meta = write.open_table(META)?;
+            for (key, value) in [("format", FORMAT), ("bloc", bloc), ("fulcrum", fulcrum)] {
+                meta.insert(key, value)?;
+            }
+            write.open_table(FACTS)?;
+            write.open_table(NUMBERS)?;
+            write.open_table(BOOK)?;
+        }
+        write.commit()?;
+        return Ok(());
+    }
+    let read = db.begin_read()?;
+    let meta = match read.open_table(META) {
+        Ok(meta) => meta,
+        Err(redb::TableError::TableDoesNotExist(_)) => {
+            return Err(Fault::Unusable("foreign", "it is no store of crux".into()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    for (key, wanted, word) in
+        [("format", FORMAT, "other-format"), ("bloc", bloc, "foreign"), ("fulcrum", fulcrum, "foreign")]
+    {
+        let found = meta.get(key)?.map(|value| value.value().to_owned()).unwrap_or_default();
+        if found != wanted {
+            return Err(Fault::Unusable(word, format!("its {key} is `{found}`, wanted `{wanted}`")));
+        }
+    }
+    Ok(())
+}
+
+fn write(db: &Database, batch: &Batch) -> Result<(), Fault> {
+    let write = db.begin_write()?;
+    {
+        let mut facts = write.open_table(FACTS)?;
+        for (id, sealed) in &batch.versions {
+            facts.insert(&id.0, sealed.as_ref())?;
+        }
+        for id in &batch.drop {
+            facts.remove(&id.0)?;
+        }
+        if let Some(boot) = batch.boot {
+            write.open_table(NUMBERS)?.insert("boot", boot)?;
+        }
+        if let Some(entries) = &batch.book {
+            let mut book = write.open_table(BOOK)?;
+            book.retain(|_, _| false)?;
+            for entry in entries {
+                let row = BookRow { addr: entry.addr.to_string(), seen: entry.seen.0 };
+                book.insert(entry.fulcrum.to_string().as_str(), row.encode_to_vec().as_slice())?;
+            }
+        }
+    }
+    // redb's default durability: the data is synced before this returns.
+    write.commit()?;
+    Ok(())
+}
+
+fn set_aside(path: &Path, word: &str) -> Result<PathBuf, StoreError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let name = |n: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(if n == 0 { format!(".{word}-{now}") } else { format!(".{word}-{now}.{n}") });
+        PathBuf::from(name)
+    };
+    let aside = (0..).map(name).find(|name| std::fs::symlink_metadata(name).is_err()).unwrap_or_else(|| name(0));
+    std::fs::rename(path, &aside).and_then(|()| sync_parent(path)).map_err(|source| StoreError::Io {
+        what: "set aside",
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(aside)
+}
+
+fn sync_parent(path: &Path) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}

@@ -1,0 +1,151 @@
+//! The one thread that owns the disk.
+
+use crate::store::StoreStatus;
+use crate::store::disk::{Batch, Disk};
+use bytes::Bytes;
+use crux_core::io::BookEntry;
+use crux_names::Hash256;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+/// How many bytes one commit takes at most, so that a flood of facts does not make one answer wait for all.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How many writes one commit takes at most.
+const BATCH_JOBS: usize = 1024;
+
+type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
+type Answer<T> = mpsc::SyncSender<Result<T, String>>;
+
+pub(super) enum Job {
+    Persist { versions: Vec<(Hash256, Bytes)>, drop: Vec<Hash256>, done: Done },
+    SaveBook(Vec<BookEntry>),
+    NextBoot { at_least: u64, reply: Answer<u64> },
+    Load(Answer<Vec<Bytes>>),
+    LoadBook(Answer<Vec<BookEntry>>),
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    status: Arc<Mutex<StoreStatus>>,
+}
+
+impl Writer {
+    pub(super) fn start(disk: Disk) -> Self {
+        let (jobs, queue) = mpsc::channel();
+        let status = Arc::new(Mutex::new(match disk.refusal() {
+            None => StoreStatus::Ok,
+            Some(reason) => StoreStatus::Refusing { reason: reason.to_owned() },
+        }));
+        let shown = status.clone();
+        let thread = std::thread::spawn(move || work(disk, &queue, &shown));
+        Self { jobs: Some(jobs), thread: Some(thread), status }
+    }
+
+    pub(super) fn send(&self, job: Job) {
+        let refused = match &self.jobs {
+            Some(jobs) => jobs.send(job).map_err(|mpsc::SendError(job)| job),
+            None => Err(job),
+        };
+        if let Err(Job::Persist { done, .. }) = refused {
+            done(Err("the store's thread has ended".into()));
+        }
+    }
+
+    pub(super) fn status(&self) -> StoreStatus {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(mut disk: Disk, queue: &mpsc::Receiver<Job>, status: &Mutex<StoreStatus>) {
+    let mut waiting = None;
+    while let Some(job) = waiting.take().or_else(|| queue.recv().ok()) {
+        match job {
+            Job::Load(reply) => drop(reply.send(disk.facts())),
+            Job::LoadBook(reply) => drop(reply.send(disk.book())),
+            Job::NextBoot { at_least, reply } => {
+                let next = disk.boot().and_then(|last| {
+                    let boot = at_least.max(last.saturating_add(1));
+                    commit(&mut disk, &Batch { boot: Some(boot), ..Batch::default() }, status)?;
+                    Ok(boot)
+                });
+                drop(reply.send(next));
+            }
+            write => {
+                let mut batch = Batch::default();
+                let mut done = Vec::new();
+                let mut bytes = take(write, &mut batch, &mut done);
+                let mut jobs = 1;
+                // Group commit: whoever came while the last fsync ran shares the next one.
+                while bytes < BATCH_BYTES && jobs < BATCH_JOBS {
+                    match queue.try_recv() {
+                        Ok(job @ (Job::Persist { .. } | Job::SaveBook(_))) if fits(&batch, &job) => {
+                            bytes += take(job, &mut batch, &mut done);
+                            jobs += 1;
+                        }
+                        Ok(other) => {
+                            waiting = Some(other);
+                            break;
+                        }
+                        Err(_) => break,
+                    }
+                }
+                let result = commit(&mut disk, &batch, status);
+                done.into_iter().for_each(|done| done(result.clone()));
+            }
+        }
+    }
+}
+
+/// A batch is puts, then drops: a version that an earlier job of the batch drops must not be put by a later one.
+fn fits(batch: &Batch, job: &Job) -> bool {
+    match job {
+        Job::Persist { versions, .. } => versions.iter().all(|(id, _)| !batch.drop.contains(id)),
+        _ => true,
+    }
+}
+
+fn take(job: Job, batch: &mut Batch, callbacks: &mut Vec<Done>) -> usize {
+    match job {
+        Job::Persist { versions, drop, done } => {
+            let bytes = versions.iter().map(|(_, sealed)| sealed.len()).sum();
+            batch.versions.extend(versions);
+            batch.drop.extend(drop);
+            callbacks.push(done);
+            bytes
+        }
+        Job::SaveBook(entries) => {
+            let bytes = 64 * entries.len();
+            batch.book = Some(entries);
+            bytes
+        }
+        Job::NextBoot { .. } | Job::Load(_) | Job::LoadBook(_) => 0,
+    }
+}
+
+fn commit(disk: &mut Disk, batch: &Batch, status: &Mutex<StoreStatus>) -> Result<(), String> {
+    let result = disk.commit(batch);
+    let now = match &result {
+        Ok(()) => StoreStatus::Ok,
+        Err(reason) => StoreStatus::Refusing { reason: reason.clone() },
+    };
+    let mut shown = status.lock().unwrap_or_else(PoisonError::into_inner);
+    if *shown != now {
+        match &now {
+            StoreStatus::Ok => tracing::info!("the store takes writes again"),
+            StoreStatus::Refusing { reason } => tracing::error!(reason, "the store refuses writes; reads go on"),
+        }
+        *shown = now;
+    }
+    result
+}

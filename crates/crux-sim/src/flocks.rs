@@ -1,0 +1,180 @@
+//! Flocking alone in the invented world: the step function without facts and services, small enough to try every order
+//! of a few events.
+
+use crate::world::{In, Node, Out, Weather, World};
+use crux_core::flock::message::{Datagram, Message};
+use crux_core::flock::view::View;
+use crux_core::flock::{Config, Flock, Input, Output};
+use crux_names::{Boot, Duration, Member, Time};
+use std::net::SocketAddr;
+
+/// A flocking machine with the record of what it installed.
+#[derive(Debug)]
+pub struct Bird {
+    /// The machine.
+    pub flock: Flock,
+    /// Every view that it installed, with the moment.
+    pub installed: Vec<(Time, View)>,
+    /// Identities of which it saw two lives.
+    pub clones: usize,
+}
+
+impl Node for Bird {
+    type Datagram = Datagram;
+    type Frame = Message;
+
+    fn handle(&mut self, now: Time, input: In<Datagram, Message>, out: &mut Vec<Out<Datagram, Message>>) {
+        let input = match input {
+            In::Wake => Input::Wake,
+            In::LinkUp(member, addr) => Input::LinkUp { member, addr },
+            In::LinkDown(member) => Input::LinkDown { member },
+            In::DialFailed(addr, myself) => Input::DialFailed { addr, myself, refused: false, why: "no answer".into() },
+            In::Datagram(from, datagram) => Input::Datagram { from, datagram },
+            In::Frame(from, message) => Input::Message { from, message },
+        };
+        self.input(now, input, out);
+    }
+
+    fn deadline(&self) -> Time {
+        self.flock.deadline()
+    }
+}
+
+impl Bird {
+    /// Gives the machine an input that does not come from the network.
+    pub fn input(&mut self, now: Time, input: Input, out: &mut Vec<Out<Datagram, Message>>) {
+        let mut wishes = Vec::new();
+        self.flock.handle(now, input, &mut wishes);
+        for wish in wishes {
+            match wish {
+                Output::Dial(addr) => out.push(Out::Dial(addr)),
+                Output::CloseLink { peer, .. } => out.push(Out::Close(peer)),
+                Output::Datagram { to, datagram } => out.push(Out::Datagram(to, datagram)),
+                Output::Message { to, message } => out.push(Out::Frame(to, message)),
+                Output::Installed { view, .. } => self.installed.push((now, view)),
+                Output::Clone { .. } => self.clones += 1,
+                Output::Stable(_) | Output::Book(_) => {}
+            }
+        }
+    }
+}
+
+/// The flocks of one world.
+pub type Flocks = World<Bird>;
+
+/// The member in a place, in a life.
+///
+/// # Panics
+/// Never: the names are well formed.
+#[must_use]
+pub fn member(place: usize, boot: u64) -> Member {
+    Member { id: format!("n{}", place + 1).parse().expect("a node name"), boot: Boot(boot) }
+}
+
+/// The address of a place.
+#[must_use]
+pub fn addr(place: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, u8::try_from(place / 250).unwrap_or(u8::MAX), (place % 250 + 1) as u8], 2789))
+}
+
+/// A machine for a place in a world of `size`, whose seeds are the others.
+///
+/// # Panics
+/// Never: the bloc's name is well formed.
+#[must_use]
+pub fn bird(now: Time, place: usize, size: usize, boot: u64, seed: u64) -> Bird {
+    let config = Config {
+        bloc: "sim".parse().expect("a bloc name"),
+        me: member(place, boot),
+        addr: addr(place),
+        seed: seed.wrapping_mul(1000).wrapping_add(place as u64 + boot * 77),
+        timers: 1000,
+        expect: None,
+        seeds: (0..size).filter(|other| *other != place).map(addr).collect(),
+        book: Vec::new(),
+    };
+    Bird { flock: Flock::new(now, config), installed: Vec::new(), clones: 0 }
+}
+
+/// So many fulcrums, all started now, in fine weather.
+#[must_use]
+pub fn flocks(size: usize, seed: u64, weather: Weather) -> Flocks {
+    let mut world = World::new(seed, weather);
+    for place in 0..size {
+        let node = bird(world.now, place, size, 1, seed);
+        world.add(member(place, 1), addr(place), node);
+    }
+    world
+}
+
+/// The groups in which the living are, each as sorted places, sorted; a place whose view names somebody who does not
+/// agree appears in a group with a `!`.
+#[must_use]
+pub fn shape(world: &Flocks) -> String {
+    let mut groups: Vec<String> = Vec::new();
+    for slot in &world.slots {
+        let Some(bird) = &slot.node else { continue };
+        let view = bird.flock.view();
+        let agreed = view.roster.iter().all(|seat| {
+            world.slots.iter().any(|other| {
+                other.member == seat.member
+                    && other.node.as_ref().is_some_and(|bird| bird.flock.view().id() == view.id())
+            })
+        });
+        let mut names: Vec<String> = view.roster.iter().map(|seat| seat.member.id.to_string()).collect();
+        names.sort_by_key(|name| (name.len(), name.clone()));
+        let group = format!("{}{}", names.join(","), if agreed { "" } else { "!" });
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    groups.sort();
+    groups.join(" / ")
+}
+
+/// Runs until the shape is this, or the limit is over; says how long it took.
+///
+/// # Errors
+/// The shape that stood at the limit.
+pub fn until_shape(world: &mut Flocks, wanted: &str, limit: Duration) -> Result<Duration, String> {
+    let begin = world.now;
+    while world.now < begin + limit {
+        if shape(world) == wanted {
+            return Ok(world.now.since(begin));
+        }
+        let next = world.now + Duration::from_millis(20);
+        world.run_until(next, &mut |_| {});
+    }
+    Err(format!("wanted {wanted}; after {limit:?} it is {}", shape(world)))
+}
+
+/// Looks at everybody alive and checks the safety rules.
+///
+/// # Panics
+/// With the rule's name and what broke it.
+pub fn check(world: &Flocks, rules: &mut [Box<dyn crate::invariants::Safety>]) {
+    let seen: Vec<crate::invariants::Seen<'_>> = world
+        .slots
+        .iter()
+        .filter_map(|slot| {
+            let bird = slot.node.as_ref()?;
+            Some(crate::invariants::Seen {
+                member: &slot.member,
+                view: bird.flock.view(),
+                stable: bird.flock.stable(world.now),
+                proofs: bird
+                    .flock
+                    .view()
+                    .roster
+                    .iter()
+                    .map(|seat| (&seat.member, bird.flock.proof(&seat.member)))
+                    .collect(),
+            })
+        })
+        .collect();
+    for rule in rules {
+        if let Err(why) = rule.check(world.now, &seen) {
+            panic!("{}: at {}: {why}", rule.name(), world.now);
+        }
+    }
+}

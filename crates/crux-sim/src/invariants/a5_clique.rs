@@ -1,0 +1,49 @@
+//! A5: at install, every pair of members shared a parent view or had proved a direct round trip for this proposal.
+//! Source: the design's `flocking.md`, "Clique".
+
+use super::{Safety, Seen};
+use crate::world::Time;
+use crux_core::flock::view::{View, ViewId};
+use crux_names::{Duration, Member};
+use std::collections::BTreeMap;
+
+/// A proof may be as old as one proposal may take, and one probe period.
+const FRESH: Duration = Duration::from_millis(500 + 3000 + 1500);
+
+/// Nobody meets a stranger in a new view.
+#[derive(Debug, Default)]
+pub struct Clique {
+    last: BTreeMap<Member, ViewId>,
+    known: BTreeMap<ViewId, View>,
+}
+
+impl Safety for Clique {
+    fn name(&self) -> &'static str {
+        "A5 installed views are cliques"
+    }
+
+    fn check(&mut self, now: Time, seen: &[Seen<'_>]) -> Result<(), String> {
+        for one in seen {
+            let id = one.view.id();
+            if self.last.insert(one.member.clone(), id.clone()).as_ref() == Some(id) {
+                continue;
+            }
+            self.known.entry(id.clone()).or_insert_with(|| one.view.clone());
+            // Only the install by the proposal itself proves anything new; one that is caught up later relies on the
+            // report that its member gave then.
+            let parents: Vec<&View> =
+                one.view.head.header.parents.iter().filter_map(|parent| self.known.get(parent)).collect();
+            for (other, proof) in &one.proofs {
+                let shared = parents.iter().any(|parent| parent.has(one.member) && parent.has(other));
+                let proved = proof.is_some_and(|proof| now.since(proof) <= FRESH);
+                if *other != one.member && !shared && !proved {
+                    return Err(format!(
+                        "{} installed {id:?} with {other}, to which it proved no round trip (last {proof:?})",
+                        one.member
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
