@@ -160,7 +160,8 @@ fn wanted_format() -> Option<Format> {
 /// clap's complaint in our form: one line of cause, the next command.
 fn usage(error: &clap::Error) -> ErrorDoc {
     let text = error.render().to_string();
-    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let lines =
+        text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let cause: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let cause = cause.join("; ").replace("error: ", "").replace(":; ", ": ");
     let cause = match error.kind() {

@@ -39,7 +39,9 @@ pub(crate) fn up(settings: UpSettings) -> Result<(), ErrorDoc> {
         let cause = e.to_string();
         match e {
             UpError::Identity { .. } | UpError::NotANode { .. } => ErrorDoc::new(Code::BadBundle, cause, inspect),
-            UpError::Bind(_) => ErrorDoc::new(Code::PortBusy, cause, "--listen ADDR:PORT with a free port; 0 picks one"),
+            UpError::Bind(_) => {
+                ErrorDoc::new(Code::PortBusy, cause, "--listen ADDR:PORT with a free port; 0 picks one")
+            }
             UpError::Setting(_) => ErrorDoc::new(Code::BadConfig, cause, "crux up --help"),
             _ => ErrorDoc::new(Code::Failed, cause, "crux up --help"),
         }
@@ -61,5 +63,5 @@ pub(crate) fn dev(size: usize, keep: Option<PathBuf>) -> Result<(), ErrorDoc> {
 
 /// Supervises one instance. Called before anything else of this process.
 pub(crate) fn supervise(dir: &Path) -> ExitCode {
-    crux_node::supervise_main(dir)
+    crux_node::effects::supervise_main(dir)
 }

@@ -37,7 +37,8 @@ impl Operator {
             (None, None, Some(path)) if path.exists() => (path, "the profile"),
             _ => {
                 let place = profile.map_or_else(String::new, |path| format!(" (no profile in {})", path.display()));
-                let cause = format!("this changes what operators want, and there is no operator's key to sign it{place}");
+                let cause =
+                    format!("this changes what operators want, and there is no operator's key to sign it{place}");
                 let next = "crux ca issue --ca DIR --operator NAME, or --as BUNDLE";
                 return Err(ErrorDoc::new(Code::NoKey, cause, next));
             }
@@ -47,8 +48,9 @@ impl Operator {
 
     fn open(path: &Path, from: &str) -> Result<Self, ErrorDoc> {
         let inspect = format!("crux ca inspect {}", path.display());
-        let bundle = Bundle::load(path)
-            .map_err(|e| ErrorDoc::new(Code::NoKey, format!("{from}: {e}"), "--as BUNDLE, or crux ca issue --operator NAME"))?;
+        let bundle = Bundle::load(path).map_err(|e| {
+            ErrorDoc::new(Code::NoKey, format!("{from}: {e}"), "--as BUNDLE, or crux ca issue --operator NAME")
+        })?;
         if !matches!(bundle.identity().role, Role::Operator(_)) {
             let cause = format!("{from} ({}) is {}, which is no operator", path.display(), bundle.identity());
             return Err(ErrorDoc::new(Code::Refused, cause, "crux ca issue --ca DIR --operator NAME"));
@@ -60,14 +62,19 @@ impl Operator {
     }
 
     /// Signs these facts as successors of what was seen, and has them accepted.
-    pub(crate) async fn write(&self, client: &Client, writes: &[(&NewFact, Option<&Fact>)]) -> Result<Written, ErrorDoc> {
+    pub(crate) async fn write(
+        &self,
+        client: &Client,
+        writes: &[(&NewFact, Option<&Fact>)],
+    ) -> Result<Written, ErrorDoc> {
         let confab: Confab = client.get(routes::CONFAB).await?;
         let identity = self.bundle.identity();
         let Role::Operator(operator) = &identity.role else {
             return Err(ErrorDoc::new(Code::Refused, format!("{identity} is no operator"), "--as BUNDLE"));
         };
         if confab.bloc != identity.bloc.as_str() {
-            let cause = format!("{operator} is an operator of bloc {}, this fulcrum is of bloc {}", identity.bloc, confab.bloc);
+            let cause =
+                format!("{operator} is an operator of bloc {}, this fulcrum is of bloc {}", identity.bloc, confab.bloc);
             return Err(ErrorDoc::new(Code::Refused, cause, "--as BUNDLE of that bloc, or --at another fulcrum"));
         }
         let signer = self.bundle.signer();
@@ -82,7 +89,8 @@ impl Operator {
         let mut versions = Vec::new();
         for (fact, seen) in writes {
             let sealed = writer.seal(fact, *seen, now, nonce()?);
-            versions.push(sealed.map_err(|e| ErrorDoc::new(Code::Failed, e.to_string(), "make it smaller and try again"))?);
+            versions
+                .push(sealed.map_err(|e| ErrorDoc::new(Code::Failed, e.to_string(), "make it smaller and try again"))?);
         }
         client.post(routes::FACTS, &WriteRequest { versions }).await
     }
@@ -91,7 +99,9 @@ impl Operator {
 fn nonce() -> Result<[u8; 16], ErrorDoc> {
     let mut nonce = [0; 16];
     let read = std::fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut nonce));
-    read.map_err(|e| ErrorDoc::new(Code::Failed, format!("the system gives no randomness: {e}"), "check /dev/urandom"))?;
+    read.map_err(|e| {
+        ErrorDoc::new(Code::Failed, format!("the system gives no randomness: {e}"), "check /dev/urandom")
+    })?;
     Ok(nonce)
 }
 
@@ -122,7 +132,8 @@ pub(crate) async fn check_hordes(client: &Client, facts: &[NewFact]) -> Result<(
         let (Some("place"), Some(horde)) = (parts.next(), parts.next()) else { continue };
         let path = format!("horde/{horde}");
         let made = facts.iter().any(|fact| fact.path == path && fact.value.is_some());
-        if fact.value.is_none() || horde == crux_names::MAIN || made || in_force(fact_at(client, &path).await?.as_ref()) {
+        if fact.value.is_none() || horde == crux_names::MAIN || made || in_force(fact_at(client, &path).await?.as_ref())
+        {
             continue;
         }
         let cause = format!("{} needs horde {horde}, which does not exist; nothing was changed", fact.path);

@@ -27,7 +27,9 @@ pub(crate) fn say(text: &str) -> Result<(), ErrorDoc> {
     let text = if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(e) => Err(ErrorDoc::new(Code::Failed, format!("cannot write to standard output: {e}"), "check where it leads")),
+        Err(e) => {
+            Err(ErrorDoc::new(Code::Failed, format!("cannot write to standard output: {e}"), "check where it leads"))
+        }
         Ok(()) => Ok(()),
     }
 }

@@ -128,7 +128,11 @@ impl Layer {
                 let (line, column) = position(text, key.span().start);
                 let known: Vec<&str> = KEYS.iter().copied().filter(|key| !LATER.contains(key)).collect();
                 let cause = format!("{file}:{line}:{column}: {name}: unknown key; allowed here: {}", known.join(", "));
-                return Err(ErrorDoc::new(Code::BadConfig, cause, "correct the key; keys are the flags' names: crux up --help"));
+                return Err(ErrorDoc::new(
+                    Code::BadConfig,
+                    cause,
+                    "correct the key; keys are the flags' names: crux up --help",
+                ));
             }
         }
         toml::from_str(text).map_err(|e| pointed(file, text, &e))
@@ -161,8 +165,23 @@ impl Layer {
 
 const LATER: [&str; 9] = ["probe", "share", "visitor", "gateway", "beacon", "api", "page", "metrics", "dns"];
 const KEYS: [&str; 17] = [
-    "identity", "listen", "state", "seed", "expect", "fulcrum", "timers", "no-multicast", "probe", "share", "visitor",
-    "gateway", "beacon", "api", "page", "metrics", "dns",
+    "identity",
+    "listen",
+    "state",
+    "seed",
+    "expect",
+    "fulcrum",
+    "timers",
+    "no-multicast",
+    "probe",
+    "share",
+    "visitor",
+    "gateway",
+    "beacon",
+    "api",
+    "page",
+    "metrics",
+    "dns",
 ];
 
 fn position(text: &str, offset: usize) -> (usize, usize) {
@@ -223,9 +242,11 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
         let cause = format!("--{name} is not yet supported in this version");
         return Err(ErrorDoc::new(Code::NotYet, cause, format!("leave {name} away (or `off`)")));
     }
-    let wrong = |name: &str, problem: String| ErrorDoc::new(Code::BadConfig, format!("{name}: {problem}"), "crux up --help");
+    let wrong =
+        |name: &str, problem: String| ErrorDoc::new(Code::BadConfig, format!("{name}: {problem}"), "crux up --help");
     let listen = layer.listen.as_deref().unwrap_or(LISTEN);
-    let listen = listen.parse().map_err(|_| wrong("listen", format!("{listen:?} is not ADDR:PORT, like 0.0.0.0:2789")))?;
+    let listen =
+        listen.parse().map_err(|_| wrong("listen", format!("{listen:?} is not ADDR:PORT, like 0.0.0.0:2789")))?;
     let fulcrum = match &layer.fulcrum {
         Some(name) => FulcrumName::parse(name).map_err(|e| wrong("fulcrum", e.to_string()))?,
         None => FulcrumName::default_name(),
@@ -268,7 +289,8 @@ mod tests {
     fn keys_are_the_flags_names() {
         use clap::Args;
         let command = Layer::augment_args(clap::Command::new("up"));
-        let mut flags: Vec<String> = command.get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
+        let mut flags: Vec<String> =
+            command.get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
         let mut keys: Vec<String> = KEYS.iter().map(|key| (*key).to_owned()).collect();
         flags.sort();
         keys.sort();

@@ -52,7 +52,9 @@ fn choose(
 ) -> Result<Target, ErrorDoc> {
     let in_dev = |socket: &Path| dev.filter(|dev| dev.nodes.iter().any(|(_, known)| known == socket));
     if let Some(at) = at.filter(|at| !at.is_empty()) {
-        if let Some((dev, (_, socket))) = dev.and_then(|dev| Some((dev, dev.nodes.iter().find(|(name, _)| name == at)?))) {
+        if let Some((dev, (_, socket))) =
+            dev.and_then(|dev| Some((dev, dev.nodes.iter().find(|(name, _)| name == at)?)))
+        {
             return Ok(Target { socket: socket.clone(), dev_operator: Some(dev.operator.clone()) });
         }
         if at.contains('/') || at.ends_with(".sock") {

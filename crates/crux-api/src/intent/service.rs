@@ -268,7 +268,9 @@ impl ServiceIntent {
                     None => (None, if rest.is_empty() { "/".to_owned() } else { rest.to_owned() }),
                 };
                 if !path.starts_with('/') {
-                    return Err(format!("{path:?} is not a path that begins with / (http:/healthz, http:PORT:/healthz)"));
+                    return Err(format!(
+                        "{path:?} is not a path that begins with / (http:/healthz, http:PORT:/healthz)"
+                    ));
                 }
                 check.path = path;
                 check.port = check_port(port, ports)?;

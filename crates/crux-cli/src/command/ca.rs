@@ -164,7 +164,9 @@ fn issue(global: &Global, args: IssueArgs) -> Outcome {
         (Some(name), ..) => Role::Node(NodeName::parse(name).map_err(|e| bad_name(&e))?),
         (_, Some(name), _) => Role::Operator(OperatorName::parse(name).map_err(|e| bad_name(&e))?),
         (.., Some(name)) => Role::Beacon(NodeName::parse(name).map_err(|e| bad_name(&e))?),
-        _ => return Err(ErrorDoc::new(Code::Usage, "for whom? --node, --operator or --beacon", "crux ca issue --help")),
+        _ => {
+            return Err(ErrorDoc::new(Code::Usage, "for whom? --node, --operator or --beacon", "crux ca issue --help"));
+        }
     };
     let operator = matches!(role, Role::Operator(_));
     let profile = profile().filter(|_| operator && !args.no_profile);
@@ -229,7 +231,11 @@ fn is_used(path: &Path) -> bool {
 fn save(bundle: &Bundle, path: &Path) -> Result<(), ErrorDoc> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(|e| {
-            ErrorDoc::new(Code::Failed, format!("cannot make {}: {e}", parent.display()), "--out with another directory")
+            ErrorDoc::new(
+                Code::Failed,
+                format!("cannot make {}: {e}", parent.display()),
+                "--out with another directory",
+            )
         })?;
     }
     bundle.save(path).map_err(|e| refused(&e, "--out with a new directory"))
@@ -258,7 +264,8 @@ fn inspected_text(found: &Inspected, format: Format) -> String {
         return found.id.as_deref().map(clean).unwrap_or_default();
     }
     let labels = found.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ");
-    let chains = found.chains.map(|chains| if chains { "to the roots beside it" } else { "to none of the roots beside it" });
+    let chains =
+        found.chains.map(|chains| if chains { "to the roots beside it" } else { "to none of the roots beside it" });
     let verdict = match &found.refusal {
         Some(refusal) => format!("would be REFUSED: {refusal}"),
         None => "would be admitted".to_owned(),
@@ -278,5 +285,5 @@ fn inspected_text(found: &Inspected, format: Format) -> String {
         ("chains", or_dash(chains)),
         ("now", verdict),
     ];
-    lines.iter().map(|(key, value)| format!("{key:<11}{}", output::clean(value))).collect::<Vec<_>>().join("\n")
+    lines.iter().map(|(key, value)| format!("{key:<11}{}", clean(value))).collect::<Vec<_>>().join("\n")
 }

@@ -69,17 +69,18 @@ async fn push(ctx: &Ctx, paths: &[PathBuf]) -> Outcome {
     for path in paths {
         let unreadable = |e: io::Error| {
             let cause = format!("cannot read {}: {e}; nothing was pushed", path.display());
-            ErrorDoc::new(Code::Failed, cause, "check the path; a directory is pushed with `crux run --files` or a manifest")
+            ErrorDoc::new(
+                Code::Failed,
+                cause,
+                "check the path; a directory is pushed with `crux run --files` or a manifest",
+            )
         };
         let (sha256, size) = hash_file(path).map_err(unreadable)?;
         uploads.push(Upload { source: path.clone(), sha256, size });
     }
     write::push(&ctx.client(), &uploads).await?;
-    let entry = |upload: &Upload| FileEntry {
-        sha256: upload.sha256.to_string(),
-        size: Counter(upload.size),
-        pinned: false,
-    };
+    let entry =
+        |upload: &Upload| FileEntry { sha256: upload.sha256.to_string(), size: Counter(upload.size), pinned: false };
     ctx.print(&FileList { files: uploads.iter().map(entry).collect() }, &|list: &FileList, format| match format {
         Format::Wide => list_text(list, format),
         _ => names(list.files.iter().map(|file| file.sha256.as_str())),
@@ -105,7 +106,8 @@ async fn fetch(ctx: &Ctx, sha256: Hash256, out: Option<&Path>) -> Outcome {
             Ok(0)
         }
         None => {
-            let mut file = fs::File::open(&beside).map_err(|e| failed(format!("cannot read {}: {e}", beside.display())))?;
+            let mut file =
+                fs::File::open(&beside).map_err(|e| failed(format!("cannot read {}: {e}", beside.display())))?;
             let mut stdout = io::stdout().lock();
             io::copy(&mut file, &mut stdout)
                 .and_then(|_| stdout.flush())
@@ -122,7 +124,11 @@ async fn fetch(ctx: &Ctx, sha256: Hash256, out: Option<&Path>) -> Outcome {
 
 async fn fetch_to(ctx: &Ctx, sha256: Hash256, path: &Path) -> Result<(), ErrorDoc> {
     let failed = |e: io::Error| {
-        ErrorDoc::new(Code::Failed, format!("cannot write {}: {e}", path.display()), "check the path and the free space")
+        ErrorDoc::new(
+            Code::Failed,
+            format!("cannot write {}: {e}", path.display()),
+            "check the path and the free space",
+        )
     };
     let mut file = fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
     ctx.client().fetch_file(&sha256.to_string(), &mut file).await?;

@@ -65,7 +65,11 @@ pub(crate) struct SetArgs {
 }
 
 fn usage(problem: String) -> ErrorDoc {
-    ErrorDoc::new(Code::Usage, format!("{problem}; nothing was changed"), "crux horde create web --want 3 --where zone=a")
+    ErrorDoc::new(
+        Code::Usage,
+        format!("{problem}; nothing was changed"),
+        "crux horde create web --want 3 --where zone=a",
+    )
 }
 
 fn missing(name: &str) -> ErrorDoc {
@@ -102,7 +106,11 @@ pub(crate) async fn run(ctx: &Ctx, command: HordeCommand) -> Outcome {
             let path = format!("horde/{}", horde.name);
             if in_force(fact_at(&ctx.client(), &path).await?.as_ref()) {
                 let cause = format!("horde {} exists already; nothing was changed", horde.name);
-                return Err(ErrorDoc::new(Code::Failed, cause, format!("crux horde set {} --want {}", horde.name, horde.want)));
+                return Err(ErrorDoc::new(
+                    Code::Failed,
+                    cause,
+                    format!("crux horde set {} --want {}", horde.name, horde.want),
+                ));
             }
             write(ctx, horde).await
         }
@@ -114,7 +122,11 @@ pub(crate) async fn run(ctx: &Ctx, command: HordeCommand) -> Outcome {
             let value = from_hex(value).map_err(|e| e.to_string());
             let horde = value.and_then(|value| HordeIntent::decode(name, &value));
             let mut horde = horde.map_err(|problem| {
-                ErrorDoc::new(Code::Failed, format!("the horde's fact cannot be read: {problem}"), "crux facts list horde/")
+                ErrorDoc::new(
+                    Code::Failed,
+                    format!("the horde's fact cannot be read: {problem}"),
+                    "crux facts list horde/",
+                )
             })?;
             horde.want = args.want.unwrap_or(horde.want);
             horde.r#where = args.r#where.unwrap_or(horde.r#where);

@@ -120,7 +120,11 @@ impl Ctx {
     }
 
     /// Prints one document.
-    fn print<T: Kind + Serialize + Clone>(&self, body: &T, text: &impl Fn(&T, Format) -> String) -> Result<(), ErrorDoc> {
+    fn print<T: Kind + Serialize + Clone>(
+        &self,
+        body: &T,
+        text: &impl Fn(&T, Format) -> String,
+    ) -> Result<(), ErrorDoc> {
         print(self.global.output, body, text)
     }
 

@@ -4,9 +4,7 @@ use super::Ctx;
 use crate::Outcome;
 use crate::args::key_value;
 use clap::Args;
-use crux_api::intent::{
-    Intent, ServiceIntent, check_on_split, check_port, check_port_name, service_horde,
-};
+use crux_api::intent::{Intent, ServiceIntent, check_on_split, check_port_name, service_horde};
 use crux_api::json::{Code, ErrorDoc};
 use crux_names::ServiceName;
 use std::collections::BTreeMap;
@@ -182,7 +180,10 @@ mod tests {
             (policy, "expected each-side, majority, home:NAME or stop, found \"both\"; nothing was changed"),
             (horde, "ADMIN runs crux's own programs only; choose another horde; nothing was changed"),
             (args(&["./nowhere"]), "there is no file ./nowhere; nothing was changed"),
-            (args(&["a", "${port.x}"]), "run: ${port.x} names no port of this service; it has admin, http; nothing was changed"),
+            (
+                args(&["a", "${port.x}"]),
+                "run: ${port.x} names no port of this service; it has admin, http; nothing was changed",
+            ),
         ] {
             let error = service(args, &mut Vec::new()).unwrap_err();
             assert_eq!((error.code, error.cause.as_str()), (Code::Usage, expected));

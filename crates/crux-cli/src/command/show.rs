@@ -38,9 +38,10 @@ pub(crate) async fn services(ctx: &Ctx) -> Outcome {
             names(services.iter().map(String::as_str))
         }
         _ => {
-            let rows = list.yurt.iter().map(|program| {
-                [program.name.clone(), program.node.clone(), age(program.started.as_deref())]
-            });
+            let rows = list
+                .yurt
+                .iter()
+                .map(|program| [program.name.clone(), program.node.clone(), age(program.started.as_deref())]);
             let programs =
                 if list.yurt.is_empty() { String::new() } else { table(["IN ADMIN", "NODE", "SINCE"], rows) };
             parts([services_table(&list.services), programs])
@@ -235,8 +236,7 @@ fn instances_table(instances: &[Instance], wide: bool) -> String {
                 instance.why.clone(),
             ]
         });
-        let head =
-            ["INSTANCE", "NODE", "STATE", "PID", "AGE", "RESTARTS", "PORTS", "REVISION", "ID", "CLAIM", "WHY"];
+        let head = ["INSTANCE", "NODE", "STATE", "PID", "AGE", "RESTARTS", "PORTS", "REVISION", "ID", "CLAIM", "WHY"];
         return table(head, rows);
     }
     let rows = instances.iter().map(|instance| {

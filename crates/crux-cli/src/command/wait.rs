@@ -193,7 +193,10 @@ mod tests {
         let check = |stable, members: &[&str], at| lacks(&args, &confab(stable, members, at), now);
         assert_eq!(check(true, &["n1", "n2"], "2026-01-31T12:00:00Z"), Ok(Duration::ZERO));
         assert_eq!(check(true, &["n1", "n2"], "2026-01-31T12:00:04Z"), Ok(Duration::from_secs(4)));
-        assert_eq!(check(true, &["n1"], "2026-01-31T12:00:00Z"), Err("flock calm-heron has 1 members, not 2".to_owned()));
+        assert_eq!(
+            check(true, &["n1"], "2026-01-31T12:00:00Z"),
+            Err("flock calm-heron has 1 members, not 2".to_owned())
+        );
         assert_eq!(
             check(false, &["n1", "n2"], "2026-01-31T12:00:00Z"),
             Err("flock calm-heron of 2 is not stable".to_owned())
