@@ -208,6 +208,7 @@ impl World {
     /// Lets time pass until the condition holds.
     fn until(&mut self, limit: Duration, what: &str, condition: impl Fn(&Self) -> bool) -> Duration {
         let start = self.now;
+        let mut still = 0;
         while !condition(self) {
             let wakes = self.nodes.iter().filter(|(name, _)| self.alive(name));
             let wake = wakes.map(|(name, node)| (node.services.deadline().max(self.now), name.clone())).min();
@@ -220,6 +221,8 @@ impl World {
                 self.nodes.iter().map(|(name, node)| (name, node.running.len())).collect::<Vec<_>>(),
                 &self.events[self.events.len().saturating_sub(20)..]
             );
+            still = if next == self.now { still + 1 } else { 0 };
+            assert!(still < 5_000, "{name} wants to be woken at {at} again and again");
             self.now = next;
             match mail.filter(|(due, _)| *due <= at) {
                 Some(key) => self.deliver(key),
