@@ -82,7 +82,7 @@ pub enum DevError {
     #[error(transparent)]
     Socket(#[from] SocketError),
     /// A fulcrum ended while the cluster came up.
-    #[error("{name} ended while it came up; the end of {}:\n{words}", log.display())]
+    #[error("{name} ended while it came up; the end of {}: {words}", log.display())]
     ChildEnded {
         /// Which.
         name: String,
