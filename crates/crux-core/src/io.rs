@@ -6,6 +6,7 @@
 
 use crate::facts::version::Checked;
 use crate::flock::message::Datagram;
+pub use crate::services::effect::{Effect, Event, StartSpec};
 use crate::services::instance::{Instance, InstanceId};
 use crate::wire::Frame;
 use alloc::collections::BTreeMap;
@@ -13,7 +14,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::net::SocketAddr;
-use crux_names::{Duration, FulcrumId, Hash256, Member, Wall};
+use crux_names::{FulcrumId, Hash256, Member, Wall};
 
 /// A peer as its certificate and its welcome introduced it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,58 +210,6 @@ pub enum Report {
     },
 }
 
-/// How to start a process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StartSpec {
-    /// Which instance; its journal entry comes first. Phase, pid and ports are filled in by the outcome.
-    pub instance: Instance,
-    /// The manifest's bytes as in the fact.
-    pub manifest: Bytes,
-    /// The environment that crux adds: `CRUX_NODE`, `CRUX_HORDE`, `CRUX_SERVICE`, `CRUX_INSTANCE`.
-    pub env: BTreeMap<String, String>,
-}
-
-/// Something done to the world.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Start a process. Answered by `Started` or `StartFailed`.
-    Start(StartSpec),
-    /// Stop the whole tree of an instance: the manifest's signal, and KILL after the grace. Answered by `Exited`.
-    Stop {
-        /// Which instance.
-        id: InstanceId,
-        /// The signal's name: `TERM`.
-        signal: String,
-        /// Before KILL.
-        grace: Duration,
-    },
-    /// Run a health check now. Answered by `CheckDone`.
-    Check {
-        /// Which instance.
-        id: InstanceId,
-        /// What to do.
-        check: crate::facts::value::Check,
-        /// The instance's ports.
-        ports: BTreeMap<String, u16>,
-        /// The check fails when it takes longer.
-        deadline: Duration,
-    },
-    /// Fetch a file by its content's name from these peers, in this order. Answered by `Fetched`, also when it is here.
-    Fetch {
-        /// Its SHA-256.
-        hash: Hash256,
-        /// Its size in bytes, as the manifest says.
-        size: u64,
-        /// Members that may have it.
-        from: Vec<Member>,
-    },
-    /// Remove an ended instance's directory; its log files stay for a while.
-    Clean {
-        /// Which instance.
-        id: InstanceId,
-    },
-}
-
 /// Where the bloc's fulcrums were last seen; persisted, never forgets a certified node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BookEntry {
@@ -270,18 +219,6 @@ pub struct BookEntry {
     pub addr: SocketAddr,
     /// When last in touch, by this node's wall clock.
     pub seen: Wall,
-}
-
-/// Something that happened, for people, hooks and `crux events`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// What kind, a stable word: `flock-formed`, `member-joined`, `member-lost`, `leader`, `stable`, `plan`, `instance`,
-    /// `verdict`, `fact`, `horde`, `alarm`.
-    pub kind: &'static str,
-    /// The subject: a node, a service, an instance.
-    pub subject: String,
-    /// What happened, in a sentence.
-    pub text: String,
 }
 
 /// Everything an engine can want.

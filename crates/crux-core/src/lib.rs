@@ -15,6 +15,7 @@
 
 extern crate alloc;
 
+pub mod engine;
 pub mod facts;
 pub mod flock;
 pub mod hash;

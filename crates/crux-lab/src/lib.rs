@@ -1,1 +1,294 @@
-//! placeholder
+//! The lab: real processes of the real binary on machines made of network namespaces, cut and healed with nftables.
+//! It knows crux only by its commands and their JSON, as an outside tool does.
+//!
+//! Every machine is a namespace with one veth into a bridge in a namespace of its own. Cuts drop at the receiver, because
+//! a drop on the sender's output hook makes `send` fail, which no real network does. Everything that a lab made is gone
+//! when it is dropped, whatever the test did; traffic stays inside the namespaces.
+
+mod network;
+mod wait;
+
+pub use network::Network;
+pub use wait::{Timeout, until};
+
+use serde_json::Value;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+/// Whether the lab's tests are to run, and if not, why: printed by the caller.
+///
+/// # Errors
+/// The reason to skip.
+pub fn permitted() -> Result<PathBuf, String> {
+    match std::env::var("CRUX_LAB").as_deref() {
+        Ok("1") => {}
+        Ok("0") => return Err("network namespaces are not permitted here".into()),
+        _ => return Err("CRUX_LAB is not set; `cargo xtask test` sets it where namespaces are permitted".into()),
+    }
+    binary()
+}
+
+/// The crux binary that `CRUX_BIN` names.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn binary() -> Result<PathBuf, String> {
+    let binary = std::env::var_os("CRUX_BIN").map(PathBuf::from).ok_or("CRUX_BIN does not name the crux binary")?;
+    if binary.is_file() { Ok(binary) } else { Err(format!("CRUX_BIN: {} is not a file", binary.display())) }
+}
+
+/// Some machines with a bundle each, and the fulcrums that run on them.
+#[derive(Debug)]
+pub struct Lab {
+    binary: PathBuf,
+    dir: tempfile::TempDir,
+    network: Network,
+    fulcrums: Vec<Option<Child>>,
+    /// Extra arguments of `crux up` on every machine.
+    pub up_args: Vec<String>,
+}
+
+impl Lab {
+    /// Makes so many machines, named n1, n2, …, with certificates from a fresh CA, and an operator `ops`.
+    ///
+    /// # Panics
+    /// If the machines or the certificates cannot be made: then no test can run.
+    #[must_use]
+    pub fn new(binary: PathBuf, machines: usize) -> Self {
+        // Unix sockets have short names, so the lab lives at a short path.
+        let dir = tempfile::Builder::new().prefix("cxl").tempdir_in("/tmp").expect("a directory for the lab");
+        let network = Network::new(machines);
+        let lab = Self { binary, dir, network, fulcrums: (0..machines).map(|_| None).collect(), up_args: Vec::new() };
+        lab.must(&["ca", "init", "--bloc", "lab", "--out", &lab.path("ca")]);
+        for at in 0..machines {
+            let (node, out) = (format!("n{}", at + 1), lab.path(&format!("id{}", at + 1)));
+            lab.must(&["ca", "issue", "--ca", &lab.path("ca"), "--node", &node, "--out", &out]);
+        }
+        let operator = lab.path("ops");
+        lab.must(&["ca", "issue", "--ca", &lab.path("ca"), "--operator", "ops", "--out", &operator, "--no-profile"]);
+        lab
+    }
+
+    /// A path in the lab's directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).display().to_string()
+    }
+
+    /// The lab's directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The network between the machines.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// How many machines there are.
+    #[must_use]
+    pub fn machines(&self) -> usize {
+        self.fulcrums.len()
+    }
+
+    /// The local socket of a machine's fulcrum.
+    #[must_use]
+    pub fn socket(&self, at: usize) -> String {
+        self.path(&format!("s{}/crux.sock", at + 1))
+    }
+
+    /// Starts the fulcrum of a machine, which knows the addresses of the first three.
+    ///
+    /// # Panics
+    /// If the process cannot be started.
+    pub fn up(&mut self, at: usize) {
+        let log =
+            File::options().create(true).append(true).open(self.path(&format!("n{}.log", at + 1))).expect("a log file");
+        let mut command = self.network.command(at, &self.binary);
+        command.args(["up", "--identity", &self.path(&format!("id{}", at + 1))]);
+        command.args(["--state", &self.path(&format!("s{}", at + 1))]);
+        command.args(["--listen", &format!("{}:2789", self.network.addr(at))]);
+        for seed in (0..self.machines().min(3)).filter(|seed| *seed != at) {
+            command.args(["--seed", &format!("{}:2789", self.network.addr(seed))]);
+        }
+        command.args(&self.up_args);
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log file")).stderr(log);
+        self.fulcrums[at] = Some(command.spawn().expect("crux starts"));
+    }
+
+    /// Starts every fulcrum.
+    pub fn up_all(&mut self) {
+        (0..self.machines()).for_each(|at| self.up(at));
+    }
+
+    /// The process id of a machine's fulcrum.
+    #[must_use]
+    pub fn pid(&self, at: usize) -> Option<u32> {
+        self.fulcrums[at].as_ref().map(Child::id)
+    }
+
+    /// Kills the fulcrum of a machine with SIGKILL; what it supervises lives on.
+    ///
+    /// # Panics
+    /// If the process cannot be waited for.
+    pub fn kill(&mut self, at: usize) {
+        if let Some(mut child) = self.fulcrums[at].take() {
+            // It may have ended by itself; what matters is that it is gone afterwards.
+            let _ = child.kill();
+            child.wait().expect("the fulcrum's end");
+        }
+    }
+
+    /// Sends a signal by name to the fulcrum of a machine.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn signal(&self, at: usize, signal: &str) {
+        let pid = self.pid(at).expect("the fulcrum runs").to_string();
+        run(Command::new("kill").args(["-s", signal, &pid]));
+    }
+
+    /// Runs a command of crux outside the machines.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn crux(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(&self.binary);
+        // Nothing of the user who runs the tests may decide: no profile, no dev cluster.
+        for home in ["HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"] {
+            command.env(home, self.dir.path().join("home"));
+        }
+        command.env_remove("CRUX_AT").env_remove("CRUX_AS").args(args).output().expect("crux starts")
+    }
+
+    /// Runs a command of crux against the fulcrum of a machine, as the operator.
+    #[must_use]
+    pub fn at(&self, at: usize, args: &[&str]) -> Output {
+        let (socket, operator) = (self.socket(at), self.path("ops"));
+        let mut all = vec!["--at", socket.as_str(), "--as", operator.as_str()];
+        all.extend(args);
+        self.crux(&all)
+    }
+
+    /// Runs a command of crux that must succeed; returns what it printed.
+    ///
+    /// # Panics
+    /// With everything that it said, if it fails.
+    pub fn must(&self, args: &[&str]) -> String {
+        succeeded(args, self.crux(args))
+    }
+
+    /// Runs a command of crux against a machine's fulcrum that must succeed; returns what it printed.
+    ///
+    /// # Panics
+    /// With everything that it said, if it fails.
+    pub fn must_at(&self, at: usize, args: &[&str]) -> String {
+        succeeded(args, self.at(at, args))
+    }
+
+    /// The status of a machine's fulcrum, or `null` if it does not answer.
+    #[must_use]
+    pub fn status(&self, at: usize) -> Value {
+        let output = self.at(at, &["status", "-o", "json"]);
+        if output.status.success() {
+            serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+        } else {
+            Value::Null
+        }
+    }
+
+    /// Whether each of these machines says that exactly these are the members of its flock, that they agree on its
+    /// leader and view, and, if asked, that it is stable.
+    #[must_use]
+    pub fn one_flock(&self, machines: &[usize], stable: bool) -> bool {
+        let mut names: Vec<String> = machines.iter().map(|at| format!("n{}", at + 1)).collect();
+        names.sort();
+        let wanted = Value::from(names);
+        let mut view: Option<Value> = None;
+        machines.iter().all(|at| {
+            let status = self.status(*at);
+            let same = view.get_or_insert_with(|| status["view"].clone()) == &status["view"];
+            same && status["members"] == wanted && (!stable || status["stable"] == Value::Bool(true))
+        })
+    }
+
+    /// Waits until these machines are one flock.
+    ///
+    /// # Panics
+    /// With what they say instead, when the limit is over.
+    pub fn await_flock(&self, machines: &[usize], stable: bool, limit: Duration) -> Duration {
+        until(limit, || self.one_flock(machines, stable))
+            .unwrap_or_else(|_| panic!("{machines:?} are not one flock after {limit:?}: {}", self.said(machines)))
+    }
+
+    /// The service's row in a machine's status, or `null`.
+    #[must_use]
+    pub fn service(&self, at: usize, name: &str) -> Value {
+        let status = self.status(at);
+        let rows = status["services"].as_array().cloned().unwrap_or_default();
+        rows.into_iter().find(|row| row["service"] == name).unwrap_or(Value::Null)
+    }
+
+    /// What these machines say of their flocks, and the ends of their logs, for a failing test.
+    #[must_use]
+    pub fn said(&self, machines: &[usize]) -> String {
+        let mut text = String::new();
+        for at in machines {
+            let status = self.status(*at);
+            text.push_str(&format!(
+                "\nn{}: members {} leader {} stable {} services {}",
+                at + 1,
+                status["members"],
+                status["leader"],
+                status["stable"],
+                status["services"]
+            ));
+            let log = std::fs::read_to_string(self.path(&format!("n{}.log", at + 1))).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            for line in &lines[lines.len().saturating_sub(12)..] {
+                text.push_str(&format!("\n    {line}"));
+            }
+        }
+        text
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for at in 0..self.machines() {
+            self.kill(at);
+        }
+        // Supervisors and instances outlive their fulcrum; what still lives in the namespaces ends with the lab.
+        self.network.end_processes();
+        if std::thread::panicking() {
+            eprintln!("the lab's last words:{}", self.said(&[]));
+        }
+    }
+}
+
+fn succeeded(args: &[&str], output: Output) -> String {
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "crux {} ended with {}:\n{said}{}",
+        args.join(" "),
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said
+}
+
+/// Runs a program that must succeed; returns what it printed.
+///
+/// # Panics
+/// With everything that it said, if it fails.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

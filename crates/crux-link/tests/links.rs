@@ -118,7 +118,7 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < PATIENCE, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await; // waits: until the condition holds, PATIENCE at most
     }
 }
 
@@ -311,7 +311,7 @@ async fn simultaneous_dials_make_one_link_and_one_up_each() {
                 if let Some(why) = b.all().iter().find_map(already) {
                     return (why, me_a.clone());
                 }
-                tokio::time::sleep(Duration::from_millis(2)).await;
+                tokio::time::sleep(Duration::from_millis(2)).await; // waits: for an event at either end, PATIENCE at most
             }
         });
         let (why, other) = spare.await.expect("one dial too many");
@@ -514,6 +514,51 @@ async fn a_gate_cuts_everything_and_heals() {
     }
     for n in 0..50_u8 {
         b.wait("frame", |e| matches!(e, LinkEvent::Frame { bytes, .. } if bytes[..] == [n; 900]).then_some(())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn under_loss_and_crossing_dials_every_up_has_its_down() {
+    let mut ca = ca("acme");
+    let gate = FaultGate::for_dev_cluster();
+    let mut cfg = LinkConfig::new(bundle(&mut ca, "a"), any(), Boot(1));
+    cfg.gate = Some(gate.clone());
+    let mut a = End::with(cfg).await;
+    let mut b = End::new(&mut ca, "b").await;
+    let (me_a, me_b, at_a, at_b) = (a.me(), b.me(), a.addr(), b.addr());
+    for round in 0..12_u8 {
+        gate.set(HashMap::from([(at_b, Rule { loss: 0.25, ..Rule::default() })]));
+        let start = Instant::now();
+        let passed = |end: &mut End| {
+            end.all().iter().any(|e| matches!(e, LinkEvent::Frame { bytes, .. } if bytes[..] == [round]))
+        };
+        let mut next_dial = start;
+        while !(passed(&mut a) && passed(&mut b)) {
+            assert!(start.elapsed() < PATIENCE, "round {round}: {:?} {:?}", a.seen, b.seen);
+            if start.elapsed() > PATIENCE / 4 {
+                gate.set(HashMap::new());
+            }
+            if Instant::now() >= next_dial {
+                a.links.dial(at_b);
+                b.links.dial(at_a);
+                a.links.send_frame(&me_b, Bytes::copy_from_slice(&[round]));
+                b.links.send_frame(&me_a, Bytes::copy_from_slice(&[round]));
+                next_dial += Duration::from_millis(50);
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await; // waits: for frames both ways, PATIENCE at most
+        }
+        if round % 2 == 0 { a.links.close(&me_b, "round over") } else { b.links.close(&me_a, "round over") }
+    }
+    for end in [&mut a, &mut b] {
+        let mut up = false;
+        for event in end.all() {
+            match event {
+                LinkEvent::Up { .. } => assert!(!std::mem::replace(&mut up, true), "Up twice"),
+                LinkEvent::Down { .. } => assert!(std::mem::replace(&mut up, false), "Down without Up"),
+                LinkEvent::Frame { .. } => assert!(up, "a frame outside of a link"),
+                _ => {}
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod store;
 pub mod up;
 
 pub use api::SocketError;
+pub use effects::supervise_main;
 
 pub(crate) use driver::wall;
 

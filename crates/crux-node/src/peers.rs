@@ -80,7 +80,8 @@ impl Peers {
             let links = links.clone();
             Box::pin(async move {
                 let (send, recv) = open(&links, &member, FILE).await?;
-                Ok((Box::new(recv), Box::new(send)) as Stream)
+                let stream: Stream = (Box::new(recv), Box::new(send));
+                Ok(stream)
             })
         })
     }
@@ -93,7 +94,9 @@ impl Peers {
             let outcome = match kind {
                 Ok(Ok(FILE)) => effects::serve(effects.blobs(), recv, send).await,
                 Ok(Ok(LOG)) => give_lines(&effects, &mut recv, &mut send).await,
-                Ok(Ok(kind)) => Err(io::Error::other(format!("it is of a kind that this version does not know, {kind}"))),
+                Ok(Ok(kind)) => {
+                    Err(io::Error::other(format!("it is of a kind that this version does not know, {kind}")))
+                }
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(io::ErrorKind::TimedOut.into()),
             };
@@ -166,7 +169,8 @@ pub(crate) async fn lines_here(effects: &Effects, ask: &AskLog) -> io::Result<mp
 }
 
 async fn give_lines(effects: &Effects, recv: &mut RecvStream, send: &mut SendStream) -> io::Result<()> {
-    let ask = tokio::time::timeout(PATIENCE, read_part::<AskLog>(recv)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let ask =
+        tokio::time::timeout(PATIENCE, read_part::<AskLog>(recv)).await.map_err(|_| io::ErrorKind::TimedOut)??;
     let mut lines = lines_here(effects, &ask).await?;
     loop {
         tokio::select! {

@@ -142,6 +142,12 @@ impl Store {
         self.writer.status()
     }
 
+    /// How many commits, each with its fsync, this process has made: fewer than writes under load.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.writer.commits()
+    }
+
     fn ask<T>(&self, job: impl FnOnce(mpsc::SyncSender<Result<T, String>>) -> Job) -> Result<T, StoreError> {
         let (reply, answer) = mpsc::sync_channel(1);
         self.writer.send(job(reply));

@@ -118,7 +118,7 @@ async fn up(config: UpConfig) -> Result<(), UpError> {
     }
     let refused = |source| UpError::Identity { path: config.identity.clone(), source };
     let bundle = Bundle::load(&config.identity).map_err(refused)?;
-    bundle.check(unix_now()).map_err(refused)?;
+    bundle.check(unix_now()).map_err(|refusal| refused(PkiError::Refused { path: "cert.pem".into(), refusal }))?;
     let Role::Node(node) = &bundle.identity().role else {
         return Err(UpError::NotANode { path: config.identity, found: bundle.identity().to_string() });
     };

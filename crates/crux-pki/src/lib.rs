@@ -5,13 +5,15 @@
 //! reads the clock on its own account while verifying: the time is an argument, in Unix seconds.
 //!
 //! Files by subject: `identity` (names), `extension` (admission number and labels), `leaf` (our own rules for a leaf),
-//! `trust` (path and rules together), `key` (Ed25519), `mint` (building certificates), `ca`, `bundle`, `inspect`, `tls`.
+//! `trust` (path and rules together), `key` (Ed25519), `mint` (building certificates), `ca`, `bundle`, `inspect`, `tls`,
+//! `facts` (signing and checking fact versions).
 
 mod bundle;
 mod ca;
 #[cfg(test)]
 mod corpus;
 mod extension;
+pub mod facts;
 mod files;
 mod identity;
 mod inspect;

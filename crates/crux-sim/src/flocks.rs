@@ -162,13 +162,7 @@ pub fn check(world: &Flocks, rules: &mut [Box<dyn crate::invariants::Safety>]) {
                 member: &slot.member,
                 view: bird.flock.view(),
                 stable: bird.flock.stable(world.now),
-                proofs: bird
-                    .flock
-                    .view()
-                    .roster
-                    .iter()
-                    .map(|seat| (&seat.member, bird.flock.proof(&seat.member)))
-                    .collect(),
+                proofs: world.slots.iter().map(|other| (&other.member, bird.flock.proof(&other.member))).collect(),
             })
         })
         .collect();

@@ -15,6 +15,11 @@ pub const PATH_MAX: usize = 512;
 /// Largest sealed version in bytes. A fact is a record, not a file.
 pub const VERSION_MAX: usize = 128 * 1024;
 
+/// For what an author signs a statement: a signature made for one purpose is worth nothing for another.
+pub const AUTHOR_CONTEXT: &str = "crux fact author";
+/// For what the accepting fulcrum signs the statement and the author's signature.
+pub const ACCEPTOR_CONTEXT: &str = "crux fact acceptor";
+
 /// A hybrid-logical-clock stamp (Kulkarni et al. 2014): wall microseconds, then a counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Stamp {

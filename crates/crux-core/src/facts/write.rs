@@ -119,22 +119,23 @@ impl Facts {
     }
 
     pub(super) fn settle_writes(&mut self, now: Time, out: &mut Vec<Output>) {
-        let promised = self.others.len().min(2);
-        for waiting in &self.writes.waiting {
-            let others = waiting.missing.values().filter(|missing| missing.is_empty()).count();
-            let converged = others >= promised;
-            if converged || waiting.until <= now {
+        let others = &self.others;
+        let promised = others.len().min(2);
+        self.writes.waiting.retain(|waiting| {
+            // Who is not a member now may have it, but is not one of those that the promise speaks of.
+            let holds = |member: &&Member| waiting.missing.get(*member).is_some_and(BTreeSet::is_empty);
+            let holders = others.iter().filter(holds).count();
+            let converged = holders >= promised;
+            let wait = !converged && waiting.until > now;
+            if !wait {
                 out.push(Output::Written {
                     request: waiting.request,
                     ids: waiting.ids.clone(),
-                    others: u32::try_from(others).unwrap_or(u32::MAX),
+                    others: u32::try_from(holders).unwrap_or(u32::MAX),
                     converged,
                 });
             }
-        }
-        self.writes.waiting.retain(|waiting| {
-            let others = waiting.missing.values().filter(|missing| missing.is_empty()).count();
-            others < promised && waiting.until > now
+            wait
         });
     }
 }

@@ -16,7 +16,9 @@ pub struct Promise {
     pub id: ProposalId,
     /// The proposer's link may be gone; the promise ends by itself.
     pub until: Time,
-    /// Candidates that share no parent view with this fulcrum and wait for a direct round trip made since `since`.
+    /// Candidates that share no parent view with this fulcrum.
+    pub strangers: BTreeSet<Member>,
+    /// Those of them that wait for a direct round trip made since `since`; once reported, those that were not reached.
     pub verify: BTreeSet<Member>,
     pub since: Time,
     pub verify_until: Time,
@@ -234,6 +236,7 @@ impl Flock {
         self.promise = Some(Promise {
             id,
             until: self.now + deadline + self.t.batch * 5,
+            strangers: verify.clone(),
             verify,
             since: self.now,
             verify_until: self.now + self.t.verify.min(deadline / 2),
@@ -263,6 +266,20 @@ impl Flock {
         }
         let answer = Answer::Promised { unreached: open.into_iter().collect() };
         out.push(Output::Message { to, message: Message::Report { id, answer } });
+    }
+
+    /// A pair broke after its report and before the install: the proposer hears of it in time, or the verdict comes
+    /// later.
+    pub(super) fn take_back_proof(&mut self, member: &Member, out: &mut Vec<Output>) {
+        if let Some(promise) = &mut self.promise
+            && promise.reported
+            && promise.strangers.contains(member)
+            && promise.verify.insert(member.clone())
+        {
+            let unreached = promise.verify.iter().cloned().collect();
+            let message = Message::Report { id: promise.id.clone(), answer: Answer::Promised { unreached } };
+            out.push(Output::Message { to: promise.id.proposer.clone(), message });
+        }
     }
 
     /// A round trip with this member was completed: somebody may have waited for it.

@@ -137,7 +137,7 @@ impl Flock {
         self.alert_again = Time::ZERO;
     }
 
-    pub(super) fn link_down(&mut self, member: &Member) {
+    pub(super) fn link_down(&mut self, member: &Member, out: &mut Vec<Output>) {
         let in_view = self.view.has(member);
         if let Some(peer) = self.peers.get_mut(member) {
             peer.linked = false;
@@ -148,6 +148,7 @@ impl Flock {
                 self.peers.remove(member);
             }
             self.lost_link(addr);
+            self.take_back_proof(member, out);
         }
     }
 
@@ -233,7 +234,7 @@ impl Flock {
         // A link that carries nothing backs off by itself and would delay a heal: dial anew instead.
         for member in silent {
             out.push(Output::CloseLink { peer: member.clone(), why: "no answer to probes".into() });
-            self.link_down(&member);
+            self.link_down(&member, out);
         }
         let over: Vec<Challenge> = self.challenges.values().filter(|c| c.until <= self.now).cloned().collect();
         for challenge in over {
@@ -251,7 +252,7 @@ impl Flock {
         }
         if self.peers.get(old).is_some_and(|peer| peer.linked) {
             out.push(Output::CloseLink { peer: old.clone(), why: "its fulcrum was started again".into() });
-            self.link_down(old);
+            self.link_down(old, out);
         }
     }
 
@@ -280,7 +281,7 @@ impl Flock {
                 peer: challenge.newer.clone(),
                 why: "another node lives under this identity".into(),
             });
-            self.link_down(&challenge.newer);
+            self.link_down(&challenge.newer, out);
             if self.clones.insert(from.id.clone(), addrs).is_none() {
                 out.push(Output::Clone { fulcrum: from.id.clone(), addrs });
             }

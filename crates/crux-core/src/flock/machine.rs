@@ -68,6 +68,8 @@ pub struct Flock {
     pub(super) ask_window: Option<(Time, Time)>,
     /// Flocks (by leader) that refused this one or were refused by it.
     pub(super) refusals: BTreeMap<FulcrumId, Refusal>,
+    /// (foreign, ours) -> when that pair began to work.
+    pub(super) worked: BTreeMap<(FulcrumId, FulcrumId), Time>,
 
     // Completeness.
     pub(super) lease_until: Time,
@@ -121,6 +123,7 @@ impl Flock {
             askers: BTreeMap::new(),
             ask_window: None,
             refusals: BTreeMap::new(),
+            worked: BTreeMap::new(),
             lease_until: Time::ZERO,
             grant_seq: 0,
             grant_next: now,
@@ -145,7 +148,7 @@ impl Flock {
         match input {
             Input::Wake => {}
             Input::LinkUp { member, addr } => self.link_up(member, addr, out),
-            Input::LinkDown { member } => self.link_down(&member),
+            Input::LinkDown { member } => self.link_down(&member, out),
             Input::DialFailed { addr, myself, refused, why } => self.dial_failed(addr, myself, refused, why),
             Input::Datagram { from, datagram } => self.datagram(&from, datagram, out),
             Input::Message { from, message } => self.message(from, message, out),

@@ -20,6 +20,8 @@ const HINTS: usize = 64;
 const HOT: Duration = Duration::from_secs(3600);
 /// Rounds between two tries of an address that has been silent for longer.
 const COLD_ROUNDS: u32 = 10;
+/// How long it is remembered that a pair began to work again.
+const RECENT: Duration = Duration::from_secs(10);
 
 /// An address that may be a fulcrum of the bloc.
 #[derive(Clone, Debug)]
@@ -208,6 +210,9 @@ impl Flock {
 
     /// A member reaches a foreign fulcrum: what was refused because of that pair is asked again at once.
     pub(super) fn foreign_pair_works(&mut self, foreign: &Member, ours: &Member) {
+        let now = self.now;
+        self.worked.retain(|_, at| now.since(*at) <= RECENT);
+        self.worked.insert((foreign.id.clone(), ours.id.clone()), now);
         let same = |a: &Member, b: &Member| a.id == b.id;
         self.refusals.retain(|_, refusal| {
             !refusal
@@ -217,8 +222,22 @@ impl Flock {
         });
     }
 
+    /// Whether one of these pairs began to work while the refusal that names it was under way.
+    fn outdated(&self, pairs: &[(Member, Member)]) -> bool {
+        let recent = |a: &Member, b: &Member| {
+            self.worked
+                .get(&(a.id.clone(), b.id.clone()))
+                .is_some_and(|at| self.now.since(*at) <= self.t.ask_wait.min(RECENT))
+        };
+        pairs.iter().any(|(a, b)| recent(a, b) || recent(b, a))
+    }
+
     /// Notes that this flock and that leader's stay apart, and for how long: each time twice as long.
     pub(super) fn note_refusal(&mut self, leader: &FulcrumId, pairs: Vec<(Member, Member)>) -> Duration {
+        if self.outdated(&pairs) {
+            self.refusals.remove(leader);
+            return self.t.settle;
+        }
         let times = self.refusals.get(leader).map_or(0, |refusal| refusal.times + 1);
         let wait = (self.t.refuse_from * 2_u32.saturating_pow(times.min(16))).min(self.t.refuse_to);
         self.refusals.insert(leader.clone(), Refusal { until: self.now + wait, pairs, times });
@@ -267,6 +286,7 @@ impl Flock {
             }
             AskReply::Busy(wait) => self.ask_again_after(wait.min(self.t.ask_wait)),
             AskReply::Redirect(_) => self.ask_again_after(self.t.batch),
+            AskReply::Refuse { pairs, .. } if self.outdated(&pairs) => self.ask_again_after(self.t.settle),
             AskReply::Refuse { pairs, retry } => {
                 let times = self.refusals.get(&leader).map_or(0, |refusal| refusal.times + 1);
                 let until = self.now + retry.min(self.t.refuse_to);

@@ -5,16 +5,13 @@
 //! applies at a time, and the next is looked at when the row that it wrote has come back as a fact.
 
 use super::admit::Admits;
-use super::muster::Known;
-use super::roles::{Roles, home_of};
+use super::known::Known;
+use super::roles::{ADMIN_SIZE, Roles, home_of};
 use crate::facts::value::Row;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use crux_names::{ADMIN, FulcrumId, HordeName};
-
-/// How many flagged fulcrums ADMIN grows to, as far as the flock has them.
-pub const ADMIN_SIZE: usize = 3;
 
 /// What the table looks at.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 //! so that two proctors of a parted horde never both give it orders.
 
 use super::instance::{InstanceId, ServiceRef};
-use super::picket::Item;
+use super::item::Item;
 use super::plan::{Entry, Plan, PlanId};
 use super::roles::Roles;
 use crate::flock::view::ViewId;
@@ -165,9 +165,7 @@ fn fits(item: &Item, entry: &Entry) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::muster::Known;
-    use super::super::pace::Pace;
-    use super::super::picket::Picket;
+    use super::super::instance::{Instance, Phase};
     use super::super::roles::roles;
     use super::*;
     use crate::flock::view::Seat;
@@ -177,7 +175,7 @@ mod tests {
         me: FulcrumId,
         view: ViewId,
         roles: Roles,
-        picket: Picket,
+        items: BTreeMap<InstanceId, Item>,
         dean: Dean,
         stable: bool,
     }
@@ -197,8 +195,8 @@ mod tests {
             Self {
                 me: "n2".parse().unwrap(),
                 view: view(2),
-                roles: roles(&roster, Known::default().rows()),
-                picket: Picket::new(member("n2"), Pace(1000), 1),
+                roles: roles(&roster, &BTreeMap::new()),
+                items: BTreeMap::new(),
                 dean: Dean::default(),
                 stable: true,
             }
@@ -215,8 +213,28 @@ mod tests {
             result
         }
 
+        /// Something runs here.
+        fn runs(&mut self, of: ServiceRef) -> InstanceId {
+            let counter = self.items.len() as u64 + 1;
+            let id = InstanceId { fulcrum: self.me.clone(), boot: Boot(1), counter };
+            let instance = Instance {
+                id: id.clone(),
+                of,
+                slot: 1,
+                revision: Hash256([1; 32]),
+                phase: Phase::Running,
+                pid: Some(1),
+                started: None,
+                ports: BTreeMap::new(),
+                restarts: 0,
+                why: String::new(),
+            };
+            self.items.insert(id.clone(), Item::new(instance, false, Time::ZERO));
+            id
+        }
+
         fn orders(&self) -> Vec<Order> {
-            self.dean.orders(self.picket.items(), &self.situation())
+            self.dean.orders(&self.items, &self.situation())
         }
     }
 
@@ -261,7 +279,7 @@ mod tests {
         world.take(&plan(2, 1, &[("n2", 1, None), ("n1", 2, None)]), "n1").unwrap();
         let orders = world.orders();
         assert!(matches!(orders.as_slice(), [Order::Start { slot: 1, .. }]), "{orders:?}");
-        let id = world.picket.start(Time::ZERO, of(), 1, Hash256([1; 32]), "");
+        let id = world.runs(of());
         assert!(world.orders().is_empty(), "the instance fills the place");
         world.take(&plan(2, 2, &[("n2", 3, Some(&id))]), "n1").unwrap();
         assert_eq!(world.orders(), [Order::Place { id: id.clone(), slot: 3 }]);
@@ -274,7 +292,7 @@ mod tests {
     #[test]
     fn an_instance_that_another_entry_claims_does_not_fill_a_second_place() {
         let mut world = World::new();
-        let id = world.picket.start(Time::ZERO, of(), 1, Hash256([1; 32]), "");
+        let id = world.runs(of());
         world.take(&plan(2, 1, &[("n2", 2, Some(&id)), ("n2", 1, None)]), "n1").unwrap();
         let orders = world.orders();
         assert!(orders.iter().any(|order| matches!(order, Order::Start { slot: 1, .. })), "{orders:?}");
@@ -284,7 +302,7 @@ mod tests {
     fn what_runs_for_a_horde_that_the_fulcrum_left_is_stopped_when_things_have_settled() {
         let mut world = World::new();
         let gone = ServiceRef { horde: "web".parse().unwrap(), service: "api".parse().unwrap() };
-        world.picket.start(Time::ZERO, gone, 1, Hash256([1; 32]), "");
+        world.runs(gone);
         assert_eq!(world.orders().len(), 1);
         world.stable = false;
         assert!(world.orders().is_empty());

@@ -5,9 +5,8 @@
 //! changes nobody's home. Not here yet: vacancies, substitutes and quotas.
 
 use super::admit::Admits;
-use super::boot::ADMIN_SIZE;
-use super::muster::Known;
-use super::roles::Roles;
+use super::known::Known;
+use super::roles::{ADMIN_SIZE, Roles};
 use crate::flock::view::Seat;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;

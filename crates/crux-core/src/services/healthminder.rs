@@ -12,8 +12,7 @@
 //! rules of operators, flap damping, peers' reports.
 
 use super::instance::{InstanceId, ServiceRef};
-use super::pace::Pace;
-use super::picket::seconds;
+use super::pace::{Pace, seconds};
 use super::verdict::{Beat, Health, Verdict};
 use alloc::collections::BTreeMap;
 use alloc::format;

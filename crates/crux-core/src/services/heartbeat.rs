@@ -1,11 +1,11 @@
 //! Heartbeat: what is observed on one fulcrum. It asks for each instance's health check in time, and puts together the
 //! batch that goes to the horde's healthminder every second.
 
+use super::effect::Effect;
 use super::instance::{InstanceId, Phase};
+use super::item::Item;
 use super::pace::Pace;
-use super::picket::Item;
 use super::verdict::{Beat, Checkup};
-use crate::io::Effect;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -126,11 +126,11 @@ impl Heartbeat {
 
 #[cfg(test)]
 mod tests {
-    use super::super::muster::Known;
-    use super::super::picket::Picket;
+    use super::super::instance::{Instance, ServiceRef};
+    use super::super::known::Revision;
     use super::*;
-    use crate::facts::value::{Check, Manifest, muster_path};
-    use crux_names::{Boot, Member, Wall};
+    use crate::facts::value::{Check, Manifest};
+    use alloc::sync::Arc;
     use prost::Message;
 
     #[test]
@@ -138,32 +138,44 @@ mod tests {
         let check = Check { kind: "tcp".into(), port: "http".into(), ..Check::default() };
         let manifest = Manifest { service: "api".into(), check: Some(check), ..Manifest::default() };
         let bytes: bytes::Bytes = manifest.encode_to_vec().into();
-        let (mut known, revision) = (Known::default(), Manifest::revision(&bytes));
-        known.take(&muster_path(&"api".parse().unwrap(), &revision), Some(&bytes));
-        let of = super::super::instance::ServiceRef { horde: HordeName::main(), service: "api".parse().unwrap() };
-        let me = Member { id: "n1".parse().unwrap(), boot: Boot(1) };
-        let mut picket = Picket::new(me, Pace(1000), 1);
+        let id: InstanceId = "n1:1:1".parse().unwrap();
         let now = Time::from_millis(1);
-        let id = picket.start(now, of, 1, revision, "");
+        let instance = Instance {
+            id: id.clone(),
+            of: ServiceRef { horde: HordeName::main(), service: "api".parse().unwrap() },
+            slot: 1,
+            revision: Manifest::revision(&bytes),
+            phase: Phase::Starting,
+            pid: None,
+            started: None,
+            ports: BTreeMap::new(),
+            restarts: 0,
+            why: String::new(),
+        };
+        let mut item = Item::new(instance, false, now);
+        item.revision = Some(Arc::new(Revision { bytes, manifest }));
+        let mut items = BTreeMap::from([(id.clone(), item)]);
         let mut heartbeat = Heartbeat::new(now, Pace(1000));
-        assert!(heartbeat.step(now, picket.items()).is_empty(), "nothing runs yet");
-        picket.step(now, &known, |_| None, &mut Vec::new());
-        picket.started(now, &id, 1, Wall(0), BTreeMap::new(), &mut Vec::new());
-        assert_eq!(heartbeat.step(now, picket.items()).len(), 1);
-        assert!(heartbeat.step(now + Duration::from_secs(2), picket.items()).is_empty(), "the answer is awaited");
+        assert!(heartbeat.step(now, &items).is_empty(), "nothing runs yet");
+        if let Some(item) = items.get_mut(&id) {
+            item.instance.phase = Phase::Running;
+            item.running_since = Some(now);
+        }
+        assert_eq!(heartbeat.step(now, &items).len(), 1);
+        assert!(heartbeat.step(now + Duration::from_secs(2), &items).is_empty(), "the answer is awaited");
         for _ in 0..2 {
             heartbeat.checked(now, &id, false, "refused".into());
         }
         let later = now + Duration::from_secs(2);
-        assert_eq!(heartbeat.step(later, picket.items()).len(), 1);
-        let batches = heartbeat.beats(later, picket.items(), &BTreeSet::new());
+        assert_eq!(heartbeat.step(later, &items).len(), 1);
+        let batches = heartbeat.beats(later, &items, &BTreeSet::new());
         let beat = &batches[&HordeName::main()][0];
         assert_eq!(beat.check.as_ref().map(|check| (check.failed, check.age)), Some((2, Duration::from_secs(2))));
         assert_eq!((beat.running, beat.has_check), (Some(Duration::from_secs(2)), true));
-        assert!(heartbeat.beats(later, picket.items(), &BTreeSet::new()).is_empty(), "one batch a second");
+        assert!(heartbeat.beats(later, &items, &BTreeSet::new()).is_empty(), "one batch a second");
         heartbeat.checked(later, &id, true, "ok".into());
         heartbeat.hurry(later);
-        let batches = heartbeat.beats(later, picket.items(), &BTreeSet::new());
+        let batches = heartbeat.beats(later, &items, &BTreeSet::new());
         assert_eq!(batches[&HordeName::main()][0].check.as_ref().unwrap().failed, 0);
     }
 }

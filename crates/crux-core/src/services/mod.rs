@@ -7,10 +7,13 @@
 pub mod admit;
 pub mod boot;
 pub mod dean;
+pub mod effect;
 pub mod genghis;
 pub mod healthminder;
 pub mod heartbeat;
 pub mod instance;
+pub mod item;
+pub mod known;
 pub mod message;
 pub mod muster;
 pub mod pace;
@@ -24,11 +27,12 @@ pub mod verdict;
 pub mod yurt;
 
 use self::dean::Dean;
+use self::effect::{Effect, Event, Outcome};
 use self::healthminder::Healthminder;
 use self::heartbeat::Heartbeat;
 use self::instance::{Instance, InstanceId};
+use self::known::Known;
 use self::message::Message;
-use self::muster::Known;
 use self::pace::Pace;
 use self::pastiche::Pastiche;
 use self::picket::Picket;
@@ -40,7 +44,6 @@ use self::verdict::Verdict;
 use self::yurt::Yurt;
 use crate::facts::value::Row;
 use crate::flock::view::{View, ViewId};
-use crate::io::{Effect, Event, Report};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
@@ -81,8 +84,8 @@ pub enum Input {
         /// What.
         message: Message,
     },
-    /// The outcome of an effect. Those that are not about services are passed over.
-    Report(Report),
+    /// The outcome of an effect.
+    Outcome(Outcome),
     /// Stop everything that runs here and start nothing any more.
     StopAll,
 }
@@ -227,7 +230,7 @@ impl Services {
                 self.changed = true;
             }
             Input::Message { from, message } => self.hear(now, wall, &from, message, out),
-            Input::Report(report) => self.report(now, wall, report, out),
+            Input::Outcome(outcome) => self.came(now, wall, outcome, out),
             Input::StopAll => {
                 self.stopping = true;
                 let ids: Vec<InstanceId> = self.picket.items().keys().cloned().collect();
@@ -268,22 +271,21 @@ impl Services {
         }
     }
 
-    fn report(&mut self, now: Time, wall: Wall, report: Report, out: &mut Vec<Output>) {
+    fn came(&mut self, now: Time, wall: Wall, outcome: Outcome, out: &mut Vec<Output>) {
         let mut done = Vec::new();
-        match report {
-            Report::Adopted { instances } => {
+        match outcome {
+            Outcome::Adopted(instances) => {
                 self.picket.adopt(now, wall, instances, &mut done);
                 self.adopted = true;
             }
-            Report::Started { id, pid, at, ports } => self.picket.started(now, &id, pid, at, ports, &mut done),
-            Report::StartFailed { id, why } => self.picket.start_failed(now, &id, &why, &mut done),
-            Report::Exited { id, code, signal } => self.picket.exited(now, &id, code, signal, &mut done),
-            Report::CheckDone { id, ok, detail } => {
+            Outcome::Started { id, pid, at, ports } => self.picket.started(now, &id, pid, at, ports, &mut done),
+            Outcome::StartFailed { id, why } => self.picket.start_failed(now, &id, &why, &mut done),
+            Outcome::Exited { id, code, signal } => self.picket.exited(now, &id, code, signal, &mut done),
+            Outcome::Checked { id, ok, detail } => {
                 self.heartbeat.checked(now, &id, ok, detail);
                 self.heartbeat.hurry(now);
             }
-            Report::Fetched { hash, result } => self.pastiche.fetched(now, &hash, result),
-            Report::Persisted { .. } | Report::Signed { .. } => {}
+            Outcome::Fetched { hash, result } => self.pastiche.fetched(now, &hash, result),
         }
         if !done.is_empty() {
             // A change of an instance is judged at once, not at the next full second.

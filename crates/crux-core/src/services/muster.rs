@@ -1,18 +1,11 @@
-//! Muster: what the facts say, read once. The catalogue of what can run, and beside it the hordes, rows and placements
-//! that the other services decide by.
-//!
-//! A fact that cannot be read is not in force; [`Known::unread`] says why, for people. It is forwarded all the same: a
-//! newer version of crux may understand it.
+//! Muster: the catalogue of what can run. A revision of a service is named by the hash of its manifest's bytes, so two
+//! parts of a bloc cannot make different things of the same name.
 
-use super::instance::ServiceRef;
-use crate::facts::value::{Horde, Manifest, Place, Row};
-use alloc::collections::BTreeMap;
+use crate::facts::value::Manifest;
 use alloc::format;
-use alloc::string::{String, ToString};
-use alloc::sync::Arc;
-use alloc::vec::Vec;
+use alloc::string::String;
 use bytes::Bytes;
-use crux_names::{FulcrumId, Hash256, HordeName, ServiceName};
+use crux_names::{Hash256, ServiceName};
 use prost::Message;
 
 /// One entry of the catalogue.
@@ -24,176 +17,33 @@ pub struct Revision {
     pub manifest: Manifest,
 }
 
-/// What the facts of this bloc say, in the types of the services.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Known {
-    hordes: BTreeMap<HordeName, Horde>,
-    rows: BTreeMap<FulcrumId, Row>,
-    catalogue: BTreeMap<(ServiceName, Hash256), Arc<Revision>>,
-    places: BTreeMap<ServiceRef, Place>,
-    unread: BTreeMap<String, String>,
-}
-
-impl Known {
-    /// Takes in the value that a path has now; `None` if it is deleted. Paths of other rooms are passed over.
-    /// Answers whether anything that services look at has changed.
-    pub fn take(&mut self, path: &str, value: Option<&Bytes>) -> bool {
-        let before = self.unread.remove(path);
-        match self.read(path, value) {
-            None => false,
-            Some(Ok(changed)) => changed || before.is_some(),
-            Some(Err(why)) => {
-                // Not in force: as if it were deleted.
-                let removed = matches!(self.read(path, None), Some(Ok(true)));
-                let changed = before.as_ref() != Some(&why);
-                self.unread.insert(path.to_string(), why);
-                changed || removed
-            }
-        }
+/// Reads an entry, which must be what its path says.
+///
+/// # Errors
+/// A sentence that says why the bytes are not this revision of this service.
+pub fn entry(service: &ServiceName, revision: &Hash256, bytes: &Bytes) -> Result<Revision, String> {
+    let actual = Manifest::revision(bytes);
+    if actual != *revision {
+        return Err(format!("its bytes hash to {actual}, so it is not this revision"));
     }
-
-    fn read(&mut self, path: &str, value: Option<&Bytes>) -> Option<Result<bool, String>> {
-        match path.split('/').collect::<Vec<_>>().as_slice() {
-            ["horde", horde] => Some(self.take_horde(horde, value)),
-            ["row", node, fulcrum] => Some(self.take_row(&format!("{node}/{fulcrum}"), value)),
-            ["muster", service, revision] => Some(self.take_revision(service, revision, value)),
-            ["place", horde, service] => Some(self.take_place(horde, service, value)),
-            _ => None,
-        }
+    let manifest = Manifest::decode(bytes.clone()).map_err(|_| String::from("its bytes are not a manifest"))?;
+    if manifest.service != service.as_str() {
+        return Err(format!("it is a manifest of {:?}", manifest.service));
     }
-
-    fn take_horde(&mut self, horde: &str, value: Option<&Bytes>) -> Result<bool, String> {
-        let name = HordeName::parse(horde).map_err(|error| error.to_string())?;
-        put(&mut self.hordes, name, decode(value)?)
-    }
-
-    fn take_row(&mut self, fulcrum: &str, value: Option<&Bytes>) -> Result<bool, String> {
-        let id: FulcrumId = fulcrum.parse().map_err(|error: crux_names::NameError| error.to_string())?;
-        put(&mut self.rows, id, decode(value)?)
-    }
-
-    fn take_place(&mut self, horde: &str, service: &str, value: Option<&Bytes>) -> Result<bool, String> {
-        let horde = HordeName::parse(horde).map_err(|error| error.to_string())?;
-        let service = ServiceName::parse(service).map_err(|error| error.to_string())?;
-        put(&mut self.places, ServiceRef { horde, service }, decode(value)?)
-    }
-
-    fn take_revision(&mut self, service: &str, revision: &str, value: Option<&Bytes>) -> Result<bool, String> {
-        let service = ServiceName::parse(service).map_err(|error| error.to_string())?;
-        let name: Hash256 = revision.parse().map_err(|_| format!("{revision:?} is not a revision"))?;
-        let key = (service, name);
-        let Some(bytes) = value else { return Ok(self.catalogue.remove(&key).is_some()) };
-        let actual = Manifest::revision(bytes);
-        if actual != name {
-            return Err(format!("its bytes hash to {actual}, so it is not this revision"));
-        }
-        let manifest = Manifest::decode(bytes.clone()).map_err(|_| String::from("its bytes are not a manifest"))?;
-        if manifest.service != key.0.as_str() {
-            return Err(format!("it is a manifest of {:?}", manifest.service));
-        }
-        // A revision's bytes are its name, so a second one under the same key is the same.
-        Ok(self.catalogue.insert(key, Arc::new(Revision { bytes: bytes.clone(), manifest })).is_none())
-    }
-
-    /// The hordes that operators made. `main` and ADMIN need no fact.
-    #[must_use]
-    pub fn hordes(&self) -> &BTreeMap<HordeName, Horde> {
-        &self.hordes
-    }
-
-    /// Every fulcrum's own row.
-    #[must_use]
-    pub fn rows(&self) -> &BTreeMap<FulcrumId, Row> {
-        &self.rows
-    }
-
-    /// The catalogue.
-    #[must_use]
-    pub fn catalogue(&self) -> &BTreeMap<(ServiceName, Hash256), Arc<Revision>> {
-        &self.catalogue
-    }
-
-    /// Where and how often services run.
-    #[must_use]
-    pub fn places(&self) -> &BTreeMap<ServiceRef, Place> {
-        &self.places
-    }
-
-    /// Facts that are not in force because they could not be read, with the reason.
-    #[must_use]
-    pub fn unread(&self) -> &BTreeMap<String, String> {
-        &self.unread
-    }
-
-    /// A revision of a service.
-    #[must_use]
-    pub fn revision(&self, service: &ServiceName, revision: &Hash256) -> Option<&Arc<Revision>> {
-        self.catalogue.get(&(service.clone(), *revision))
-    }
-
-    /// The revisions of a service.
-    pub fn revisions<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = (&'a Hash256, &'a Arc<Revision>)> {
-        let from = (service.clone(), Hash256([0; 32]));
-        self.catalogue
-            .range(from..)
-            .take_while(move |((name, _), _)| name == service)
-            .map(|((_, hash), entry)| (hash, entry))
-    }
-
-    /// The labels that a fulcrum declares.
-    #[must_use]
-    pub fn labels(&self, fulcrum: &FulcrumId) -> BTreeMap<String, String> {
-        self.rows.get(fulcrum).map(|row| row.labels.clone()).unwrap_or_default()
-    }
-}
-
-fn decode<V: Message + Default>(value: Option<&Bytes>) -> Result<Option<V>, String> {
-    value.map(|bytes| V::decode(bytes.clone()).map_err(|_| String::from("its value does not decode"))).transpose()
-}
-
-fn put<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> Result<bool, String> {
-    Ok(match value {
-        Some(value) => {
-            let changed = map.get(&key) != Some(&value);
-            map.insert(key, value);
-            changed
-        }
-        None => map.remove(&key).is_some(),
-    })
+    Ok(Revision { bytes: bytes.clone(), manifest })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::value::muster_path;
-
-    fn manifest(service: &str) -> Bytes {
-        Manifest { service: service.into(), builtin: "demo".into(), ..Manifest::default() }.encode_to_vec().into()
-    }
 
     #[test]
-    fn a_revision_is_in_the_catalogue_only_under_its_own_hash() {
-        let (mut known, bytes) = (Known::default(), manifest("api"));
-        let api = ServiceName::parse("api").unwrap();
-        let good = Manifest::revision(&bytes);
-        assert!(known.take(&muster_path(&api, &good), Some(&bytes)));
-        assert!(known.revision(&api, &good).is_some());
-        assert_eq!(known.revisions(&api).count(), 1);
-        let bad = muster_path(&api, &Hash256([7; 32]));
-        known.take(&bad, Some(&bytes));
-        assert!(known.revision(&api, &Hash256([7; 32])).is_none());
-        assert!(known.unread()[&bad].contains("not this revision"));
-    }
-
-    #[test]
-    fn a_deleted_fact_is_out_of_force_and_a_foreign_path_changes_nothing() {
-        let mut known = Known::default();
-        let value: Bytes = Row { horde: "web".into(), ..Row::default() }.encode_to_vec().into();
-        assert!(known.take("row/n1/0", Some(&value)));
-        assert!(!known.take("row/n1/0", Some(&value)), "the same again changes nothing");
-        assert_eq!(known.rows()[&"n1".parse().unwrap()].horde, "web");
-        assert!(known.take("row/n1/0", None));
-        assert!(known.rows().is_empty());
-        assert!(!known.take("expel/n7", Some(&value)));
+    fn an_entry_is_of_the_service_and_the_revision_that_its_path_names() {
+        let bytes: Bytes = Manifest { service: "api".into(), ..Manifest::default() }.encode_to_vec().into();
+        let (api, web) = (ServiceName::parse("api").unwrap(), ServiceName::parse("web").unwrap());
+        let revision = Manifest::revision(&bytes);
+        assert_eq!(entry(&api, &revision, &bytes).unwrap().bytes, bytes);
+        assert!(entry(&web, &revision, &bytes).unwrap_err().contains("\"api\""));
+        assert!(entry(&api, &Hash256([0; 32]), &bytes).unwrap_err().contains("not this revision"));
     }
 }

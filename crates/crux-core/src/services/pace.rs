@@ -1,5 +1,7 @@
 //! Pace: every interval of the services in one place, scaled like flocking's timers.
 
+use alloc::format;
+use alloc::string::String;
 use crux_names::Duration;
 
 /// The scale of every timer, in thousandths: 1000 is the default, a dev cluster runs at 250. Needs no agreement.
@@ -30,4 +32,10 @@ impl Pace {
     pub fn t(self) -> Duration {
         self.ms(2_000)
     }
+}
+
+/// A duration for people: `0.4 s`, `12 s`.
+pub(crate) fn seconds(duration: Duration) -> String {
+    let tenths = duration.as_millis() / 100;
+    if tenths < 100 { format!("{}.{} s", tenths / 10, tenths % 10) } else { format!("{} s", duration.as_secs()) }
 }

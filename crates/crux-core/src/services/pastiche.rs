@@ -1,10 +1,9 @@
 //! Pastiche: which files are needed here and not yet here. The node fetches each from a peer, verifies it by its
 //! SHA-256 and says how it went; this decides what to ask for, from whom first, and when to try again.
 
-use super::pace::Pace;
-use super::picket::seconds;
+use super::effect::Effect;
+use super::pace::{Pace, seconds};
 use crate::hash::{Random, stable64};
-use crate::io::Effect;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};

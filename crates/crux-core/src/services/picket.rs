@@ -7,16 +7,16 @@
 //!    └────────── pause ──────────────────┴──── ended by itself ┘        (once: gone, and `done` if it ended well)
 //! ```
 
+use super::effect::{Effect, StartSpec};
 use super::instance::{Instance, InstanceId, Phase, ServiceRef};
-use super::muster::{Known, Revision};
-use super::pace::Pace;
-use crate::facts::value::Manifest;
+use super::item::Item;
+use super::known::Known;
+use super::pace::{Pace, seconds};
+use crate::facts::value::File;
 use crate::hash::Random;
-use crate::io::{Effect, StartSpec};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use crux_names::{Duration, Hash256, Member, Time, Wall};
 
@@ -26,50 +26,6 @@ const RESTART_FROM: Duration = Duration::from_millis(500);
 const RESTART_TO: Duration = Duration::from_secs(60);
 /// Grace before KILL, where the manifest says nothing.
 const STOP_GRACE: Duration = Duration::from_secs(10);
-
-/// One instance with what only its picket knows.
-#[derive(Clone, Debug)]
-pub struct Item {
-    /// What others are told.
-    pub instance: Instance,
-    /// Whether an earlier life of this fulcrum started it.
-    pub adopted: bool,
-    /// A `once` that ended by itself, and whether it ended well. It fills its place for as long as a plan wants it.
-    pub ended: Option<bool>,
-    /// What it runs, as soon as the fact is here.
-    revision: Option<Arc<Revision>>,
-    running_since: Option<Time>,
-    start_at: Time,
-    pause: Duration,
-    stop: bool,
-    gone_at: Option<Time>,
-}
-
-impl Item {
-    /// Its manifest, if the fact is here.
-    #[must_use]
-    pub fn manifest(&self) -> Option<&Manifest> {
-        self.revision.as_ref().map(|revision| &revision.manifest)
-    }
-
-    /// How long its process has run.
-    #[must_use]
-    pub fn running(&self, now: Time) -> Option<Duration> {
-        self.running_since.filter(|_| self.instance.phase == Phase::Running).map(|since| now.since(since))
-    }
-
-    /// Whether it holds its place: it lives and is meant to, or it did what it was there to do once.
-    #[must_use]
-    pub fn fills(&self) -> bool {
-        !self.stop && (self.ended.is_some() || !matches!(self.instance.phase, Phase::Stopping | Phase::Gone))
-    }
-
-    fn say(&mut self, phase: Phase, why: String) -> Output {
-        self.instance.phase = phase;
-        self.instance.why = why;
-        Output::Changed(self.instance.clone())
-    }
-}
 
 /// What a picket wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +85,7 @@ impl Picket {
             restarts: 0,
             why: why.to_string(),
         };
-        self.items.insert(id.clone(), item(instance, false, now));
+        self.items.insert(id.clone(), Item::new(instance, false, now));
         id
     }
 
@@ -150,13 +106,13 @@ impl Picket {
         match item.instance.phase {
             Phase::Pending => {
                 item.gone_at = Some(now);
-                out.push(item.say(Phase::Gone, format!("stopped before it started: {why}")));
+                out.push(say(item, Phase::Gone, format!("stopped before it started: {why}")));
                 out.push(Output::Effect(Effect::Clean { id: id.clone() }));
             }
             // It is told as soon as there is a process to tell.
-            Phase::Starting => out.push(item.say(Phase::Stopping, why.to_string())),
+            Phase::Starting => out.push(say(item, Phase::Stopping, why.to_string())),
             Phase::Running | Phase::Stopping => {
-                out.push(item.say(Phase::Stopping, why.to_string()));
+                out.push(say(item, Phase::Stopping, why.to_string()));
                 out.push(stop_effect(item));
             }
             Phase::Gone => {
@@ -176,10 +132,10 @@ impl Picket {
             }
             let ran = instance.started.map_or(0, |started| wall.0.saturating_sub(started.0));
             let stopping = instance.phase == Phase::Stopping;
-            let mut item = item(instance, true, now);
+            let mut item = Item::new(instance, true, now);
             item.running_since = Some(now - Duration::from_micros(ran));
             let id = item.instance.id.clone();
-            out.push(item.say(Phase::Running, String::from("re-adopted after a restart of crux")));
+            out.push(say(&mut item, Phase::Running, String::from("re-adopted after a restart of crux")));
             self.items.insert(id.clone(), item);
             if stopping {
                 self.stop(now, &id, "an earlier life of this fulcrum was stopping it", out);
@@ -205,14 +161,14 @@ impl Picket {
         if item.stop {
             out.push(stop_effect(item));
         } else {
-            out.push(item.say(Phase::Running, String::new()));
+            out.push(say(item, Phase::Running, String::new()));
         }
     }
 
     /// Takes the word that a start came to nothing.
     pub fn start_failed(&mut self, now: Time, id: &InstanceId, why: &str, out: &mut Vec<Output>) {
         let Some(item) = self.items.get_mut(id) else { return };
-        let files = item.manifest().map(|manifest| manifest.files.iter().filter_map(crate::facts::value::File::hash));
+        let files = item.manifest().map(|manifest| manifest.files.iter().filter_map(File::hash));
         out.push(Output::Doubt(files.map(Iterator::collect).unwrap_or_default()));
         self.ended(now, id, why, false, out);
     }
@@ -242,14 +198,14 @@ impl Picket {
         if item.stop {
             item.gone_at = Some(now);
             let why = format!("{how} ({})", item.instance.why);
-            out.push(item.say(Phase::Gone, why));
+            out.push(say(item, Phase::Gone, why));
             out.push(Output::Effect(Effect::Clean { id: id.clone() }));
             return;
         }
         if item.manifest().is_some_and(|manifest| manifest.once) && ran.is_some() {
             item.ended = Some(well);
             let word = if well { "done" } else { "it runs once and is not started again" };
-            out.push(item.say(Phase::Gone, format!("{how}: {word}")));
+            out.push(say(item, Phase::Gone, format!("{how}: {word}")));
             return;
         }
         let (from, to) = item.manifest().map_or((RESTART_FROM, RESTART_TO), |manifest| {
@@ -264,7 +220,7 @@ impl Picket {
         item.start_at = now + pause;
         item.instance.restarts += 1;
         let why = format!("{how}; next start in {}", seconds(pause));
-        out.push(item.say(Phase::Pending, why));
+        out.push(say(item, Phase::Pending, why));
     }
 
     /// Files that instances here need before they can start, each with its size.
@@ -316,18 +272,10 @@ impl Picket {
     }
 }
 
-fn item(instance: Instance, adopted: bool, now: Time) -> Item {
-    Item {
-        instance,
-        adopted,
-        ended: None,
-        revision: None,
-        running_since: None,
-        start_at: now,
-        pause: Duration::ZERO,
-        stop: false,
-        gone_at: None,
-    }
+fn say(item: &mut Item, phase: Phase, why: String) -> Output {
+    item.instance.phase = phase;
+    item.instance.why = why;
+    Output::Changed(item.instance.clone())
 }
 
 fn try_start(me: &Member, item: &mut Item, missing: &impl Fn(&Hash256) -> Option<String>, out: &mut Vec<Output>) {
@@ -335,7 +283,7 @@ fn try_start(me: &Member, item: &mut Item, missing: &impl Fn(&Hash256) -> Option
         let why = format!("the manifest of revision {} has not arrived yet", item.instance.revision.short());
         return wait(item, why, out);
     };
-    let files: Vec<Hash256> = revision.manifest.files.iter().filter_map(crate::facts::value::File::hash).collect();
+    let files: Vec<Hash256> = revision.manifest.files.iter().filter_map(File::hash).collect();
     let lacking: Vec<String> = files.iter().filter_map(missing).collect();
     if let Some(first) = lacking.first() {
         let why = format!("waits for {} of {} files: {first}", lacking.len(), files.len());
@@ -346,7 +294,7 @@ fn try_start(me: &Member, item: &mut Item, missing: &impl Fn(&Hash256) -> Option
     } else {
         format!("start {} after it ended by itself", item.instance.restarts)
     };
-    out.push(item.say(Phase::Starting, why));
+    out.push(say(item, Phase::Starting, why));
     let instance = item.instance.clone();
     let env = BTreeMap::from([
         (String::from("CRUX_NODE"), me.id.node.to_string()),
@@ -359,7 +307,7 @@ fn try_start(me: &Member, item: &mut Item, missing: &impl Fn(&Hash256) -> Option
 
 fn wait(item: &mut Item, why: String, out: &mut Vec<Output>) {
     if item.instance.why != why {
-        out.push(item.say(Phase::Pending, why));
+        out.push(say(item, Phase::Pending, why));
     }
 }
 
@@ -377,16 +325,10 @@ fn millis(value: u64, default: Duration) -> Duration {
     if value == 0 { default } else { Duration::from_millis(value) }
 }
 
-/// A duration for people: `0.4 s`, `12 s`.
-pub(crate) fn seconds(duration: Duration) -> String {
-    let tenths = duration.as_millis() / 100;
-    if tenths < 100 { format!("{}.{} s", tenths / 10, tenths % 10) } else { format!("{} s", duration.as_secs()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::value::{File, muster_path};
+    use crate::facts::value::{Manifest, muster_path};
     use crux_names::Boot;
     use prost::Message;
 

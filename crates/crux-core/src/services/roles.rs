@@ -11,6 +11,9 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use crux_names::{ADMIN, FulcrumId, HordeName};
 
+/// How many flagged fulcrums ADMIN grows to, as far as the flock has them.
+pub const ADMIN_SIZE: usize = 3;
+
 /// Who is of a horde.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HordeRoles {

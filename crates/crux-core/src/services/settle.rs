@@ -2,16 +2,16 @@
 //! anything to say to another one here. What goes to other fulcrums is sent when it changes, and again every 2 s, so that
 //! a word that was lost or came too early is made good.
 
+use super::effect::Event;
 use super::healthminder::Healthminder;
 use super::instance::{Instance, InstanceId, ServiceRef};
+use super::known::Known;
 use super::message::Message;
-use super::muster::Known;
 use super::proctor::{self, Home, Proctor, Seen, Wanted};
 use super::roles::{Roles, roles};
 use super::verdict::Health;
 use super::{Output, Services, boot, dean, genghis, yurt};
 use crate::facts::value::row_path;
-use crate::io::Event;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -77,12 +77,14 @@ impl Services {
         self.settle_boot(now, known, out);
         for round in 0..ROUNDS {
             let repeat = repeat && round == 0;
+            // What is heard is judged before it is planned by, and beats go out before the report of the same moment:
+            // a process that runs again must not be replaced because of the verdict on its last end.
+            self.settle_minders(now, repeat, out);
             self.settle_proctors(now, out);
             self.settle_deans(now, known, out);
-            self.settle_reports(repeat, out);
             self.settle_beats(now, known, out);
+            self.settle_reports(repeat, out);
             self.settle_boards(repeat, out);
-            self.settle_minders(now, repeat, out);
             if round == 0 {
                 self.settle_genghis(repeat, known, out);
                 self.settle_yurt(now, wall, repeat, out);

@@ -62,7 +62,8 @@ pub(super) async fn forget(State(door): State<Door>, json: Result<Json<ForgetReq
 /// `POST /v1/lab`, from the parent of a dev cluster only.
 pub(super) async fn lab(State(door): State<Door>, json: Result<Json<Rules>, JsonRejection>) -> Answer {
     let Some(faults) = &door.faults else {
-        let cause = format!("{} was not started by `crux up --dev`, so its links cannot be broken on purpose", door.me.id);
+        let cause =
+            format!("{} was not started by `crux up --dev`, so its links cannot be broken on purpose", door.me.id);
         return Err(Refusal::new(Code::NotDev, cause, "crux up --dev 5, then crux lab"));
     };
     let rules = body(json)?;

@@ -18,7 +18,7 @@ use crux_pki::unix_now;
 /// `GET /v1/facts`.
 pub(super) async fn list(State(door): State<Door>, Query(query): Query<FactsQuery>) -> Answer {
     let list = door.asker.look(move |engine, _| {
-        let facts = engine.facts();
+        let facts = engine.facts_room();
         let paths = facts.paths().filter(|path| path.starts_with(&query.prefix));
         let fact = |path: &String| {
             let heads = facts.heads(path);

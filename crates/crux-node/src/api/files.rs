@@ -32,7 +32,7 @@ pub(super) async fn list(State(door): State<Door>) -> Answer {
     let blobs = door.effects.blobs().clone();
     let files = tokio::task::spawn_blocking(move || blobs.list()).await.map_err(|e| disk(&e))?.map_err(|e| disk(&e))?;
     let needed = door.asker.look(|engine, _| {
-        let manifests = engine.facts().muster();
+        let manifests = engine.facts_room().muster();
         manifests.flat_map(|(_, _, manifest)| manifest.files).filter_map(|file| file.hash()).collect::<BTreeSet<_>>()
     });
     let needed = needed.await.map_err(|_| Refusal::going_down())?;

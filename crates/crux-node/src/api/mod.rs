@@ -81,9 +81,7 @@ impl Door {
     pub(crate) fn store_state(&self) -> json::Store {
         match self.store.status() {
             StoreStatus::Ok => json::Store { state: json::StoreState::Ok, reason: None },
-            StoreStatus::Refusing { reason } => {
-                json::Store { state: json::StoreState::Refusing, reason: Some(reason) }
-            }
+            StoreStatus::Refusing { reason } => json::Store { state: json::StoreState::Refusing, reason: Some(reason) },
         }
     }
 

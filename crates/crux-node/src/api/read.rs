@@ -5,9 +5,7 @@ use super::answer::{Answer, Feed, Refusal, doc, line};
 use super::show;
 use axum::extract::{Query, State};
 use axum::response::Response;
-use crux_api::json::{
-    Code, Counter, Doc, Event, EventList, HordeList, Kind, NodeList, Ps, ServiceList,
-};
+use crux_api::json::{Code, Counter, Doc, Event, EventList, HordeList, Kind, NodeList, Ps, ServiceList};
 use crux_api::routes::{EventsQuery, WatchQuery, WhyQuery};
 use crux_core::picture::{self, Subject};
 use serde::Serialize;
@@ -56,8 +54,9 @@ pub(super) async fn services(State(door): State<Door>, Query(query): Query<Watch
 
 /// `GET /v1/why`.
 pub(super) async fn why(State(door): State<Door>, Query(query): Query<WhyQuery>) -> Answer {
-    let subject = Subject::parse(&query.subject).map_err(|cause| Refusal::new(Code::Usage, cause, "crux why --help"))?;
-    let reasons = door.asker.look(move |engine, now| engine.why(&subject, now.time, now.wall)).await;
+    let subject =
+        Subject::parse(&query.subject).map_err(|cause| Refusal::new(Code::Usage, cause, "crux why --help"))?;
+    let reasons = door.asker.look(move |engine, now| engine.why(now.time, now.wall, &subject)).await;
     let reasons = reasons.map_err(|_| Refusal::going_down())?;
     match show::why(&query.subject, &reasons, &door.me.id, crate::wall()) {
         Some(why) => Ok(doc(why)),

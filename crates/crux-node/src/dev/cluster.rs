@@ -4,7 +4,7 @@ use super::child::{Child, Family};
 use super::demo;
 use super::faults::{Fault, Network};
 use super::lab;
-use super::place::{DevFile, DevNode, Place, dev_file};
+use super::place::{DevFile, DevNode, Place};
 use super::{DevConfig, DevError};
 use crate::api::answer::Refusal;
 use crate::api::{self, Rules};
@@ -206,19 +206,23 @@ impl Cluster {
         println!("    crux status              what there is, as n1 sees it; --at n2 asks another");
         println!("    crux events -w           what happens");
         if !left.is_empty() {
-            println!("    crux lab split {}/{}   two flocks, each with a leader and its services", left.join(","), right.join(","));
+            println!(
+                "    crux lab split {}/{}   two flocks, each with a leader and its services",
+                left.join(","),
+                right.join(",")
+            );
             println!("    crux lab heal            one flock again");
-            println!("    crux lab kill {}         as if the machine died; crux lab start {} brings it back", all[0], all[0]);
+            println!(
+                "    crux lab kill {}         as if the machine died; crux lab start {} brings it back",
+                all[0], all[0]
+            );
         }
         println!("    crux logs demo           what the demo service writes");
     }
 
     fn file(&self) -> DevFile {
-        let node = |child: &Child| DevNode {
-            name: child.name.clone(),
-            socket: child.socket(),
-            addr: child.addr.to_string(),
-        };
+        let node =
+            |child: &Child| DevNode { name: child.name.clone(), socket: child.socket(), addr: child.addr.to_string() };
         DevFile {
             pid: std::process::id(),
             dir: self.place.dir().to_owned(),

@@ -52,7 +52,8 @@ pub(super) async fn apply(client: &Client, operator: &Bundle, size: usize) -> Re
         sign: &|context, bytes| operator.signer().sign(context, bytes),
     };
     let mut versions = Vec::new();
-    for (path, value) in [(muster_path(&service, &revision), manifest), (place_path(&HordeName::main(), &service), place)]
+    for (path, value) in
+        [(muster_path(&service, &revision), manifest), (place_path(&HordeName::main(), &service), place)]
     {
         let seen = seen.facts.iter().find(|fact| fact.path == path);
         let now = crate::wall();

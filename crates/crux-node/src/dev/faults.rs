@@ -103,9 +103,8 @@ impl Network {
     pub(crate) fn apply(&mut self, fault: &Fault, size: usize) {
         match fault {
             Fault::Split(parts) => {
-                let part = |place: usize| {
-                    parts.iter().position(|part| part.contains(&place)).unwrap_or(parts.len() + place)
-                };
+                let part =
+                    |place: usize| parts.iter().position(|part| part.contains(&place)).unwrap_or(parts.len() + place);
                 self.blocked = (0..size)
                     .flat_map(|a| (0..size).map(move |b| (a, b)))
                     .filter(|&(a, b)| part(a) != part(b))

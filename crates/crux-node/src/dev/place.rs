@@ -103,7 +103,9 @@ impl Place {
     pub(super) fn make(keep: Option<PathBuf>) -> Result<Self, DevError> {
         let temporary = keep.is_none();
         let dir = match keep {
-            Some(dir) => std::path::absolute(&dir).map_err(|source| DevError::Io { what: "find", path: dir, source })?,
+            Some(dir) => {
+                std::path::absolute(&dir).map_err(|source| DevError::Io { what: "find", path: dir, source })?
+            }
             None => std::env::temp_dir().join(format!("crux-dev-{}-{:x}", std::process::id(), crate::wall().0)),
         };
         let fault = |source| DevError::Io { what: "make", path: dir.clone(), source };

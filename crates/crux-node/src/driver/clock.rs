@@ -31,7 +31,8 @@ impl Clock {
     pub(crate) fn instant(self, time: Time) -> Instant {
         // A year: later than any deadline, and the system's clock can hold it.
         const FAR: u64 = 365 * 86_400 * 1_000_000_000;
-        self.start + std::time::Duration::from_nanos(time.as_nanos().min(self.now().time.as_nanos().saturating_add(FAR)))
+        self.start
+            + std::time::Duration::from_nanos(time.as_nanos().min(self.now().time.as_nanos().saturating_add(FAR)))
     }
 }
 

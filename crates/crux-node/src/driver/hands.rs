@@ -5,7 +5,7 @@ use crate::store::Store;
 use crux_core::io::{Input, Output, Report};
 use crux_core::wire;
 use crux_link::Links;
-use crux_names::{BlocName, FulcrumId, Wall};
+use crux_names::{FulcrumId, Wall};
 use crux_pki::Bundle;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -13,8 +13,6 @@ use tracing::{error, warn};
 
 /// Everything that the driver can act with.
 pub(crate) struct Hands {
-    /// The bloc, from the certificate.
-    pub(crate) bloc: BlocName,
     /// This fulcrum.
     pub(crate) me: FulcrumId,
     /// Its identity.
@@ -35,8 +33,13 @@ impl Hands {
         match output {
             Output::Dial(addr) => self.links.dial(addr),
             Output::CloseLink { peer, why } => self.links.close(&peer, &why),
-            Output::Datagram { to, datagram } => self.links.send_datagram(&to, wire::encode_datagram(&datagram)),
-            Output::Frame { to, frame } => self.links.send_frame(&to, frame.encode()),
+            Output::Datagram { to, datagram } => {
+                // Datagrams may be lost, and a frame without a link is lost with the link, whose end is told.
+                self.links.send_datagram(&to, wire::encode_datagram(&datagram));
+            }
+            Output::Frame { to, frame } => {
+                self.links.send_frame(&to, frame.encode());
+            }
             Output::Persist { token, versions, drop } => {
                 let reports = self.reports.clone();
                 let versions = versions.iter().map(|version| (version.id(), version.sealed().clone())).collect();

@@ -10,9 +10,11 @@ use std::os::fd::RawFd;
 pub(super) fn close_inherited() {
     let Ok(list) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers: Vec<RawFd> = list.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    for number in numbers.into_iter().filter(|number| *number > 2) {
-        // SAFETY: no value in this process owns the number: it was inherited, or it was the listing's own above, which
-        // is closed already, so that closing it again fails and does nothing. No other thread could have taken it.
+    // The listing's own descriptor was among them and is closed by now.
+    let open = |number: &RawFd| std::fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
+    for number in numbers.into_iter().filter(|number| *number > 2).filter(open) {
+        // SAFETY: no value in this process owns the number: it was inherited, and what this function opened itself is
+        // closed. No other thread exists that could open or close one meanwhile.
         unsafe { rustix::io::close(number) };
     }
 }

@@ -7,7 +7,7 @@
 use crux_names::Wall;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -145,10 +145,11 @@ impl LogLine {
     }
 }
 
-/// How far somebody has read: a file, by the number that it keeps when it is renamed, and a place in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far somebody has read: a file, by the time of its first line, and a place in it. Neither its name nor its inode
+/// would do: the one changes, the other is used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
-    inode: u64,
+    first: u64,
     offset: u64,
 }
 
@@ -169,7 +170,7 @@ impl Logs {
     /// Of the disk.
     pub fn tail(&self, n: usize) -> io::Result<(Vec<LogLine>, Cursor)> {
         let mut lines = Vec::new();
-        let mut cursor = Cursor { inode: 0, offset: 0 };
+        let mut cursor = Cursor::default();
         self.read_from(&mut cursor, &mut lines)?;
         let skip = lines.len().saturating_sub(n);
         Ok((lines.split_off(skip), cursor))
@@ -230,15 +231,15 @@ impl Logs {
                 Err(error) => return Err(error),
             }
         }
-        let mut inodes = Vec::new();
+        let mut firsts = Vec::new();
         for file in &files {
-            inodes.push(file.metadata()?.ino());
+            firsts.push(first_time(file)?);
         }
-        let from = inodes.iter().position(|inode| *inode == cursor.inode);
+        let from = firsts.iter().position(|first| *first != 0 && *first == cursor.first);
         let oldest = from.unwrap_or(files.len().saturating_sub(1));
         for at in (0..files.len().min(oldest + 1)).rev() {
-            // A rotation between two openings shows one file twice.
-            if inodes[..at].contains(&inodes[at]) {
+            // A rotation between two openings shows one file twice. An empty file has nothing to be known by yet.
+            if firsts[at] == 0 || firsts[..at].contains(&firsts[at]) {
                 continue;
             }
             let begin = if from == Some(at) { cursor.offset } else { 0 };
@@ -248,8 +249,17 @@ impl Logs {
             // Half a line is read again when it is whole.
             let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
             lines.extend(text[..whole].split(|byte| *byte == b'\n').filter_map(LogLine::parse));
-            *cursor = Cursor { inode: inodes[at], offset: begin + whole as u64 };
+            *cursor = Cursor { first: firsts[at], offset: begin + whole as u64 };
         }
         Ok(())
     }
+}
+
+/// The time of a file's first line in microseconds; 0 if it has none.
+fn first_time(file: &File) -> io::Result<u64> {
+    let mut head = Vec::new();
+    file.take(40).read_to_end(&mut head)?;
+    // Whatever follows the stream's mark is text; a line without any will do.
+    let end = head.iter().enumerate().filter(|(_, byte)| **byte == b' ').nth(1).map(|(at, _)| at + 1);
+    Ok(end.and_then(|end| LogLine::parse(&head[..end])).map_or(0, |line| line.at.0))
 }

@@ -1,6 +1,6 @@
 //! What the engine wants done to the world: processes, health checks, files. Outcomes go back only as reports.
 //!
-//! Everything lives under the state directory: `instances/<boot>-<counter>/` per instance ([`journal`] says what is in
+//! Everything lives under the state directory: `instances/<boot>-<counter>/` per instance (`journal.rs` says what is in
 //! it), `pastiche/` for files by content, `ended/` for the log files of instances that were cleaned.
 
 mod blobs;

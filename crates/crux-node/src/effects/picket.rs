@@ -22,6 +22,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
@@ -359,7 +360,8 @@ pub fn kill_all_instances(state: &Path) -> io::Result<usize> {
         } else if let Some(supervisor) = holder(&home) {
             // It must not write down what happens now.
             supervisor.signal(Signal::STOP);
-            while supervisor.alive() {
+            let until = Instant::now() + ANSWER;
+            while supervisor.alive() && Instant::now() < until {
                 let family = descendants(supervisor.pid);
                 for signal in [Signal::STOP, Signal::KILL] {
                     for seen in &family {

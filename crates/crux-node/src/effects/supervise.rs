@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
@@ -72,7 +72,6 @@ fn supervise(dir: &Path) -> io::Result<()> {
     // Fails only if this process leads a session already, which is what is wanted.
     let _ = rustix::process::setsid();
     let service_umask = rustix::process::umask(Mode::from_raw_mode(0o077));
-    std::env::set_current_dir(dir)?;
     let home = Home(dir.to_owned());
     let _lock = take_lock(&home)?;
     let record = home.read()?;
@@ -81,12 +80,13 @@ fn supervise(dir: &Path) -> io::Result<()> {
     }
     let intent = record.intent.ok_or_else(|| io::Error::other("the journal has no intent"))?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    // By a relative name: socket paths are short, state directories need not be.
-    match std::fs::remove_file("sup.sock") {
+    match std::fs::remove_file(dir.join("sup.sock")) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind("sup.sock")?;
+    // By way of the open directory: socket paths are short, state directories need not be.
+    let opened = File::open(dir)?;
+    let listener = UnixListener::bind(format!("/proc/self/fd/{}/sup.sock", opened.as_raw_fd()))?;
     listener.set_nonblocking(true)?;
     let mut log = LogWriter::open(&home.logs())?;
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crux_core::io::BookEntry;
 use crux_names::{BlocName, FulcrumId, Hash256, Wall};
 use prost::Message;
-use redb::{Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -163,17 +163,14 @@ impl Disk {
         })
     }
 
-    /// Reads also while the disk takes no writes: then from the last committed state.
+    /// Reads also while the disk takes no writes: then from a copy of what it last took.
     fn read<T>(&mut self, read: impl Fn(&ReadTransaction) -> Result<T, Fault>) -> Result<T, String> {
-        let result = guarded(|| match self.ready() {
-            Ok(db) => read(&db.begin_read()?),
-            Err(fault) => match ReadOnlyDatabase::open(&self.path) {
-                Ok(db) => read(&db.begin_read()?),
-                Err(_) => Err(fault),
-            },
-        });
+        let mut result = guarded(|| read(&self.ready()?.begin_read()?));
         if result.is_err() {
             self.close();
+        }
+        if matches!(result, Err(Fault::Refuses(_))) {
+            result = guarded(|| read(&in_memory(&self.path)?.begin_read()?));
         }
         result.map_err(Fault::text)
     }
@@ -205,6 +202,8 @@ fn open_file(path: &Path, bloc: &str, fulcrum: &str) -> Result<Database, Fault> 
         let file =
             OpenOptions::new().read(true).write(true).create_new(fresh).mode(0o600).open(path).map_err(refuses)?;
         let backend = redb::backends::FileBackend::new(file)?;
+        #[cfg(test)]
+        let backend = tests::Sick(backend);
         let db = redb::Builder::new()
             .set_cache_size(CACHE_BYTES)
             .set_check_integrity_on_open(!fresh)
@@ -219,6 +218,18 @@ fn open_file(path: &Path, bloc: &str, fulcrum: &str) -> Result<Database, Fault> 
         _ => {}
     }
     made
+}
+
+/// The file's content, repaired in memory: opening it in place after a fault takes a write, which the disk refuses.
+fn in_memory(path: &Path) -> Result<Database, Fault> {
+    let bytes = std::fs::read(path).map_err(|error| Fault::Refuses(error.to_string()))?;
+    let memory = redb::backends::InMemoryBackend::new();
+    memory
+        .set_len(bytes.len() as u64)
+        .and_then(|()| memory.write(0, &bytes))
+        .map_err(|error| Fault::Refuses(error.to_string()))?;
+    drop(bytes);
+    Ok(redb::Builder::new().set_check_integrity_on_open(true).create_with_backend(memory)?)
 }
 
 /// Writes whose file this is, or reads it and compares.
@@ -301,4 +312,125 @@ fn set_aside(path: &Path, word: &str) -> Result<PathBuf, StoreError> {
 
 fn sync_parent(path: &Path) -> std::io::Result<()> {
     path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreStatus;
+    use crate::store::writer::{Job, Writer};
+    use redb::BackendError;
+    use std::io;
+    use std::ops::Bound;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::sync::mpsc;
+
+    /// Every sync fails.
+    static NO_SYNC: AtomicBool = AtomicBool::new(false);
+    /// The write after so many others fails, once; 0: none.
+    static BAD_WRITE: AtomicU32 = AtomicU32::new(0);
+
+    /// A file on a disk that fails when told to.
+    #[derive(Debug)]
+    pub(super) struct Sick<B>(pub(super) B);
+
+    fn eio() -> io::Error {
+        io::Error::from_raw_os_error(5)
+    }
+
+    impl<B: StorageBackend> StorageBackend for Sick<B> {
+        fn len(&self) -> Result<u64, io::Error> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+            self.0.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> Result<(), io::Error> {
+            self.0.set_len(len)
+        }
+
+        fn sync_data(&self) -> Result<(), io::Error> {
+            if NO_SYNC.load(Ordering::SeqCst) { Err(eio()) } else { self.0.sync_data() }
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+            let left = BAD_WRITE.load(Ordering::SeqCst);
+            if left > 0 {
+                BAD_WRITE.store(left - 1, Ordering::SeqCst);
+            }
+            if left == 1 { Err(eio()) } else { self.0.write(offset, data) }
+        }
+
+        fn close(&self) -> Result<(), io::Error> {
+            self.0.close()
+        }
+
+        fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+            self.0.try_lock_range(start, end)
+        }
+
+        fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+            self.0.try_lock_shared_range(start, end)
+        }
+    }
+
+    fn open(path: &Path) -> (Disk, Vec<String>) {
+        Disk::open(path.to_owned(), &"acme.example".parse().unwrap(), &"n1".parse().unwrap()).unwrap()
+    }
+
+    fn persist(writer: &Writer, n: u8) -> Result<(), String> {
+        let (done, result) = mpsc::channel();
+        let versions = vec![(Hash256([n; 32]), vec![n; 3000].into())];
+        let done = Box::new(move |result| done.send(result).unwrap());
+        writer.send(Job::Persist { versions, drop: vec![], done });
+        result.recv().unwrap()
+    }
+
+    fn load(writer: &Writer) -> Vec<u8> {
+        let (reply, answer) = mpsc::sync_channel(1);
+        writer.send(Job::Load(reply));
+        answer.recv().unwrap().unwrap().iter().map(|fact| fact[0]).collect()
+    }
+
+    /// One test, for the switches are the process's.
+    #[test]
+    fn an_io_error_refuses_loses_nothing_acknowledged_and_passes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("facts.redb");
+        let writer = Writer::start(open(&path).0);
+        persist(&writer, 1).unwrap();
+
+        NO_SYNC.store(true, Ordering::SeqCst);
+        assert!(persist(&writer, 2).unwrap_err().contains("os error 5"));
+        assert!(matches!(writer.status(), StoreStatus::Refusing { .. }));
+        assert!(load(&writer).contains(&1), "reads go on");
+        assert!(persist(&writer, 3).is_err());
+        NO_SYNC.store(false, Ordering::SeqCst);
+        persist(&writer, 4).unwrap();
+        assert_eq!(writer.status(), StoreStatus::Ok);
+        let now = load(&writer);
+        assert!(now.contains(&1) && now.contains(&4), "{now:?}");
+
+        // Whichever write of a commit it is that fails: what was acknowledged stays, and the next commit works.
+        let mut acknowledged = vec![1, 4];
+        for nth in 1..40 {
+            BAD_WRITE.store(nth, Ordering::SeqCst);
+            let n = 10 + u8::try_from(nth).unwrap();
+            if persist(&writer, n).is_ok() {
+                acknowledged.push(n);
+            }
+            BAD_WRITE.store(0, Ordering::SeqCst);
+            persist(&writer, n + 100).unwrap();
+            acknowledged.push(n + 100);
+            let now = load(&writer);
+            assert!(acknowledged.iter().all(|fact| now.contains(fact)), "write {nth}: {now:?}");
+        }
+        drop(writer);
+        let (mut disk, warnings) = open(&path);
+        assert_eq!(warnings, [""; 0]);
+        let now: Vec<u8> = disk.facts().unwrap().iter().map(|fact| fact[0]).collect();
+        assert!(acknowledged.iter().all(|fact| now.contains(fact)), "{now:?}");
+    }
 }

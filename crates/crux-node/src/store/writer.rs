@@ -5,6 +5,7 @@ use crate::store::disk::{Batch, Disk};
 use bytes::Bytes;
 use crux_core::io::BookEntry;
 use crux_names::Hash256;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
@@ -29,6 +30,7 @@ pub(super) struct Writer {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     status: Arc<Mutex<StoreStatus>>,
+    commits: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -38,9 +40,10 @@ impl Writer {
             None => StoreStatus::Ok,
             Some(reason) => StoreStatus::Refusing { reason: reason.to_owned() },
         }));
-        let shown = status.clone();
-        let thread = std::thread::spawn(move || work(disk, &queue, &shown));
-        Self { jobs: Some(jobs), thread: Some(thread), status }
+        let commits = Arc::default();
+        let outcome = Outcome { status: Arc::clone(&status), commits: Arc::clone(&commits) };
+        let thread = std::thread::spawn(move || work(disk, &queue, &outcome));
+        Self { jobs: Some(jobs), thread: Some(thread), status, commits }
     }
 
     pub(super) fn send(&self, job: Job) {
@@ -51,6 +54,10 @@ impl Writer {
         if let Err(Job::Persist { done, .. }) = refused {
             done(Err("the store's thread has ended".into()));
         }
+    }
+
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     pub(super) fn status(&self) -> StoreStatus {
@@ -67,7 +74,13 @@ impl Drop for Writer {
     }
 }
 
-fn work(mut disk: Disk, queue: &mpsc::Receiver<Job>, status: &Mutex<StoreStatus>) {
+/// What others see of the thread's work.
+struct Outcome {
+    status: Arc<Mutex<StoreStatus>>,
+    commits: Arc<AtomicU64>,
+}
+
+fn work(mut disk: Disk, queue: &mpsc::Receiver<Job>, outcome: &Outcome) {
     let mut waiting = None;
     while let Some(job) = waiting.take().or_else(|| queue.recv().ok()) {
         match job {
@@ -76,7 +89,7 @@ fn work(mut disk: Disk, queue: &mpsc::Receiver<Job>, status: &Mutex<StoreStatus>
             Job::NextBoot { at_least, reply } => {
                 let next = disk.boot().and_then(|last| {
                     let boot = at_least.max(last.saturating_add(1));
-                    commit(&mut disk, &Batch { boot: Some(boot), ..Batch::default() }, status)?;
+                    commit(&mut disk, &Batch { boot: Some(boot), ..Batch::default() }, outcome)?;
                     Ok(boot)
                 });
                 drop(reply.send(next));
@@ -100,7 +113,7 @@ fn work(mut disk: Disk, queue: &mpsc::Receiver<Job>, status: &Mutex<StoreStatus>
                         Err(_) => break,
                     }
                 }
-                let result = commit(&mut disk, &batch, status);
+                let result = commit(&mut disk, &batch, outcome);
                 done.into_iter().for_each(|done| done(result.clone()));
             }
         }
@@ -133,13 +146,14 @@ fn take(job: Job, batch: &mut Batch, callbacks: &mut Vec<Done>) -> usize {
     }
 }
 
-fn commit(disk: &mut Disk, batch: &Batch, status: &Mutex<StoreStatus>) -> Result<(), String> {
+fn commit(disk: &mut Disk, batch: &Batch, outcome: &Outcome) -> Result<(), String> {
     let result = disk.commit(batch);
     let now = match &result {
         Ok(()) => StoreStatus::Ok,
         Err(reason) => StoreStatus::Refusing { reason: reason.clone() },
     };
-    let mut shown = status.lock().unwrap_or_else(PoisonError::into_inner);
+    outcome.commits.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);
+    let mut shown = outcome.status.lock().unwrap_or_else(PoisonError::into_inner);
     if *shown != now {
         match &now {
             StoreStatus::Ok => tracing::info!("the store takes writes again"),

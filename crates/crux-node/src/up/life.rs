@@ -13,6 +13,7 @@ use crate::seeds;
 use crate::store::Store;
 use crate::up::UpConfig;
 use crux_core::engine::{self, Engine};
+use crux_core::flock;
 use crux_core::io::{Input, Report};
 use crux_link::{FaultGate, LinkConfig, Links};
 use crux_names::{Boot, FulcrumId, Member};
@@ -80,7 +81,7 @@ pub(super) async fn live(
     let seed_addrs = seeds::resolve(&config.seeds).await;
     let clock = Clock::start();
     let now = clock.now();
-    let engine = engine::Config {
+    let flock = flock::Config {
         bloc: bundle.identity().bloc.clone(),
         me: member.clone(),
         addr,
@@ -88,11 +89,10 @@ pub(super) async fn live(
         timers: timers(config.timers),
         expect: config.expect,
         seeds: seed_addrs.clone(),
-        book,
-        admission: bundle.admission(),
-        labels: bundle.labels().clone(),
+        book: book.iter().map(|entry| (entry.fulcrum.clone(), entry.addr)).collect(),
     };
-    let engine = Engine::new(now.time, now.wall, engine);
+    let seen = book.into_iter().map(|entry| (entry.fulcrum, entry.seen)).collect();
+    let engine = Engine::new(now.time, engine::Config { flock, labels: bundle.labels().clone(), seen });
 
     let (stop_api, stopped) = watch::channel(false);
     let door = Door {
@@ -116,7 +116,6 @@ pub(super) async fn live(
     info!("{member} of {} listens on {addr}", bundle.identity().bloc);
 
     let hands = Hands {
-        bloc: bundle.identity().bloc.clone(),
         me: me.clone(),
         bundle: bundle.clone(),
         links: links.clone(),
@@ -125,12 +124,8 @@ pub(super) async fn live(
         reports: reports_in,
     };
     let driver = Driver::new(engine, clock, hands, inbox, events, changed_in, Notifier::from_env(), config.expect);
-    let first = vec![
-        Input::Loaded { versions },
-        Input::Report(Report::Adopted { instances: adoption.instances }),
-    ];
-    let mut channels =
-        Channels { links: link_events, reports, checked, asks, seeds: new_seeds, stops: stops.lend() };
+    let first = vec![Input::Loaded { versions }, Input::Report(Report::Adopted { instances: adoption.instances })];
+    let mut channels = Channels { links: link_events, reports, checked, asks, seeds: new_seeds, stops: stops.lend() };
     let end = driver.run(first, &mut channels).await;
     stops.give_back(channels.stops);
 
@@ -156,7 +151,9 @@ fn listeners(config: &UpConfig) -> Result<Vec<tokio::net::UnixListener>, UpError
         let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
         match made.map_err(|e| e.to_string()).and_then(|()| api::open(path).map_err(|e| e.to_string())) {
             Ok(listener) => listeners.push(listener),
-            Err(cause) => warn!("{WELL_KNOWN} is not served: {cause}; use --at {}", config.state.join(SOCKET).display()),
+            Err(cause) => {
+                warn!("{WELL_KNOWN} is not served: {cause}; use --at {}", config.state.join(SOCKET).display())
+            }
         }
     }
     Ok(listeners)

@@ -15,6 +15,8 @@ const FRESH: Duration = Duration::from_millis(500 + 3000 + 1500);
 pub struct Clique {
     last: BTreeMap<Member, ViewId>,
     known: BTreeMap<ViewId, View>,
+    /// The last proof that each had of each: it stands in the report even if the pair broke a moment later.
+    proofs: BTreeMap<(Member, Member), Time>,
 }
 
 impl Safety for Clique {
@@ -24,6 +26,11 @@ impl Safety for Clique {
 
     fn check(&mut self, now: Time, seen: &[Seen<'_>]) -> Result<(), String> {
         for one in seen {
+            for (other, proof) in &one.proofs {
+                if let Some(proof) = proof {
+                    self.proofs.insert((one.member.clone(), (*other).clone()), *proof);
+                }
+            }
             let id = one.view.id();
             if self.last.insert(one.member.clone(), id.clone()).as_ref() == Some(id) {
                 continue;
@@ -33,10 +40,11 @@ impl Safety for Clique {
             // report that its member gave then.
             let parents: Vec<&View> =
                 one.view.head.header.parents.iter().filter_map(|parent| self.known.get(parent)).collect();
-            for (other, proof) in &one.proofs {
+            for other in one.view.roster.iter().map(|seat| &seat.member) {
+                let proof = self.proofs.get(&(one.member.clone(), other.clone())).copied();
                 let shared = parents.iter().any(|parent| parent.has(one.member) && parent.has(other));
                 let proved = proof.is_some_and(|proof| now.since(proof) <= FRESH);
-                if *other != one.member && !shared && !proved {
+                if other != one.member && !shared && !proved {
                     return Err(format!(
                         "{} installed {id:?} with {other}, to which it proved no round trip (last {proof:?})",
                         one.member

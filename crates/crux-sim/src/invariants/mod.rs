@@ -28,7 +28,7 @@ pub struct Seen<'a> {
     pub view: &'a View,
     /// Whether it believes the flock complete.
     pub stable: bool,
-    /// When it last completed a direct round trip with each member; what it says of itself.
+    /// When it last completed a direct round trip with each other fulcrum; what it says of itself.
     pub proofs: Vec<(&'a Member, Option<Time>)>,
 }
 

@@ -12,15 +12,16 @@ mod policy;
 
 pub use self::policy::{BadPolicy, OnRejoin, OnSplit};
 
-use self::policy::Hold;
-use super::instance::{Instance, InstanceId, Phase, ServiceRef};
+use self::planning::Planning;
+use self::policy::{Hold, Lost};
+use super::instance::{Instance, InstanceId, ServiceRef};
 use super::plan::{Plan, PlanId};
 use super::verdict::Health;
 use crate::flock::view::ViewId;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
-use crux_names::{Duration, FulcrumId, Hash256, HordeName, Member, Time};
+use crux_names::{Boot, Duration, FulcrumId, Hash256, HordeName, Member, Time};
 
 /// How long a new proctor waits for every dean's word before it plans without, and the pause before it asks again.
 pub const ASK: Duration = Duration::from_secs(1);
@@ -87,7 +88,7 @@ pub enum Output {
 #[derive(Clone, Debug)]
 struct Word {
     /// Which life of the fulcrum said it.
-    boot: crux_names::Boot,
+    boot: Boot,
     /// Whether it was said in the view in which this proctor plans.
     fresh: bool,
     /// What runs there.
@@ -107,6 +108,8 @@ struct Office {
     asked: BTreeSet<Member>,
     /// Whether the wait is over.
     open: bool,
+    /// Instances that plans of this view left out after they had been in one: they are on their way out.
+    dropped: BTreeSet<InstanceId>,
 }
 
 /// One horde's proctor at one fulcrum.
@@ -151,8 +154,10 @@ impl Proctor {
 
     /// Takes a dean's report. Call [`Proctor::step`] after it.
     pub fn report(&mut self, from: &Member, instances: Vec<Instance>) {
-        let word = Word { boot: from.boot, fresh: true, instances };
-        self.words.insert(from.id.clone(), word);
+        if self.words.get(&from.id).is_some_and(|word| word.boot > from.boot) {
+            return;
+        }
+        self.words.insert(from.id.clone(), Word { boot: from.boot, fresh: true, instances });
     }
 
     /// Takes a plan that another proctor of this horde made, so that this fulcrum knows what was meant should it ever
@@ -193,8 +198,144 @@ impl Proctor {
     /// Looks at everything again and answers with what is to be done now. Call it after every change of what is seen,
     /// after every report, and at the deadline. Calling it once too often does nothing.
     pub fn step(&mut self, now: Time, seen: &Seen<'_>) -> Vec<Output> {
+        self.watch(now, seen);
+        self.deadline = Time::NEVER;
+        let seat = seen.roster.iter().find(|member| seen.homes.contains_key(&member.id));
+        let outdated = self.newest.as_ref().is_some_and(|newest| newest.view > *seen.view);
+        if outdated || seat.is_none_or(|seat| seat.id != self.me) {
+            self.office = None;
+            return Vec::new();
+        }
         let mut out = Vec::new();
-        let _ = (now, seen, &mut out);
+        self.ask(now, seen, &mut out);
+        let Some(office) = &self.office else { return out };
+        let silent = seen.roster.iter().any(|member| seen.homes.contains_key(&member.id) && !self.fresh(member));
+        let open = office.open || !silent || now >= office.patience;
+        if silent {
+            self.deadline = if open { office.ask_again } else { office.ask_again.min(office.patience) };
+        }
+        if let Some(hold) = &self.hold {
+            self.deadline = self.deadline.min(hold.until);
+        }
+        if open {
+            out.extend(self.decide(seen).map(Output::Plan));
+        }
         out
+    }
+
+    /// Time as this fulcrum's timers have it.
+    fn scaled(&self, duration: Duration) -> Duration {
+        duration * self.timers / 1000
+    }
+
+    fn fresh(&self, member: &Member) -> bool {
+        self.words.get(&member.id).is_some_and(|word| word.fresh && word.boot == member.boot)
+    }
+
+    /// Sees who is lost and who is back.
+    fn watch(&mut self, now: Time, seen: &Seen<'_>) {
+        let here: BTreeSet<FulcrumId> = seen.roster.iter().map(|member| member.id.clone()).collect();
+        let until = now + self.scaled(SPLIT_HOLD);
+        match self.present.replace(here.clone()) {
+            None => {
+                let absent = seen.homes.keys().filter(|id| !here.contains(*id));
+                let lost: BTreeMap<_, _> = absent.map(|id| (id.clone(), Lost::Unseen)).collect();
+                if lost.len() > 1 {
+                    self.hold = Some(Hold { until, lost });
+                }
+            }
+            Some(before) => {
+                let window = self.scaled(MASS_LOSS);
+                self.losses.retain(|(at, id)| now.since(*at) <= window && !here.contains(id));
+                let lost: Vec<FulcrumId> = before.difference(&here).cloned().collect();
+                self.losses.extend(lost.iter().map(|id| (now, id.clone())));
+                if !lost.is_empty() && (self.losses.len() > 1 || self.hold.is_some()) {
+                    let gone: Vec<_> = self.losses.iter().map(|(_, id)| (id.clone(), self.ran_on(id))).collect();
+                    let hold = self.hold.get_or_insert_with(|| Hold { until, lost: BTreeMap::new() });
+                    if self.losses.len() > 1 {
+                        hold.until = until;
+                    }
+                    for (id, ran) in gone {
+                        hold.lost.entry(id).or_insert(Lost::Gone(ran));
+                    }
+                }
+            }
+        }
+        let boots: BTreeMap<&FulcrumId, Boot> = seen.roster.iter().map(|member| (&member.id, member.boot)).collect();
+        self.words.retain(|id, word| boots.get(id).is_some_and(|boot| *boot <= word.boot));
+        if let Some(hold) = &mut self.hold {
+            hold.lost.retain(|id, _| !here.contains(id));
+            if hold.lost.is_empty() || now >= hold.until {
+                self.hold = None;
+            }
+        }
+    }
+
+    /// How many of each service the newest plan has on a fulcrum.
+    fn ran_on(&self, id: &FulcrumId) -> BTreeMap<ServiceRef, u32> {
+        let mut ran = BTreeMap::new();
+        for entry in self.plan.iter().flat_map(|plan| &plan.entries).filter(|entry| entry.on == *id) {
+            *ran.entry(entry.of.clone()).or_default() += 1;
+        }
+        ran
+    }
+
+    /// Takes office in a new view, and asks deans that were not asked in it or have not answered.
+    fn ask(&mut self, now: Time, seen: &Seen<'_>, out: &mut Vec<Output>) {
+        let pause = self.scaled(ASK);
+        if self.office.as_ref().is_none_or(|office| office.view != *seen.view) {
+            self.words.values_mut().for_each(|word| word.fresh = false);
+            self.office = Some(Office {
+                view: seen.view.clone(),
+                patience: now + pause,
+                ask_again: now + pause,
+                asked: BTreeSet::new(),
+                open: false,
+                dropped: BTreeSet::new(),
+            });
+        }
+        let silent: Vec<Member> = seen
+            .roster
+            .iter()
+            .filter(|member| seen.homes.contains_key(&member.id) && !self.fresh(member))
+            .cloned()
+            .collect();
+        let Some(office) = &mut self.office else { return };
+        let again = now >= office.ask_again;
+        if again {
+            office.ask_again = now + pause;
+        }
+        for member in silent {
+            if office.asked.insert(member.clone()) || again {
+                out.push(Output::Ask(member));
+            }
+        }
+    }
+
+    /// The next plan, if it differs from the last one of this view.
+    fn decide(&mut self, seen: &Seen<'_>) -> Option<Plan> {
+        let content = Planning::of(self, seen).content();
+        let office = self.office.as_mut()?;
+        office.open = true;
+        office.dropped.extend(content.dropped);
+        let mine = self.plan.as_ref().filter(|plan| plan.id.view == *seen.view && plan.by == self.me);
+        if mine.is_some_and(|plan| {
+            plan.entries == content.entries && plan.shortfalls == content.shortfalls && plan.should == content.should
+        }) {
+            return None;
+        }
+        let last = self.newest.as_ref().filter(|newest| newest.view == *seen.view);
+        let id = PlanId { view: seen.view.clone(), generation: last.map_or(1, |last| last.generation + 1) };
+        let plan = Plan {
+            id: id.clone(),
+            horde: self.horde.clone(),
+            by: self.me.clone(),
+            entries: content.entries,
+            shortfalls: content.shortfalls,
+            should: content.should,
+        };
+        self.newest = Some(id);
+        self.plan = Some(plan.clone());
+        Some(plan)
     }
 }

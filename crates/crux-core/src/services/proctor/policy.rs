@@ -1,9 +1,11 @@
 //! What a service wants when its horde is split and when it comes together again.
 
+use super::super::instance::ServiceRef;
 use super::Home;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 use crux_names::{FulcrumId, Time};
 
@@ -143,8 +145,30 @@ impl OnRejoin {
 pub(super) struct Hold {
     /// Its end, unless everybody is back sooner.
     pub until: Time,
-    /// Who was lost together.
-    pub lost: BTreeSet<FulcrumId>,
-    /// This fulcrum has not seen them at all yet: it has just begun, and they may come any moment.
-    pub from_birth: bool,
+    /// Who was lost together and is not back.
+    pub lost: BTreeMap<FulcrumId, Lost>,
+}
+
+/// One of those that were lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// It was here and ran so many of each service.
+    Gone(BTreeMap<ServiceRef, u32>),
+    /// This fulcrum has just begun and has not seen it yet: it may come any moment, and keeps its share until then.
+    Unseen,
+}
+
+impl Hold {
+    /// Why copies wait, for people. The same text for as long as the same members are missing.
+    pub fn why(&self, among: &[&FulcrumId]) -> String {
+        let names: Vec<String> = among.iter().map(ToString::to_string).collect();
+        let how = if among.iter().any(|id| self.lost.get(*id) == Some(&Lost::Unseen)) {
+            "not been seen since this fulcrum began"
+        } else {
+            "been lost together with others"
+        };
+        let (verb, return_) = if names.len() == 1 { ("has", "returns") } else { ("have", "return") };
+        let (names, it) = (names.join(", "), if names.len() == 1 { "it" } else { "they" });
+        format!("held: {names} {verb} {how}; copies start when the hold ends, unless {it} {return_} first")
+    }
 }

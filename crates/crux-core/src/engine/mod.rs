@@ -1,0 +1,391 @@
+//! The one door of the heart. It takes each input to the room that it concerns, carries what rooms want of each other
+//! between them until none wants anything more, and hands the rest out. It decides nothing itself.
+//!
+//! The node must, once after its start, send [`Input::Loaded`] with what its store holds (nothing, too) and
+//! [`Report::Adopted`] with what it re-adopted (nothing, too): no dean speaks before it knows what runs here.
+
+mod read;
+mod told;
+
+use crate::facts::version::Stamp;
+use crate::facts::{self, Facts};
+use crate::flock::{self, Flock};
+use crate::io::{BookEntry, Command, Event, Input, Output, Reply, Report, RequestId};
+use crate::picture::Confab;
+use crate::services::effect::Outcome;
+use crate::services::known::Known;
+use crate::services::pace::Pace;
+use crate::services::{self, Services};
+use crate::wire::Frame;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+use crux_names::{FulcrumId, Hash256, Member, Time, Wall};
+use sha2::{Digest, Sha256};
+
+/// What an engine is told at its start and never changes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who it is, where it listens, whom it knows; its seed and timers are everybody's.
+    pub flock: flock::Config,
+    /// The labels of its certificate.
+    pub labels: BTreeMap<String, String>,
+    /// When the fulcrums of the address book were last in touch, by this node's wall clock.
+    pub seen: BTreeMap<FulcrumId, Wall>,
+}
+
+/// A message from one room to another.
+#[derive(Clone, Debug)]
+enum Work {
+    Flock(flock::Input),
+    Facts(facts::Input),
+    Services(services::Input),
+}
+
+/// Everything that one fulcrum decides.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    me: Member,
+    flock: Flock,
+    facts: Facts,
+    services: Services,
+    known: Known,
+    seen: BTreeMap<FulcrumId, Wall>,
+    since: BTreeMap<Member, Wall>,
+    /// The last confab, to know when what it says began to hold.
+    confab: Option<Confab>,
+    began: Wall,
+    down: Option<RequestId>,
+    finished: bool,
+    work: VecDeque<Work>,
+    changed: bool,
+}
+
+impl Engine {
+    /// A fulcrum that starts alone. Its first [`Engine::deadline`] is now.
+    #[must_use]
+    pub fn new(now: Time, config: Config) -> Self {
+        let me = config.flock.me.clone();
+        let (seed, timers) = (config.flock.seed, config.flock.timers);
+        let facts = facts::Config { bloc: config.flock.bloc.clone(), me: me.id.clone(), seed: seed ^ 0xfac7, timers };
+        let services =
+            services::Config { me: me.clone(), labels: config.labels, seed: seed ^ 0x5e71, pace: Pace(timers) };
+        let flock = Flock::new(now, config.flock);
+        let services = Services::new(now, services, flock.view().clone());
+        Self {
+            me,
+            flock,
+            facts: Facts::new(facts),
+            services,
+            known: Known::default(),
+            seen: config.seen,
+            since: BTreeMap::new(),
+            confab: None,
+            began: Wall(0),
+            down: None,
+            finished: false,
+            work: VecDeque::new(),
+            changed: false,
+        }
+    }
+
+    /// Takes in what happened and answers with what is to be done, in this order. `now` decides; `wall` is stamped,
+    /// compared with facts' stamps and shown.
+    pub fn handle(&mut self, now: Time, wall: Wall, input: Input, out: &mut Vec<Output>) {
+        self.take(now, wall, input, out);
+        while let Some(work) = self.work.pop_front() {
+            match work {
+                Work::Flock(input) => {
+                    let mut outputs = Vec::new();
+                    self.flock.handle(now, input, &mut outputs);
+                    outputs.into_iter().for_each(|output| self.flocked(wall, output, out));
+                }
+                Work::Facts(input) => {
+                    let mut outputs = Vec::new();
+                    self.facts.handle(now, wall, input, &mut outputs);
+                    outputs.into_iter().for_each(|output| self.known(output, out));
+                }
+                Work::Services(input) => {
+                    let mut outputs = Vec::new();
+                    self.services.handle(now, wall, &self.known, input, &mut outputs);
+                    outputs.into_iter().for_each(|output| self.served(now, wall, output, out));
+                }
+            }
+        }
+        if core::mem::take(&mut self.changed) {
+            self.note_confab(now, wall);
+            out.push(Output::Changed);
+        }
+    }
+
+    /// When [`Input::Wake`] is due. An earlier one does no harm.
+    #[must_use]
+    pub fn deadline(&self) -> Time {
+        self.flock.deadline().min(self.facts.deadline()).min(self.services.deadline())
+    }
+
+    /// A hash over everything that decides: equal digests after equal inputs are what the simulator compares.
+    ///
+    /// # Panics
+    /// Never: the writer that hashes does not fail.
+    #[must_use]
+    pub fn digest(&self) -> Hash256 {
+        let mut hasher = Hasher(Sha256::new());
+        write!(hasher, "{self:?}").expect("hashing does not fail");
+        Hash256(hasher.0.finalize().into())
+    }
+
+    /// A stamp for a fact that is signed now, later than all that this fulcrum has seen.
+    pub const fn stamp(&mut self, wall: Wall) -> Stamp {
+        self.facts.stamp(wall)
+    }
+
+    fn take(&mut self, now: Time, wall: Wall, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Wake => self.wake(now),
+            Input::LinkUp { peer, .. } => {
+                self.seen.insert(peer.member.id.clone(), wall);
+                self.changed = true;
+                self.flock(flock::Input::LinkUp { member: peer.member.clone(), addr: peer.addr });
+                self.facts(facts::Input::Linked(peer.member));
+            }
+            Input::LinkDown { peer, .. } => {
+                self.changed = true;
+                self.flock(flock::Input::LinkDown { member: peer.clone() });
+                self.facts(facts::Input::Unlinked(peer));
+            }
+            Input::DialFailed { addr, why, myself, refused } => {
+                self.flock(flock::Input::DialFailed { addr, myself, refused, why });
+            }
+            Input::Datagram { from, datagram } => {
+                self.heard(&from, wall);
+                self.flock(flock::Input::Datagram { from, datagram });
+            }
+            Input::Frame { from, frame } => {
+                self.heard(&from, wall);
+                self.frame(from, frame);
+            }
+            Input::Facts { from, versions } => self.facts(facts::Input::Versions { from, versions }),
+            Input::Loaded { versions } => self.facts(facts::Input::Loaded { versions }),
+            Input::Command { request, command } => self.command(now, wall, request, command, out),
+            Input::Report(Report::Persisted { token, result }) => self.facts(facts::Input::Persisted { token, result }),
+            Input::Report(Report::Signed { version }) => self.facts(facts::Input::Signed(version)),
+            Input::Report(Report::Adopted { instances }) => self.outcome(Outcome::Adopted(instances)),
+            Input::Report(Report::Started { id, pid, at, ports }) => {
+                self.outcome(Outcome::Started { id, pid, at, ports });
+            }
+            Input::Report(Report::StartFailed { id, why }) => self.outcome(Outcome::StartFailed { id, why }),
+            Input::Report(Report::Exited { id, code, signal }) => self.outcome(Outcome::Exited { id, code, signal }),
+            Input::Report(Report::CheckDone { id, ok, detail }) => self.outcome(Outcome::Checked { id, ok, detail }),
+            Input::Report(Report::Fetched { hash, result }) => self.outcome(Outcome::Fetched { hash, result }),
+        }
+    }
+
+    fn wake(&mut self, now: Time) {
+        if self.flock.deadline() <= now {
+            self.flock(flock::Input::Wake);
+        }
+        if self.facts.deadline() <= now {
+            self.facts(facts::Input::Wake);
+        }
+        if self.services.deadline() <= now {
+            self.services(services::Input::Wake);
+        }
+    }
+
+    fn frame(&mut self, from: Member, frame: Frame) {
+        let message = match frame {
+            Frame::Flock(message) => return self.flock(flock::Input::Message { from, message }),
+            Frame::Service(message) => return self.services(services::Input::Message { from, message }),
+            // The node checks signatures and makes `Input::Facts` of it; unchecked versions go nowhere.
+            Frame::Facts { .. } => return,
+            Frame::FactsHeld { ids } => facts::Message::Held(ids),
+            Frame::FactsDigest { digest, count } => facts::Message::Digest { digest, count },
+            Frame::FactsIds { ids } => facts::Message::Ids(ids),
+            Frame::FactsWant { ids } => facts::Message::Want(ids),
+        };
+        self.facts(facts::Input::Message { from, message });
+    }
+
+    fn command(&mut self, now: Time, wall: Wall, request: RequestId, command: Command, out: &mut Vec<Output>) {
+        match command {
+            Command::Write { versions } => self.facts(facts::Input::Write { request, versions }),
+            Command::Down { .. } if self.down.is_some() || self.finished => {
+                let why = format!("{} is going down already; nothing is left to do but wait", self.me.id);
+                out.push(Output::Reply { request, reply: Reply::Refused { why } });
+            }
+            Command::Down { services } => {
+                self.down = Some(request);
+                if services {
+                    self.services(services::Input::StopAll);
+                } else {
+                    self.finish(now, wall, out);
+                }
+            }
+            Command::Forget { fulcrum } => {
+                self.seen.remove(&fulcrum);
+                self.flock(flock::Input::Forget(fulcrum));
+                out.push(Output::Reply { request, reply: Reply::Done });
+            }
+            Command::Seed { addr } => {
+                self.flock(flock::Input::Seed(addr));
+                out.push(Output::Reply { request, reply: Reply::Done });
+            }
+        }
+    }
+
+    /// Leaves the flock; what its leaving says goes out before the end is announced.
+    fn finish(&mut self, now: Time, wall: Wall, out: &mut Vec<Output>) {
+        self.finished = true;
+        let mut outputs = Vec::new();
+        self.flock.handle(now, flock::Input::Leave, &mut outputs);
+        outputs.into_iter().for_each(|output| self.flocked(wall, output, out));
+        if let Some(request) = self.down.take() {
+            out.push(Output::Reply { request, reply: Reply::Done });
+        }
+        out.push(Output::Finished);
+    }
+
+    fn flock(&mut self, input: flock::Input) {
+        self.work.push_back(Work::Flock(input));
+    }
+
+    fn facts(&mut self, input: facts::Input) {
+        self.work.push_back(Work::Facts(input));
+    }
+
+    fn services(&mut self, input: services::Input) {
+        self.work.push_back(Work::Services(input));
+    }
+
+    fn outcome(&mut self, outcome: Outcome) {
+        self.services(services::Input::Outcome(outcome));
+    }
+
+    fn heard(&mut self, from: &Member, wall: Wall) {
+        match self.seen.get_mut(&from.id) {
+            Some(seen) => *seen = wall,
+            None => _ = self.seen.insert(from.id.clone(), wall),
+        }
+    }
+
+    /// What flocking wants.
+    fn flocked(&mut self, wall: Wall, output: flock::Output, out: &mut Vec<Output>) {
+        match output {
+            flock::Output::Dial(addr) => out.push(Output::Dial(addr)),
+            flock::Output::CloseLink { peer, why } => out.push(Output::CloseLink { peer, why }),
+            flock::Output::Datagram { to, datagram } => out.push(Output::Datagram { to, datagram }),
+            flock::Output::Message { to, message } => out.push(Output::Frame { to, frame: Frame::Flock(message) }),
+            flock::Output::Installed { view, lost, joined } => {
+                self.changed = true;
+                let before = self.services.view();
+                out.extend(told::installed(before, &view, &lost, &joined).into_iter().map(Output::Event));
+                self.since.retain(|member, _| view.has(member));
+                for seat in &view.roster {
+                    self.since.entry(seat.member.clone()).or_insert(wall);
+                }
+                let members = view.roster.iter().map(|seat| seat.member.clone()).collect();
+                self.facts(facts::Input::View { members });
+                self.services(services::Input::View(view));
+            }
+            flock::Output::Stable(stable) => {
+                self.changed = true;
+                out.push(Output::Event(told::stable(self.flock.view(), stable)));
+                self.services(services::Input::Stable(stable));
+            }
+            flock::Output::Book(entries) => {
+                let entry = |(fulcrum, addr): (FulcrumId, _)| {
+                    let seen = self.seen.get(&fulcrum).copied().unwrap_or(Wall(0));
+                    BookEntry { fulcrum, addr, seen }
+                };
+                out.push(Output::Book(entries.into_iter().map(entry).collect()));
+            }
+            flock::Output::Clone { fulcrum, addrs } => {
+                self.changed = true;
+                let text = format!(
+                    "two nodes live with the identity of {fulcrum}, at {} and {}: stop one and issue a new certificate \
+                     for it",
+                    addrs[0], addrs[1]
+                );
+                out.push(Output::Event(Event { kind: "alarm", subject: format!("{fulcrum}"), text }));
+            }
+        }
+    }
+
+    /// What facts want.
+    fn known(&mut self, output: facts::Output, out: &mut Vec<Output>) {
+        match output {
+            facts::Output::Send { to, message } => {
+                let frame = match message {
+                    facts::Message::Versions(sealed) => Frame::Facts { sealed },
+                    facts::Message::Held(ids) => Frame::FactsHeld { ids },
+                    facts::Message::Digest { digest, count } => Frame::FactsDigest { digest, count },
+                    facts::Message::Ids(ids) => Frame::FactsIds { ids },
+                    facts::Message::Want(ids) => Frame::FactsWant { ids },
+                };
+                out.push(Output::Frame { to, frame });
+            }
+            facts::Output::Persist { token, versions, drop } => out.push(Output::Persist { token, versions, drop }),
+            facts::Output::Sign { path, value, ancestors } => out.push(Output::Sign { path, value, ancestors }),
+            facts::Output::Written { request, ids, others, converged } => {
+                out.push(Output::Reply { request, reply: Reply::Written { ids, others, converged } });
+            }
+            facts::Output::Refused { request, why } => {
+                out.push(Output::Reply { request, reply: Reply::Refused { why } });
+            }
+            facts::Output::Ignored { from, path, why } => {
+                let text = format!("a fact {path} that {from} sent is not taken in: {why}");
+                out.push(Output::Event(Event { kind: "alarm", subject: path, text }));
+            }
+            facts::Output::Changed { paths } => {
+                self.changed = true;
+                let mut news = false;
+                for path in &paths {
+                    news |= self.known.take(path, self.facts.value(path));
+                    out.extend(told::fact(path, self.facts.version(path)).map(Output::Event));
+                }
+                if news {
+                    self.services(services::Input::Facts);
+                }
+            }
+            facts::Output::Conflicted { path } => {
+                let text =
+                    format!("two versions of {path} were written apart; the later is in force, the other listed");
+                out.push(Output::Event(Event { kind: "fact", subject: path, text }));
+            }
+        }
+    }
+
+    /// What services want.
+    fn served(&mut self, now: Time, wall: Wall, output: services::Output, out: &mut Vec<Output>) {
+        match output {
+            services::Output::Message { to, message } => {
+                out.push(Output::Frame { to, frame: Frame::Service(message) });
+            }
+            services::Output::Effect(effect) => out.push(Output::Effect(effect)),
+            services::Output::Row(row) => self.facts(facts::Input::Row(row)),
+            services::Output::Event(event) => out.push(Output::Event(event)),
+            services::Output::Changed => self.changed = true,
+            services::Output::Stopped => self.finish(now, wall, out),
+        }
+    }
+
+    fn note_confab(&mut self, now: Time, wall: Wall) {
+        let confab = Confab { at: Wall(0), ..self.confab(now, wall) };
+        if self.confab.as_ref() != Some(&confab) {
+            self.confab = Some(confab);
+            self.began = wall;
+        }
+    }
+}
+
+struct Hasher(Sha256);
+
+impl Write for Hasher {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}

@@ -1,0 +1,558 @@
+//! The read side: what the engine can say about its bloc. See [`crate::picture`].
+
+use super::Engine;
+use crate::facts::Facts;
+use crate::flock::{Apart, Flock};
+use crate::picture::{
+    Claim, ClaimKind, Confab, FactsLine, HordeLine, HordeState, InstanceLine, InstanceState, MemberState, OutsideLine,
+    ProgramLine, Reason, RosterLine, ServiceLine, Status, Subject,
+};
+use crate::services::Services;
+use crate::services::instance::{Instance, InstanceId, Phase, ServiceRef};
+use crate::services::known::Known;
+use crate::services::roles::home_of;
+use crate::services::verdict::{Health, Verdict};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use crux_names::{FulcrumId, Hash256, HordeName, Time, Wall};
+
+impl Engine {
+    /// What a program asks for names. Its `at` is when these words began to hold.
+    #[must_use]
+    pub fn confab(&self, now: Time, wall: Wall) -> Confab {
+        let view = self.flock.view();
+        let mut members: Vec<FulcrumId> = view.roster.iter().map(|seat| seat.member.id.clone()).collect();
+        members.sort();
+        let roles = self.services.roles();
+        let mut confab = Confab {
+            bloc: view.head.header.bloc.clone(),
+            me: self.me.clone(),
+            flock: view.head.header.name.clone(),
+            epoch: view.id().epoch,
+            view: view.id().clone(),
+            leader: view.leader().member.id.clone(),
+            stable: self.flock.stable(now),
+            members,
+            horde: roles.home(&self.me.id),
+            admin: roles.admin().to_vec(),
+            steward: self.services.yurt().place("steward").cloned(),
+            yurt: self.services.yurt().place("yurt").cloned(),
+            at: Wall(0),
+        };
+        confab.at = if self.confab.as_ref() == Some(&confab) { self.began } else { wall };
+        confab
+    }
+
+    /// Everything that `crux status` shows.
+    #[must_use]
+    pub fn status(&self, now: Time, wall: Wall) -> Status {
+        let flock = self.flock.status(now);
+        let instances = self.instance_lines(wall);
+        let roster = flock.members.into_iter().map(|member| {
+            let id = &member.seat.member.id;
+            let row = self.known.rows().get(id);
+            RosterLine {
+                addr: member.seat.addr,
+                since: self.since.get(&member.seat.member).copied().unwrap_or(self.began),
+                horde: self.services.roles().home(id),
+                joining: row.is_some_and(|row| home_of(row).1),
+                admin: self.services.roles().admin().contains(id),
+                labels: self.known.labels(id),
+                state: if member.suspect { MemberState::Suspect } else { MemberState::Member },
+                heard: member.heard,
+                member: member.seat.member,
+            }
+        });
+        let outside = flock.outside.into_iter().map(|who| {
+            let last_seen = who.fulcrum.as_ref().and_then(|id| self.seen.get(id)).copied();
+            OutsideLine { who, last_seen }
+        });
+        Status {
+            confab: self.confab(now, wall),
+            age: flock.age,
+            roster: roster.collect(),
+            siblings: flock.siblings,
+            outside: outside.collect(),
+            hordes: self.horde_lines(),
+            services: self.service_lines(&instances),
+            instances,
+            facts: FactsLine {
+                count: u32::try_from(self.facts.count()).unwrap_or(u32::MAX),
+                digest: self.facts.digest(),
+                conflicts: u32::try_from(self.facts.conflicts().count()).unwrap_or(u32::MAX),
+                quarantined: 0,
+            },
+            clones: flock.clones,
+            programs: self.program_lines(now),
+            at: wall,
+        }
+    }
+
+    /// The flocking room, for whoever asks more than the picture shows.
+    #[must_use]
+    pub fn flock_room(&self) -> &Flock {
+        &self.flock
+    }
+
+    /// The facts room.
+    #[must_use]
+    pub fn facts_room(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The services room.
+    #[must_use]
+    pub fn services_room(&self) -> &Services {
+        &self.services
+    }
+
+    /// What the facts say: hordes, catalogue, placements, rows, and what could not be read.
+    #[must_use]
+    pub fn muster(&self) -> &Known {
+        &self.known
+    }
+
+    /// What heartbeats in ADMIN.
+    #[must_use]
+    pub fn program_lines(&self, now: Time) -> Vec<ProgramLine> {
+        let line = |((name, node), entry): (&(String, FulcrumId), &crate::services::yurt::Entry)| ProgramLine {
+            name: name.clone(),
+            node: node.clone(),
+            started: entry.started,
+            heard: now.since(entry.heard),
+        };
+        self.services.yurt().who().iter().map(line).collect()
+    }
+
+    fn here(&self, id: &FulcrumId) -> bool {
+        self.flock.view().seat(id).is_some()
+    }
+
+    fn horde_lines(&self) -> Vec<HordeLine> {
+        let roles = self.services.roles();
+        let mut names: BTreeSet<&HordeName> = roles.hordes.keys().chain(self.known.hordes().keys()).collect();
+        let main = HordeName::main();
+        names.insert(&main);
+        let line = |name: &HordeName| {
+            let members = roles.hordes.get(name).cloned().unwrap_or_default();
+            let fact = self.known.hordes().get(name);
+            let home = members.home();
+            let lacks = fact.map_or(0, |fact| (fact.want as usize).saturating_sub(home.len()));
+            let mut why = Vec::new();
+            if !members.absent.is_empty() {
+                let names: Vec<String> = members.absent.iter().map(ToString::to_string).collect();
+                why.push(format!("{} of it: not in this flock", names.join(", ")));
+            }
+            match self.services.waits().get(name) {
+                Some(waits) => why.push(waits.clone()),
+                None if lacks > 0 => why.push(format!("{lacks} fewer than wanted")),
+                None => {}
+            }
+            HordeLine {
+                name: name.clone(),
+                want: fact.map(|fact| fact.want),
+                admits: fact.map(|fact| fact.r#where.clone()).unwrap_or_default(),
+                state: if !members.absent.is_empty() {
+                    HordeState::Parted
+                } else if lacks > 0 {
+                    HordeState::Thin
+                } else {
+                    HordeState::Whole
+                },
+                seat: members.seat().cloned(),
+                home,
+                present: members.present,
+                absent: members.absent,
+                substitutes: Vec::new(),
+                why: why.join("; "),
+            }
+        };
+        names.into_iter().map(line).collect()
+    }
+
+    /// Every instance that somebody reports or believes in.
+    fn instance_lines(&self, wall: Wall) -> Vec<InstanceLine> {
+        let mut planned: BTreeSet<&InstanceId> = BTreeSet::new();
+        let mut places: BTreeSet<(&ServiceRef, u32, &FulcrumId)> = BTreeSet::new();
+        for entry in self.services.plans().values().flat_map(|heard| &heard.word.entries) {
+            match &entry.instance {
+                Some(id) => _ = planned.insert(id),
+                None => _ = places.insert((&entry.of, entry.slot, &entry.on)),
+            }
+        }
+        let verdicts: BTreeMap<&InstanceId, (&Verdict, &FulcrumId, Wall)> = self
+            .services
+            .verdicts()
+            .values()
+            .flat_map(|heard| heard.word.iter().map(move |v| (&v.subject, (v, &heard.by, heard.at))))
+            .collect();
+        let mut lines = BTreeMap::new();
+        let local = self.services.picket().items().values().map(|item| (&item.instance, wall));
+        let boards = self.services.boards().values();
+        // What runs here is known here first, so it goes last and stands.
+        let reported = boards.flat_map(|heard| heard.word.iter().map(|instance| (instance, heard.at)));
+        for (instance, at) in reported.filter(|(instance, _)| instance.id.fulcrum != self.me.id).chain(local) {
+            let verdict = verdicts.get(&instance.id);
+            let is_planned =
+                planned.contains(&instance.id) || places.contains(&(&instance.of, instance.slot, &instance.id.fulcrum));
+            lines.insert(instance.id.clone(), self.reported(instance, at, is_planned, verdict.copied()));
+        }
+        for (id, (verdict, by, at)) in verdicts {
+            // An instance of this fulcrum that its own picket does not know is not there, whatever is still believed.
+            if id.fulcrum != self.me.id && !lines.contains_key(id) {
+                lines.insert(id.clone(), believed(verdict, by, at, planned.contains(id)));
+            }
+        }
+        lines.into_values().collect()
+    }
+
+    fn reported(
+        &self,
+        instance: &Instance,
+        at: Wall,
+        planned: bool,
+        verdict: Option<(&Verdict, &FulcrumId, Wall)>,
+    ) -> InstanceLine {
+        let node = &instance.id.fulcrum;
+        let health = verdict.map(|(verdict, ..)| verdict.health);
+        let (state, judged) = match (instance.phase, health) {
+            _ if !self.here(node) => (InstanceState::Gone, true),
+            (Phase::Running, Some(Health::Ready)) => (InstanceState::Ready, true),
+            (Phase::Running, Some(Health::Late)) => (InstanceState::Late, true),
+            (Phase::Running | Phase::Pending, Some(Health::Dead)) => (InstanceState::Dead, true),
+            (_, Some(Health::Done)) => (InstanceState::Done, true),
+            (Phase::Running | Phase::Starting, _) => (InstanceState::Starting, false),
+            (Phase::Pending, _) => (InstanceState::Pending, false),
+            (Phase::Stopping, _) => (InstanceState::Stopping, false),
+            (Phase::Gone, _) => (InstanceState::Gone, false),
+        };
+        let claim = match verdict.filter(|_| judged) {
+            Some((_, by, at)) => Claim { kind: ClaimKind::Believed, by: by.clone(), at },
+            None => Claim { kind: ClaimKind::Reported, by: node.clone(), at },
+        };
+        let verdict = verdict.map(|(verdict, ..)| verdict.clone());
+        let why = match &verdict {
+            _ if !self.here(node) => format!("{node} is not in this flock"),
+            Some(verdict) if judged || instance.why.is_empty() => format!("{} ({})", verdict.why, verdict.rule),
+            _ => instance.why.clone(),
+        };
+        InstanceLine {
+            id: instance.id.clone(),
+            of: instance.of.clone(),
+            slot: instance.slot,
+            node: node.clone(),
+            pid: instance.pid,
+            started: instance.started,
+            state,
+            revision: Some(instance.revision),
+            ports: instance.ports.clone(),
+            restarts: instance.restarts,
+            planned,
+            verdict,
+            why,
+            claim,
+        }
+    }
+
+    fn service_lines(&self, instances: &[InstanceLine]) -> Vec<ServiceLine> {
+        let mut names: BTreeSet<&ServiceRef> = self.known.places().keys().collect();
+        for plan in self.services.plans().values().map(|heard| &heard.word) {
+            names.extend(plan.should.iter().map(|(of, _)| of));
+            names.extend(plan.entries.iter().map(|entry| &entry.of));
+        }
+        names.extend(instances.iter().map(|line| &line.of));
+        names.into_iter().map(|of| self.service_line(of, instances)).collect()
+    }
+
+    fn service_line(&self, of: &ServiceRef, instances: &[InstanceLine]) -> ServiceLine {
+        let place = self.known.places().get(of);
+        let heard = self.services.plans().get(&of.horde);
+        let plan = heard.map(|heard| &heard.word);
+        let should = plan.and_then(|plan| plan.should.iter().find(|(name, _)| name == of)).map(|(_, should)| *should);
+        // A plan that does not have it says that none should be.
+        let should = should.or(plan.map(|_| 0));
+        let mut line = ServiceLine {
+            of: of.clone(),
+            revision: place.and_then(|place| place.revision.as_slice().try_into().ok().map(Hash256)),
+            place: place.map(|place| place.place.clone()).unwrap_or_default(),
+            plan: plan.map(|plan| plan.id.clone()),
+            should,
+            ready: 0,
+            late: 0,
+            dead: 0,
+            gone: 0,
+            unknown: 0,
+            done: 0,
+            surplus: 0,
+            why: String::new(),
+            claim: heard.map(|h| Claim { kind: ClaimKind::Should, by: h.by.clone(), at: h.at }),
+        };
+        let mut waiting = None;
+        for instance in instances.iter().filter(|instance| instance.of == *of) {
+            let count = match instance.state {
+                InstanceState::Ready => &mut line.ready,
+                InstanceState::Late => &mut line.late,
+                InstanceState::Dead => &mut line.dead,
+                InstanceState::Done => &mut line.done,
+                InstanceState::Gone if !self.here(&instance.node) => &mut line.gone,
+                InstanceState::Pending | InstanceState::Starting => &mut line.unknown,
+                InstanceState::Gone | InstanceState::Stopping => continue,
+            };
+            *count += 1;
+            if !matches!(instance.state, InstanceState::Ready | InstanceState::Gone | InstanceState::Done) {
+                waiting = waiting.or(Some(instance));
+            }
+        }
+        let here = line.ready + line.late + line.dead + line.done + line.unknown;
+        line.surplus = should.map_or(0, |should| here.saturating_sub(should));
+        line.why = self.service_why(of, &line, waiting);
+        line
+    }
+
+    fn service_why(&self, of: &ServiceRef, line: &ServiceLine, waiting: Option<&InstanceLine>) -> String {
+        let mut why = Vec::new();
+        match self.services.plans().get(&of.horde) {
+            None if self.services.roles().seat(&of.horde).is_none() => {
+                why.push(format!("no member of horde {} is here", of.horde));
+            }
+            None => why.push(format!("no plan of horde {} has reached this node yet", of.horde)),
+            Some(heard) => {
+                if heard.view != *self.flock.view().id() {
+                    why.push(String::from("its plan was made before the flock changed; the next is being made"));
+                }
+                let shortfalls = heard.word.shortfalls.iter().filter(|shortfall| shortfall.of == *of);
+                why.extend(shortfalls.map(|shortfall| format!("lacks {}: {}", shortfall.missing, shortfall.why)));
+            }
+        }
+        if let (Some(revision), true) = (line.revision, why.is_empty()) {
+            if self.known.revision(&of.service, &revision).is_none() {
+                why.push(format!("revision {} is not in the catalogue", revision.short()));
+            }
+        }
+        if let Some(instance) = waiting {
+            why.push(format!("{}.{} is {}: {}", of, instance.slot, instance.state.word(), instance.why));
+        }
+        if line.surplus > 0 {
+            why.push(format!("{} more than should be, removed one by one", line.surplus));
+        }
+        why.join("; ")
+    }
+}
+
+fn believed(verdict: &Verdict, by: &FulcrumId, at: Wall, planned: bool) -> InstanceLine {
+    let state = match verdict.health {
+        Health::Unknown => InstanceState::Starting,
+        Health::Ready => InstanceState::Ready,
+        Health::Late => InstanceState::Late,
+        Health::Dead => InstanceState::Dead,
+        Health::Gone => InstanceState::Gone,
+        Health::Done => InstanceState::Done,
+    };
+    InstanceLine {
+        id: verdict.subject.clone(),
+        of: verdict.of.clone(),
+        slot: 0,
+        node: verdict.subject.fulcrum.clone(),
+        pid: None,
+        started: None,
+        state,
+        revision: None,
+        ports: BTreeMap::new(),
+        restarts: 0,
+        planned,
+        why: format!("{} ({})", verdict.why, verdict.rule),
+        verdict: Some(verdict.clone()),
+        claim: Claim { kind: ClaimKind::Believed, by: by.clone(), at },
+    }
+}
+
+/// Why things are as they are.
+impl Engine {
+    /// The reasons for a subject, the weightiest first. Empty: there is no such thing here.
+    #[must_use]
+    pub fn why(&self, now: Time, wall: Wall, subject: &Subject) -> Vec<Reason> {
+        let status = self.status(now, wall);
+        match subject {
+            Subject::Flock => self.why_flock(&status),
+            Subject::Node(id) => self.why_node(&status, id),
+            Subject::Horde(name) => status.hordes.iter().filter(|line| line.name == *name).map(why_horde).collect(),
+            Subject::Service(of) => {
+                let services = status.services.iter().filter(|line| line.of == *of).map(|line| self.why_service(line));
+                services.chain(status.instances.iter().filter(|line| line.of == *of).map(why_instance)).collect()
+            }
+            Subject::Pending(of) => {
+                let short = status.services.iter().filter(|line| line.of == *of && !line.why.is_empty());
+                let waiting = |line: &&InstanceLine| {
+                    line.of == *of && !matches!(line.state, InstanceState::Ready | InstanceState::Done)
+                };
+                let short = short.map(|line| self.why_service(line));
+                short.chain(status.instances.iter().filter(waiting).map(why_instance)).collect()
+            }
+            Subject::Instance(id) => status.instances.iter().filter(|line| line.id == *id).map(why_instance).collect(),
+            Subject::Slot(of, slot) => {
+                let mut lines: Vec<&InstanceLine> =
+                    status.instances.iter().filter(|line| line.of == *of && line.slot == *slot).collect();
+                lines.sort_by_key(|line| !line.planned);
+                lines.into_iter().map(why_instance).collect()
+            }
+        }
+    }
+
+    fn why_flock(&self, status: &Status) -> Vec<Reason> {
+        let confab = &status.confab;
+        let (state, rule, text) = if confab.stable {
+            let text = format!("flock {} is complete as far as that can be known", confab.flock);
+            ("stable", "stable-lease", text)
+        } else {
+            let suspects: Vec<String> = status
+                .roster
+                .iter()
+                .filter(|line| line.state == MemberState::Suspect)
+                .map(|line| line.member.id.to_string())
+                .collect();
+            let text = if suspects.is_empty() {
+                format!("the leader {} has not granted that flock {} is complete", confab.leader, confab.flock)
+            } else {
+                format!("{} in flock {} do not answer", suspects.join(", "), confab.flock)
+            };
+            ("unstable", "stable-lease", text)
+        };
+        let mut reasons = Vec::from([Reason {
+            subject: confab.flock.clone(),
+            state: state.into(),
+            since: Some(status.age),
+            rule: rule.into(),
+            inputs: Vec::from([input("members", confab.members.len()), input("epoch", confab.epoch)]),
+            text,
+        }]);
+        for sibling in &status.siblings {
+            let (state, text) = match &sibling.apart {
+                Apart::Merging => ("merging", String::from("the two are becoming one")),
+                Apart::Busy => ("busy", String::from("one of the two is in another change")),
+                Apart::BrokenPair(a, b) => ("broken-pair", format!("{} and {} cannot talk directly", a.id, b.id)),
+            };
+            let header = &sibling.head.header;
+            let inputs = [input("leader", &header.leader), input("size", header.size)];
+            reasons.push(Reason {
+                subject: header.name.clone(),
+                state: state.into(),
+                since: None,
+                rule: "clique".into(),
+                inputs: inputs.into(),
+                text: format!("flock {} of {} is apart: {text}", header.name, header.leader),
+            });
+        }
+        reasons
+    }
+
+    fn why_node(&self, status: &Status, id: &FulcrumId) -> Vec<Reason> {
+        let mut reasons = Vec::new();
+        if let Some(line) = status.roster.iter().find(|line| line.member.id == *id) {
+            let (state, text) = match line.state {
+                MemberState::Member => ("member", format!("{id} is in flock {} and answers", status.confab.flock)),
+                MemberState::Suspect => ("suspect", format!("{id} misses probes or stands accused")),
+            };
+            let mut inputs = Vec::from([input("address", line.addr), input("boot", line.member.boot)]);
+            if let Some(heard) = line.heard {
+                inputs.push(input("heard_ms_ago", heard.as_millis()));
+            }
+            reasons.push(reason(id, state, "round-trip", inputs, text));
+            let text = match (line.joining, line.admin) {
+                (true, _) => format!("its services for horde {} do not answer yet", line.horde),
+                (false, true) => format!("its row names horde {} and the ADMIN flag", line.horde),
+                (false, false) => format!("its row names horde {}", line.horde),
+            };
+            reasons.push(reason(id, "home", "own-row", Vec::from([input("horde", &line.horde)]), text));
+        }
+        for line in status.outside.iter().filter(|line| line.who.fulcrum.as_ref() == Some(id)) {
+            let state = if line.who.refused { "refused" } else { "silent" };
+            let text = if line.who.why.is_empty() { format!("{id} does not answer") } else { line.who.why.clone() };
+            reasons.push(reason(id, state, "no-link", Vec::from([input("address", line.who.addr)]), text));
+        }
+        for (_, addrs) in status.clones.iter().filter(|(fulcrum, _)| fulcrum == id) {
+            let text = format!("two nodes live with this identity, at {} and {}", addrs[0], addrs[1]);
+            reasons.push(reason(id, "clone", "two-answers", Vec::new(), text));
+        }
+        if reasons.is_empty() && self.known.rows().contains_key(id) {
+            let text = format!("{id} is known by its row, but it is in no flock seen from here");
+            reasons.push(reason(id, "absent", "own-row", Vec::new(), text));
+        }
+        reasons
+    }
+
+    fn why_service(&self, line: &ServiceLine) -> Reason {
+        let should = line.should;
+        let state = match should {
+            None => "unplanned",
+            Some(should) if line.ready + line.done < should => "short",
+            Some(_) if line.surplus > 0 => "surplus",
+            Some(_) => "as it should be",
+        };
+        let mut inputs = Vec::from([
+            input("should", should.map_or_else(|| "unknown".to_string(), |should| should.to_string())),
+            input("ready", line.ready),
+            input("late", line.late),
+            input("dead", line.dead),
+            input("unknown", line.unknown),
+            input("gone", line.gone),
+            input("place", &line.place),
+        ]);
+        if let Some(plan) = &line.plan {
+            inputs.push(input("plan", plan.generation));
+        }
+        let entries = self.services.plans().get(&line.of.horde).map(|heard| heard.word.entries.as_slice());
+        for entry in entries.unwrap_or_default().iter().filter(|entry| entry.of == line.of) {
+            inputs.push((format!("{}.{} on {}", entry.of, entry.slot, entry.on), entry.why.clone()));
+        }
+        let text = if line.why.is_empty() { String::from("it is as its plan says") } else { line.why.clone() };
+        reason(&line.of, state, "plan", inputs, text)
+    }
+}
+
+fn why_horde(line: &HordeLine) -> Reason {
+    let state = match line.state {
+        HordeState::Whole => "whole",
+        HordeState::Parted => "parted",
+        HordeState::Thin => "thin",
+    };
+    let want = line.want.map_or_else(|| "nothing".to_string(), |want| want.to_string());
+    let inputs = [
+        input("want", want),
+        input("home", line.home.len()),
+        input("present", line.present.len()),
+        input("absent", line.absent.len()),
+        input("where", &line.admits),
+    ];
+    let text = if line.why.is_empty() { String::from("every home member is here") } else { line.why.clone() };
+    reason(&line.name, state, "home-members", inputs.into(), text)
+}
+
+fn why_instance(line: &InstanceLine) -> Reason {
+    let mut inputs = Vec::from([
+        input("id", &line.id),
+        input("node", &line.node),
+        input("planned", line.planned),
+        input("restarts", line.restarts),
+    ]);
+    if let Some(pid) = line.pid {
+        inputs.push(input("pid", pid));
+    }
+    Reason {
+        subject: format!("{}.{}", line.of, line.slot),
+        state: line.state.word().into(),
+        since: line.verdict.as_ref().map(|verdict| verdict.for_),
+        rule: line.verdict.as_ref().map_or_else(|| "reported".into(), |verdict| verdict.rule.clone()),
+        inputs,
+        text: if line.why.is_empty() { format!("{} reported it", line.node) } else { line.why.clone() },
+    }
+}
+
+fn reason(subject: impl ToString, state: &str, rule: &str, inputs: Vec<(String, String)>, text: String) -> Reason {
+    Reason { subject: subject.to_string(), state: state.into(), since: None, rule: rule.into(), inputs, text }
+}
+
+fn input(name: &str, value: impl ToString) -> (String, String) {
+    (name.into(), value.to_string())
+}

@@ -1,0 +1,69 @@
+//! What happened, in sentences.
+
+use crate::facts::version::Checked;
+use crate::flock::view::View;
+use crate::io::Event;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use crux_names::Member;
+
+fn names(members: &[Member]) -> String {
+    let names: Vec<String> = members.iter().map(|member| format!("{}", member.id)).collect();
+    names.join(", ")
+}
+
+/// A new view was installed.
+pub(super) fn installed(before: &View, view: &View, lost: &[Member], joined: &[Member]) -> Vec<Event> {
+    let (name, size) = (&view.head.header.name, view.roster.len());
+    let old = &before.head.header.name;
+    let how = match (lost, joined) {
+        ([], []) => String::from("has the same members"),
+        ([], joined) if name == old => format!("took in {}", names(joined)),
+        ([], joined) => format!("was formed of flock {old} and {}", names(joined)),
+        (lost, []) if name == old => format!("lost {}", names(lost)),
+        (lost, []) => format!("is what is left of flock {old} without {}", names(lost)),
+        (lost, joined) => format!("lost {} and took in {}", names(lost), names(joined)),
+    };
+    let plural = if size == 1 { "" } else { "s" };
+    let leader = &view.leader().member.id;
+    let mut events = Vec::from([Event {
+        kind: "flock-formed",
+        subject: name.clone(),
+        text: format!("flock {name} {how}; it has {size} member{plural} and {leader} leads it"),
+    }]);
+    for member in joined {
+        let text = format!("{} joined flock {name}", member.id);
+        events.push(Event { kind: "member-joined", subject: format!("{}", member.id), text });
+    }
+    for member in lost {
+        let text = format!("{} is no longer in flock {name}", member.id);
+        events.push(Event { kind: "member-lost", subject: format!("{}", member.id), text });
+    }
+    if before.leader().member != view.leader().member {
+        let text = format!("{leader} leads flock {name} now, not {}", before.leader().member.id);
+        events.push(Event { kind: "leader", subject: format!("{leader}"), text });
+    }
+    events
+}
+
+/// The lease of completeness began or ended.
+pub(super) fn stable(view: &View, stable: bool) -> Event {
+    let name = &view.head.header.name;
+    let text = if stable {
+        format!("flock {name} is stable: it is complete as far as that can be known")
+    } else {
+        format!("flock {name} is not stable any more")
+    };
+    Event { kind: "stable", subject: name.clone(), text }
+}
+
+/// A fact changed. Rows are told by what follows from them.
+pub(super) fn fact(path: &str, version: Option<&Checked>) -> Option<Event> {
+    let statement = version?.statement();
+    if path.starts_with("row/") {
+        return None;
+    }
+    let did = if statement.value.is_some() { "wrote" } else { "deleted" };
+    Some(Event { kind: "fact", subject: path.into(), text: format!("{} {did} {path}", statement.author) })
+}

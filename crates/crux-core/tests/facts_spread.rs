@@ -1,0 +1,278 @@
+//! How writes spread and when they are acknowledged, with bad disks, lost messages, splits and restarts.
+
+mod common;
+
+use common::{Disk, Net, WALL, horde, member, row, version};
+use crux_core::facts::value::Row;
+use crux_core::facts::{Input, Output};
+use crux_names::{Boot, Duration, Member};
+use proptest::prelude::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_write_is_acknowledged_when_two_others_have_it_on_disk() {
+    let mut net = Net::flock(4);
+    net.nodes[1].state = Disk::Slow;
+    net.nodes[2].state = Disk::Slow;
+    net.write(0, 1, "horde/web", horde(3));
+    net.settle();
+    // In force everywhere, on disk here and on one other: not yet.
+    assert!(net.nodes.iter().all(|node| node.facts.value("horde/web").cloned() == horde(3)));
+    assert_eq!(net.written(0, 1), None);
+    assert!(!net.nodes[1].facts.durable() && net.nodes[3].facts.durable());
+    net.nodes[2].state = Disk::Good;
+    net.settle();
+    assert_eq!(net.written(0, 1), Some((2, true)));
+    assert!(net.equal());
+}
+
+#[test]
+fn after_a_second_it_is_acknowledged_with_fewer_and_says_so() {
+    let mut net = Net::flock(3);
+    net.nodes[1].state = Disk::Slow;
+    net.write(0, 1, "horde/web", horde(3));
+    net.run(SECOND - Duration::from_millis(1));
+    assert_eq!(net.written(0, 1), None);
+    net.run(Duration::from_millis(2));
+    assert_eq!(net.written(0, 1), Some((1, false)));
+}
+
+#[test]
+fn alone_a_write_needs_nobody_and_two_need_each_other() {
+    let mut net = Net::flock(1);
+    net.write(0, 1, "horde/web", horde(3));
+    net.settle();
+    assert_eq!(net.written(0, 1), Some((0, true)));
+    let mut net = Net::flock(2);
+    net.write(0, 1, "horde/web", horde(3));
+    net.settle();
+    assert_eq!(net.written(0, 1), Some((1, true)));
+}
+
+#[test]
+fn until_the_local_disk_has_it_a_write_is_nowhere() {
+    let mut net = Net::flock(3);
+    net.nodes[0].state = Disk::Slow;
+    net.write(0, 1, "horde/web", horde(3));
+    net.run(SECOND * 2);
+    assert!(net.nodes.iter().all(|node| node.facts.value("horde/web").is_none()));
+    assert_eq!((net.written(0, 1), net.refused(0, 1)), (None, None));
+}
+
+#[test]
+fn a_full_disk_refuses_the_write_and_changes_nothing_and_recovers() {
+    let mut net = Net::flock(3);
+    net.write(0, 1, "horde/web", horde(1));
+    net.settle();
+    let digest = net.nodes[0].facts.digest();
+    net.nodes[0].state = Disk::Full;
+    net.write(0, 2, "horde/web", horde(2));
+    net.run(SECOND * 10);
+    assert!(net.refused(0, 2).unwrap().contains("no space left on device"));
+    assert!(net.equal());
+    assert_eq!(net.nodes[0].facts.digest(), digest);
+    // Others' writes are in force here, but this disk does not say that it has them.
+    net.write(1, 3, "horde/web", horde(3));
+    net.run(SECOND * 2);
+    assert_eq!(net.written(1, 3), Some((1, false)));
+    assert_eq!(net.nodes[0].facts.value("horde/web").cloned(), horde(3));
+    assert!(!net.nodes[0].facts.durable());
+    // No restart: the disk is well, and within a second or so everything is on it and the old version is not.
+    net.nodes[0].state = Disk::Good;
+    net.run(SECOND * 2);
+    assert!(net.nodes[0].facts.durable());
+    net.write(0, 4, "horde/db", horde(4));
+    net.settle();
+    assert_eq!(net.written(0, 4), Some((2, true)));
+    net.restart(0);
+    assert_eq!(net.nodes[0].facts.digest(), net.nodes[1].facts.digest());
+}
+
+#[test]
+fn what_others_changed_meanwhile_is_pulled_in_windows_and_frames_of_bounded_size() {
+    let mut net = Net::new(2);
+    for i in 0..2 {
+        net.view(&[i]);
+        for n in 0..400_u64 {
+            let mut value = common::place();
+            value.place = format!("pick(api, {n}, ALL){}", " ".repeat(1500));
+            let value = Some(prost::Message::encode_to_vec(&value).into());
+            let versions = vec![version(&format!("place/h{i}/s{n}"), value, vec![], WALL + n, n)];
+            net.input(i, Input::Write { request: n, versions });
+            net.settle();
+        }
+    }
+    net.sent = 0;
+    net.bytes = 0;
+    net.unite(&[0, 1]);
+    net.settle();
+    assert!(net.equal());
+    assert_eq!((net.nodes[0].facts.count(), net.nodes[0].disk.len()), (800, 800));
+    let sealed: u64 = net.nodes[0].disk.values().map(|version| version.sealed().len() as u64).sum();
+    assert!(net.bytes < sealed * 5 / 4, "{} bytes were sent for {sealed} bytes of news", net.bytes);
+    net.run(SECOND * 30);
+    assert!(net.sent < 200, "equal facts cost {} messages", net.sent);
+}
+
+#[test]
+fn two_parts_write_and_lose_nothing_when_they_meet_even_by_one_link_of_foreign_flocks() {
+    let mut net = Net::flock(4);
+    net.write(0, 1, "horde/web", horde(1));
+    net.settle();
+    for (a, b) in [(0, 2), (0, 3), (1, 2), (1, 3)] {
+        net.cut(a, b);
+    }
+    net.view(&[0, 1]);
+    net.view(&[2, 3]);
+    // Far more edits on one side than on the other: neither is lost.
+    for n in 0..50 {
+        net.write(0, 10 + n, "horde/web", horde(n as u32));
+        net.settle();
+        assert_eq!(net.written(0, 10 + n), Some((1, true)));
+    }
+    let one = net.write(2, 100, "horde/web", horde(77));
+    net.write(3, 101, "horde/db", None);
+    net.write(3, 102, "horde/new", horde(5));
+    net.run(SECOND);
+    net.link(1, 2);
+    net.run(SECOND * 20);
+    assert!(net.equal());
+    for node in &net.nodes {
+        assert_eq!(node.facts.value("horde/new").cloned(), horde(5));
+        let sides: Vec<_> = node.facts.conflicts().flat_map(|c| [c.winner.id(), c.loser.id()]).collect();
+        assert!(sides.contains(&one) && sides.len() == 2, "both sides' words stand in the list");
+    }
+    // Everybody was told.
+    let told = |node: &common::Node| {
+        node.answers.iter().any(|answer| matches!(answer, Output::Conflicted { path } if path == "horde/web"))
+    };
+    assert!(net.nodes.iter().all(told));
+}
+
+#[test]
+fn a_row_is_signed_once_kept_and_put_right_when_something_else_stands_there() {
+    let mut net = Net::flock(2);
+    for _ in 0..3 {
+        net.input(0, Input::Row(row("web")));
+        net.settle();
+    }
+    assert_eq!(net.nodes[0].nonce, 1, "the same row is signed once");
+    assert_eq!(net.nodes[1].facts.row(&member(0).id), Some(row("web")));
+    net.input(0, Input::Row(Row { admin: "+ADMIN".into(), ..row("web") }));
+    net.settle();
+    assert_eq!(net.nodes[1].facts.rows().count(), 1);
+    assert_eq!(net.nodes[1].facts.row(&member(0).id).unwrap().admin, "+ADMIN");
+    // The disk is gone: the next life hears its old row from others and replaces it by what it says now.
+    net.nodes[0].disk.clear();
+    net.restart(0);
+    net.input(0, Input::Row(row("db")));
+    net.settle();
+    net.link(0, 1);
+    net.run(SECOND * 5);
+    for node in &net.nodes {
+        assert_eq!(node.facts.row(&member(0).id), Some(row("db")));
+        assert_eq!(node.facts.conflicts().count(), 0);
+    }
+}
+
+#[test]
+fn a_row_waits_for_a_disk_that_fails() {
+    let mut net = Net::flock(2);
+    net.nodes[0].state = Disk::Full;
+    net.input(0, Input::Row(row("web")));
+    net.run(SECOND * 3);
+    assert_eq!(net.nodes[0].facts.row(&member(0).id), None);
+    net.nodes[0].state = Disk::Good;
+    net.run(SECOND * 2);
+    assert_eq!(net.nodes[1].facts.row(&member(0).id), Some(row("web")));
+}
+
+#[test]
+fn an_own_row_is_no_ones_elses_to_push_here_and_a_foreign_signature_is_not_taken_as_ours() {
+    let mut net = Net::flock(2);
+    net.input(0, Input::Row(row("web")));
+    net.settle();
+    let foreign = net.nodes[0].facts.version("row/n0/0").unwrap().clone();
+    net.input(1, Input::Signed(foreign));
+    net.settle();
+    assert!(net.nodes[1].answers.is_empty() && net.nodes[1].pending.is_empty());
+}
+
+#[test]
+fn the_member_of_another_life_counts_as_another() {
+    let mut net = Net::flock(3);
+    net.nodes[1].state = Disk::Slow;
+    net.nodes[2].state = Disk::Slow;
+    let id = net.write(0, 1, "horde/web", horde(3));
+    net.settle();
+    let reborn = Member { boot: Boot(2), ..member(1) };
+    net.input(0, Input::View { members: vec![member(0), reborn.clone(), member(2)] });
+    // Its old life's word no longer counts, nor does a stranger's; its new life's does.
+    for from in [member(1), member(7), reborn] {
+        let held = crux_core::facts::Message::Held(vec![id]);
+        net.input(0, Input::Message { from, message: held });
+        assert_eq!(net.written(0, 1), None);
+    }
+    net.run(SECOND * 2);
+    assert_eq!(net.written(0, 1), Some((1, false)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Any writes at any doors while messages are lost, disks fail and fulcrums restart from their disks; then the
+    /// faults end. All have the same, and no acknowledged write is gone: it stands, is listed, or was replaced by a
+    /// write that named it.
+    #[test]
+    fn no_acknowledged_write_is_lost(
+        steps in proptest::collection::vec((0..3_usize, 0..3_usize, 0..8_u8, any::<u8>()), 1..40),
+        lose in 2..6_u64,
+    ) {
+        let mut net = Net::flock(3);
+        net.lose = Some(lose);
+        let mut made = Vec::new();
+        for (n, (at, path, what, value)) in steps.iter().enumerate() {
+            let request = n as u64 + 1;
+            match what {
+                0 => net.nodes[*at].state = Disk::Full,
+                1 => net.nodes[*at].state = Disk::Good,
+                2 => {
+                    net.restart(*at);
+                    net.unite(&[0, 1, 2]);
+                }
+                _ => {
+                    let path = ["horde/a", "horde/b", "horde/c"][*path];
+                    let value = (value % 5 != 0).then(|| horde(u32::from(*value)).unwrap());
+                    let ancestors = net.nodes[*at].facts.ancestors(path, value.is_none());
+                    let version = version(path, value, ancestors, net.wall().0, request);
+                    net.input(*at, Input::Write { request, versions: vec![version.clone()] });
+                    made.push((*at, request, version));
+                }
+            }
+            net.run(Duration::from_millis(u64::from(*value) * 7));
+        }
+        net.lose = None;
+        for node in &mut net.nodes {
+            node.state = Disk::Good;
+        }
+        net.run(SECOND * 60);
+        prop_assert!(net.equal());
+        for i in 0..3 {
+            prop_assert!(net.nodes[i].facts.durable());
+            let digest = net.nodes[i].facts.digest();
+            net.restart(i);
+            prop_assert_eq!(net.nodes[i].facts.digest(), digest, "the disk holds what stood");
+            prop_assert_eq!(net.nodes[i].pending.len(), 0);
+        }
+        for (at, request, version) in &made {
+            if net.written(*at, *request).is_none() {
+                continue;
+            }
+            let facts = &net.nodes[0].facts;
+            let stands = facts.heads(&version.statement().path).contains(&version.id());
+            let replaced = made.iter().any(|(_, _, other)| other.statement().ancestors.contains(&version.id()));
+            prop_assert!(stands || replaced);
+        }
+    }
+}

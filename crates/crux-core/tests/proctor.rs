@@ -1,0 +1,782 @@
+//! Proctors at every fulcrum of a small horde, with deans that do what plans say. Time is invented; nothing sleeps.
+
+use crux_core::flock::view::ViewId;
+use crux_core::hash::{Random, sha256};
+use crux_core::services::instance::{Instance, InstanceId, Phase, ServiceRef};
+use crux_core::services::plan::{Plan, PlanId};
+use crux_core::services::proctor::{Home, Output, Proctor, Seen, Wanted};
+use crux_core::services::verdict::Health;
+use crux_names::{Boot, Duration, FulcrumId, Hash256, HordeName, Member, Time, Wall};
+use std::collections::{BTreeMap, BTreeSet};
+
+fn id(name: &str) -> FulcrumId {
+    name.parse().unwrap()
+}
+
+fn of(service: &str) -> ServiceRef {
+    ServiceRef { horde: HordeName::main(), service: service.parse().unwrap() }
+}
+
+fn revision(name: &str) -> Hash256 {
+    sha256(name.as_bytes())
+}
+
+fn wanted(place: &str) -> Wanted {
+    Wanted {
+        revision: revision("r1"),
+        place: place.into(),
+        after: Vec::new(),
+        on_split: String::new(),
+        on_rejoin: String::new(),
+        single: false,
+        once: false,
+    }
+}
+
+struct Node {
+    proctor: Proctor,
+    member: Member,
+    /// Which part of the network it is in.
+    part: u32,
+    alive: bool,
+    /// Whether its dean answers.
+    answers: bool,
+    instances: BTreeMap<InstanceId, Instance>,
+    counter: u64,
+    plan: Option<Plan>,
+    /// Whether its dean has something to do or to tell.
+    busy: bool,
+}
+
+struct Field {
+    now: Time,
+    epoch: u64,
+    nodes: BTreeMap<FulcrumId, Node>,
+    views: BTreeMap<u32, (ViewId, Vec<Member>)>,
+    homes: BTreeMap<FulcrumId, Home>,
+    sets: BTreeMap<String, String>,
+    wanted: BTreeMap<ServiceRef, Wanted>,
+    /// Instances that are not ready though they run.
+    sick: BTreeMap<InstanceId, Health>,
+    /// New instances become ready only when told to.
+    slow: bool,
+    /// Deans take their time: each act of theirs happens in some later round, a start and a stop take two of them.
+    lazy: Option<Random>,
+    made: BTreeMap<ViewId, PlanId>,
+    plans: Vec<Plan>,
+}
+
+impl Field {
+    fn new(names: &[&str]) -> Self {
+        let mut field = Self {
+            now: Time::from_millis(1000),
+            epoch: 0,
+            nodes: BTreeMap::new(),
+            views: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            sets: BTreeMap::new(),
+            wanted: BTreeMap::new(),
+            sick: BTreeMap::new(),
+            slow: false,
+            lazy: None,
+            made: BTreeMap::new(),
+            plans: Vec::new(),
+        };
+        for name in names {
+            let member = Member { id: id(name), boot: Boot(1) };
+            let node = Node {
+                proctor: Proctor::new(HordeName::main(), id(name), 1000),
+                member,
+                part: 0,
+                alive: true,
+                answers: true,
+                instances: BTreeMap::new(),
+                counter: 0,
+                plan: None,
+                busy: false,
+            };
+            field.nodes.insert(id(name), node);
+            field.homes.insert(id(name), Home::default());
+        }
+        field.install();
+        field
+    }
+
+    fn want(&mut self, service: &str, wanted: Wanted) {
+        self.wanted.insert(of(service), wanted);
+    }
+
+    /// Installs a view in every part.
+    fn install(&mut self) {
+        self.epoch += 1;
+        self.views.clear();
+        let parts: BTreeSet<u32> = self.nodes.values().map(|node| node.part).collect();
+        for part in parts {
+            let there = self.nodes.values().filter(|node| node.alive && node.part == part);
+            let roster: Vec<Member> = there.map(|node| node.member.clone()).collect();
+            let Some(leader) = roster.first() else { continue };
+            let view = ViewId { epoch: self.epoch, leader: leader.id.clone(), hash: [part as u8; 16] };
+            self.views.insert(part, (view, roster));
+        }
+    }
+
+    fn split(&mut self, others: &[&str]) {
+        for name in others {
+            self.nodes.get_mut(&id(name)).unwrap().part = 1;
+        }
+        self.install();
+        self.settle();
+    }
+
+    fn heal(&mut self) {
+        self.nodes.values_mut().for_each(|node| node.part = 0);
+        self.install();
+    }
+
+    fn kill(&mut self, name: &str) {
+        let node = self.nodes.get_mut(&id(name)).unwrap();
+        node.alive = false;
+        node.instances.clear();
+        self.install();
+    }
+
+    fn verdicts(&self) -> BTreeMap<InstanceId, Health> {
+        let mut verdicts = BTreeMap::new();
+        for instance in self.nodes.values().flat_map(|node| node.instances.values()) {
+            if instance.phase != Phase::Running && !self.sick.contains_key(&instance.id) {
+                continue;
+            }
+            let health = self.sick.get(&instance.id).copied();
+            verdicts.insert(instance.id.clone(), health.unwrap_or(Health::Ready));
+        }
+        verdicts
+    }
+
+    /// One round at every proctor; whether anything happened.
+    fn round(&mut self) -> bool {
+        let mut busy = self.deans();
+        let verdicts = self.verdicts();
+        for name in self.nodes.keys().cloned().collect::<Vec<_>>() {
+            let node = &self.nodes[&name];
+            let part = node.part;
+            if !node.alive {
+                continue;
+            }
+            let (view, roster) = self.views[&part].clone();
+            let seen = Seen {
+                view: &view,
+                roster: &roster,
+                homes: &self.homes,
+                sets: &self.sets,
+                wanted: &self.wanted,
+                verdicts: &verdicts,
+            };
+            let now = self.now;
+            let outputs = self.nodes.get_mut(&name).unwrap().proctor.step(now, &seen);
+            for output in outputs {
+                busy = true;
+                match output {
+                    Output::Ask(member) => self.tell(&member.id, &name),
+                    Output::Plan(plan) => self.obey(&name, plan, &roster),
+                }
+            }
+        }
+        busy
+    }
+
+    /// A dean's report to a proctor.
+    fn tell(&mut self, from: &FulcrumId, to: &FulcrumId) {
+        let node = &self.nodes[from];
+        if !node.answers {
+            return;
+        }
+        let (member, instances) = (node.member.clone(), node.instances.values().cloned().collect());
+        self.nodes.get_mut(to).unwrap().proctor.report(&member, instances);
+    }
+
+    fn obey(&mut self, by: &FulcrumId, plan: Plan, roster: &[Member]) {
+        let last = self.made.insert(plan.id.view.clone(), plan.id.clone());
+        assert!(last.is_none_or(|last| last < plan.id), "plans of one view rise");
+        self.check(&plan);
+        self.plans.push(plan.clone());
+        for member in roster {
+            let node = self.nodes.get_mut(&member.id).unwrap();
+            if member.id != *by {
+                node.proctor.heard(&plan);
+            }
+            if node.answers {
+                node.plan = Some(plan.clone());
+            }
+        }
+        for member in roster {
+            self.nodes.get_mut(&member.id).unwrap().busy = true;
+        }
+        if self.lazy.is_none() {
+            self.deans();
+        }
+    }
+
+    /// Deans act and report; whether any did or has yet to.
+    fn deans(&mut self) -> bool {
+        let mut any = false;
+        for name in self.nodes.keys().cloned().collect::<Vec<_>>() {
+            let node = &self.nodes[&name];
+            if !node.busy || !node.alive {
+                continue;
+            }
+            any = true;
+            if self.lazy.as_mut().is_some_and(|dice| dice.below(2) == 0) {
+                continue;
+            }
+            self.nodes.get_mut(&name).unwrap().busy = false;
+            self.work(&name);
+            let node = &self.nodes[&name];
+            let Some((view, roster)) = self.views.get(&node.part) else { continue };
+            let to = node.plan.as_ref().filter(|plan| plan.id.view == *view).map(|plan| plan.by.clone());
+            if let Some(to) = to.filter(|to| roster.iter().any(|member| member.id == *to)) {
+                self.tell(&name, &to);
+            }
+        }
+        any
+    }
+
+    /// What must hold of every plan.
+    fn check(&self, plan: &Plan) {
+        let mut named = BTreeSet::new();
+        for entry in &plan.entries {
+            assert!(entry.instance.as_ref().is_none_or(|id| named.insert(id.clone())), "{entry:?} is named twice");
+            assert!(!entry.why.is_empty(), "{entry:?} has no reason");
+            assert!(self.homes.contains_key(&entry.on));
+        }
+        assert!(plan.shortfalls.iter().all(|short| !short.why.is_empty()));
+        for (service, should) in &plan.should {
+            let single = self.wanted.get(service).is_some_and(|wanted| wanted.single);
+            let new = plan.entries.iter().filter(|entry| entry.of == *service && entry.instance.is_none()).count();
+            let named = plan.entries.iter().filter(|entry| entry.of == *service).count();
+            assert!(new <= *should as usize || *should == 0, "{service}: {new} new of {should}");
+            assert!(!single || new == 0 || named == 1, "{service}: single, and yet {named} with a new one");
+        }
+    }
+
+    /// A dean does what its plan says.
+    fn work(&mut self, on: &FulcrumId) {
+        let node = self.nodes.get_mut(on).unwrap();
+        let Some(plan) = node.plan.clone().filter(|_| node.answers) else { return };
+        let named: BTreeSet<_> = plan.entries.iter().filter_map(|entry| entry.instance.clone()).collect();
+        let mut stay = named.clone();
+        let known: BTreeSet<_> = node.instances.keys().cloned().collect();
+        for entry in plan.entries.iter().filter(|entry| entry.on == *on && entry.instance.is_none()) {
+            let fits = node.instances.values().find(|has| {
+                let runs = !matches!(has.phase, Phase::Stopping | Phase::Gone);
+                runs && !stay.contains(&has.id)
+                    && (&has.of, has.slot, has.revision) == (&entry.of, entry.slot, entry.revision)
+            });
+            if let Some(fits) = fits {
+                stay.insert(fits.id.clone());
+                continue;
+            }
+            node.counter += 1;
+            let id = InstanceId { fulcrum: on.clone(), boot: node.member.boot, counter: node.counter };
+            let instance = Instance {
+                id: id.clone(),
+                of: entry.of.clone(),
+                slot: entry.slot,
+                revision: entry.revision,
+                phase: Phase::Pending,
+                pid: None,
+                started: None,
+                ports: BTreeMap::new(),
+                restarts: 0,
+                why: String::new(),
+            };
+            stay.insert(id.clone());
+            if self.slow {
+                self.sick.insert(id.clone(), Health::Unknown);
+            }
+            node.instances.insert(id, instance);
+        }
+        let lazy = self.lazy.is_some();
+        let mut counter = 0;
+        node.instances.retain(|id, instance| {
+            let before = instance.phase;
+            instance.phase = match (before, stay.contains(id)) {
+                (Phase::Stopping, _) => Phase::Gone,
+                (Phase::Gone, stays) if stays => Phase::Gone,
+                (_, false) if lazy => Phase::Stopping,
+                (_, false) => Phase::Gone,
+                (Phase::Pending, true) if instance.restarts == 0 && (!lazy || known.contains(id)) => Phase::Running,
+                (phase, true) => phase,
+            };
+            if instance.phase == Phase::Running && instance.started.is_none() {
+                counter += 1;
+                instance.started = Some(Wall(self.now.as_nanos() / 1000 + counter));
+            }
+            node.busy |= matches!(instance.phase, Phase::Stopping) || (instance.phase != before && lazy);
+            node.busy |= lazy && instance.phase == Phase::Pending && instance.restarts == 0;
+            instance.phase != Phase::Gone || stay.contains(id)
+        });
+    }
+
+    /// Until nothing happens any more at this moment.
+    fn settle(&mut self) {
+        for _ in 0..2000 {
+            if !self.round() {
+                return;
+            }
+        }
+        panic!("it does not come to rest: {:#?}", self.plans.last());
+    }
+
+    fn pass(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            let alive = self.nodes.values().filter(|node| node.alive);
+            let next = alive.map(|node| node.proctor.deadline()).min().unwrap_or(Time::NEVER);
+            if next > end {
+                break;
+            }
+            assert!(next >= self.now, "a deadline in the past");
+            self.now = next;
+            self.settle();
+            if self.nodes.values().any(|node| node.alive && node.proctor.deadline() == next) {
+                panic!("a deadline that does not move");
+            }
+        }
+        self.now = end;
+        self.settle();
+    }
+
+    fn runs(&self, service: &str) -> Vec<String> {
+        let all = self.nodes.iter().flat_map(|(name, node)| node.instances.values().map(move |one| (name, one)));
+        all.filter(|(_, one)| one.of == of(service)).map(|(name, _)| name.to_string()).collect()
+    }
+
+    fn ids(&self, service: &str) -> BTreeSet<InstanceId> {
+        let all = self.nodes.values().flat_map(|node| node.instances.values());
+        all.filter(|one| one.of == of(service)).map(|one| one.id.clone()).collect()
+    }
+
+    fn plan(&self, part: u32) -> &Plan {
+        let view = &self.views[&part].0;
+        self.plans.iter().rev().find(|plan| plan.id.view == *view).expect("a plan in this view")
+    }
+
+    fn why(&self, part: u32, service: &str) -> String {
+        let short = self.plan(part).shortfalls.iter().filter(|short| short.of == of(service));
+        short.map(|short| format!("{}: {}", short.missing, short.why)).collect::<Vec<_>>().join("\n")
+    }
+
+    fn should(&self, part: u32, service: &str) -> u32 {
+        self.plan(part).should.iter().find(|(has, _)| *has == of(service)).unwrap().1
+    }
+}
+
+const FIVE: [&str; 5] = ["n1", "n2", "n3", "n4", "n5"];
+
+fn running(place: &str) -> Field {
+    let mut field = Field::new(&FIVE);
+    field.want("api", wanted(place));
+    field.settle();
+    field
+}
+
+#[test]
+fn a_count_is_brought_up_and_a_change_of_proctor_moves_nothing() {
+    let mut field = running("pick(api, 3, ALL)");
+    assert_eq!(field.runs("api").len(), 3);
+    let slots: BTreeSet<u32> = field.plan(0).entries.iter().map(|entry| entry.slot).collect();
+    assert_eq!(slots, BTreeSet::from([1, 2, 3]));
+    let before = field.ids("api");
+    let first = field.nodes.get_mut(&id("n1")).unwrap();
+    first.member.boot = Boot(2);
+    field.install();
+    let (_, roster) = field.views.get_mut(&0).unwrap();
+    roster.rotate_left(1);
+    field.settle();
+    assert_eq!(field.plan(0).by, id("n2"));
+    assert_eq!(field.ids("api"), before);
+    assert!(field.plan(0).entries.iter().all(|entry| entry.instance.is_some()));
+}
+
+#[test]
+fn a_single_death_is_replaced_at_once() {
+    let mut field = running("pick(api, 3, ALL)");
+    let victim = field.runs("api")[0].clone();
+    let before = field.ids("api");
+    field.kill(&victim);
+    field.settle();
+    assert_eq!(field.runs("api").len(), 3);
+    assert_eq!(field.ids("api").intersection(&before).count(), 2, "the others stay");
+}
+
+#[test]
+fn a_split_holds_then_each_side_brings_its_count_up_and_surplus_goes_one_by_one() {
+    let mut field = running("pick(api, 5, ALL)");
+    let old = field.ids("api");
+    field.split(&["n3", "n4", "n5"]);
+    assert_eq!(field.runs("api").len(), 5, "held");
+    assert!(field.why(0, "api").starts_with("3: held: n3, n4, n5 have been lost together"), "{}", field.why(0, "api"));
+    assert!(field.why(1, "api").starts_with("2: held: n1, n2"), "{}", field.why(1, "api"));
+    field.pass(Duration::from_millis(14_900));
+    assert_eq!(field.runs("api").len(), 5);
+    field.pass(Duration::from_millis(200));
+    assert_eq!(field.runs("api").len(), 10, "each side has its five");
+    assert_eq!(field.why(0, "api"), "");
+    field.heal();
+    let mut counts = Vec::new();
+    for _ in 0..100 {
+        let busy = field.round();
+        counts.push(field.runs("api").len());
+        if !busy {
+            break;
+        }
+    }
+    field.settle();
+    assert!(counts.windows(2).all(|pair| pair[0] - pair[1] <= 1), "one by one: {counts:?}");
+    assert_eq!(field.ids("api"), old, "the oldest stay");
+}
+
+#[test]
+fn a_hold_ends_early_when_everyone_is_back() {
+    let mut field = running("pick(api, 5, ALL)");
+    let old = field.ids("api");
+    field.split(&["n4", "n5"]);
+    field.pass(Duration::from_secs(5));
+    assert_eq!(field.ids("api"), old, "nothing is doubled");
+    field.heal();
+    field.settle();
+    assert_eq!(field.ids("api"), old);
+    assert!(field.nodes.values().all(|node| node.proctor.held_until().is_none()));
+    field.pass(Duration::from_secs(60));
+    assert_eq!(field.ids("api"), old);
+}
+
+#[test]
+fn a_death_during_a_hold_of_others_waits_with_them() {
+    let mut field = running("pick(api, 5, ALL)");
+    field.split(&["n4", "n5"]);
+    field.pass(Duration::from_secs(5));
+    field.kill("n3");
+    field.settle();
+    assert_eq!(field.runs("api").len(), 4);
+    field.pass(Duration::from_secs(11));
+    assert_eq!(field.runs("api").iter().filter(|on| ["n1", "n2"].contains(&on.as_str())).count(), 5);
+}
+
+#[test]
+fn majority_runs_only_in_the_larger_part() {
+    let mut field = Field::new(&FIVE);
+    field.want("api", Wanted { on_split: "majority".into(), ..wanted("pick(api, 2, ALL)") });
+    field.settle();
+    field.split(&["n1", "n2"]);
+    assert_eq!(field.runs("api").len(), 2, "nothing changes during the hold");
+    field.pass(Duration::from_secs(16));
+    let there = |name: &String| ["n1", "n2"].contains(&name.as_str());
+    assert_eq!(field.runs("api").len(), 2);
+    assert!(!field.runs("api").iter().any(there));
+    assert_eq!((field.should(0, "api"), field.should(1, "api")), (2, 0));
+    assert_eq!(field.why(1, "api"), "2: on_split = majority: 2 of 5 home members are here");
+    field.heal();
+    field.settle();
+    assert_eq!(field.runs("api").len(), 2);
+}
+
+#[test]
+fn a_tie_goes_to_the_part_with_the_first_by_name() {
+    let mut field = Field::new(&["n1", "n2", "n3", "n4"]);
+    field.want("api", Wanted { on_split: "majority".into(), ..wanted("pick(api, 1, ALL)") });
+    field.settle();
+    field.split(&["n1", "n4"]);
+    field.pass(Duration::from_secs(16));
+    assert_eq!((field.should(0, "api"), field.should(1, "api")), (0, 1));
+    assert_eq!(field.runs("api").len(), 1);
+}
+
+#[test]
+fn home_and_stop_follow_their_words() {
+    let mut field = Field::new(&FIVE);
+    field.homes.get_mut(&id("n5")).unwrap().labels.insert("safe".into(), "yes".into());
+    for (service, policy) in [("a", "home:n1"), ("b", "home:safe"), ("c", "home:safe=no"), ("d", "stop")] {
+        field.want(service, Wanted { on_split: policy.into(), ..wanted(&format!("pick({service}, 1, ALL)")) });
+    }
+    field.settle();
+    assert_eq!(field.should(0, "c"), 0);
+    assert!(field.why(0, "c").contains("no home member"), "{}", field.why(0, "c"));
+    assert_eq!(field.runs("d").len(), 1);
+    field.split(&["n4", "n5"]);
+    field.pass(Duration::from_secs(16));
+    let should = |part| ["a", "b", "c", "d"].map(|service| field.should(part, service));
+    assert_eq!((should(0), should(1)), ([1, 0, 0, 0], [0, 1, 0, 0]));
+    for (service, count) in [("a", 1), ("b", 1), ("c", 0), ("d", 0)] {
+        assert_eq!(field.runs(service).len(), count, "{service}");
+    }
+    field.heal();
+    field.settle();
+    assert_eq!(field.runs("d").len(), 1);
+}
+
+#[test]
+fn single_without_a_policy_is_refused_and_never_doubled_with_one() {
+    let mut field = Field::new(&FIVE);
+    field.want("lock", Wanted { single: true, ..wanted("pick(lock, 1, ALL)") });
+    field.settle();
+    assert_eq!(field.runs("lock").len(), 0);
+    assert!(field.why(0, "lock").contains("crux does not guess"), "{}", field.why(0, "lock"));
+    field.want("lock", Wanted { single: true, on_split: "majority".into(), ..wanted("pick(lock, 1, ALL)") });
+    field.settle();
+    assert_eq!(field.runs("lock").len(), 1);
+    // Moved and updated: the old one is gone before the new one comes; Field::check looks at every plan.
+    let elsewhere = if field.runs("lock") == ["n2"] { "n3" } else { "n2" };
+    let place = format!("pick(lock, 1, NODE({elsewhere}))");
+    field.want("lock", Wanted { single: true, on_split: "majority".into(), ..wanted(&place) });
+    field.settle();
+    assert_eq!(field.runs("lock"), [elsewhere]);
+    let before = field.ids("lock");
+    let update = Wanted { single: true, on_split: "majority".into(), revision: revision("r2"), ..wanted(&place) };
+    field.want("lock", update);
+    field.settle();
+    assert_eq!(field.runs("lock"), [elsewhere]);
+    assert!(field.ids("lock").is_disjoint(&before));
+}
+
+#[test]
+fn a_silent_dean_delays_the_first_plan_and_is_left_alone() {
+    let mut field = running("pick(api, 5, ALL)");
+    let before = field.ids("api");
+    field.nodes.get_mut(&id("n4")).unwrap().answers = false;
+    field.kill("n1");
+    let plans = field.plans.len();
+    field.settle();
+    assert_eq!(field.plans.len(), plans, "it waits for n4");
+    field.pass(Duration::from_secs(1));
+    assert_eq!(field.plan(0).by, id("n2"));
+    let survivors = before.iter().filter(|id| id.fulcrum.node.as_str() != "n1").count();
+    assert_eq!(field.ids("api").intersection(&before).count(), survivors, "nothing moved");
+    let at_n4 = field.plan(0).entries.iter().filter(|entry| entry.on == id("n4"));
+    assert!(at_n4.clone().count() == 1 && at_n4.clone().all(|entry| entry.instance.is_some()), "n4's stays counted");
+    assert_eq!(field.runs("api").len(), 5);
+    field.nodes.get_mut(&id("n4")).unwrap().answers = true;
+    field.pass(Duration::from_secs(2));
+    assert_eq!(field.runs("api").len(), 5);
+    assert!(field.ids("api").intersection(&before).count() >= survivors);
+}
+
+#[test]
+fn a_new_revision_rolls_one_at_a_time_when_the_one_before_is_ready() {
+    let mut field = running("pick(api, 3, ALL)");
+    field.slow = true;
+    field.want("api", Wanted { revision: revision("r2"), ..wanted("pick(api, 3, ALL)") });
+    for done in 1..=3 {
+        field.settle();
+        let on = |name| {
+            let all = field.nodes.values().flat_map(|node| node.instances.values());
+            all.filter(|one| one.revision == revision(name)).count()
+        };
+        assert_eq!((on("r1"), on("r2")), (3 - done, done));
+        field.sick.clear();
+    }
+    field.settle();
+    let slots: BTreeSet<u32> =
+        field.nodes.values().flat_map(|node| node.instances.values()).map(|one| one.slot).collect();
+    assert_eq!(slots, BTreeSet::from([1, 2, 3]), "each keeps its slot");
+}
+
+#[test]
+fn slow_deans_do_not_make_a_plan_waver() {
+    for seed in 0..50 {
+        let mut field = running("pick(api, 3, ALL)");
+        field.lazy = Some(Random::new(seed));
+        field.want("api", Wanted { revision: revision("r2"), ..wanted("pick(api, 3, ALL)") });
+        field.settle();
+        let all = || field.nodes.values().flat_map(|node| node.instances.values());
+        assert!(all().all(|one| one.revision == revision("r2")));
+        assert_eq!(all().map(|one| one.slot).collect::<BTreeSet<_>>(), BTreeSet::from([1, 2, 3]), "seed {seed}");
+        let started: u64 = field.nodes.values().map(|node| node.counter).sum();
+        assert_eq!(started, 6, "seed {seed}: every instance was replaced once");
+    }
+}
+
+#[test]
+fn the_dead_are_replaced_and_those_that_start_again_keep_their_place() {
+    let mut field = running("pick(api, 3, ALL)");
+    let before = field.ids("api");
+    let ids: Vec<_> = before.iter().cloned().collect();
+    field.sick.insert(ids[0].clone(), Health::Dead);
+    let crashing = &ids[1];
+    let node = field.nodes.get_mut(&crashing.fulcrum).unwrap();
+    let instance = node.instances.get_mut(crashing).unwrap();
+    instance.phase = Phase::Pending;
+    instance.restarts = 4;
+    instance.started = None;
+    field.sick.insert(crashing.clone(), Health::Dead);
+    field.tell(&crashing.fulcrum.clone(), &id("n1"));
+    field.settle();
+    let after = field.ids("api");
+    assert_eq!(after.len(), 3);
+    assert!(!after.contains(&ids[0]) && after.contains(crashing) && after.contains(&ids[2]));
+    let replaced = field.plans.iter().flat_map(|plan| &plan.entries);
+    assert!(replaced.clone().any(|entry| entry.why.contains("which is dead")));
+}
+
+#[test]
+fn a_job_that_ended_is_not_run_again() {
+    let mut field = Field::new(&FIVE);
+    field.want("job", Wanted { once: true, ..wanted("pick(job, 1, ALL)") });
+    field.settle();
+    let before = field.ids("job");
+    let only = before.first().unwrap().clone();
+    let node = field.nodes.get_mut(&only.fulcrum).unwrap();
+    node.instances.get_mut(&only).unwrap().phase = Phase::Gone;
+    field.sick.insert(only.clone(), Health::Unknown);
+    field.tell(&only.fulcrum.clone(), &id("n1"));
+    field.settle();
+    assert_eq!(field.ids("job"), before, "its verdict is on its way");
+    field.sick.insert(only.clone(), Health::Done);
+    field.settle();
+    assert_eq!(field.ids("job"), before);
+    field.sick.insert(only, Health::Dead);
+    field.settle();
+    assert_eq!(field.ids("job"), before);
+    assert!(field.why(0, "job").starts_with("1: ended badly"), "{}", field.why(0, "job"));
+    field.want("job", Wanted { once: true, revision: revision("r2"), ..wanted("pick(job, 1, ALL)") });
+    field.settle();
+    assert_eq!(field.ids("job").intersection(&before).count(), 0, "a new revision runs");
+}
+
+#[test]
+fn starts_wait_for_their_conditions_and_stops_do_not() {
+    let mut field = Field::new(&FIVE);
+    field.slow = true;
+    field.want("db", wanted("pick(db, 2, ALL)"));
+    field.want("api", Wanted { after: vec!["2 of db".into()], ..wanted("pick(api, 1, ALL)") });
+    field.settle();
+    assert_eq!((field.runs("db").len(), field.runs("api").len()), (2, 0));
+    assert_eq!(field.why(0, "api"), "1: waits for 2 of db.ready: none are");
+    field.sick.clear();
+    field.settle();
+    assert_eq!(field.runs("api").len(), 1);
+    field.wanted.remove(&of("db"));
+    field.settle();
+    assert_eq!((field.runs("db").len(), field.runs("api").len()), (0, 1));
+}
+
+#[test]
+fn fewer_and_elsewhere_go_only_while_enough_are_ready() {
+    let mut field = running("pick(api, 4, ALL)");
+    field.want("api", wanted("pick(api, 2, ALL)"));
+    field.settle();
+    assert_eq!(field.runs("api").len(), 2);
+    field.slow = true;
+    let there = field.runs("api");
+    let free: Vec<&str> = FIVE.into_iter().filter(|name| !there.contains(&name.to_string())).collect();
+    field.want("api", wanted(&format!("pick(api, 2, NODE({}) | NODE({}))", free[0], free[1])));
+    field.settle();
+    assert_eq!(field.runs("api").len(), 4, "the old ones stay until the new are ready");
+    assert!(field.plan(0).entries.iter().any(|entry| entry.why.ends_with("2 must stay ready and 2 are")));
+    field.sick.clear();
+    field.settle();
+    assert_eq!(field.runs("api"), free[..2]);
+}
+
+#[test]
+fn what_makes_no_sense_moves_nothing_and_hurts_nobody_else() {
+    let mut field = running("pick(api, 3, ALL)");
+    field.want("web", wanted("pick(web, 1, ALL)"));
+    field.settle();
+    let before = field.ids("api");
+    field.sets.insert("x".into(), "y".into());
+    field.sets.insert("y".into(), "x".into());
+    for (place, reason) in [
+        ("pick(api, 3", "place: line 1, column 12: expected"),
+        ("pick(api, 3, bg)", "the horde has no set \"bg\""),
+        ("pick(api, 3, x)", "sets need each other"),
+        ("pick(web, 3, ALL)", "it picks web"),
+        ("ALL", "no pick(api"),
+    ] {
+        field.want("api", wanted(place));
+        field.settle();
+        assert!(field.why(0, "api").contains(reason), "{place}: {}", field.why(0, "api"));
+        assert_eq!(field.ids("api"), before, "{place}");
+        assert_eq!(field.runs("web").len(), 1);
+    }
+    field.want("api", Wanted { on_split: "perhaps".into(), ..wanted("pick(api, 3, ALL)") });
+    field.settle();
+    assert!(field.why(0, "api").contains("each-side, majority"), "{}", field.why(0, "api"));
+}
+
+#[test]
+fn a_fulcrum_that_begins_alone_starts_only_its_share() {
+    let mut field = Field::new(&FIVE);
+    field.want("api", wanted("pick(api, 5, ALL)"));
+    for (part, name) in FIVE.iter().enumerate() {
+        field.nodes.get_mut(&id(name)).unwrap().part = part as u32;
+    }
+    field.install();
+    field.settle();
+    assert_eq!(field.runs("api"), FIVE);
+    field.heal();
+    field.settle();
+    assert_eq!(field.runs("api"), FIVE, "nothing had to move");
+}
+
+#[test]
+fn after_any_faults_running_is_what_should_be() {
+    for seed in 0..600 {
+        let mut dice = Random::new(seed);
+        let mut field = Field::new(&FIVE);
+        field.lazy = (seed % 2 == 0).then(|| Random::new(seed));
+        field.homes.get_mut(&id("n2")).unwrap().labels.insert("zone".into(), "a".into());
+        field.homes.get_mut(&id("n4")).unwrap().labels.insert("zone".into(), "a".into());
+        field.want("api", wanted(&format!("pick(api, {}, ALL, by zone)", dice.below(7))));
+        field.want("db", Wanted { on_split: "majority".into(), ..wanted("pick(db, 2, ALL)") });
+        field.want("lock", Wanted { on_split: "majority".into(), single: true, ..wanted("pick(lock, 1, ALL)") });
+        field.want("zoned", wanted("pick(zoned, 2, LABEL(zone=a))"));
+        field.settle();
+        for _ in 0..dice.below(8) {
+            let name = id(FIVE[dice.below(5) as usize]);
+            match dice.below(6) {
+                0 | 1 => {
+                    let node = field.nodes.get_mut(&name).unwrap();
+                    node.part = dice.below(2) as u32;
+                    field.install();
+                }
+                2 => field.heal(),
+                3 => {
+                    let node = field.nodes.get_mut(&name).unwrap();
+                    node.instances.clear();
+                    node.member.boot = Boot(node.member.boot.0 + 1);
+                    node.plan = None;
+                    node.proctor = Proctor::new(HordeName::main(), name, 1000);
+                    field.install();
+                }
+                4 => {
+                    let count = dice.below(7);
+                    field.want("api", wanted(&format!("pick(api, {count}, ALL, by zone)")));
+                }
+                _ => {
+                    let next = revision(["r1", "r2"][dice.below(2) as usize]);
+                    field.wanted.values_mut().for_each(|wanted| wanted.revision = next);
+                }
+            }
+            if dice.below(2) == 0 {
+                field.settle();
+            }
+            field.pass(Duration::from_millis(dice.below(20_000)));
+        }
+        field.pass(Duration::from_secs(40));
+        for part in field.views.keys() {
+            for (service, should) in &field.plan(*part).should {
+                let there = field.nodes.values().filter(|node| node.part == *part);
+                let all = there.flat_map(|node| node.instances.values()).filter(|one| one.of == *service);
+                let (count, missing) = (all.clone().count(), field.plan(*part).shortfalls.iter());
+                let missing: u32 = missing.filter(|short| short.of == *service).map(|short| short.missing).sum();
+                let expected = if *should == 0 { 0 } else { should - missing };
+                assert_eq!(count as u32, expected, "seed {seed}, part {part}: {service}\n{:#?}", field.plan(*part));
+                assert!(all.clone().all(|one| one.revision == field.wanted[service].revision), "seed {seed}: updated");
+                let surplus = field.plan(*part).entries.iter().filter(|entry| entry.why.starts_with("surplus"));
+                assert_eq!(surplus.count(), 0, "seed {seed}");
+            }
+        }
+        assert!(field.runs("lock").len() <= 1, "seed {seed}: single");
+    }
+}

@@ -1,0 +1,402 @@
+//! The services of several fulcrums together: hand-made views, an in-memory network, and a world that starts and stops
+//! what it is told to. Everything else is the code that the daemon runs.
+
+use crux_core::facts::value::{Check, File, Horde, Manifest, Place, horde_path, muster_path, place_path, row_path};
+use crux_core::flock::view::{Seat, View};
+use crux_core::services::effect::{Effect, Outcome};
+use crux_core::services::instance::{InstanceId, ServiceRef};
+use crux_core::services::known::Known;
+use crux_core::services::message::Message;
+use crux_core::services::pace::Pace;
+use crux_core::services::verdict::Health;
+use crux_core::services::{Config, Input, Output, Services};
+use crux_names::{Boot, Duration, FulcrumId, HordeName, Member, Time, Wall};
+use prost::Message as _;
+use std::collections::{BTreeMap, BTreeSet};
+
+const LATENCY: Duration = Duration::from_millis(2);
+const PROCESS: Duration = Duration::from_millis(5);
+
+enum Mail {
+    Message(Member, Message),
+    Outcome(Outcome),
+}
+
+struct Node {
+    services: Services,
+    known: Known,
+    facts: BTreeMap<String, (u64, Vec<u8>)>,
+    running: BTreeMap<InstanceId, ServiceRef>,
+}
+
+struct World {
+    now: Time,
+    nodes: BTreeMap<String, Node>,
+    boots: BTreeMap<String, u64>,
+    mail: BTreeMap<(Time, u64), (Member, Mail)>,
+    counter: u64,
+    epoch: u64,
+    groups: Vec<Vec<String>>,
+    events: Vec<String>,
+    ever: BTreeSet<InstanceId>,
+}
+
+fn id(name: &str) -> FulcrumId {
+    name.parse().unwrap()
+}
+
+fn api(horde: &str) -> ServiceRef {
+    ServiceRef { horde: horde.parse().unwrap(), service: "api".parse().unwrap() }
+}
+
+impl World {
+    fn new(names: &[&str]) -> Self {
+        let mut world = Self {
+            now: Time::from_millis(1_000),
+            nodes: BTreeMap::new(),
+            boots: BTreeMap::new(),
+            mail: BTreeMap::new(),
+            counter: 0,
+            epoch: 0,
+            groups: Vec::new(),
+            events: Vec::new(),
+            ever: BTreeSet::new(),
+        };
+        for name in names {
+            world.boot(name);
+        }
+        world.views(&[names]);
+        world
+    }
+
+    fn wall(&self) -> Wall {
+        Wall(1_000_000_000_000 + self.now.as_nanos() / 1_000)
+    }
+
+    fn member(&self, name: &str) -> Member {
+        Member { id: id(name), boot: Boot(self.boots[name]) }
+    }
+
+    fn view(&mut self, names: &[&str]) -> View {
+        self.epoch += 1;
+        let seat = |name: &&str| Seat { member: self.member(name), addr: "127.0.0.1:1".parse().unwrap() };
+        let roster = names.iter().map(seat).collect();
+        View::make(&"acme".parse().unwrap(), self.epoch, roster, "calm-heron".into(), 0, &[]).unwrap()
+    }
+
+    /// Starts a fulcrum, or starts it again; what its earlier life knew is on its disk.
+    fn boot(&mut self, name: &str) {
+        *self.boots.entry(name.into()).or_default() += 1;
+        let facts = self.nodes.remove(name).map(|node| node.facts).unwrap_or_default();
+        let mut known = Known::default();
+        for (path, (_, value)) in &facts {
+            known.take(path, Some(&value.clone().into()));
+        }
+        let labels = BTreeMap::from([("zone".to_string(), "a".to_string())]);
+        let config = Config { me: self.member(name), labels, seed: self.boots[name], pace: Pace(1000) };
+        let view = self.view(&[name]);
+        let services = Services::new(self.now, config, view);
+        self.nodes.insert(name.into(), Node { services, known, facts, running: BTreeMap::new() });
+        self.feed(name, Input::Outcome(Outcome::Adopted(Vec::new())));
+    }
+
+    /// The machine dies, its processes with it.
+    fn kill(&mut self, name: &str) {
+        let node = self.nodes.get_mut(name).unwrap();
+        node.running.clear();
+        for group in &mut self.groups {
+            group.retain(|member| member != name);
+        }
+        self.boots.entry(name.into()).and_modify(|boot| *boot += 1);
+    }
+
+    /// Installs one stable view for each group; facts become equal within it.
+    fn views(&mut self, groups: &[&[&str]]) {
+        self.groups = groups.iter().map(|group| group.iter().map(ToString::to_string).collect()).collect();
+        for group in groups {
+            let mut facts: BTreeMap<String, (u64, Vec<u8>)> = BTreeMap::new();
+            for name in *group {
+                for (path, fact) in &self.nodes[*name].facts {
+                    if facts.get(path).is_none_or(|old| old.0 < fact.0) {
+                        facts.insert(path.clone(), fact.clone());
+                    }
+                }
+            }
+            let view = self.view(group);
+            for name in *group {
+                self.feed(name, Input::View(view.clone()));
+                self.feed(name, Input::Stable(true));
+            }
+            for (path, (stamp, value)) in facts {
+                self.spread(group, &path, stamp, &value);
+            }
+        }
+    }
+
+    fn spread(&mut self, group: &[&str], path: &str, stamp: u64, value: &[u8]) {
+        for name in group {
+            let node = self.nodes.get_mut(*name).unwrap();
+            if node.facts.get(path).is_some_and(|old| old.0 >= stamp) {
+                continue;
+            }
+            node.facts.insert(path.into(), (stamp, value.into()));
+            if node.known.take(path, Some(&value.to_vec().into())) {
+                self.feed(name, Input::Facts);
+            }
+        }
+    }
+
+    /// Writes a fact in the group of a fulcrum.
+    fn write(&mut self, at: &str, path: &str, value: &[u8]) {
+        self.counter += 1;
+        let group = self.groups.iter().find(|group| group.iter().any(|name| name == at)).cloned().unwrap();
+        let group: Vec<&str> = group.iter().map(String::as_str).collect();
+        self.spread(&group, path, self.counter, value);
+    }
+
+    fn post(&mut self, after: Duration, to: Member, mail: Mail) {
+        self.counter += 1;
+        self.mail.insert((self.now + after, self.counter), (to, mail));
+    }
+
+    fn feed(&mut self, name: &str, input: Input) {
+        let (now, wall, me) = (self.now, self.wall(), self.member(name));
+        let mut out = Vec::new();
+        let node = self.nodes.get_mut(name).unwrap();
+        node.services.handle(now, wall, &node.known, input, &mut out);
+        for output in out {
+            match output {
+                Output::Message { to, message } => self.post(LATENCY, to, Mail::Message(me.clone(), message)),
+                Output::Row(row) => self.write(name, &row_path(&me.id), &row.encode_to_vec()),
+                Output::Event(event) => self.events.push(event.text),
+                Output::Effect(effect) => self.affect(name, effect),
+                Output::Changed | Output::Stopped => {}
+            }
+        }
+    }
+
+    fn affect(&mut self, name: &str, effect: Effect) {
+        let me = self.member(name);
+        let node = self.nodes.get_mut(name).unwrap();
+        let outcome = match effect {
+            Effect::Start(spec) => {
+                let instance = spec.instance;
+                assert!(self.ever.insert(instance.id.clone()), "{} was started twice", instance.id);
+                node.running.insert(instance.id.clone(), instance.of);
+                Outcome::Started { id: instance.id, pid: 7, at: Wall(self.counter), ports: BTreeMap::new() }
+            }
+            Effect::Stop { id, .. } => {
+                assert!(node.running.remove(&id).is_some(), "{id} is stopped and does not run");
+                Outcome::Exited { id, code: None, signal: Some(15) }
+            }
+            Effect::Check { id, .. } => Outcome::Checked { id, ok: true, detail: "200".into() },
+            Effect::Fetch { hash, .. } => Outcome::Fetched { hash, result: Ok(()) },
+            Effect::Clean { .. } => return,
+        };
+        self.post(PROCESS, me, Mail::Outcome(outcome));
+    }
+
+    fn alive(&self, name: &str) -> bool {
+        self.groups.iter().any(|group| group.iter().any(|member| member == name))
+    }
+
+    fn together(&self, a: &str, b: &str) -> bool {
+        let has = |group: &Vec<String>, name| group.iter().any(|member| member == name);
+        self.groups.iter().any(|group| has(group, a) && has(group, b))
+    }
+
+    /// Lets time pass until the condition holds.
+    fn until(&mut self, limit: Duration, what: &str, condition: impl Fn(&Self) -> bool) -> Duration {
+        let start = self.now;
+        while !condition(self) {
+            let wakes = self.nodes.iter().filter(|(name, _)| self.alive(name));
+            let wake = wakes.map(|(name, node)| (node.services.deadline().max(self.now), name.clone())).min();
+            let mail = self.mail.keys().next().copied();
+            let (at, name) = wake.unwrap();
+            let next = mail.map_or(at, |(due, _)| due.min(at));
+            assert!(
+                next.since(start) <= limit,
+                "{what}: not within {limit:?}; running {:?}; events {:#?}",
+                self.nodes.iter().map(|(name, node)| (name, node.running.len())).collect::<Vec<_>>(),
+                &self.events[self.events.len().saturating_sub(20)..]
+            );
+            self.now = next;
+            match mail.filter(|(due, _)| *due <= at) {
+                Some(key) => self.deliver(key),
+                None => self.feed(&name, Input::Wake),
+            }
+        }
+        self.now.since(start)
+    }
+
+    fn deliver(&mut self, key: (Time, u64)) {
+        let (to, mail) = self.mail.remove(&key).unwrap();
+        let name = to.id.to_string();
+        if !self.alive(&name) || self.member(&name) != to {
+            return;
+        }
+        match mail {
+            Mail::Message(from, message) => {
+                if self.together(&from.id.to_string(), &name) && self.member(&from.id.to_string()) == from {
+                    self.feed(&name, Input::Message { from, message });
+                }
+            }
+            Mail::Outcome(outcome) => self.feed(&name, Input::Outcome(outcome)),
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.until(time + Duration::from_secs(10), "time passes", |world| world.now >= end);
+    }
+
+    /// How many of a service run on these fulcrums.
+    fn running(&self, names: &[&str], of: &ServiceRef) -> usize {
+        names.iter().map(|name| self.nodes[*name].running.values().filter(|ran| *ran == of).count()).sum()
+    }
+
+    /// How many of a service a fulcrum believes ready.
+    fn ready(&self, at: &str, of: &ServiceRef) -> usize {
+        let heard = self.nodes[at].services.verdicts().get(&of.horde);
+        let verdicts = heard.map(|heard| heard.word.as_slice()).unwrap_or_default();
+        verdicts.iter().filter(|verdict| verdict.of == *of && verdict.health == Health::Ready).count()
+    }
+
+    fn serve(&mut self, at: &str, of: &ServiceRef, place: &str, on_split: &str) {
+        let check = Check { kind: "http".into(), port: "http".into(), ..Check::default() };
+        let file = File { path: "api".into(), sha256: vec![9; 32], size: 1, executable: true };
+        let manifest = Manifest {
+            service: of.service.to_string(),
+            run: vec!["./api".into()],
+            files: vec![file],
+            check: Some(check),
+            ..Manifest::default()
+        };
+        let bytes = manifest.encode_to_vec();
+        let revision = Manifest::revision(&bytes);
+        self.write(at, &muster_path(&of.service, &revision), &bytes);
+        let place =
+            Place { revision: revision.0.to_vec(), place: place.into(), on_split: on_split.into(), ..Place::default() };
+        self.write(at, &place_path(&of.horde, &of.service), &place.encode_to_vec());
+    }
+
+    fn admins(&self, at: &str) -> usize {
+        self.nodes[at].services.roles().admin().len()
+    }
+}
+
+const ALL: &[&str] = &["n1", "n2", "n3"];
+
+#[test]
+fn a_bloc_without_hordes_comes_to_have_admin_and_the_yurt_says_who_runs() {
+    let mut world = World::new(ALL);
+    let took = world.until(Duration::from_secs(5), "ADMIN has three", |world| ALL.iter().all(|n| world.admins(n) == 3));
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let listed = |world: &World, name: &str, program: &str| {
+        let services = &world.nodes[name].services;
+        services.yurt().place(program) == Some(&id("n1"))
+            && services.roles().seat(&HordeName::admin()) == Some(&id("n1"))
+    };
+    world.until(Duration::from_secs(1), "the yurt has heard", |world| {
+        ALL.iter().all(|name| ["genghis", "yurt", "proctor/main"].iter().all(|program| listed(world, name, program)))
+    });
+    assert_eq!(world.nodes["n3"].services.yurt().place("steward"), None, "there is none yet");
+}
+
+#[test]
+fn the_life_of_a_service_from_its_fact_through_loss_split_and_rejoin() {
+    let (mut world, of) = (World::new(ALL), api("main"));
+    world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    world.serve("n2", &of, "pick(api, 3, ALL)", "");
+    let took = world.until(Duration::from_secs(5), "three run", |world| world.running(ALL, &of) == 3);
+    assert!(took <= Duration::from_millis(500), "a changed spec runs after {took:?}");
+    let every = |world: &World| ALL.iter().all(|name| world.ready(name, &of) == 3);
+    world.until(Duration::from_secs(5), "everybody believes three ready", every);
+    for name in ALL {
+        assert_eq!(world.nodes[*name].running.len(), 1, "spread over the fulcrums");
+    }
+
+    world.kill("n3");
+    world.views(&[&["n1", "n2"]]);
+    let two = ["n1", "n2"];
+    let took = world.until(Duration::from_secs(5), "the lost one is replaced", |world| world.running(&two, &of) == 3);
+    assert!(took <= Duration::from_millis(300), "replaced after {took:?}");
+
+    world.boot("n3");
+    world.views(&[ALL]);
+    world.pass(Duration::from_secs(20));
+    assert_eq!(world.running(ALL, &of), 3, "who is back takes nothing away from the others, and adds nothing");
+
+    world.views(&[&["n1", "n2"], &["n3"]]);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.running(&two, &of), 3);
+    assert_eq!(world.running(&["n3"], &of), 3, "each side has its count");
+    assert_eq!(world.ready("n3", &of), 3);
+    assert_eq!(world.nodes["n3"].services.roles().admin(), [id("n3")], "and its ADMIN");
+
+    world.views(&[ALL]);
+    let enough = |world: &World| world.running(ALL, &of) == 3;
+    let least = std::cell::Cell::new(usize::MAX);
+    world.until(Duration::from_secs(60), "surplus goes", |world| {
+        least.set(least.get().min(world.running(ALL, &of)));
+        enough(world)
+    });
+    world.pass(Duration::from_secs(20));
+    assert!(enough(&world) && least.get() >= 3, "never fewer than should be");
+    world.until(Duration::from_secs(5), "everybody believes three ready", every);
+}
+
+#[test]
+fn a_service_that_wants_the_majority_runs_on_the_larger_side_only() {
+    let (mut world, of) = (World::new(ALL), api("main"));
+    world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    world.serve("n1", &of, "pick(api, 2, ALL)", "majority");
+    world.until(Duration::from_secs(5), "two run", |world| world.running(ALL, &of) == 2);
+    world.views(&[&["n1", "n2"], &["n3"]]);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.running(&["n1", "n2"], &of), 2);
+    assert_eq!(world.running(&["n3"], &of), 0);
+    world.views(&[ALL]);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.running(ALL, &of), 2);
+}
+
+#[test]
+fn a_horde_takes_its_members_by_offers_and_runs_its_service_on_them_alone() {
+    let (mut world, of) = (World::new(ALL), api("web"));
+    world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    let fact = Horde { want: 2, r#where: "zone=a".into(), ..Horde::default() };
+    world.write("n1", &horde_path(&of.horde), &fact.encode_to_vec());
+    world.serve("n1", &of, "pick(api, 4, ALL)", "");
+    world.until(Duration::from_secs(5), "four run", |world| world.running(ALL, &of) == 4);
+    let members = world.nodes["n3"].services.roles().hordes[&of.horde].present.clone();
+    assert_eq!(members.len(), 2);
+    for name in ALL {
+        let ran = if members.contains(&id(name)) { 2 } else { 0 };
+        assert_eq!(world.nodes[*name].running.len(), ran, "on {name}");
+    }
+    // Nobody wants the horde any more: its fulcrums go home, and what ran for it stops.
+    let none = Horde { want: 0, ..Horde::default() };
+    world.write("n1", &horde_path(&of.horde), &none.encode_to_vec());
+    world.until(Duration::from_secs(30), "it is empty", |world| world.running(ALL, &of) == 0);
+    assert!(ALL.iter().all(|name| world.nodes["n1"].services.roles().home(&id(name)) == HordeName::main()));
+}
+
+#[test]
+fn a_deleted_placement_stops_what_ran_and_a_stop_of_the_fulcrum_stops_everything_there() {
+    let (mut world, of) = (World::new(ALL), api("main"));
+    world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    world.serve("n1", &of, "pick(api, 3, ALL)", "");
+    world.until(Duration::from_secs(5), "three run", |world| world.running(ALL, &of) == 3);
+    world.feed("n2", Input::StopAll);
+    world.until(Duration::from_secs(5), "nothing runs there", |world| world.running(&["n2"], &of) == 0);
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.running(&["n2"], &of), 0, "nothing is started there again");
+    for name in ALL {
+        let node = world.nodes.get_mut(*name).unwrap();
+        node.known.take(&place_path(&of.horde, &of.service), None);
+        node.facts.clear();
+        world.feed(name, Input::Facts);
+    }
+    world.until(Duration::from_secs(5), "nothing runs", |world| world.running(ALL, &of) == 0);
+}

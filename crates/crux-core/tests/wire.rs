@@ -1,0 +1,410 @@
+//! The bytes of frames and datagrams: what is written is read again, nothing that comes can harm, and the bytes do not
+//! change unnoticed (`vectors.txt`).
+
+use bytes::Bytes;
+use crux_core::facts::version::{Author, Stamp, Statement, VERSION_MAX};
+use crux_core::flock::message::{Accusation, Answer, AskReply, Datagram, Message as Flock, ProposalId};
+use crux_core::flock::view::{BadView, Headed, Seat, View, ViewId};
+use crux_core::hash::sha256;
+use crux_core::services::instance::{Instance, InstanceId, Phase, ServiceRef};
+use crux_core::services::message::Message as Service;
+use crux_core::services::plan::{Entry, Plan, PlanId, Shortfall};
+use crux_core::services::verdict::{Beat, Checkup, Health, Verdict};
+use crux_core::wire::{BadFrame, DATAGRAM_MAX, FRAME_MAX, Frame, IDS_MAX, decode_datagram, encode_datagram};
+use crux_names::{BlocName, Boot, Duration, FulcrumId, Hash256, HordeName, Member, Wall};
+use proptest::collection::{btree_map, vec};
+use proptest::option::of;
+use proptest::prelude::*;
+use std::fmt::Write as _;
+
+fn bloc() -> BlocName {
+    "acme".parse().unwrap()
+}
+
+fn id(text: &str) -> FulcrumId {
+    text.parse().unwrap()
+}
+
+fn member(text: &str, boot: u64) -> Member {
+    Member { id: id(text), boot: Boot(boot) }
+}
+
+fn seat(text: &str, boot: u64) -> Seat {
+    Seat { member: member(text, boot), addr: "10.0.0.1:4433".parse().unwrap() }
+}
+
+fn view(epoch: u64) -> View {
+    let roster = vec![seat("n1", 7), seat("n2/b", 8)];
+    View::make(&bloc(), epoch, roster, "red-fox".into(), 3, &[]).unwrap()
+}
+
+fn view_id() -> ViewId {
+    ViewId { epoch: 9, leader: id("n1"), hash: *b"0123456789abcdef" }
+}
+
+fn of_service() -> ServiceRef {
+    ServiceRef { horde: "web".parse().unwrap(), service: "api".parse().unwrap() }
+}
+
+fn instance_id() -> InstanceId {
+    InstanceId { fulcrum: id("n2/b"), boot: Boot(8), counter: 3 }
+}
+
+fn instance() -> Instance {
+    Instance {
+        id: instance_id(),
+        of: of_service(),
+        slot: 2,
+        revision: sha256(b"manifest"),
+        phase: Phase::Running,
+        pid: Some(4711),
+        started: Some(Wall(1_700_000_000_000_000)),
+        ports: [("http".to_owned(), 8080)].into(),
+        restarts: 1,
+        why: "exit code 3".into(),
+    }
+}
+
+/// One frame of every kind and sub-kind, by name.
+fn frames() -> Vec<(&'static str, Frame)> {
+    let pid = || ProposalId { epoch: 10, proposer: member("n1", 7) };
+    let second = Duration::from_millis(1500);
+    let horde: HordeName = "web".parse().unwrap();
+    let flock = Frame::Flock;
+    let service = Frame::Service;
+    let report = |answer| Frame::Flock(Flock::Report { id: pid(), answer });
+    let reply = |reply| Frame::Flock(Flock::AskReply { asked: view_id(), reply });
+    vec![
+        ("flock.hello", flock(Flock::Hello { head: view(9).head })),
+        ("flock.hints", flock(Flock::Hints { seats: vec![(id("n3"), "[::1]:9".parse().unwrap())] })),
+        (
+            "flock.alert",
+            flock(Flock::Alert { view: view_id(), subject: member("n3", 1), accusation: Accusation::Broken }),
+        ),
+        ("flock.ask", flock(Flock::Ask { view: view(9) })),
+        ("flock.ask-reply.accept", reply(AskReply::Accept)),
+        ("flock.ask-reply.busy", reply(AskReply::Busy(second))),
+        ("flock.ask-reply.redirect", reply(AskReply::Redirect(view(11).head))),
+        (
+            "flock.ask-reply.refuse",
+            reply(AskReply::Refuse { pairs: vec![(member("n1", 7), member("n4", 2))], retry: second }),
+        ),
+        (
+            "flock.propose",
+            flock(Flock::Propose {
+                id: pid(),
+                parents: vec![view_id()],
+                candidates: vec![(seat("n1", 7), 0)],
+                deadline: second,
+            }),
+        ),
+        ("flock.report.promised", report(Answer::Promised { unreached: vec![member("n3", 1)] })),
+        ("flock.report.conflict", report(Answer::Conflict { have: view(12).head })),
+        ("flock.report.busy", report(Answer::Busy { promised: pid(), remaining: second })),
+        ("flock.abort", flock(Flock::Abort { id: pid() })),
+        ("flock.install", flock(Flock::Install { id: Some(pid()), view: view(10) })),
+        ("flock.install.pulled", flock(Flock::Install { id: None, view: view(10) })),
+        ("flock.installed", flock(Flock::Installed { view: view_id() })),
+        ("flock.pull", flock(Flock::Pull { view: view_id() })),
+        ("flock.eject", flock(Flock::Eject { view: view(13) })),
+        ("flock.stable-grant", flock(Flock::StableGrant { view: view_id(), seq: 5, lease: second })),
+        ("flock.unstable", flock(Flock::Unstable { view: view_id() })),
+        ("flock.leave", flock(Flock::Leave)),
+        ("service.ask-dean", service(Service::AskDean { view: view_id(), horde: horde.clone() })),
+        (
+            "service.dean-report",
+            service(Service::DeanReport {
+                horde: horde.clone(),
+                obeys: Some(PlanId { view: view_id(), generation: 4 }),
+                instances: vec![instance()],
+            }),
+        ),
+        (
+            "service.plan",
+            service(Service::Plan(Plan {
+                id: PlanId { view: view_id(), generation: 4 },
+                horde: horde.clone(),
+                by: id("n1"),
+                entries: vec![Entry {
+                    of: of_service(),
+                    slot: 2,
+                    revision: sha256(b"manifest"),
+                    on: id("n2/b"),
+                    instance: Some(instance_id()),
+                    why: "runs there".into(),
+                }],
+                shortfalls: vec![Shortfall { of: of_service(), missing: 1, why: "two members".into() }],
+                should: vec![(of_service(), 3)],
+            })),
+        ),
+        (
+            "service.beats",
+            service(Service::Beats {
+                horde: horde.clone(),
+                beats: vec![Beat {
+                    subject: instance_id(),
+                    of: of_service(),
+                    running: Some(second),
+                    done: false,
+                    check: Some(Checkup { age: second, failed: 2, detail: "503".into() }),
+                    has_check: true,
+                }],
+            }),
+        ),
+        (
+            "service.verdicts",
+            service(Service::Verdicts {
+                horde: horde.clone(),
+                view: view_id(),
+                verdicts: vec![Verdict {
+                    subject: instance_id(),
+                    of: of_service(),
+                    health: Health::Late,
+                    for_: second,
+                    rule: "beat-age".into(),
+                    why: "last beat 4.3 s ago, late after 4 s".into(),
+                }],
+            }),
+        ),
+        (
+            "service.board",
+            service(Service::Board { horde: horde.clone(), view: view_id(), instances: vec![instance()] }),
+        ),
+        ("service.offer", service(Service::Offer { horde, why: "wants 3".into() })),
+        ("service.who", service(Service::Who { view: view_id(), programs: vec![("dean".into(), Wall(7))] })),
+        ("service.forgotten", service(Service::Forgotten { instance: instance_id() })),
+        ("facts", Frame::Facts { sealed: vec![Bytes::from_static(b"sealed"), Bytes::from_static(b"\x00\xff")] }),
+        ("facts.held", Frame::FactsHeld { ids: vec![sha256(b"a")] }),
+        ("facts.digest", Frame::FactsDigest { digest: sha256(b"d"), count: 2 }),
+        ("facts.ids", Frame::FactsIds { ids: vec![Hash256([1; 32]), Hash256([2; 32])] }),
+        ("facts.want", Frame::FactsWant { ids: vec![sha256(b"b"), sha256(b"a")] }),
+    ]
+}
+
+fn datagrams() -> Vec<(&'static str, Datagram)> {
+    let subject = || member("n3", 1);
+    vec![
+        ("datagram.ping", Datagram::Ping { seq: 1, view: view_id(), complete: true }),
+        ("datagram.ack", Datagram::Ack { seq: 1, view: view_id(), complete: false }),
+        ("datagram.ping-req", Datagram::PingReq { subject: subject() }),
+        ("datagram.witness", Datagram::Witness { subject: subject(), heard: Some(Duration::from_millis(20)) }),
+        ("datagram.witness.unheard", Datagram::Witness { subject: subject(), heard: None }),
+    ]
+}
+
+/// What an author signs: its bytes are its id, and are kept for ever.
+fn statement() -> Statement {
+    Statement {
+        bloc: bloc(),
+        path: "place/web/api".into(),
+        value: Some(Bytes::from_static(b"value")),
+        ancestors: vec![Hash256([1; 32]), Hash256([2; 32])],
+        stamp: Stamp { wall: 1_700_000_000_000_000, logical: 3 },
+        author: Author::Operator("ann".parse().unwrap()),
+        nonce: Bytes::from_static(b"nonce"),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+/// Every name with its bytes. A peer of an older version speaks the bytes of this file: a line may be added, none
+/// changed.
+#[test]
+fn the_bytes_are_those_of_the_vectors() {
+    let mut lines = String::new();
+    for (name, frame) in frames() {
+        writeln!(lines, "{name} {}", hex(&frame.encode())).unwrap();
+    }
+    for (name, datagram) in datagrams() {
+        writeln!(lines, "{name} {}", hex(&encode_datagram(&datagram))).unwrap();
+    }
+    writeln!(lines, "facts.statement {}", hex(&statement().encode())).unwrap();
+    writeln!(lines, "facts.statement.id {}", sha256(&statement().encode())).unwrap();
+    let fixed = include_str!("vectors.txt");
+    let fixed: Vec<&str> = fixed.lines().filter(|line| !line.starts_with('#')).collect();
+    for (line, fixed) in lines.lines().zip(&fixed) {
+        assert_eq!(line, *fixed);
+    }
+    assert_eq!(lines.lines().count(), fixed.len(), "these are the bytes now:\n{lines}");
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    for (name, frame) in frames() {
+        assert_eq!(Frame::decode(frame.encode(), &bloc()), Ok(frame), "{name}");
+    }
+    for (name, datagram) in datagrams() {
+        let bytes = encode_datagram(&datagram);
+        assert!(bytes.len() <= DATAGRAM_MAX);
+        assert_eq!(decode_datagram(bytes), Ok(datagram), "{name}");
+    }
+}
+
+#[test]
+fn a_newer_peers_kinds_are_told_apart_from_broken_bytes() {
+    let decode = |bytes: &[u8]| Frame::decode(Bytes::copy_from_slice(bytes), &bloc());
+    // Field 99 with two bytes in it: as a frame, as a flocking message, as a service message, as a datagram.
+    let unknown = [0x9a, 0x06, 0x02, 0x01, 0x02];
+    assert_eq!(decode(&unknown), Err(BadFrame::Unknown));
+    assert_eq!(decode(&[&[0x0a, 0x05][..], &unknown].concat()), Err(BadFrame::Unknown));
+    assert_eq!(decode(&[&[0x12, 0x05][..], &unknown].concat()), Err(BadFrame::Unknown));
+    assert_eq!(decode_datagram(Bytes::copy_from_slice(&unknown)), Err(BadFrame::Unknown));
+    // A field beside a known kind is skipped.
+    let leave = Frame::Flock(Flock::Leave);
+    assert_eq!(decode(&[&leave.encode()[..], &unknown].concat()), Ok(leave));
+    assert_eq!(decode(&[0xff; 8]), Err(BadFrame::Malformed));
+    assert_eq!(decode_datagram(Bytes::from_static(&[0xff; 8])), Err(BadFrame::Malformed));
+}
+
+#[test]
+fn views_of_other_blocs_or_with_other_rosters_are_refused() {
+    let frame = Frame::Flock(Flock::Ask { view: view(9) });
+    let other: BlocName = "other".parse().unwrap();
+    assert_eq!(Frame::decode(frame.encode(), &other), Err(BadFrame::View(BadView::OtherBloc)));
+    let mut swapped = view(9);
+    swapped.roster.swap(0, 1);
+    let frame = Frame::Flock(Flock::Install { id: None, view: swapped });
+    assert_eq!(Frame::decode(frame.encode(), &bloc()), Err(BadFrame::View(BadView::Roster)));
+    // A header keeps its bytes, and with them its id, though a field in it is unknown here.
+    let mut bytes = view(9).head.bytes.to_vec();
+    bytes.extend([0x9a, 0x06, 0x01, 0x07]);
+    let head = Headed::decode(bytes.into()).unwrap();
+    let frame = Frame::Flock(Flock::Hello { head: head.clone() });
+    assert_eq!(Frame::decode(frame.encode(), &bloc()), Ok(Frame::Flock(Flock::Hello { head })));
+}
+
+#[test]
+fn lengths_and_lists_are_bounded() {
+    let decode = |frame: Frame| Frame::decode(frame.encode(), &bloc());
+    assert_eq!(Frame::decode(vec![0; FRAME_MAX + 1].into(), &bloc()), Err(BadFrame::TooLong));
+    assert_eq!(decode_datagram(vec![0; DATAGRAM_MAX + 1].into()), Err(BadFrame::TooLong));
+    assert_eq!(decode(Frame::Facts { sealed: vec![vec![0; VERSION_MAX + 1].into()] }), Err(BadFrame::TooLong));
+    assert_eq!(decode(Frame::Facts { sealed: vec![Bytes::new(); 20_000] }), Err(BadFrame::TooLong));
+    let ids = |count: usize| -> Vec<Hash256> {
+        (0..count as u64)
+            .map(|n| {
+                let mut id = [0; 32];
+                id[..8].copy_from_slice(&n.to_be_bytes());
+                Hash256(id)
+            })
+            .collect()
+    };
+    assert!(decode(Frame::FactsIds { ids: ids(IDS_MAX) }).is_ok());
+    assert_eq!(decode(Frame::FactsWant { ids: ids(IDS_MAX + 1) }), Err(BadFrame::TooLong));
+    let unsorted = Frame::FactsIds { ids: vec![Hash256([2; 32]), Hash256([1; 32])] };
+    assert_eq!(decode(unsorted), Err(BadFrame::Malformed));
+    let long = Frame::Service(Service::Offer { horde: HordeName::main(), why: "x".repeat(5000) });
+    assert_eq!(decode(long), Err(BadFrame::TooLong));
+    let astray = Flock::Propose {
+        id: ProposalId { epoch: 1, proposer: member("n1", 1) },
+        parents: vec![view_id()],
+        candidates: vec![(seat("n1", 1), 1)],
+        deadline: Duration::ZERO,
+    };
+    assert_eq!(decode(Frame::Flock(astray)), Err(BadFrame::Malformed));
+}
+
+fn any_member() -> impl Strategy<Value = Member> {
+    ("[a-z][a-z0-9]{0,8}(/[a-z]{1,3})?", any::<u64>()).prop_map(|(id, boot)| member(&id, boot))
+}
+
+fn any_seat() -> impl Strategy<Value = Seat> {
+    (any_member(), any::<std::net::SocketAddr>()).prop_map(|(member, addr)| {
+        // A flow label and a scope are no part of an address that travels.
+        Seat { member, addr: std::net::SocketAddr::new(addr.ip(), addr.port()) }
+    })
+}
+
+fn any_view() -> impl Strategy<Value = View> {
+    (0..1_u64 << 62, vec(any_seat(), 1..9), "[a-z]{1,9}-[a-z]{1,9}", any::<u32>())
+        .prop_map(|(epoch, roster, name, reign)| View::make(&bloc(), epoch, roster, name, reign, &[]).unwrap())
+}
+
+fn any_duration() -> impl Strategy<Value = Duration> {
+    any::<u64>().prop_map(Duration::from_nanos)
+}
+
+fn any_instance() -> impl Strategy<Value = Instance> {
+    (
+        (any_member(), any::<u64>(), any::<u32>(), any::<[u8; 32]>()),
+        prop_oneof![Just(Phase::Pending), Just(Phase::Starting), Just(Phase::Stopping), Just(Phase::Gone)],
+        (of(any::<u32>()), of(any::<u64>()), btree_map("[a-z]{1,5}", any::<u16>(), 0..4), any::<u32>(), ".{0,40}"),
+    )
+        .prop_map(|((member, counter, slot, revision), phase, (pid, started, ports, restarts, why))| Instance {
+            id: InstanceId { fulcrum: member.id, boot: member.boot, counter },
+            of: of_service(),
+            slot,
+            revision: Hash256(revision),
+            phase,
+            pid,
+            started: started.map(Wall),
+            ports,
+            restarts,
+            why,
+        })
+}
+
+fn any_frame() -> impl Strategy<Value = Frame> {
+    let proposal = || (any::<u64>(), any_member()).prop_map(|(epoch, proposer)| ProposalId { epoch, proposer });
+    prop_oneof![
+        (of(proposal()), any_view()).prop_map(|(id, view)| Frame::Flock(Flock::Install { id, view })),
+        (proposal(), vec(any_seat(), 0..9), any_view(), any_duration()).prop_map(|(id, seats, view, deadline)| {
+            let candidates = seats.into_iter().map(|seat| (seat, 0)).collect();
+            Frame::Flock(Flock::Propose { id, parents: vec![view.id().clone()], candidates, deadline })
+        }),
+        (vec((any_member(), any_member()), 0..5), any_duration(), any_view()).prop_map(|(pairs, retry, view)| {
+            Frame::Flock(Flock::AskReply { asked: view.id().clone(), reply: AskReply::Refuse { pairs, retry } })
+        }),
+        (vec(any_instance(), 0..9), any_view()).prop_map(|(instances, view)| {
+            let obeys = Some(PlanId { view: view.id().clone(), generation: instances.len() as u64 });
+            Frame::Service(Service::DeanReport { horde: HordeName::main(), obeys, instances })
+        }),
+        vec(vec(any::<u8>(), 0..300), 0..9)
+            .prop_map(|sealed| Frame::Facts { sealed: sealed.into_iter().map(Bytes::from).collect() }),
+        vec(any::<[u8; 32]>(), 0..40).prop_map(|ids| Frame::FactsWant { ids: ids.into_iter().map(Hash256).collect() }),
+        (any::<[u8; 32]>(), any::<u32>())
+            .prop_map(|(digest, count)| Frame::FactsDigest { digest: Hash256(digest), count }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn frames_round_trip(frame in any_frame()) {
+        prop_assert_eq!(Frame::decode(frame.encode(), &bloc()), Ok(frame));
+    }
+
+    #[test]
+    fn datagrams_round_trip(subject in any_member(), heard in of(any_duration()), seq in any::<u64>(), view in any_view()) {
+        for datagram in [
+            Datagram::Witness { subject, heard },
+            Datagram::Ping { seq, view: view.id().clone(), complete: seq % 2 == 0 },
+        ] {
+            prop_assert_eq!(decode_datagram(encode_datagram(&datagram)), Ok(datagram));
+        }
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in vec(any::<u8>(), 0..400)) {
+        let _ = Frame::decode(bytes.clone().into(), &bloc());
+        let _ = decode_datagram(bytes.into());
+    }
+
+    /// Bytes that are nearly right get further into the decoder. What still decodes must survive its own round trip.
+    #[test]
+    fn no_damage_panics(which in any::<prop::sample::Index>(), cut in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), bit in 0..8_u8) {
+        let frames = frames();
+        let mut bytes = which.get(&frames).1.encode().to_vec();
+        let place = at.index(bytes.len());
+        bytes[place] ^= 1 << bit;
+        for bytes in [bytes[..cut.index(bytes.len())].to_vec(), bytes] {
+            if let Ok(frame) = Frame::decode(bytes.into(), &bloc()) {
+                prop_assert_eq!(Frame::decode(frame.encode(), &bloc()), Ok(frame));
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The store: promises S1, S7 and S8 as far as one process can show them.
+#![allow(missing_docs)]
+
+use bytes::Bytes;
+use crux_core::io::BookEntry;
+use crux_names::{BlocName, Boot, Duration, FulcrumId, Hash256, Wall};
+use crux_node::store::{Store, StoreError, StoreStatus};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc;
+
+fn bloc() -> BlocName {
+    "acme.example".parse().unwrap()
+}
+
+fn me() -> FulcrumId {
+    "n1".parse().unwrap()
+}
+
+fn open(dir: &Path) -> (Store, Vec<String>) {
+    let (store, opened) = Store::open(dir, &bloc(), &me()).unwrap();
+    (store, opened.warnings)
+}
+
+fn fact(n: u8, size: usize) -> (Hash256, Bytes) {
+    (Hash256([n; 32]), vec![n; size].into())
+}
+
+fn persist(store: &Store, versions: Vec<(Hash256, Bytes)>, drop: Vec<Hash256>) -> Result<(), String> {
+    let (done, result) = mpsc::channel();
+    store.persist(5, versions, drop, move |token, result| done.send((token, result)).unwrap());
+    let (token, result) = result.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(token, 5);
+    result
+}
+
+#[test]
+fn what_was_acknowledged_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("deep/state");
+    let (store, warnings) = open(&state);
+    assert_eq!(warnings, [""; 0]);
+    persist(&store, vec![fact(1, 10), fact(2, 20), fact(3, 100_000)], vec![]).unwrap();
+    persist(&store, vec![fact(4, 1)], vec![fact(2, 0).0]).unwrap();
+    let book = vec![BookEntry { fulcrum: "n2/b".parse().unwrap(), addr: "[::1]:2789".parse().unwrap(), seen: Wall(9) }];
+    store.save_book(book.clone());
+    assert_eq!(store.next_boot(100, Boot(0)), Boot(100));
+    drop(store);
+    let (store, warnings) = open(&state);
+    assert_eq!(warnings, [""; 0]);
+    assert_eq!(store.load().unwrap(), [fact(1, 10).1, fact(3, 100_000).1, fact(4, 1).1]);
+    assert_eq!(store.load_book().unwrap(), book);
+    assert_eq!(store.next_boot(50, Boot(0)), Boot(101), "the clock went back");
+    assert_eq!(store.next_boot(50, Boot(7000)), Boot(7000), "others remember a later life");
+    assert_eq!(store.next_boot(50, Boot(0)), Boot(7001));
+    let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(state.clone()), mode(state.join("facts.redb"))), (0o700, 0o600));
+}
+
+#[test]
+fn what_waits_shares_a_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let (done, results) = mpsc::channel();
+    let (hold, held) = mpsc::channel::<()>();
+    // The first answer keeps the thread busy until the rest has queued up.
+    store.persist(0, vec![fact(0, 10)], vec![], move |_, _| held.recv().unwrap());
+    for n in 1..=200 {
+        let done = done.clone();
+        store.persist(n, vec![fact(n as u8, 10)], vec![], move |token, result| done.send((token, result)).unwrap());
+    }
+    let before = store.commits();
+    hold.send(()).unwrap();
+    for n in 1..=200 {
+        assert_eq!(results.recv_timeout(Duration::from_secs(60)).unwrap(), (n, Ok(())));
+    }
+    assert!(store.commits() - before <= 2, "{}", store.commits() - before);
+    // Puts and drops of one commit keep their order.
+    let (hold, held) = mpsc::channel::<()>();
+    store.persist(0, vec![], vec![], move |_, _| held.recv().unwrap());
+    store.persist(1, vec![], vec![fact(9, 0).0], |_, _| {});
+    store.persist(2, vec![fact(9, 77)], vec![], |_, _| {});
+    hold.send(()).unwrap();
+    assert!(store.load().unwrap().contains(&fact(9, 77).1));
+}
+
+#[test]
+fn two_processes_cannot_share_a_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    match Store::open(dir.path(), &bloc(), &me()) {
+        Err(error @ StoreError::InUse { .. }) => {
+            assert!(error.to_string().contains(&format!("process {}:", std::process::id())), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    drop(store);
+    open(dir.path());
+}
+
+/// A closed store's file with one fact in it, changed by `harm`, opened again.
+fn harmed(harm: impl FnOnce(&Path)) -> (tempfile::TempDir, Store, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    persist(&store, (0..100).map(|n| fact(n, 5000)).collect(), vec![]).unwrap();
+    drop(store);
+    harm(&dir.path().join("facts.redb"));
+    let (store, warnings) = open(dir.path());
+    // Whatever it was, the store works.
+    persist(&store, vec![fact(200, 10)], vec![]).unwrap();
+    assert!(store.load().unwrap().contains(&fact(200, 10).1));
+    (dir, store, warnings)
+}
+
+type Harm = fn(&Path);
+
+fn aside(dir: &Path, word: &str) -> usize {
+    let start = format!("facts.redb.{word}-");
+    std::fs::read_dir(dir)
+        .unwrap()
+        .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with(&start))
+        .count()
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_stops_no_start() {
+    let harms: [(&str, Harm); 6] = [
+        ("empty", |path| drop(std::fs::File::create(path).unwrap())),
+        ("noise", |path| std::fs::write(path, [0xa5; 40_000]).unwrap()),
+        ("cut to a page", |path| std::fs::File::options().write(true).open(path).unwrap().set_len(4096).unwrap()),
+        ("cut in half", |path| {
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+        }),
+        ("header overwritten", |path| {
+            std::fs::File::options().write(true).open(path).unwrap().write_all(&[0; 512]).unwrap();
+        }),
+        ("a bit of every page", |path| {
+            let mut bytes = Vec::new();
+            std::fs::File::open(path).unwrap().read_to_end(&mut bytes).unwrap();
+            bytes.iter_mut().skip(5000).step_by(1000).for_each(|byte| *byte ^= 1);
+            std::fs::write(path, bytes).unwrap();
+        }),
+    ];
+    for (what, harm) in harms {
+        let (dir, store, warnings) = harmed(harm);
+        assert_eq!(warnings.len(), 1, "{what}: {warnings:?}");
+        assert!(warnings[0].contains("set aside as"), "{what}: {warnings:?}");
+        assert_eq!(aside(dir.path(), "damaged"), 1, "{what}");
+        assert_eq!(store.load().unwrap().len(), 1, "{what}");
+        assert_eq!(store.status(), StoreStatus::Ok);
+    }
+    // A missing one is only empty.
+    let (_dir, store, warnings) = harmed(|path| std::fs::remove_file(path).unwrap());
+    assert_eq!((warnings.len(), store.load().unwrap().len()), (0, 1));
+}
+
+#[test]
+fn a_foreign_file_is_set_aside() {
+    for (bloc, fulcrum) in [("other.example", "n1"), ("acme.example", "n2"), ("acme.example", "n1/b")] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(dir.path(), &bloc.parse().unwrap(), &fulcrum.parse().unwrap()).unwrap();
+        persist(&store, vec![fact(1, 10)], vec![]).unwrap();
+        drop(store);
+        let (store, warnings) = open(dir.path());
+        assert!(warnings[0].contains(if bloc == "other.example" { bloc } else { fulcrum }), "{warnings:?}");
+        assert!(store.load().unwrap().is_empty());
+        assert_eq!(aside(dir.path(), "foreign"), 1);
+    }
+}
+
+/// A small file system of its own, unmounted at the end.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn new(bytes: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let options = format!("size={bytes}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "crux-test"]).arg(dir.path()).output();
+        mounted.is_ok_and(|output| output.status.success()).then(|| Self(dir))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).output();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_loses_nothing_and_recovers() {
+    let Some(small) = Small::new("8m") else {
+        println!("SKIPPED: this test mounts a tmpfs, which needs root");
+        return;
+    };
+    let dir = small.0.path().join("state");
+    let (store, warnings) = open(&dir);
+    assert_eq!(warnings, [""; 0]);
+    persist(&store, vec![fact(1, 1000)], vec![]).unwrap();
+    let filler = small.0.path().join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while file.write(&[1; 4096]).is_ok() {}
+    drop(file);
+    // The database has some room of its own; then the disk's answer counts.
+    let mut kept = vec![1];
+    let reason = (2..=255)
+        .find_map(|n| match persist(&store, vec![fact(n, 100_000)], vec![]) {
+            Ok(()) => {
+                kept.push(n);
+                None
+            }
+            Err(reason) => Some(reason),
+        })
+        .expect("the disk is full");
+    assert!(reason.contains("No space"), "{reason}");
+    assert_eq!(store.status(), StoreStatus::Refusing { reason: reason.clone() });
+    let found = |store: &Store| store.load().unwrap().iter().map(|fact| fact[0]).collect::<Vec<_>>();
+    assert_eq!(found(&store), kept, "reads go on");
+    assert!(persist(&store, vec![fact(255, 100_000)], vec![]).is_err());
+    drop(store);
+    // Also a start on the full disk has what was acknowledged.
+    let (store, _) = open(&dir);
+    assert_eq!(found(&store), kept);
+    std::fs::remove_file(&filler).unwrap();
+    persist(&store, vec![fact(254, 100_000)], vec![]).unwrap();
+    assert_eq!(store.status(), StoreStatus::Ok);
+    kept.push(254);
+    assert_eq!(found(&store), kept);
+    drop(store);
+    let (store, warnings) = open(&dir);
+    assert_eq!((found(&store), warnings.len()), (kept, 0));
+}

@@ -1,0 +1,233 @@
+//! Signing and checking of fact versions.
+//!
+//! | who | what | when |
+//! |---|---|---|
+//! | the operator's client | [`seal`]: signs the statement | when something is wanted |
+//! | the fulcrum at whose door it comes | [`countersign`]: judges the operator's certificate, dates included, and signs | once |
+//! | a node, for its own row | [`sign_row`]: author and acceptor in one | when it changes |
+//! | everybody else | [`check`]: chains, roles, names and both signatures, but no dates | on receipt, and from disk |
+//!
+//! So a fact outlives the certificate that wrote it, and a clock that is wrong here refuses nothing that was right there.
+//! Whether this author may write that path is not judged here but in the heart, by a table.
+
+use crate::bundle::Bundle;
+use crate::identity::Role;
+use crate::refusal::Refusal;
+use crate::trust::{Admitted, Trust};
+use bytes::Bytes;
+use crux_core::facts::version::{Author, BadVersion, Checked, Sealed, Stamp, Statement};
+use crux_names::{FulcrumId, Hash256, Wall};
+use prost::Message;
+use rustls::pki_types::CertificateDer;
+use thiserror::Error;
+
+pub use crux_core::facts::version::{ACCEPTOR_CONTEXT, AUTHOR_CONTEXT};
+
+/// Most certificates of a chain: a leaf and some intermediates.
+const CHAIN_MAX: usize = 8;
+
+/// Why a fact version is not believed, or cannot be signed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum BadFact {
+    /// Its bytes are not a version.
+    #[error("{0}; compare `crux version` on both sides")]
+    Malformed(#[from] BadVersion),
+    /// It is for another bloc.
+    #[error("it was signed for bloc {theirs}, but this is bloc {ours}; sign with a profile of {ours}")]
+    OtherBloc {
+        /// The bloc in the statement.
+        theirs: String,
+        /// The bloc that we are.
+        ours: String,
+    },
+    /// The author's certificate is refused.
+    #[error("its author's certificate: {0}")]
+    Author(Refusal),
+    /// The author's certificate speaks for somebody else than the statement names.
+    #[error("it says that {says} wrote it, but the certificate with it is of {certificate}; it is forged or damaged")]
+    OtherAuthor {
+        /// Who wrote it, by the statement.
+        says: String,
+        /// Role and name in the certificate.
+        certificate: String,
+    },
+    /// The author did not sign these bytes.
+    #[error("its author's signature is wrong; it is forged or damaged")]
+    AuthorSignature,
+    /// Nobody accepted the operator's statement.
+    #[error("no fulcrum countersigned it, so nobody judged its author's certificate in time; write it again")]
+    NotAccepted,
+    /// The acceptor's certificate is refused, or is not a node's.
+    #[error("the certificate of the fulcrum that accepted it: {0}")]
+    Acceptor(Refusal),
+    /// The acceptor did not sign these bytes.
+    #[error("the signature of the fulcrum that accepted it is wrong; it is forged or damaged")]
+    AcceptorSignature,
+    /// A node's own row carries a countersignature, which it needs not.
+    #[error("a node's own row is countersigned by somebody; it is forged or damaged")]
+    Surplus,
+    /// Only an operator's statement is countersigned.
+    #[error("{0} wrote it, but only what an operator signed is accepted at a door; sign with an operator's key")]
+    NotAnOperators(String),
+    /// A bundle cannot sign in this name.
+    #[error("a bundle of {certificate} cannot sign for {wanted}; start with that one's own bundle")]
+    NotOurs {
+        /// In whose name it should sign.
+        wanted: String,
+        /// Role and name in the bundle.
+        certificate: String,
+    },
+    /// The system gave no randomness.
+    #[error("the system gave no random bytes; look at its log")]
+    Random,
+}
+
+/// An operator's statement with the author's part of the signatures: the bytes that go to a fulcrum's door.
+///
+/// # Errors
+/// [`BadFact::NotOurs`] if the statement names another author than the bundle speaks for; [`BadFact::Malformed`] if it is
+/// too long.
+pub fn seal(bundle: &Bundle, statement: &Statement) -> Result<Bytes, BadFact> {
+    if !speaks_for(&bundle.identity().role, &statement.author) {
+        let certificate = bundle.identity().role.to_string();
+        return Err(BadFact::NotOurs { wanted: statement.author.to_string(), certificate });
+    }
+    let sealed: Bytes = author_part(bundle, statement).encode_to_vec().into();
+    Checked::vouched(sealed.clone())?;
+    Ok(sealed)
+}
+
+fn author_part(bundle: &Bundle, statement: &Statement) -> Sealed {
+    let statement = statement.encode();
+    Sealed {
+        author_chain: der(bundle),
+        author_signature: Bytes::copy_from_slice(&bundle.signer().sign(AUTHOR_CONTEXT, &statement)),
+        statement,
+        acceptor_chain: Vec::new(),
+        acceptor_signature: Bytes::new(),
+    }
+}
+
+/// Accepts an operator's statement at this fulcrum's door: judges the author's certificate at `now` (Unix seconds), and
+/// signs that it did. A countersignature of another door is replaced: the version's id stays the same.
+///
+/// # Errors
+/// [`BadFact`], in words for the operator.
+pub fn countersign(bundle: &Bundle, sealed: Bytes, now: u64) -> Result<Checked, BadFact> {
+    let Role::Node(_) = &bundle.identity().role else {
+        let certificate = bundle.identity().role.to_string();
+        return Err(BadFact::NotOurs { wanted: "a node".to_owned(), certificate });
+    };
+    let trust = bundle.trust();
+    let (mut sealed, statement) = open(trust, sealed)?;
+    if let Author::Fulcrum(_) = &statement.author {
+        return Err(BadFact::NotAnOperators(statement.author.to_string()));
+    }
+    let author = trust.verify_chain(&chain(&sealed.author_chain)?, now).map_err(BadFact::Author)?;
+    check_author(&author, &sealed, &statement)?;
+    sealed.acceptor_chain = der(bundle);
+    sealed.acceptor_signature =
+        Bytes::copy_from_slice(&bundle.signer().sign(ACCEPTOR_CONTEXT, &accepted_bytes(&sealed)));
+    Ok(Checked::vouched(sealed.encode_to_vec().into())?)
+}
+
+/// Signs a row of this fulcrum's own.
+///
+/// # Errors
+/// [`BadFact::NotOurs`] if the bundle is not of this fulcrum's node, [`BadFact::Malformed`] if the value is too long,
+/// [`BadFact::Random`].
+pub fn sign_row(
+    bundle: &Bundle,
+    me: &FulcrumId,
+    path: &str,
+    value: Bytes,
+    ancestors: Vec<Hash256>,
+    wall: Wall,
+) -> Result<Checked, BadFact> {
+    let mut nonce = [0; 16];
+    aws_lc_rs::rand::fill(&mut nonce).map_err(|_| BadFact::Random)?;
+    let statement = Statement {
+        bloc: bundle.identity().bloc.clone(),
+        path: path.to_owned(),
+        value: Some(value),
+        ancestors,
+        stamp: Stamp { wall: wall.0, logical: 0 },
+        author: Author::Fulcrum(me.clone()),
+        nonce: Bytes::copy_from_slice(&nonce),
+    };
+    Ok(Checked::vouched(seal(bundle, &statement)?)?)
+}
+
+/// Checks a version that a peer or the disk brought: names, chains, roles and signatures. No date: the acceptor judged it.
+///
+/// # Errors
+/// [`BadFact`]: the first reason found not to believe it.
+pub fn check(trust: &Trust, sealed: Bytes) -> Result<Checked, BadFact> {
+    let (parts, statement) = open(trust, sealed.clone())?;
+    let author = trust.verify_chain_undated(&chain(&parts.author_chain)?).map_err(BadFact::Author)?;
+    check_author(&author, &parts, &statement)?;
+    let accepted = !parts.acceptor_chain.is_empty() || !parts.acceptor_signature.is_empty();
+    match &statement.author {
+        Author::Fulcrum(_) if accepted => return Err(BadFact::Surplus),
+        Author::Fulcrum(_) => {}
+        Author::Operator(_) if !accepted => return Err(BadFact::NotAccepted),
+        Author::Operator(_) => {
+            let acceptor = trust.verify_chain_undated(&chain(&parts.acceptor_chain)?).map_err(BadFact::Acceptor)?;
+            acceptor.node().map_err(BadFact::Acceptor)?;
+            if !acceptor.signed(ACCEPTOR_CONTEXT, &accepted_bytes(&parts), &parts.acceptor_signature) {
+                return Err(BadFact::AcceptorSignature);
+            }
+        }
+    }
+    Ok(Checked::vouched(sealed)?)
+}
+
+/// Reads both layers and compares the bloc.
+fn open(trust: &Trust, sealed: Bytes) -> Result<(Sealed, Statement), BadFact> {
+    let statement = Checked::vouched(sealed.clone())?.statement().clone();
+    let sealed = Sealed::decode(sealed).map_err(|_| BadVersion::Malformed)?;
+    if statement.bloc == *trust.bloc() {
+        Ok((sealed, statement))
+    } else {
+        Err(BadFact::OtherBloc { theirs: statement.bloc.to_string(), ours: trust.bloc().to_string() })
+    }
+}
+
+/// Role and name of the certificate are the author's, and its key signed the statement.
+fn check_author(author: &Admitted, sealed: &Sealed, statement: &Statement) -> Result<(), BadFact> {
+    if !speaks_for(&author.identity().role, &statement.author) {
+        let certificate = author.identity().role.to_string();
+        return Err(BadFact::OtherAuthor { says: statement.author.to_string(), certificate });
+    }
+    if author.signed(AUTHOR_CONTEXT, &sealed.statement, &sealed.author_signature) {
+        Ok(())
+    } else {
+        Err(BadFact::AuthorSignature)
+    }
+}
+
+fn speaks_for(role: &Role, author: &Author) -> bool {
+    match (role, author) {
+        (Role::Operator(name), Author::Operator(author)) => name == author,
+        // The fulcrums of a node share its certificate.
+        (Role::Node(node), Author::Fulcrum(fulcrum)) => *node == fulcrum.node,
+        _ => false,
+    }
+}
+
+/// What the acceptor signs: the statement, then the author's signature, which has 64 bytes.
+fn accepted_bytes(sealed: &Sealed) -> Vec<u8> {
+    [&sealed.statement[..], &sealed.author_signature].concat()
+}
+
+fn der(bundle: &Bundle) -> Vec<Bytes> {
+    bundle.chain().iter().map(|certificate| Bytes::copy_from_slice(certificate)).collect()
+}
+
+fn chain(chain: &[Bytes]) -> Result<Vec<CertificateDer<'_>>, BadVersion> {
+    if chain.len() > CHAIN_MAX {
+        return Err(BadVersion::TooLong);
+    }
+    Ok(chain.iter().map(|der| CertificateDer::from(&der[..])).collect())
+}

@@ -1,0 +1,248 @@
+//! Facts with real certificates: what is believed, and each reason not to.
+
+use bytes::Bytes;
+use crux_core::facts::version::{Author, BadVersion, Checked, Sealed, Stamp, Statement};
+use crux_names::{BlocName, FulcrumId, NodeName, OperatorName, Wall};
+use crux_pki::facts::{ACCEPTOR_CONTEXT, AUTHOR_CONTEXT, BadFact, check, countersign, seal, sign_row};
+use crux_pki::{Bundle, Ca, IssueRequest, Refusal, Role, unix_now};
+use prost::Message;
+
+const DAY: u64 = 86_400;
+
+fn bloc() -> BlocName {
+    "acme".parse().unwrap()
+}
+
+fn operator(name: &str) -> Role {
+    Role::Operator(OperatorName::parse(name).unwrap())
+}
+
+fn node(name: &str) -> Role {
+    Role::Node(NodeName::parse(name).unwrap())
+}
+
+struct World {
+    ca: Ca,
+    ann: Bundle,
+    n1: Bundle,
+    n2: Bundle,
+    now: u64,
+}
+
+fn world() -> World {
+    let mut ca = Ca::in_memory(bloc()).unwrap();
+    let mut issue = |role| ca.issue(IssueRequest::new(role)).unwrap();
+    let (ann, n1, n2) = (issue(operator("ann")), issue(node("n1")), issue(node("n2")));
+    World { ca, ann, n1, n2, now: unix_now() }
+}
+
+fn statement(author: Author) -> Statement {
+    Statement {
+        bloc: bloc(),
+        path: "horde/web".into(),
+        value: Some(Bytes::from_static(b"\x08\x03")),
+        ancestors: Vec::new(),
+        stamp: Stamp { wall: 1, logical: 0 },
+        author,
+        nonce: Bytes::from_static(b"n"),
+    }
+}
+
+fn anns() -> Statement {
+    statement(Author::Operator("ann".parse().unwrap()))
+}
+
+fn id(text: &str) -> FulcrumId {
+    text.parse().unwrap()
+}
+
+/// The sealed bytes after somebody's hand was in them.
+fn tampered(sealed: &Bytes, hand: impl FnOnce(&mut Sealed)) -> Bytes {
+    let mut parts = Sealed::decode(sealed.clone()).unwrap();
+    hand(&mut parts);
+    parts.encode_to_vec().into()
+}
+
+fn der(bundle: &Bundle) -> Vec<Bytes> {
+    bundle.chain().iter().map(|der| Bytes::copy_from_slice(der)).collect()
+}
+
+/// What a forger does who has this bundle: signs any statement with it as if it were the author's.
+fn signed_by(bundle: &Bundle, statement: &Statement) -> Sealed {
+    let bytes = statement.encode();
+    Sealed {
+        author_chain: der(bundle),
+        author_signature: Bytes::copy_from_slice(&bundle.signer().sign(AUTHOR_CONTEXT, &bytes)),
+        statement: bytes,
+        ..Sealed::default()
+    }
+}
+
+fn accepted_by(bundle: &Bundle, mut sealed: Sealed) -> Bytes {
+    let bytes = [&sealed.statement[..], &sealed.author_signature].concat();
+    sealed.acceptor_chain = der(bundle);
+    sealed.acceptor_signature = Bytes::copy_from_slice(&bundle.signer().sign(ACCEPTOR_CONTEXT, &bytes));
+    sealed.encode_to_vec().into()
+}
+
+#[test]
+fn what_an_operator_wants_is_accepted_once_and_believed_everywhere() {
+    let world = world();
+    let sealed = seal(&world.ann, &anns()).unwrap();
+    let accepted = countersign(&world.n1, sealed.clone(), world.now).unwrap();
+    assert_eq!(check(world.n2.trust(), accepted.sealed().clone()), Ok(accepted.clone()));
+    assert_eq!(accepted.statement(), &anns());
+    // Through another door it is the same version, also when the first door's signature comes along.
+    for again in [sealed, accepted.sealed().clone()] {
+        let other = countersign(&world.n2, again, world.now).unwrap();
+        assert_eq!(other.id(), accepted.id());
+        assert_ne!(other.sealed(), accepted.sealed());
+        assert!(check(world.n1.trust(), other.sealed().clone()).is_ok());
+    }
+}
+
+#[test]
+fn a_node_signs_its_own_rows_and_needs_no_door() {
+    let world = world();
+    let row = |me: &str| sign_row(&world.n1, &id(me), "row/n1/0", Bytes::from_static(b"x"), vec![], Wall(7));
+    for me in ["n1", "n1/b"] {
+        let version = row(me).unwrap();
+        assert_eq!(check(world.n2.trust(), version.sealed().clone()), Ok(version.clone()));
+        assert_eq!(version.statement().author, Author::Fulcrum(id(me)));
+    }
+    assert_ne!(row("n1").unwrap().id(), row("n1").unwrap().id(), "two equal writes are two versions");
+    assert!(matches!(row("n2"), Err(BadFact::NotOurs { .. })));
+    // Not by way of a door, nor with somebody's countersignature.
+    let sealed = row("n1").unwrap().sealed().clone();
+    assert_eq!(countersign(&world.n1, sealed.clone(), world.now), Err(BadFact::NotAnOperators("node n1".into())));
+    let countersigned = accepted_by(&world.n2, Sealed::decode(sealed).unwrap());
+    assert_eq!(check(world.n1.trust(), countersigned), Err(BadFact::Surplus));
+}
+
+#[test]
+fn an_operators_fact_without_a_countersignature_is_not_believed() {
+    let world = world();
+    let sealed = seal(&world.ann, &anns()).unwrap();
+    assert_eq!(check(world.n1.trust(), sealed), Err(BadFact::NotAccepted));
+}
+
+#[test]
+fn forged_signatures_are_refused() {
+    let world = world();
+    let good = countersign(&world.n1, seal(&world.ann, &anns()).unwrap(), world.now).unwrap().sealed().clone();
+    let flip = |bytes: &Bytes| {
+        let mut bytes = bytes.to_vec();
+        bytes[5] ^= 1;
+        Bytes::from(bytes)
+    };
+    let check = |sealed| check(world.n2.trust(), sealed).unwrap_err();
+    let author = tampered(&good, |parts| parts.author_signature = flip(&parts.author_signature));
+    assert_eq!(check(author), BadFact::AuthorSignature);
+    let acceptor = tampered(&good, |parts| parts.acceptor_signature = flip(&parts.acceptor_signature));
+    assert_eq!(check(acceptor), BadFact::AcceptorSignature);
+    let missing = tampered(&good, |parts| parts.acceptor_signature = Bytes::new());
+    assert_eq!(check(missing), BadFact::AcceptorSignature);
+    // Another value under the old signatures.
+    let other = Statement { value: None, ..anns() };
+    assert_eq!(check(tampered(&good, |parts| parts.statement = other.encode())), BadFact::AuthorSignature);
+    // The countersignature of another statement.
+    let second = Statement { nonce: Bytes::from_static(b"m"), ..anns() };
+    let second = countersign(&world.n1, seal(&world.ann, &second).unwrap(), world.now).unwrap();
+    let second = Sealed::decode(second.sealed().clone()).unwrap();
+    let moved = tampered(&good, |parts| parts.acceptor_signature = second.acceptor_signature);
+    assert_eq!(check(moved), BadFact::AcceptorSignature);
+    // A signature made for one purpose is worth nothing for the other.
+    let confused = tampered(&good, |parts| {
+        parts.author_signature = Bytes::copy_from_slice(&world.ann.signer().sign(ACCEPTOR_CONTEXT, &parts.statement));
+    });
+    assert_eq!(check(confused), BadFact::AuthorSignature);
+    assert_eq!(check(Bytes::from_static(b"\xff\xff")), BadFact::Malformed(BadVersion::Malformed));
+}
+
+#[test]
+fn nobody_signs_in_anothers_name() {
+    let mut world = world();
+    let bob = world.ca.issue(IssueRequest::new(operator("bob"))).unwrap();
+    let check = |sealed| check(world.n2.trust(), sealed).unwrap_err();
+    let as_ann =
+        |certificate: &str| BadFact::OtherAuthor { says: "operator ann".into(), certificate: certificate.into() };
+    // Another operator, and a node whose key was stolen, as Ann; also at the door.
+    let role = |bundle: &Bundle| bundle.identity().role.to_string();
+    for forger in [&bob, &world.n1] {
+        let forged = signed_by(forger, &anns());
+        assert_eq!(check(accepted_by(&world.n1, forged.clone())), as_ann(&role(forger)));
+        let sealed = forged.encode_to_vec().into();
+        assert_eq!(countersign(&world.n1, sealed, world.now), Err(as_ann(&role(forger))));
+        assert!(matches!(seal(forger, &anns()), Err(BadFact::NotOurs { .. })));
+    }
+    // With Ann's certificate beside a forger's signature.
+    let mut borrowed = signed_by(&world.n1, &anns());
+    borrowed.author_chain = der(&world.ann);
+    assert_eq!(check(accepted_by(&world.n1, borrowed)), BadFact::AuthorSignature);
+    // A node as another node; an operator as a node.
+    let others = statement(Author::Fulcrum(id("n2")));
+    for forger in [&world.n1, &world.ann] {
+        let sealed = signed_by(forger, &others).encode_to_vec().into();
+        assert!(matches!(check(sealed), BadFact::OtherAuthor { .. }));
+    }
+    // An operator as the fulcrum that accepts its own statement.
+    let own = accepted_by(&world.ann, signed_by(&world.ann, &anns()));
+    assert!(matches!(check(own), BadFact::Acceptor(Refusal::WrongRole { .. })));
+    let sealed = seal(&world.ann, &anns()).unwrap();
+    assert!(matches!(countersign(&world.ann, sealed, world.now), Err(BadFact::NotOurs { .. })));
+}
+
+#[test]
+fn other_blocs_and_other_roots_are_refused() {
+    let world = world();
+    // Of another bloc altogether.
+    let mut other = Ca::in_memory("other".parse().unwrap()).unwrap();
+    let foreign = other.issue(IssueRequest::new(operator("ann"))).unwrap();
+    let theirs = Statement { bloc: "other".parse().unwrap(), ..anns() };
+    let sealed = seal(&foreign, &theirs).unwrap();
+    let expected = BadFact::OtherBloc { theirs: "other".into(), ours: "acme".into() };
+    assert_eq!(countersign(&world.n1, sealed, world.now), Err(expected.clone()));
+    assert_eq!(check(world.n1.trust(), accepted_by(&world.n1, signed_by(&world.ann, &theirs))), Err(expected));
+    // Our bloc's name in the statement, theirs in the certificate.
+    let sealed: Bytes = signed_by(&foreign, &anns()).encode_to_vec().into();
+    assert!(matches!(countersign(&world.n1, sealed, world.now), Err(BadFact::Author(Refusal::OtherBloc { .. }))));
+    // A CA that calls itself by our name.
+    let mut false_ca = Ca::in_memory(bloc()).unwrap();
+    let false_ann = false_ca.issue(IssueRequest::new(operator("ann"))).unwrap();
+    let false_node = false_ca.issue(IssueRequest::new(node("n1"))).unwrap();
+    let sealed = seal(&false_ann, &anns()).unwrap();
+    let judged = countersign(&world.n1, sealed, world.now);
+    assert!(matches!(judged, Err(BadFact::Author(Refusal::BadChain(_)))), "{judged:?}");
+    let by_false_node = accepted_by(&false_node, signed_by(&world.ann, &anns()));
+    let judged = check(world.n1.trust(), by_false_node);
+    assert!(matches!(judged, Err(BadFact::Acceptor(Refusal::BadChain(_)))), "{judged:?}");
+}
+
+#[test]
+fn the_door_judges_dates_and_nobody_after_it_does() {
+    let mut world = world();
+    let mut request = IssueRequest::new(operator("ann"));
+    request.days = 1;
+    let short = world.ca.issue_at(request, world.now).unwrap();
+    let sealed = seal(&short, &anns()).unwrap();
+    let late = countersign(&world.n1, sealed.clone(), world.now + 2 * DAY);
+    assert!(matches!(late, Err(BadFact::Author(Refusal::Expired { .. }))), "{late:?}");
+    let early = countersign(&world.n1, sealed.clone(), world.now - DAY / 2);
+    assert!(matches!(early, Err(BadFact::Author(_))), "{early:?}");
+    // Accepted in time, it is believed for ever: no clock is asked.
+    let accepted: Checked = countersign(&world.n1, sealed, world.now + DAY / 2).unwrap();
+    assert!(check(world.n2.trust(), accepted.sealed().clone()).is_ok());
+}
+
+#[test]
+fn a_chain_is_bounded() {
+    let world = world();
+    let good = countersign(&world.n1, seal(&world.ann, &anns()).unwrap(), world.now).unwrap().sealed().clone();
+    let long = tampered(&good, |parts| {
+        let leaf = parts.author_chain[0].clone();
+        parts.author_chain.extend(vec![leaf; 9]);
+    });
+    assert_eq!(check(world.n1.trust(), long), Err(BadFact::Malformed(BadVersion::TooLong)));
+    let none = tampered(&good, |parts| parts.author_chain.clear());
+    assert_eq!(check(world.n1.trust(), none), Err(BadFact::Author(Refusal::NoCertificate)));
+}
