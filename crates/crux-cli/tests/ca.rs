@@ -92,3 +92,17 @@ fn what_cannot_be_issued_is_refused_with_the_next_step() {
     let found = crux("ca inspect y -o json");
     assert_eq!(json(found.done())["admission"], 2);
 }
+
+#[test]
+fn a_fulcrum_that_cannot_start_says_why() {
+    let world = World::new();
+    world.crux(&["ca", "init", "--bloc", "acme", "--out", "ca"]).done();
+    world.crux(&["ca", "issue", "--ca", "ca", "--node", "n1", "--out", "n1"]).done();
+    world.crux(&["ca", "issue", "--ca", "ca", "--operator", "alice", "--out", "alice", "--no-profile"]).done();
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let up = |identity: &str| world.crux(&["up", "--identity", identity, "--state", "state", "--listen", &listen]);
+    up("nowhere").failed_among_logs(1, "E102", &["cert.pem", "next: crux ca inspect nowhere"]);
+    up("alice").failed_among_logs(1, "E102", &["only a node runs a fulcrum"]);
+    up("n1").failed_among_logs(1, "E101", &[&listen, "next: --listen ADDR:PORT"]);
+}

@@ -84,6 +84,13 @@ impl Ran {
         }
     }
 
+    /// The same for a command that writes a log to standard error before its error.
+    #[track_caller]
+    pub fn failed_among_logs(mut self, exit: i32, code: &str, texts: &[&str]) {
+        self.err = self.err.find("crux: E").map_or_else(String::new, |start| self.err.split_off(start));
+        self.failed(exit, code, texts);
+    }
+
     /// Fails the test unless the command ended well.
     #[track_caller]
     pub fn done(&self) -> &str {
