@@ -7,7 +7,6 @@ use clap::Args;
 use crux_api::intent::{Intent, ServiceIntent, check_on_split, check_port_name, service_horde};
 use crux_api::json::{Code, ErrorDoc};
 use crux_names::ServiceName;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Directories of programs that every machine is expected to have: they are run where they are, not pushed.
@@ -120,6 +119,7 @@ pub(crate) async fn run(ctx: &Ctx, args: RunArgs) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     fn args(cmd: &[&str]) -> RunArgs {
         RunArgs {
