@@ -24,7 +24,7 @@ pub(crate) struct RunArgs {
     /// How many instances
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     count: u32,
-    /// A named port, told to the program as CRUX_PORT_<NAME> and `${port.NAME}`; without a number crux picks one
+    /// A named port, told to the program as `CRUX_PORT_NAME` and `${port.NAME}`; without a number crux picks one
     #[arg(long, value_name = "NAME[=P]")]
     port: Vec<String>,
     /// A variable of its environment
