@@ -140,10 +140,10 @@ impl Child {
 
     /// Lets the process stand still, or go on.
     pub(crate) fn signal(&mut self, signal: Signal) {
-        if let Some(pid) = self.running.as_ref().and_then(|running| running.process.id()) {
-            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-                let _ = kill_process(pid, signal);
-            }
+        if let Some(pid) = self.running.as_ref().and_then(|running| running.process.id())
+            && let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw)
+        {
+            let _ = kill_process(pid, signal);
         }
     }
 

@@ -158,10 +158,10 @@ impl Cluster {
         let want = demo::COUNT.min(u32::try_from(self.children.len()).unwrap_or(demo::COUNT));
         let ps = loop {
             self.check("a ready demo service")?;
-            if let Ok(ps) = client.get::<Ps>(PS).await {
-                if ps.services.iter().any(|service| service.service == "demo" && service.ready >= want) {
-                    break ps;
-                }
+            if let Ok(ps) = client.get::<Ps>(PS).await
+                && ps.services.iter().any(|service| service.service == "demo" && service.ready >= want)
+            {
+                break ps;
             }
             tokio::time::sleep(ASK).await;
         };
