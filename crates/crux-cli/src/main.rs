@@ -1,2 +1,46 @@
-//! placeholder
-fn main() {}
+//! `crux`: commands as data, output as text or JSON. What it prints and how it ends is a contract (`operator.md`).
+//!
+//! | module | subject |
+//! |---|---|
+//! | `args` | the command line |
+//! | `target` | which fulcrum is meant |
+//! | `operator` | who signs, and writing facts |
+//! | `output` | tables, JSON, errors |
+//! | `settings` | `crux up`: flags, environment, files |
+//! | `fulcrum` | the only door to `crux-node` |
+//! | `command` | one file per verb or noun |
+
+mod args;
+mod command;
+mod fulcrum;
+mod operator;
+mod output;
+mod settings;
+mod target;
+
+use crux_api::json::{Code, ErrorDoc};
+use std::process::ExitCode;
+
+/// How a command ends when it did not fail: an exit code of the contract.
+pub(crate) type Outcome = Result<u8, ErrorDoc>;
+
+fn main() -> ExitCode {
+    // The supervisor must be alone in its process: no thread, no runtime, no log before it.
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == "supervise") {
+        return match (words.next(), words.next()) {
+            (Some(dir), None) => fulcrum::supervise(dir.as_ref()),
+            _ => output::fail(&ErrorDoc::new(Code::Usage, "supervise takes one directory", "crux help"), None),
+        };
+    }
+    let cli = match args::parse() {
+        Ok(cli) => cli,
+        Err(args::Early::Said) => return ExitCode::SUCCESS,
+        Err(args::Early::Wrong(error, format)) => return output::fail(&error, format),
+    };
+    let format = cli.global.output;
+    match command::run(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => output::fail(&error, format),
+    }
+}

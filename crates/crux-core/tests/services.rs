@@ -3,6 +3,7 @@
 
 use crux_core::facts::value::{Check, File, Horde, Manifest, Place, horde_path, muster_path, place_path, row_path};
 use crux_core::flock::view::{Seat, View};
+use crux_core::hash::Random;
 use crux_core::services::effect::{Effect, Outcome};
 use crux_core::services::instance::{InstanceId, ServiceRef};
 use crux_core::services::known::Known;
@@ -20,6 +21,7 @@ const PROCESS: Duration = Duration::from_millis(5);
 enum Mail {
     Message(Member, Message),
     Outcome(Outcome),
+    View(View),
 }
 
 struct Node {
@@ -112,6 +114,11 @@ impl World {
 
     /// Installs one stable view for each group; facts become equal within it.
     fn views(&mut self, groups: &[&[&str]]) {
+        self.views_within(groups, &mut |_| Duration::ZERO);
+    }
+
+    /// As [`World::views`], each member after a delay of its own.
+    fn views_within(&mut self, groups: &[&[&str]], delay: &mut dyn FnMut(&str) -> Duration) {
         self.groups = groups.iter().map(|group| group.iter().map(ToString::to_string).collect()).collect();
         for group in groups {
             let mut facts: BTreeMap<String, (u64, Vec<u8>)> = BTreeMap::new();
@@ -124,8 +131,13 @@ impl World {
             }
             let view = self.view(group);
             for name in *group {
-                self.feed(name, Input::View(view.clone()));
-                self.feed(name, Input::Stable(true));
+                match delay(name) {
+                    Duration::ZERO => {
+                        self.feed(name, Input::View(view.clone()));
+                        self.feed(name, Input::Stable(true));
+                    }
+                    after => self.post(after, self.member(name), Mail::View(view.clone())),
+                }
             }
             for (path, (stamp, value)) in facts {
                 self.spread(group, &path, stamp, &value);
@@ -208,6 +220,7 @@ impl World {
     /// Lets time pass until the condition holds.
     fn until(&mut self, limit: Duration, what: &str, condition: impl Fn(&Self) -> bool) -> Duration {
         let start = self.now;
+        let mut still = 0;
         while !condition(self) {
             let wakes = self.nodes.iter().filter(|(name, _)| self.alive(name));
             let wake = wakes.map(|(name, node)| (node.services.deadline().max(self.now), name.clone())).min();
@@ -220,6 +233,8 @@ impl World {
                 self.nodes.iter().map(|(name, node)| (name, node.running.len())).collect::<Vec<_>>(),
                 &self.events[self.events.len().saturating_sub(20)..]
             );
+            still = if next == self.now { still + 1 } else { 0 };
+            assert!(still < 5_000, "{name} wants to be woken at {at} again and again");
             self.now = next;
             match mail.filter(|(due, _)| *due <= at) {
                 Some(key) => self.deliver(key),
@@ -242,6 +257,12 @@ impl World {
                 }
             }
             Mail::Outcome(outcome) => self.feed(&name, Input::Outcome(outcome)),
+            Mail::View(view) => {
+                if *view.id() > *self.nodes[&name].services.view().id() {
+                    self.feed(&name, Input::View(view));
+                    self.feed(&name, Input::Stable(true));
+                }
+            }
         }
     }
 
@@ -399,4 +420,54 @@ fn a_deleted_placement_stops_what_ran_and_a_stop_of_the_fulcrum_stops_everything
         world.feed(name, Input::Facts);
     }
     world.until(Duration::from_secs(5), "nothing runs", |world| world.running(ALL, &of) == 0);
+}
+
+/// Random splits, deaths and returns, with views that reach members one after the other; then one flock again.
+fn history(seed: u64) {
+    let names = ["n1", "n2", "n3", "n4", "n5"];
+    let mut random = Random::new(seed);
+    let (mut world, of) = (World::new(&names), api("main"));
+    let other = ServiceRef { service: "db".parse().unwrap(), ..of.clone() };
+    world.serve("n1", &of, "pick(api, 3, ALL)", "");
+    world.serve("n1", &other, "pick(db, 2, ALL)", "majority");
+    let mut dead: Vec<&str> = Vec::new();
+    for _ in 0..4 {
+        world.pass(Duration::from_millis(random.below(25_000)));
+        let victim = names[usize::try_from(random.below(5)).unwrap()];
+        if random.below(3) == 0 && !dead.contains(&victim) && dead.len() < 2 {
+            world.kill(victim);
+            dead.push(victim);
+        }
+        if random.below(2) == 0
+            && let Some(back) = dead.pop()
+        {
+            world.boot(back);
+        }
+        let alive: Vec<&str> = names.iter().copied().filter(|name| !dead.contains(name)).collect();
+        let (left, right): (Vec<&str>, Vec<&str>) = alive.iter().partition(|_| random.below(3) > 0);
+        let groups: Vec<&[&str]> = [left.as_slice(), right.as_slice()].into_iter().filter(|g| !g.is_empty()).collect();
+        world.views_within(&groups, &mut |_| Duration::from_millis(random.below(300)));
+    }
+    world.pass(Duration::from_secs(60));
+    for group in world.groups.clone() {
+        let group: Vec<&str> = group.iter().map(String::as_str).collect();
+        assert_eq!(world.running(&group, &of), 3, "seed {seed}: each side has its count, {group:?} too");
+        if group.len() <= 2 {
+            assert_eq!(world.running(&group, &other), 0, "seed {seed}: {group:?} is not the majority");
+        }
+    }
+    for back in dead {
+        world.boot(back);
+    }
+    world.views_within(&[&names], &mut |_| Duration::from_millis(random.below(300)));
+    world.pass(Duration::from_secs(90));
+    assert_eq!((world.running(&names, &of), world.running(&names, &other)), (3, 2), "seed {seed}: after the heal");
+    for name in names {
+        assert_eq!((world.ready(name, &of), world.admins(name)), (3, 3), "seed {seed}: as {name} believes");
+    }
+}
+
+#[test]
+fn after_any_history_of_splits_and_deaths_running_is_what_should_be() {
+    (0..16).for_each(history);
 }

@@ -326,10 +326,10 @@ impl Engine {
                 why.extend(shortfalls.map(|shortfall| format!("lacks {}: {}", shortfall.missing, shortfall.why)));
             }
         }
-        if let (Some(revision), true) = (line.revision, why.is_empty()) {
-            if self.known.revision(&of.service, &revision).is_none() {
-                why.push(format!("revision {} is not in the catalogue", revision.short()));
-            }
+        if let Some(revision) = line.revision
+            && self.known.revision(&of.service, &revision).is_none()
+        {
+            why.push(format!("revision {} is not in the catalogue", revision.short()));
         }
         if let Some(instance) = waiting {
             why.push(format!("{}.{} is {}: {}", of, instance.slot, instance.state.word(), instance.why));

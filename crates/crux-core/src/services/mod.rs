@@ -415,13 +415,16 @@ impl Services {
         let mut at = old.filter(|old| old.by == from.id).map_or(wall, |old| old.at);
         let before: BTreeMap<_, _> =
             old.iter().flat_map(|old| &old.word).map(|verdict| (&verdict.subject, verdict.health)).collect();
-        let now_: BTreeSet<_> = verdicts.iter().map(|verdict| &verdict.subject).collect();
-        let mut changed = before.keys().any(|id| !now_.contains(id));
+        let named: BTreeSet<_> = verdicts.iter().map(|verdict| &verdict.subject).collect();
+        let mut changed = before.keys().any(|id| !named.contains(id));
         for verdict in &verdicts {
             let was = before.get(&verdict.subject).copied();
             if was != Some(verdict.health) {
                 changed = true;
-                out.push(Output::Event(judged(verdict)));
+                // That nothing is known of something new is no news.
+                if was.is_some() || verdict.health != verdict::Health::Unknown {
+                    out.push(Output::Event(judged(verdict)));
+                }
             }
         }
         if changed {

@@ -131,7 +131,6 @@ pub fn roles(roster: &[Seat], rows: &BTreeMap<FulcrumId, Row>) -> Roles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::format;
     use crux_names::{Boot, Member};
 
     fn seat(name: &str) -> Seat {
@@ -173,7 +172,7 @@ mod tests {
     #[test]
     fn a_row_that_names_no_horde_counts_in_main() {
         for text in ["", "Web!", "ADMIN", "+"] {
-            assert_eq!(home_of(&row(text, "")).0, HordeName::main(), "{}", format!("{text:?}"));
+            assert_eq!(home_of(&row(text, "")).0, HordeName::main(), "{text:?}");
         }
     }
 }

@@ -113,7 +113,8 @@ impl Services {
             self.repeat_at,
             self.picket.deadline(now),
             self.pastiche.deadline(),
-            self.heartbeat.deadline(self.picket.items()),
+            // No beat goes out before it is known what runs here.
+            if self.adopted { self.heartbeat.deadline(self.picket.items()) } else { Time::NEVER },
             self.signing.as_ref().map_or(Time::NEVER, |(_, until)| *until),
         ];
         let all = fixed.into_iter().chain(proctors).chain(minders).chain(settled).chain(adopted);
@@ -208,10 +209,11 @@ impl Services {
         let mut said = Vec::new();
         for (horde, proctor) in &mut self.proctors {
             // Only a plan of the installed view's proctor counts.
-            if let Some(heard) = self.plans.get(horde) {
-                if heard.view == view && self.roles.seat(horde) == Some(&heard.by) {
-                    proctor.heard(&heard.word);
-                }
+            if let Some(heard) = self.plans.get(horde)
+                && heard.view == view
+                && self.roles.seat(horde) == Some(&heard.by)
+            {
+                proctor.heard(&heard.word);
             }
             let empty = Brief::default();
             let brief = self.briefs.get(horde).unwrap_or(&empty);

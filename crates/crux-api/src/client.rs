@@ -1,0 +1,316 @@
+//! The client of a fulcrum's local socket: HTTP/1.1 with JSON over a Unix socket, one connection per request.
+//!
+//! Every failure is an [`ErrorDoc`]: the fulcrum's own, or one that says that nobody answered.
+
+use crate::json::{Code, Doc, ErrorDoc, FileStored, Kind};
+use crate::routes;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::net::UnixStream;
+
+/// The longest JSON answer that is taken: a status of a thousand nodes is below a tenth of it.
+const ANSWER_MAX: usize = 64 * 1024 * 1024;
+/// The longest single document of a stream.
+const EVENT_MAX: usize = 16 * 1024 * 1024;
+/// How much of a file goes into one frame.
+const CHUNK: usize = 64 * 1024;
+
+/// Asks one fulcrum.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// A client of the fulcrum behind this socket. Nothing is opened yet.
+    #[must_use]
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// The socket.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// The fulcrum's error, [`Code::Unreachable`], or [`Code::Failed`] for an answer that makes no sense.
+    pub async fn get<T: Kind + DeserializeOwned>(&self, path: &str) -> Result<T, ErrorDoc> {
+        let response = self.send(Method::GET, path, None, empty()).await?;
+        self.document(response).await
+    }
+
+    /// Sends a request that changes something.
+    ///
+    /// # Errors
+    /// As [`Client::get`]; when the fulcrum answers with an error, nothing was changed.
+    pub async fn post<B: Serialize + Sync, T: Kind + DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, ErrorDoc> {
+        let json = serde_json::to_vec(body).map_err(|e| self.nonsense(&e.to_string()))?;
+        let body = Full::new(Bytes::from(json)).map_err(|never| match never {}).boxed();
+        let response = self.send(Method::POST, path, Some("application/json"), body).await?;
+        self.document(response).await
+    }
+
+    /// Stores a file in the fulcrum's store, read piece by piece.
+    ///
+    /// # Errors
+    /// As [`Client::get`], and [`Code::Failed`] if the file cannot be read. The caller compares the hash.
+    pub async fn put_file(&self, file: &Path) -> Result<FileStored, ErrorDoc> {
+        let unreadable = |e: io::Error| {
+            let next = "check the path and that you may read it";
+            ErrorDoc::new(Code::Failed, format!("cannot read {}: {e}", file.display()), next)
+        };
+        let open = File::open(file).map_err(unreadable)?;
+        let left = open.metadata().map_err(unreadable)?.len();
+        let body = FileBody { file: open, left }.boxed();
+        let response = self.send(Method::PUT, routes::FILES, Some("application/octet-stream"), body).await?;
+        self.document(response).await
+    }
+
+    /// Reads a file by its content's name, in hex. The caller compares the hash.
+    ///
+    /// # Errors
+    /// As [`Client::get`], and [`Code::Failed`] if `to` cannot be written.
+    pub async fn fetch_file(&self, sha256: &str, to: &mut (impl Write + Send)) -> Result<u64, ErrorDoc> {
+        let path = format!("{}/{sha256}", routes::FILES);
+        let response = self.send(Method::GET, &path, None, empty()).await?;
+        let mut body = self.good(response).await?.into_body();
+        let mut size = 0;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| self.broken(&e))?;
+            if let Some(data) = frame.data_ref() {
+                size += data.len() as u64;
+                to.write_all(data).map_err(|e| {
+                    ErrorDoc::new(Code::Failed, format!("cannot write what was fetched: {e}"), "check the disk")
+                })?;
+            }
+        }
+        Ok(size)
+    }
+
+    /// Follows a stream of documents.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn watch<T: Kind + DeserializeOwned>(&self, path: &str) -> Result<Watch<T>, ErrorDoc> {
+        let response = self.send(Method::GET, path, None, empty()).await?;
+        let body = self.good(response).await?.into_body();
+        Ok(Watch { client: self.clone(), body, buffer: Vec::new(), scanned: 0, of: PhantomData })
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: BoxBody<Bytes, io::Error>,
+    ) -> Result<Response<Incoming>, ErrorDoc> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|e| self.unreachable(&e))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.broken(&e))?;
+        // Ends with the answer's last byte or with the sender, whichever is later; its error reaches the body.
+        tokio::spawn(connection);
+        let mut request = Request::builder().method(method).uri(path).header("host", "crux");
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        let request = request.body(body).map_err(|e| self.nonsense(&e.to_string()))?;
+        sender.send_request(request).await.map_err(|e| self.broken(&e))
+    }
+
+    async fn document<T: Kind + DeserializeOwned>(&self, response: Response<Incoming>) -> Result<T, ErrorDoc> {
+        let body = self.good(response).await?.into_body();
+        let bytes = self.collect(body).await?;
+        serde_json::from_slice::<Doc<T>>(&bytes).map(|doc| doc.0).map_err(|e| self.nonsense(&e.to_string()))
+    }
+
+    /// The response if it is no error.
+    async fn good(&self, response: Response<Incoming>) -> Result<Response<Incoming>, ErrorDoc> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let bytes = self.collect(response.into_body()).await?;
+        Err(serde_json::from_slice::<Doc<ErrorDoc>>(&bytes).map_or_else(|_| self.bare(status), |doc| doc.0))
+    }
+
+    async fn collect(&self, body: Incoming) -> Result<Bytes, ErrorDoc> {
+        let limited = http_body_util::Limited::new(body, ANSWER_MAX);
+        limited.collect().await.map(http_body_util::Collected::to_bytes).map_err(|e| self.broken(&*e))
+    }
+
+    fn unreachable(&self, e: &io::Error) -> ErrorDoc {
+        let next = match e.kind() {
+            io::ErrorKind::PermissionDenied => "run as the user that started crux, or name another socket with --at",
+            _ => "start a fulcrum with `crux up` or `crux up --dev 3`, or name another socket with --at",
+        };
+        ErrorDoc::new(Code::Unreachable, format!("no fulcrum answers on {}: {e}", self.socket.display()), next)
+    }
+
+    fn broken(&self, e: &(dyn std::error::Error + 'static)) -> ErrorDoc {
+        let cause = format!("the connection to {} broke off: {e}", self.socket.display());
+        ErrorDoc::new(Code::Unreachable, cause, "see with `crux status` whether the fulcrum runs, then try again")
+    }
+
+    fn nonsense(&self, what: &str) -> ErrorDoc {
+        let cause = format!("{} answered with something that crux does not understand: {what}", self.socket.display());
+        ErrorDoc::new(Code::Failed, cause, "compare `crux version` of the command and of the fulcrum")
+    }
+
+    /// An error of a server that sent no document with it.
+    fn bare(&self, status: StatusCode) -> ErrorDoc {
+        let code = match status {
+            StatusCode::NOT_FOUND => Code::NotFound,
+            StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Code::Refused,
+            StatusCode::SERVICE_UNAVAILABLE => Code::Unreachable,
+            status if status.is_client_error() => Code::BadRequest,
+            _ => Code::Failed,
+        };
+        let cause = format!("{} answered {status} without saying why", self.socket.display());
+        ErrorDoc::new(code, cause, "compare `crux version` of the command and of the fulcrum")
+    }
+}
+
+fn empty() -> BoxBody<Bytes, io::Error> {
+    Full::new(Bytes::new()).map_err(|never| match never {}).boxed()
+}
+
+/// Text as a part of a query, percent-encoded.
+#[must_use]
+pub fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// A stream of documents.
+pub struct Watch<T> {
+    client: Client,
+    body: Incoming,
+    buffer: Vec<u8>,
+    scanned: usize,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: Kind + DeserializeOwned> Watch<T> {
+    /// The next document; `None` when the fulcrum ended the stream.
+    ///
+    /// # Errors
+    /// [`Code::Unreachable`] if the connection broke off, the fulcrum's error if it sent one, [`Code::Failed`] for an
+    /// answer that makes no sense.
+    pub async fn next(&mut self) -> Result<Option<T>, ErrorDoc> {
+        loop {
+            if let Some(data) = self.event()? {
+                return match serde_json::from_str::<Doc<T>>(&data) {
+                    Ok(doc) => Ok(Some(doc.0)),
+                    Err(e) => Err(serde_json::from_str::<Doc<ErrorDoc>>(&data)
+                        .map_or_else(|_| self.client.nonsense(&e.to_string()), |doc| doc.0)),
+                };
+            }
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Err(e)) => return Err(self.client.broken(&e)),
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.buffer.extend_from_slice(data);
+                    }
+                    if self.buffer.len() > EVENT_MAX {
+                        return Err(self.client.nonsense("one event is longer than 16 MiB"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The data of the next complete event in the buffer; events without data (comments that keep the line open) are
+    /// dropped.
+    fn event(&mut self) -> Result<Option<String>, ErrorDoc> {
+        while let Some(end) = self.buffer[self.scanned..].windows(2).position(|pair| pair == b"\n\n") {
+            let event: Vec<u8> = self.buffer.drain(..self.scanned + end + 2).collect();
+            self.scanned = 0;
+            let text = std::str::from_utf8(&event).map_err(|e| self.client.nonsense(&e.to_string()))?;
+            if let Some(data) = sse_data(text) {
+                return Ok(Some(data));
+            }
+        }
+        self.scanned = self.buffer.len().saturating_sub(1);
+        Ok(None)
+    }
+}
+
+/// The `data:` lines of one server-sent event.
+fn sse_data(event: &str) -> Option<String> {
+    let lines = event.lines().filter_map(|line| line.strip_prefix("data:"));
+    let data: Vec<&str> = lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+    (!data.is_empty()).then(|| data.join("\n"))
+}
+
+/// A file as a request's body. It is read while it is sent, on this thread: the command has nothing else to do.
+struct FileBody {
+    file: File,
+    left: u64,
+}
+
+impl Body for FileBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let mut chunk = vec![0; CHUNK.min(usize::try_from(self.left).unwrap_or(CHUNK))];
+        Poll::Ready(Some(match self.file.read(&mut chunk) {
+            Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was sent")),
+            Ok(read) => {
+                chunk.truncate(read);
+                self.left -= read as u64;
+                Ok(Frame::data(chunk.into()))
+            }
+            Err(e) => Err(e),
+        }))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_are_encoded() {
+        assert_eq!(encode("node n1/b&x=ä"), "node%20n1%2Fb%26x%3D%C3%A4");
+    }
+
+    #[test]
+    fn data_lines_of_an_event_are_joined_and_comments_dropped() {
+        assert_eq!(sse_data("id: 3\ndata: {\"a\":\ndata: 1}\n\n").as_deref(), Some("{\"a\":\n1}"));
+        assert_eq!(sse_data(": keep-alive\n\n"), None);
+    }
+}

@@ -1,0 +1,250 @@
+//! Manifests, good and bad. Each bad one with the text that an operator sees.
+
+use super::*;
+use crate::json::{ChangeAction, Counter, Fact, Head, to_hex};
+use crux_core::facts::value::{Horde, Manifest, Place};
+use prost::Message;
+
+const GOOD: &str = r#"
+[horde.web]
+want  = 5
+where = "zone=a & node under site-a"
+sets.big = "ALL & LABEL(size=big)"
+
+[service.api]
+horde     = "web"
+place     = "pick(api, 3, big)"
+after     = ["2 of db.ready"]
+run       = ["bin/api", "--port", "${port.http}"]
+files     = "dist/"
+env       = { LOG = "info" }
+ports     = { http = 0 }
+check     = { http = "/healthz", port = "http", every = "2s" }
+restart   = { from = "500ms", to = "1m" }
+stop      = { signal = "INT", grace = "3s" }
+single    = false
+on_split  = "majority"
+on_rejoin = "keep-oldest"
+
+[service.once]
+run     = ["sh", "-c", "true"]
+count   = 2
+restart = "never"
+"#;
+
+fn dir_with_a_program() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("dist/bin")).unwrap();
+    let program = dir.path().join("dist/bin/api");
+    std::fs::write(&program, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(dir.path().join("dist/page.html"), "<p>").unwrap();
+    dir
+}
+
+#[test]
+fn a_manifest_becomes_facts_and_files() {
+    let dir = dir_with_a_program();
+    let intent = Intent::parse("shop.toml", GOOD, dir.path()).unwrap();
+    let value = |prefix: &str| {
+        let fact = intent.facts.iter().find(|fact| fact.path.starts_with(prefix)).unwrap();
+        fact.value.clone().unwrap()
+    };
+    let horde = Horde::decode(value("horde/web").as_slice()).unwrap();
+    assert_eq!(
+        (horde.want, horde.r#where.as_str(), horde.sets["big"].as_str()),
+        (5, "zone=a & node under site-a", "ALL & LABEL(size=big)")
+    );
+
+    let bytes = value("muster/api/");
+    let manifest = Manifest::decode(bytes.as_slice()).unwrap();
+    assert_eq!(manifest.run, ["bin/api", "--port", "${port.http}"]);
+    let files: Vec<(&str, bool)> = manifest.files.iter().map(|file| (file.path.as_str(), file.executable)).collect();
+    assert_eq!(files, [("bin/api", true), ("page.html", false)]);
+    assert_eq!((manifest.restart_from_ms, manifest.restart_to_ms, manifest.stop_grace_ms), (500, 60_000, 3_000));
+    let check = manifest.check.unwrap();
+    assert_eq!(
+        (check.kind.as_str(), check.port.as_str(), check.path.as_str(), check.every_ms),
+        ("http", "http", "/healthz", 2_000)
+    );
+
+    let place = Place::decode(value("place/web/api").as_slice()).unwrap();
+    assert_eq!(place.revision, Manifest::revision(&bytes).0);
+    assert_eq!((place.place.as_str(), place.on_split.as_str()), ("pick(api, 3, big)", "majority"));
+    assert_eq!(place.after, ["2 of db.ready"]);
+
+    assert!(Manifest::decode(value("muster/once/").as_slice()).unwrap().once);
+    let once = Place::decode(value("place/main/once").as_slice()).unwrap();
+    assert_eq!(once.place, "pick(once, 2, ALL)");
+    assert_eq!(intent.uploads.len(), 2);
+    assert!(intent.uploads.iter().all(|upload| hash_file(&upload.source).unwrap() == (upload.sha256, upload.size)));
+}
+
+#[test]
+fn the_same_manifest_gives_the_same_revision() {
+    let dir = dir_with_a_program();
+    assert_eq!(Intent::parse("a.toml", GOOD, dir.path()), Intent::parse("b.toml", GOOD, dir.path()));
+}
+
+#[test]
+fn errors_point() {
+    let dir = dir_with_a_program();
+    for (text, expected) in [
+        (
+            "[service.api]\nrun = [\"a\"]\nplcae = \"x\"\n",
+            "m.toml:3:1: service.api.plcae: unknown key; allowed here: horde, place, count, after, run, builtin, files, \
+             env, ports, check, restart, stop, single, on_split, on_rejoin",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nresources = { cpu = 1 }\n",
+            "m.toml:3:1: service.api.resources: not yet supported in this version; remove it",
+        ),
+        ("[hordes.web]\n", "m.toml:1:2: hordes: unknown key; allowed here: horde, service"),
+        ("[horde.web]\nwant = \"5\"\n", "m.toml:2:8: horde.web.want: expected a number from 0 to 100000, found \"5\""),
+        (
+            "[horde.web]\nwhere = \"zone=a\"\n",
+            "m.toml:1:8: horde.web: `want` is missing: how many home members the horde should have",
+        ),
+        (
+            "[horde.web]\nwant = 1\nwhere = \"zone a\"\n",
+            "m.toml:3:15: horde.web.where: expected '&' or the end, found \"a\"",
+        ),
+        ("[horde.main]\nwant = 1\n", "m.toml:1:8: horde.main: main is built in and needs no fact; choose another name"),
+        (
+            "[horde.Web]\nwant = 1\n",
+            "m.toml:1:8: horde.Web: \"Web\" is not a horde name: the character at byte 0 is not a lower-case letter, a \
+             digit or '-'",
+        ),
+        ("[service.api]\ncount = 1\n", "m.toml:1:10: service.api: `run` is missing: the command and its arguments"),
+        ("[service.api]\nrun = []\n", "m.toml:2:7: service.api.run: it names no command"),
+        (
+            "[service.api]\nrun = [\"a\", 3]\n",
+            "m.toml:2:13: service.api.run: expected a string in this list, found the number 3",
+        ),
+        (
+            "[service.api]\nbuiltin = \"web\"\n",
+            "m.toml:2:11: service.api.builtin: crux has no program \"web\"; it has demo",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\ncount = 1\nplace = \"pick(api, 1, ALL)\"\n",
+            "m.toml:3:9: service.api.count: `place` and `count` exclude each other; keep one of them",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nplace = \"pick(web, 1, ALL)\"\n",
+            "m.toml:3:10: service.api.place: it does not place api; write pick(api, 3, ALL)",
+        ),
+        (
+            "[service.api]\nrun = [\"a\", \"${port.http}\"]\n",
+            "m.toml:2:7: service.api.run: ${port.http} names no port of this service; it declares none",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nports = { Http = 0 }\n",
+            "m.toml:3:18: service.api.ports.Http: \"Http\" is not a port's name: lower-case letters, digits, '-' and '_'",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nports = { a = 0, b = 70000 }\n",
+            "m.toml:3:22: service.api.ports.b: expected a number from 0 to 65535, found the number 70000",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nports = { a = 0, b = 0 }\ncheck = { http = \"/\" }\n",
+            "m.toml:4:1: service.api.check: say which port: port = \"NAME\", one of the service's `ports`",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\ncheck = { tcp = \"x\", exec = [\"y\"] }\n",
+            "m.toml:3:1: service.api.check: name exactly one of http = \"/PATH\", tcp = \"PORT\" and exec = [\"COMMAND\"]",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nstop = { grace = \"10\" }\n",
+            "m.toml:3:18: service.api.stop.grace: \"10\" is not a duration; write it like 500ms, 2s, 1m30s or 2h",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\non_split = \"both\"\n",
+            "m.toml:3:12: service.api.on_split: expected each-side, majority, home:NAME or stop, found \"both\"",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nsingle = true\n",
+            "m.toml:3:10: service.api.single: a single service must say what happens in a split: on_split = \"majority\", \
+             \"home:NAME\" or \"stop\"; crux refuses to guess (and without the service's help this is no mutual exclusion)",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nhorde = \"ADMIN\"\n",
+            "m.toml:3:9: service.api.horde: ADMIN runs crux's own programs only; choose another horde",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nenv = { CRUX_NODE = \"n1\" }\n",
+            "m.toml:3:7: service.api.env: CRUX_NODE is set by crux itself; choose another name",
+        ),
+    ] {
+        let error = Intent::parse("m.toml", text, dir.path()).unwrap_err();
+        assert_eq!(error.to_string(), expected, "for\n{text}");
+    }
+}
+
+#[test]
+fn text_that_is_no_toml_is_pointed_at() {
+    let error = Intent::parse("m.toml", "[horde.web]\nwant = = 3\n", Path::new(".")).unwrap_err();
+    assert_eq!((error.line, error.column, error.code), (2, 8, Code::BadManifest));
+}
+
+#[test]
+fn khan_errors_point_into_the_text() {
+    let text = "[service.api]\nrun = [\"a\"]\nplace = \"pick(api, 3, ALL\"\n";
+    let error = Intent::parse("m.toml", text, Path::new(".")).unwrap_err();
+    assert_eq!((error.line, error.key.as_str(), error.code), (3, "service.api.place", Code::BadKhan));
+    // `place = "` has nine characters, and the text sixteen.
+    assert_eq!(error.column, 9 + 16 + 1);
+    for text in
+        ["[service.api]\nrun = [\"a\"]\nafter = \"2 off db\"\n", "[horde.web]\nwant = 1\nsets.big = \"ALL &\"\n"]
+    {
+        assert_eq!(Intent::parse("m.toml", text, Path::new(".")).unwrap_err().code, Code::BadKhan, "{text}");
+    }
+}
+
+#[test]
+fn files_that_are_not_there_or_lead_elsewhere_are_named() {
+    let dir = dir_with_a_program();
+    let text = "[service.api]\nrun = [\"a\"]\nfiles = [\"dist\", \"nowhere\"]\n";
+    let error = Intent::parse("m.toml", text, dir.path()).unwrap_err().to_string();
+    assert!(error.starts_with("m.toml:3:9: service.api.files: cannot read "), "{error}");
+    assert!(error.contains("nowhere: No such file"), "{error}");
+
+    std::os::unix::fs::symlink("/", dir.path().join("dist/root")).unwrap();
+    let text = "[service.api]\nrun = [\"a\"]\nfiles = \"dist\"\n";
+    let error = Intent::parse("m.toml", text, dir.path()).unwrap_err().to_string();
+    assert!(error.ends_with("root is a symbolic link; put the file itself there"), "{error}");
+}
+
+#[test]
+fn a_plan_lists_what_would_change_and_nothing_else() {
+    let dir = dir_with_a_program();
+    let intent = Intent::parse("shop.toml", GOOD, dir.path()).unwrap();
+    let head = |value: &Option<Vec<u8>>| Head {
+        id: to_hex(&[1; 32]),
+        value: value.as_deref().map(to_hex),
+        ancestors: Vec::new(),
+        wall: Counter(1),
+        logical: 0,
+        author: "operator alice".to_owned(),
+    };
+    let mut there: Vec<Fact> =
+        intent.facts.iter().map(|fact| Fact { path: fact.path.clone(), heads: vec![head(&fact.value)] }).collect();
+    assert_eq!(diff(&intent.facts, &there).plan.changes, []);
+
+    let mut smaller = intent.facts.clone();
+    smaller[0].value = Some(Horde { want: 3, ..Horde::default() }.encode_to_vec());
+    let plan = diff(&smaller, &there).plan;
+    assert_eq!((plan.changes.len(), plan.unchanged as usize), (1, there.len() - 1));
+    let change = &plan.changes[0];
+    assert_eq!(change.action, ChangeAction::Change);
+    assert_eq!(change.before.as_deref(), Some("want 5 where zone=a & node under site-a; big := ALL & LABEL(size=big)"));
+    assert_eq!(change.after.as_deref(), Some("want 3"));
+
+    // A conflict is written again even when the winner says the same: the write settles it.
+    let loser = head(&None);
+    there[0].heads.push(loser);
+    assert_eq!(diff(&intent.facts, &there).writes.len(), 1);
+
+    let gone = [NewFact { path: there[1].path.clone(), value: None }];
+    assert_eq!(diff(&gone, &there).plan.changes[0].action, ChangeAction::Delete);
+}

@@ -1,0 +1,183 @@
+//! Documents that hold records of the status schema, and the other lists.
+
+use super::{Counter, Horde, Instance, Kind, Outside, RosterEntry, Service};
+use serde::{Deserialize, Serialize};
+
+macro_rules! kinds {
+    ($($type:ident),* $(,)?) => {
+        $(impl Kind for $type {
+            const KIND: &'static str = stringify!($type);
+        })*
+    };
+}
+
+kinds!(Ps, NodeList, HordeList, ServiceList, Event, EventList, LogLine, LogList, Why, FileList, PlanDiff);
+
+/// Services and their instances: `crux ps`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ps {
+    /// Services.
+    pub services: Vec<Service>,
+    /// Instances.
+    pub instances: Vec<Instance>,
+}
+
+/// Fulcrums: `crux node list`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeList {
+    /// Members of this flock.
+    pub roster: Vec<RosterEntry>,
+    /// Who is outside.
+    pub outside: Vec<Outside>,
+}
+
+/// Hordes: `crux horde list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HordeList {
+    /// Hordes.
+    pub hordes: Vec<Horde>,
+}
+
+/// What the access service and the yurt know: `crux services`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceList {
+    /// Services.
+    pub services: Vec<Service>,
+    /// What heartbeats in ADMIN.
+    pub yurt: Vec<Program>,
+}
+
+/// A program of crux that heartbeats in ADMIN.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// `steward`, `genghis`, …
+    pub name: String,
+    /// The fulcrum where it runs.
+    pub node: String,
+    /// When it started there.
+    pub started: Option<String>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Where to resume after it: `GET /v1/events?after=CURSOR`.
+    pub cursor: Counter,
+    /// When, by the clock of the fulcrum that says so.
+    pub at: String,
+    /// The fulcrum that says so.
+    pub node: String,
+    /// What kind, a stable word: `flock-formed`, `member-joined`, `member-lost`, `leader`, `stable`, `plan`, …
+    pub event: String,
+    /// The subject: a node, a service, an instance.
+    pub subject: String,
+    /// What happened, in a sentence.
+    pub text: String,
+}
+
+/// What happened, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventList {
+    /// The events after the cursor that was asked for, as far back as this fulcrum remembers.
+    pub events: Vec<Event>,
+}
+
+/// One line that an instance wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// The instance's id.
+    pub instance: String,
+    /// Its display name, `web/api.2`.
+    pub name: String,
+    /// The fulcrum that runs it.
+    pub node: String,
+    /// `stdout` or `stderr`.
+    pub stream: String,
+    /// The line without its end; bytes that are not UTF-8 are replaced.
+    pub text: String,
+}
+
+/// Lines that instances wrote, oldest first within each instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogList {
+    /// The lines.
+    pub lines: Vec<LogLine>,
+}
+
+/// Why something is as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    /// What was asked about, as in `crux why SUBJECT`.
+    pub subject: String,
+    /// How it is, in a word: `ready`, `member`, `parted`, …
+    pub state: String,
+    /// Since when.
+    pub since: Option<String>,
+    /// The rule that decided.
+    pub rule: Option<WhyRule>,
+    /// Who observed or decided.
+    pub by: Option<String>,
+    /// The reasons, one sentence each, the decisive one first.
+    pub reasons: Vec<String>,
+}
+
+/// A published rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyRule {
+    /// Its id.
+    pub id: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// A file in the store of the fulcrum that was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its content's name, in hex.
+    pub sha256: String,
+    /// Bytes.
+    pub size: Counter,
+    /// Whether a revision in use needs it, so that it is never evicted.
+    pub pinned: bool,
+}
+
+/// Files: `crux files list`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileList {
+    /// The files, sorted by name.
+    pub files: Vec<FileEntry>,
+}
+
+/// What applying a manifest would change: `crux plan`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanDiff {
+    /// One per fact, in the order in which they would be written; unchanged facts are not listed.
+    pub changes: Vec<Change>,
+    /// How many facts of the manifest are already as they should be.
+    pub unchanged: u32,
+}
+
+/// One fact that would change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The fact's path.
+    pub path: String,
+    /// What would happen to it.
+    pub action: ChangeAction,
+    /// What it says now, for people; `null` if there is none.
+    pub before: Option<String>,
+    /// What it would say; `null` if it would be deleted.
+    pub after: Option<String>,
+}
+
+/// What would happen to a fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeAction {
+    /// There is none yet.
+    Create,
+    /// It would be replaced.
+    Change,
+    /// It would be deleted.
+    Delete,
+}

@@ -1,0 +1,348 @@
+//! Everything that one fulcrum knows of its flock and what runs there.
+
+use super::{Confab, Counter, Kind};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The confab, and beside its fields what stands behind it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The confab's fields.
+    #[serde(flatten)]
+    pub confab: Confab,
+    /// The flock's members in order of seniority; the first leads.
+    pub roster: Vec<RosterEntry>,
+    /// Other flocks of the bloc, as seen from here.
+    pub siblings: Vec<Sibling>,
+    /// Who is in no flock that is seen from here.
+    pub outside: Vec<Outside>,
+    /// Hordes.
+    pub hordes: Vec<Horde>,
+    /// Services: what should be, and how it is.
+    pub services: Vec<Service>,
+    /// Instances.
+    pub instances: Vec<Instance>,
+    /// The facts held here.
+    pub facts: Facts,
+    /// This fulcrum's certificate.
+    pub certificate: Certificate,
+    /// Who was put out of the bloc.
+    pub expelled: Vec<Expelled>,
+    /// This fulcrum's clock.
+    pub clock: Clock,
+    /// This fulcrum's store.
+    pub store: Store,
+    /// The version of crux.
+    pub version: String,
+}
+
+impl Kind for Status {
+    const KIND: &'static str = "Status";
+}
+
+/// One member of the flock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RosterEntry {
+    /// `node`, or `node/fulcrum`.
+    pub name: String,
+    /// Its mesh address.
+    pub addr: String,
+    /// Which life of it, in hex.
+    pub boot: String,
+    /// Since when it has been a member here; `null` if not known.
+    pub since: Option<String>,
+    /// Its home horde.
+    pub horde: Option<String>,
+    /// Whether it carries the ADMIN flag.
+    pub admin: bool,
+    /// How it is.
+    pub state: MemberState,
+    /// The link from here to it; `null` for this fulcrum itself.
+    pub link: Option<Link>,
+}
+
+/// How a member of the flock is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberState {
+    /// A member.
+    Member,
+    /// A member that misses probes or stands accused.
+    Suspect,
+}
+
+/// A link as one end sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Link {
+    /// Seconds since its keys were agreed.
+    pub age_s: Option<f64>,
+    /// Round trip in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Seconds until its keys are replaced.
+    pub rekey_s: Option<f64>,
+}
+
+/// Another flock of the bloc.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sibling {
+    /// Its name.
+    pub flock: String,
+    /// Its leader.
+    pub leader: String,
+    /// How many members it has.
+    pub size: u32,
+    /// Why it is not one with this flock.
+    pub apart: Apart,
+    /// Two members that cannot talk, for `broken-pair`.
+    pub pair: Option<[String; 2]>,
+    /// Until when at least, where that is known.
+    pub until: Option<String>,
+}
+
+/// Why two flocks are apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Apart {
+    /// A change that makes them one is under way.
+    Merging,
+    /// Two members cannot talk directly.
+    BrokenPair,
+    /// It came and went too often and must wait.
+    FlapHold,
+    /// One of the two is in another change.
+    Busy,
+}
+
+/// Somebody in no flock that is seen from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outside {
+    /// `node` or `node/fulcrum`; `null` if it never said.
+    pub name: Option<String>,
+    /// Its address.
+    pub addr: String,
+    /// When it was last in touch.
+    pub last_seen: Option<String>,
+    /// Why it is outside.
+    pub state: OutsideState,
+    /// The last reason, for people.
+    pub reason: String,
+}
+
+/// Why somebody is outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutsideState {
+    /// It does not answer.
+    Silent,
+    /// It answers and refuses, or is refused.
+    Refused,
+    /// It belongs to another bloc.
+    OtherBloc,
+    /// It was expelled.
+    Expelled,
+}
+
+/// A horde.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Horde {
+    /// Its name.
+    pub name: String,
+    /// How many home members operators want; `null` for `main` and ADMIN, which take whom they get.
+    pub want: Option<u32>,
+    /// Home members, sorted.
+    pub home: Vec<String>,
+    /// Home members that are in this flock.
+    pub present: Vec<String>,
+    /// Home members that are not.
+    pub absent: Vec<String>,
+    /// Members that stand in for absent ones.
+    pub substitutes: Vec<String>,
+    /// How it is.
+    pub state: HordeState,
+}
+
+/// How a horde is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HordeState {
+    /// All home members are here, as many as wanted.
+    Whole,
+    /// Home members are alive elsewhere, or not seen here.
+    Parted,
+    /// Fewer home members than wanted.
+    Thin,
+}
+
+/// A service: what should be and how it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its horde.
+    pub horde: String,
+    /// Its name.
+    pub service: String,
+    /// The revision that operators want, in hex.
+    pub revision: Option<String>,
+    /// The generation of the proctor's plan that `should` is from.
+    pub plan: Option<Counter>,
+    /// How many instances there should be now, on this side of a split; `null` until a proctor planned it.
+    pub should: Option<u32>,
+    /// Instances that are ready.
+    pub ready: u32,
+    /// Instances that are late.
+    pub late: u32,
+    /// Instances that are dead.
+    pub dead: u32,
+    /// Instances whose node is gone.
+    pub gone: u32,
+    /// Instances of which nothing was heard yet.
+    pub unknown: u32,
+    /// Instances beyond what should be, waiting for their turn to be removed.
+    pub surplus: u32,
+    /// For people: why it is not as it should be, or the rule that places it.
+    pub why: String,
+    /// Who says so.
+    pub claim: Claim,
+}
+
+/// An instance of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its id, never used twice.
+    pub id: String,
+    /// Its display name, `web/api.2`.
+    pub name: String,
+    /// Its horde.
+    pub horde: String,
+    /// Its service.
+    pub service: String,
+    /// The fulcrum that runs it: `node`, or `node/fulcrum`.
+    pub node: String,
+    /// Its process, while there is one.
+    pub pid: Option<u32>,
+    /// When that started.
+    pub started: Option<String>,
+    /// How it is.
+    pub state: InstanceState,
+    /// Which revision it runs, in hex.
+    pub revision: String,
+    /// The ports that it was given.
+    pub ports: BTreeMap<String, u16>,
+    /// How often it was started again after it ended by itself.
+    pub restarts: u32,
+    /// For people: why it is where it is.
+    pub why: String,
+    /// Who says so.
+    pub claim: Claim,
+}
+
+/// How an instance is: its picket's word until its process runs, then the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstanceState {
+    /// Something has to happen before it starts.
+    Pending,
+    /// Its process is being made, or nothing was heard of it yet.
+    Starting,
+    /// Every declared input is healthy.
+    Ready,
+    /// The worst input is late.
+    Late,
+    /// The worst input is dead.
+    Dead,
+    /// It was told to stop.
+    Stopping,
+    /// Its node is gone, or it ended and is not started again.
+    Gone,
+    /// It ended well and was not meant to run on.
+    Done,
+}
+
+/// Who says something, and in which sense.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// In which sense.
+    pub kind: ClaimKind,
+    /// The fulcrum that says so.
+    pub by: Option<String>,
+    /// When it said so.
+    pub at: Option<String>,
+}
+
+/// In which sense something is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClaimKind {
+    /// A proctor's plan.
+    Should,
+    /// A picket's report.
+    Reported,
+    /// A healthminder's verdict.
+    Believed,
+}
+
+/// The facts held here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// How many facts are in force.
+    pub count: u32,
+    /// The digest of all versions, in hex: equal on members of one flock.
+    pub digest: String,
+    /// How many facts have concurrent versions.
+    pub conflicts: u32,
+    /// How many wait for an operator's word.
+    pub quarantined: u32,
+}
+
+/// A fulcrum's certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Its SPIFFE ID.
+    pub id: String,
+    /// When it ends.
+    pub not_after: String,
+    /// Who issued it.
+    pub issuer: String,
+    /// Whether a CA that could renew it is reached.
+    pub ca_reachable: Option<bool>,
+}
+
+/// Somebody put out of the bloc.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expelled {
+    /// Which node.
+    pub node: String,
+    /// Its admissions up to this one.
+    pub admission: u32,
+    /// The operator.
+    pub by: String,
+    /// When.
+    pub at: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A fulcrum's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// How far it is from the flock's, in milliseconds.
+    pub skew_ms: Option<i64>,
+}
+
+/// A fulcrum's store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Store {
+    /// Whether it takes writes.
+    pub state: StoreState,
+    /// Why not.
+    pub reason: Option<String>,
+}
+
+/// Whether a store takes writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreState {
+    /// It does.
+    Ok,
+    /// It refuses them; reads go on.
+    Refusing,
+}

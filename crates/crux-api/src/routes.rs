@@ -1,0 +1,185 @@
+//! The paths of the local socket, and what is sent to them. HTTP/1.1 with JSON; gRPC answers on the same socket.
+//!
+//! | method and path | query | body | answer |
+//! |---|---|---|---|
+//! | GET [`CONFAB`] | `watch` | | [`Confab`](crate::json::Confab) |
+//! | GET [`STATUS`] | `watch` | | [`Status`](crate::json::Status) |
+//! | GET [`PS`] | `watch` | | [`Ps`](crate::json::Ps) |
+//! | GET [`NODES`] | `watch` | | [`NodeList`](crate::json::NodeList) |
+//! | GET [`HORDES`] | `watch` | | [`HordeList`](crate::json::HordeList) |
+//! | GET [`SERVICES`] | `watch` | | [`ServiceList`](crate::json::ServiceList) |
+//! | GET [`EVENTS`] | `after=CURSOR`, `watch` | | [`EventList`](crate::json::EventList); watched: [`Event`](crate::json::Event)s |
+//! | GET [`WHY`] | `subject=TEXT` | | [`Why`](crate::json::Why) |
+//! | GET [`FACTS`] | `prefix=PATH`, `conflicts` | | [`FactList`](crate::json::FactList) |
+//! | POST [`FACTS`] | | [`WriteRequest`] | [`Written`](crate::json::Written) |
+//! | GET [`FILES`] | | | [`FileList`](crate::json::FileList) |
+//! | PUT [`FILES`] | | the bytes | [`FileStored`](crate::json::FileStored) |
+//! | GET [`FILES`]`/SHA256` | | | the bytes |
+//! | GET [`LOGS`] | [`LogQuery`] | | [`LogList`](crate::json::LogList); with `follow`: [`LogLine`](crate::json::LogLine)s |
+//! | POST [`DOWN`] | | [`DownRequest`] | [`Done`](crate::json::Done) |
+//! | POST [`NODE_FORGET`] | | [`ForgetRequest`] | [`Done`](crate::json::Done) |
+//! | POST [`LAB`] | | [`LabRequest`] | [`Done`](crate::json::Done) |
+//!
+//! Each answer is a [`Doc`](crate::json::Doc). With `?watch` (for logs `follow`) the answer is a stream of server-sent
+//! events, one document under `data:` each, the present state first; an event's cursor stands under `id:`.
+//! An error is an [`ErrorDoc`](crate::json::ErrorDoc) with the HTTP status of its code. Nothing is half done.
+
+use serde::{Deserialize, Serialize};
+
+/// What a program asks for names.
+pub const CONFAB: &str = "/v1/confab";
+/// Everything that this fulcrum knows.
+pub const STATUS: &str = "/v1/status";
+/// Services and instances.
+pub const PS: &str = "/v1/ps";
+/// Fulcrums.
+pub const NODES: &str = "/v1/nodes";
+/// Hordes.
+pub const HORDES: &str = "/v1/hordes";
+/// What the access service and the yurt know.
+pub const SERVICES: &str = "/v1/services";
+/// What happened.
+pub const EVENTS: &str = "/v1/events";
+/// Why something is as it is.
+pub const WHY: &str = "/v1/why";
+/// Facts: read and write.
+pub const FACTS: &str = "/v1/facts";
+/// Files by content: list, store, and under `/SHA256` fetch.
+pub const FILES: &str = "/v1/files";
+/// What instances wrote.
+pub const LOGS: &str = "/v1/logs";
+/// Stop this fulcrum.
+pub const DOWN: &str = "/v1/down";
+/// Forget a fulcrum's addresses.
+pub const NODE_FORGET: &str = "/v1/node/forget";
+/// Faults, in a dev cluster only.
+pub const LAB: &str = "/v1/lab";
+
+/// The header with the mime type of a stream.
+pub const EVENT_STREAM: &str = "text/event-stream";
+
+/// The query of a list that can be watched. A flag is set when its key is there, whatever its value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchQuery {
+    /// Follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<String>,
+}
+
+/// The query of events.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsQuery {
+    /// Only events after this cursor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+    /// Follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<String>,
+}
+
+/// The query of a reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyQuery {
+    /// `node n7`, `service web/api`, `web/api.2`, `pending web/api`, `horde web`, `flock`.
+    pub subject: String,
+}
+
+/// The query of facts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FactsQuery {
+    /// Only paths that begin so; empty: all.
+    #[serde(default)]
+    pub prefix: String,
+    /// Only facts with concurrent versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflicts: Option<String>,
+}
+
+/// The query of logs. One of `instance` and `service` is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogQuery {
+    /// An instance's id or display name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// A service, `horde/service`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Only the last so many lines of each instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tail: Option<u32>,
+    /// Follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follow: Option<String>,
+}
+
+/// Facts to be accepted, all or none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteRequest {
+    /// Sealed versions in hex: the encoding of `crux_core::facts::version::Sealed` with the author's chain and
+    /// signature, and without the acceptor's, which this fulcrum adds.
+    pub versions: Vec<String>,
+}
+
+/// Stop this fulcrum.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownRequest {
+    /// Stop what runs here first.
+    #[serde(default)]
+    pub services: bool,
+}
+
+/// Forget a fulcrum's addresses. It comes back when it is seen again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetRequest {
+    /// `node`, or `node/fulcrum`.
+    pub node: String,
+}
+
+/// A fault for a dev cluster. Nodes are named as in the roster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum LabRequest {
+    /// Only nodes of one group reach each other; a node in no group reaches nobody.
+    Split {
+        /// The groups.
+        groups: Vec<Vec<String>>,
+    },
+    /// Two nodes do not reach each other.
+    Cut {
+        /// One.
+        a: String,
+        /// The other.
+        b: String,
+    },
+    /// What one node sends to another is lost; the other way works.
+    Oneway {
+        /// Who sends in vain.
+        from: String,
+        /// To whom.
+        to: String,
+    },
+    /// All faults of the network end.
+    Heal,
+    /// SIGKILL to a fulcrum and its instances, as if the machine died.
+    Kill {
+        /// Whose.
+        node: String,
+    },
+    /// Start a killed fulcrum again.
+    Start {
+        /// Which.
+        node: String,
+    },
+    /// A fulcrum stands still for a while and then goes on.
+    Pause {
+        /// Which.
+        node: String,
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// Every link loses this many of a hundred datagrams.
+    Loss {
+        /// Per cent, 0 to 100.
+        percent: f64,
+    },
+}

@@ -1,0 +1,182 @@
+//! Writing facts: what an operator wants is signed here, on the client's side, so that no fulcrum in the middle can act
+//! for an operator.
+//!
+//! The signatures are made over the contexts below (see `crux_pki::Signer::sign`): the author signs the statement's
+//! bytes, the accepting fulcrum the statement's bytes followed by the author's signature.
+
+use crate::json::{BadHex, Fact, from_hex, to_hex};
+use bytes::Bytes;
+use crux_core::facts::version::{ANCESTORS_MAX, Author, Sealed, Stamp, Statement, VERSION_MAX};
+use crux_names::{BlocName, Hash256, OperatorName, Wall};
+use prost::Message;
+
+/// For what an author signs a statement.
+pub const AUTHOR_CONTEXT: &str = "crux fact author";
+/// For what the accepting fulcrum countersigns it.
+pub const ACCEPTOR_CONTEXT: &str = "crux fact acceptor";
+
+/// A fact to be written: `None` deletes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewFact {
+    /// Its path.
+    pub path: String,
+    /// Its value.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Why a fact cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The fulcrum listed a version whose id is not one.
+    #[error("{path}: the fulcrum lists a version whose id is not a SHA-256")]
+    BadHead {
+        /// The fact's path.
+        path: String,
+    },
+    /// The sealed version is too long.
+    #[error("{path}: a fact may have {VERSION_MAX} bytes, this one has {bytes}")]
+    TooLong {
+        /// The fact's path.
+        path: String,
+        /// How long it is.
+        bytes: usize,
+    },
+}
+
+/// Who writes, and for which bloc.
+#[derive(Clone)]
+pub struct Writer<'a> {
+    /// The bloc.
+    pub bloc: BlocName,
+    /// The operator.
+    pub operator: OperatorName,
+    /// The operator's certificate chain in DER, leaf first.
+    pub chain: Vec<Bytes>,
+    /// Signs bytes for a context with the operator's key.
+    pub sign: &'a dyn Fn(&str, &[u8]) -> [u8; 64],
+}
+
+impl Writer<'_> {
+    /// The sealed version in hex, as [`WriteRequest`](crate::routes::WriteRequest) carries it. It replaces every version of
+    /// the fact that the client saw (`seen`), and its stamp is later than theirs.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn seal(&self, fact: &NewFact, seen: Option<&Fact>, now: Wall, nonce: [u8; 16]) -> Result<String, WriteError> {
+        let ancestors = ancestors(seen).map_err(|_| WriteError::BadHead { path: fact.path.clone() })?;
+        let statement = Statement {
+            bloc: self.bloc.clone(),
+            path: fact.path.clone(),
+            value: fact.value.clone().map(Bytes::from),
+            ancestors,
+            stamp: stamp(seen, now),
+            author: Author::Operator(self.operator.clone()),
+            nonce: Bytes::copy_from_slice(&nonce),
+        };
+        let statement = statement.encode();
+        let signature = (self.sign)(AUTHOR_CONTEXT, &statement);
+        let sealed = Sealed {
+            author_signature: Bytes::copy_from_slice(&signature),
+            author_chain: self.chain.clone(),
+            statement,
+            acceptor_chain: Vec::new(),
+            acceptor_signature: Bytes::new(),
+        };
+        let bytes = sealed.encode_to_vec();
+        if bytes.len() > VERSION_MAX {
+            return Err(WriteError::TooLong { path: fact.path.clone(), bytes: bytes.len() });
+        }
+        Ok(to_hex(&bytes))
+    }
+}
+
+/// The versions that a write replaces: what the client saw, then what those replaced, newest first.
+fn ancestors(seen: Option<&Fact>) -> Result<Vec<Hash256>, BadHex> {
+    let heads = seen.map_or(&[][..], |fact| &fact.heads);
+    let deepest = heads.iter().map(|head| head.ancestors.len()).max().unwrap_or(0);
+    let older = (0..deepest).flat_map(|depth| heads.iter().filter_map(move |head| head.ancestors.get(depth)));
+    let mut ids: Vec<Hash256> = Vec::new();
+    for id in heads.iter().map(|head| &head.id).chain(older) {
+        let id = Hash256(from_hex(id)?.try_into().map_err(|_| BadHex)?);
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids.truncate(ANCESTORS_MAX);
+    Ok(ids)
+}
+
+/// A hybrid-clock stamp after everything seen.
+fn stamp(seen: Option<&Fact>, now: Wall) -> Stamp {
+    let latest =
+        seen.and_then(|fact| fact.heads.iter().map(|head| Stamp { wall: head.wall.0, logical: head.logical }).max());
+    match latest {
+        Some(latest) if latest.wall >= now.0 => Stamp { wall: latest.wall, logical: latest.logical.saturating_add(1) },
+        _ => Stamp { wall: now.0, logical: 0 },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::{Counter, Head};
+
+    fn head(id: u8, ancestors: &[u8], wall: u64) -> Head {
+        Head {
+            id: to_hex(&[id; 32]),
+            value: None,
+            ancestors: ancestors.iter().map(|id| to_hex(&[*id; 32])).collect(),
+            wall: Counter(wall),
+            logical: 4,
+            author: "operator alice".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_write_names_what_it_replaces_and_is_later() {
+        let seen = Fact { path: "horde/web".to_owned(), heads: vec![head(9, &[5, 1], 50), head(8, &[4, 1], 70)] };
+        let writer = Writer {
+            bloc: "acme".parse().unwrap(),
+            operator: "alice".parse().unwrap(),
+            chain: vec![Bytes::from_static(b"der")],
+            sign: &|context, bytes| {
+                assert_eq!(context, AUTHOR_CONTEXT);
+                [bytes.len() as u8; 64]
+            },
+        };
+        let fact = NewFact { path: "horde/web".to_owned(), value: Some(vec![1]) };
+        let sealed = writer.seal(&fact, Some(&seen), Wall(60), [3; 16]).unwrap();
+        let sealed = Sealed::decode(from_hex(&sealed).unwrap().as_slice()).unwrap();
+        let statement = Statement::decode(sealed.statement).unwrap();
+        let ids: Vec<u8> = statement.ancestors.iter().map(|id| id.0[0]).collect();
+        assert_eq!(ids, [9, 8, 5, 4, 1]);
+        assert_eq!(statement.stamp, Stamp { wall: 70, logical: 5 });
+        assert_eq!(statement.author, Author::Operator("alice".parse().unwrap()));
+        assert_eq!(statement.value.as_deref(), Some(&[1][..]));
+    }
+
+    #[test]
+    fn a_first_write_has_no_ancestors_and_a_long_one_is_refused() {
+        let writer = Writer {
+            bloc: "acme".parse().unwrap(),
+            operator: "alice".parse().unwrap(),
+            chain: Vec::new(),
+            sign: &|_, _| [0; 64],
+        };
+        let short = NewFact { path: "a".to_owned(), value: None };
+        let sealed = writer.seal(&short, None, Wall(60), [3; 16]).unwrap();
+        let sealed = Sealed::decode(from_hex(&sealed).unwrap().as_slice()).unwrap();
+        let statement = Statement::decode(sealed.statement).unwrap();
+        assert_eq!((statement.ancestors.len(), statement.stamp), (0, Stamp { wall: 60, logical: 0 }));
+
+        let long = NewFact { path: "a".to_owned(), value: Some(vec![0; VERSION_MAX]) };
+        assert!(matches!(writer.seal(&long, None, Wall(60), [3; 16]), Err(WriteError::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_head_that_is_no_hash_is_refused() {
+        let mut bad = head(9, &[], 50);
+        bad.id = "zz".to_owned();
+        assert_eq!(ancestors(Some(&Fact { path: "a".to_owned(), heads: vec![bad] })), Err(BadHex));
+    }
+}

@@ -1,0 +1,247 @@
+//! The documents that tools may parse, one full sample of each, compared with what is checked in. A field may be added
+//! (`CRUX_REGENERATE=1 cargo test -p crux-api --test schema`, and the changelog says so); one that changes or goes needs
+//! a decision record.
+
+use crux_api::json::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::fs;
+use std::path::Path;
+
+const AT: &str = "2026-01-31T12:00:00.123456Z";
+
+/// The sample as it is checked in, and back again.
+fn agrees<T: Kind + Serialize + DeserializeOwned + PartialEq + Debug>(body: T) {
+    let doc = Doc(body);
+    let fresh = serde_json::to_string_pretty(&doc).expect("a document is JSON") + "\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema").join(format!("{}.json", T::KIND));
+    if std::env::var_os("CRUX_REGENERATE").is_some() {
+        fs::write(&path, &fresh).expect("write the sample");
+    }
+    let stands = fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(stands, fresh, "{} differs from what is promised", path.display());
+    assert_eq!(serde_json::from_str::<Doc<T>>(&stands).expect("the sample is read back"), doc);
+}
+
+fn confab() -> Confab {
+    Confab {
+        bloc: "acme".into(),
+        node: "n1".into(),
+        fulcrum: "0".into(),
+        boot: "697df3c0".into(),
+        flock: "calm-heron".into(),
+        epoch: Counter(7),
+        view: "0123456789abcdef0123456789abcdef".into(),
+        leader: "n2".into(),
+        stable: true,
+        members: vec!["n1".into(), "n2".into(), "n3".into()],
+        horde: "web".into(),
+        admin: vec!["n2".into()],
+        steward: Some("n2".into()),
+        yurt: None,
+        at: AT.into(),
+    }
+}
+
+fn claim(kind: ClaimKind) -> Claim {
+    Claim { kind, by: Some("n2".into()), at: Some(AT.into()) }
+}
+
+fn roster() -> Vec<RosterEntry> {
+    let link = Link { age_s: Some(12.5), rtt_ms: Some(0.25), rekey_s: None };
+    vec![RosterEntry {
+        name: "n2".into(),
+        addr: "10.0.0.2:2789".into(),
+        boot: "697df3c0".into(),
+        since: Some(AT.into()),
+        horde: Some("web".into()),
+        admin: true,
+        state: MemberState::Suspect,
+        link: Some(link),
+    }]
+}
+
+fn outside() -> Vec<Outside> {
+    vec![Outside {
+        name: Some("n9".into()),
+        addr: "10.0.0.9:2789".into(),
+        last_seen: None,
+        state: OutsideState::OtherBloc,
+        reason: "its bloc is other".into(),
+    }]
+}
+
+fn horde() -> Horde {
+    Horde {
+        name: "web".into(),
+        want: Some(3),
+        home: vec!["n1".into(), "n4".into()],
+        present: vec!["n1".into()],
+        absent: vec!["n4".into()],
+        substitutes: vec!["n5".into()],
+        state: HordeState::Parted,
+    }
+}
+
+fn service() -> Service {
+    Service {
+        horde: "web".into(),
+        service: "api".into(),
+        revision: Some("ab".repeat(32)),
+        plan: Some(Counter(12)),
+        should: Some(3),
+        ready: 2,
+        late: 1,
+        dead: 0,
+        gone: 0,
+        unknown: 0,
+        surplus: 0,
+        why: "pick(api, 3, ALL)".into(),
+        claim: claim(ClaimKind::Should),
+    }
+}
+
+fn instance() -> Instance {
+    Instance {
+        id: "n1:697df3c0:4".into(),
+        name: "web/api.2".into(),
+        horde: "web".into(),
+        service: "api".into(),
+        node: "n1".into(),
+        pid: Some(4711),
+        started: Some(AT.into()),
+        state: InstanceState::Ready,
+        revision: "ab".repeat(32),
+        ports: BTreeMap::from([("http".into(), 40_001)]),
+        restarts: 1,
+        why: "check passed 0.4 s ago".into(),
+        claim: claim(ClaimKind::Believed),
+    }
+}
+
+fn event() -> Event {
+    Event {
+        cursor: Counter(41),
+        at: AT.into(),
+        node: "n1".into(),
+        event: "member-lost".into(),
+        subject: "n3".into(),
+        text: "n3 was removed from the view".into(),
+    }
+}
+
+#[test]
+fn confab_and_status_are_as_promised() {
+    agrees(confab());
+    let sibling = Sibling {
+        flock: "grey-owl".into(),
+        leader: "n4".into(),
+        size: 2,
+        apart: Apart::BrokenPair,
+        pair: Some(["n1".into(), "n4".into()]),
+        until: None,
+    };
+    agrees(Status {
+        confab: confab(),
+        roster: roster(),
+        siblings: vec![sibling],
+        outside: outside(),
+        hordes: vec![horde()],
+        services: vec![service()],
+        instances: vec![instance()],
+        facts: Facts { count: 12, digest: "cd".repeat(32), conflicts: 1, quarantined: 0 },
+        certificate: Certificate {
+            id: "spiffe://acme/node/n1".into(),
+            not_after: AT.into(),
+            issuer: "CN=acme root,DC=acme".into(),
+            ca_reachable: None,
+        },
+        expelled: vec![Expelled {
+            node: "n7".into(),
+            admission: 1,
+            by: "alice".into(),
+            at: AT.into(),
+            reason: "stolen".into(),
+        }],
+        clock: Clock { skew_ms: None },
+        store: Store { state: StoreState::Refusing, reason: Some("No space left on device".into()) },
+        version: "0.1.0".into(),
+    });
+}
+
+#[test]
+fn lists_are_as_promised() {
+    agrees(Ps { services: vec![service()], instances: vec![instance()] });
+    agrees(NodeList { roster: roster(), outside: outside() });
+    agrees(HordeList { hordes: vec![horde()] });
+    agrees(ServiceList {
+        services: vec![service()],
+        yurt: vec![Program { name: "steward".into(), node: "n2".into(), started: Some(AT.into()) }],
+    });
+    agrees(event());
+    agrees(EventList { events: vec![event()] });
+    let line = LogLine {
+        instance: "n1:697df3c0:4".into(),
+        name: "web/api.2".into(),
+        node: "n1".into(),
+        stream: "stdout".into(),
+        text: "listening".into(),
+    };
+    agrees(line.clone());
+    agrees(LogList { lines: vec![line] });
+    agrees(Why {
+        subject: "web/api.2".into(),
+        state: "late".into(),
+        since: Some(AT.into()),
+        rule: Some(WhyRule { id: "beat-age".into(), text: "late after 4 s without a beat".into() }),
+        by: Some("n2".into()),
+        reasons: vec!["last beat 4.3 s ago".into()],
+    });
+    agrees(FileList { files: vec![FileEntry { sha256: "ab".repeat(32), size: Counter(1024), pinned: true }] });
+    let change = Change {
+        path: "horde/web".into(),
+        action: ChangeAction::Change,
+        before: Some("want 5".into()),
+        after: Some("want 3".into()),
+    };
+    agrees(PlanDiff { changes: vec![change], unchanged: 2 });
+}
+
+#[test]
+fn answers_facts_and_errors_are_as_promised() {
+    agrees(Written { ids: vec!["ef".repeat(32)], others: 2, converged: true });
+    agrees(FileStored { sha256: "ab".repeat(32), size: Counter(u64::MAX) });
+    agrees(Done { text: "n3 is forgotten".into() });
+    let head = Head {
+        id: "ef".repeat(32),
+        value: None,
+        ancestors: vec!["01".repeat(32)],
+        wall: Counter(1_769_860_800_123_456),
+        logical: 1,
+        author: "operator alice".into(),
+    };
+    agrees(FactList { facts: vec![Fact { path: "horde/web".into(), heads: vec![head] }], digest: "cd".repeat(32) });
+    agrees(ErrorDoc::new(Code::NoKey, "this needs an operator's key", "crux ca issue --operator NAME"));
+}
+
+#[test]
+fn a_document_of_another_version_or_kind_is_not_taken_for_this_one() {
+    let text = serde_json::to_string(&Doc(Done { text: "x".into() })).unwrap();
+    assert!(serde_json::from_str::<Doc<Done>>(&text).is_ok());
+    for (from, to) in [("crux/v1", "crux/v2"), ("Done", "Written")] {
+        assert!(serde_json::from_str::<Doc<Done>>(&text.replace(from, to)).is_err(), "{to}");
+    }
+    let newer = text.replace("\"text\"", "\"more\":[1],\"text\"");
+    assert!(serde_json::from_str::<Doc<Done>>(&newer).is_ok(), "an added field does no harm");
+}
+
+#[test]
+fn each_error_code_is_unique_explained_and_ends_with_a_promised_exit_code() {
+    for code in Code::ALL {
+        assert!(code.explain().len() > 40, "{code}");
+        assert!([1, 2, 3, 4, 5, 6].contains(&code.exit()), "{code}");
+        assert_eq!(code.as_str().parse(), Ok(*code), "two codes share {code}");
+    }
+}

@@ -1,0 +1,190 @@
+//! The command line, as data.
+
+use crate::command::{ca, demo, events, explain, facts, files, horde, lab, logs, manifest, node, run, up, wait, why};
+use crate::output::Format;
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use crux_api::intent::parse_duration;
+use crux_api::json::{Code, ErrorDoc};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Machines with a certificate become a cluster that assembles itself.
+#[derive(Debug, Parser)]
+#[command(name = "crux", version, max_term_width = 120, disable_help_subcommand = false)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(crate) struct Global {
+    /// How to print
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+    /// Follow: print again whenever it changes (with -o json one document per line)
+    #[arg(short, long, global = true)]
+    pub(crate) watch: bool,
+    /// Which fulcrum: a socket, or a node of your dev cluster
+    #[arg(long, global = true, env = "CRUX_AT", value_name = "SOCKET|NODE")]
+    pub(crate) at: Option<String>,
+    /// Which operator signs: a bundle (default: the profile, or the dev cluster's own operator)
+    #[arg(long = "as", global = true, env = "CRUX_AS", value_name = "BUNDLE")]
+    pub(crate) r#as: Option<PathBuf>,
+    /// After a write: wait until what it asks for is so
+    #[arg(long, global = true, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "ready", value_name = "COND")]
+    pub(crate) wait: Option<WaitFor>,
+    /// How long to wait before giving up with exit code 6
+    #[arg(long, global = true, value_parser = duration, value_name = "DURATION")]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// What `--wait` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum WaitFor {
+    /// Every service written has as many ready instances as it should
+    Ready,
+    /// As many fulcrums as promised have the write on disk
+    Written,
+}
+
+/// Reads a duration for clap.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|e| e.to_string())
+}
+
+/// Reads `KEY=VALUE` for clap.
+pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+/// Every verb and noun.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a fulcrum in the foreground, or with --dev a throw-away cluster
+    Up(up::UpArgs),
+    /// Stop the fulcrum; without --at in a dev cluster, the whole cluster
+    Down(node::DownArgs),
+    /// Names: bloc, flock, leader, members, roles
+    Confab,
+    /// Everything that the fulcrum knows
+    Status,
+    /// Wait until the flock, or services, are as wanted
+    Wait(wait::WaitArgs),
+    /// Fulcrums
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Hordes
+    #[command(subcommand)]
+    Horde(horde::HordeCommand),
+    /// Run a command as a service
+    Run(run::RunArgs),
+    /// Make what a manifest says so
+    Apply(manifest::ApplyArgs),
+    /// Show what `apply` would change
+    Plan(manifest::PlanArgs),
+    /// Services and their instances
+    Ps,
+    /// What instances wrote
+    Logs(logs::LogsArgs),
+    /// What the access service and the yurt know
+    Services,
+    /// Files by content
+    #[command(subcommand)]
+    Files(files::FilesCommand),
+    /// What happened
+    Events(events::EventsArgs),
+    /// Faults for a dev cluster
+    #[command(subcommand)]
+    Lab(lab::LabCommand),
+    /// Certificates: a small certification authority
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
+    /// Why something is as it is
+    Why(why::WhyArgs),
+    /// Versions of the command and of the fulcrum
+    Version,
+    /// Completions for a shell, on standard output
+    Completion(explain::CompletionArgs),
+    /// Facts: what operators want, as it is stored
+    #[command(subcommand)]
+    Facts(facts::FactsCommand),
+    /// What an error code means
+    Explain(explain::ExplainArgs),
+    /// The supervisor of one instance; started by crux itself
+    #[command(hide = true)]
+    Supervise {
+        /// The instance's directory
+        dir: PathBuf,
+    },
+    /// The demo service; started by crux itself
+    #[command(hide = true)]
+    Demo(demo::DemoArgs),
+}
+
+/// Why there is nothing to run.
+pub(crate) enum Early {
+    /// Help or the version was asked for and is printed.
+    Said,
+    /// The command line is wrong.
+    Wrong(ErrorDoc, Option<Format>),
+}
+
+/// Reads the command line.
+pub(crate) fn parse() -> Result<Cli, Early> {
+    Cli::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // A closed pipe is the reader's choice.
+            let _ = error.print();
+            Early::Said
+        }
+        _ => Early::Wrong(usage(&error), wanted_format()),
+    })
+}
+
+/// The format that a wrong command line asked for.
+fn wanted_format() -> Option<Format> {
+    let words: Vec<String> = std::env::args().collect();
+    let json = words.iter().any(|word| word == "-ojson" || word == "--output=json")
+        || words.windows(2).any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json");
+    json.then_some(Format::Json)
+}
+
+/// clap's complaint in our form: one line of cause, the next command.
+fn usage(error: &clap::Error) -> ErrorDoc {
+    let text = error.render().to_string();
+    let lines =
+        text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let cause: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+    let cause = cause.join("; ").replace("error: ", "").replace(":; ", ": ");
+    let cause = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "the command is not complete".to_owned(),
+        _ => cause,
+    };
+    let words: Vec<String> = std::env::args().skip(1).take_while(|word| !word.starts_with('-')).collect();
+    let mut known = Cli::command();
+    let mut path = Vec::new();
+    for word in words {
+        let Some(next) = known.find_subcommand(&word).cloned() else { break };
+        path.push(word);
+        known = next;
+    }
+    let help = if path.is_empty() { "crux help".to_owned() } else { format!("crux {} --help", path.join(" ")) };
+    let next = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(suggested) => format!("did you mean {suggested}? {help}"),
+        None => help,
+    };
+    ErrorDoc::new(Code::Usage, cause, next)
+}
+
+/// The command line's description, for completions.
+pub(crate) fn description() -> clap::Command {
+    Cli::command()
+}

@@ -1,0 +1,147 @@
+//! `crux horde`.
+
+use super::{Ctx, show};
+use crate::Outcome;
+use crate::args::key_value;
+use crate::operator::{fact_at, in_force};
+use crate::output::{Format, names};
+use clap::{Args, Subcommand};
+use crux_api::intent::{HordeIntent, Intent, own_horde_name};
+use crux_api::json::{Code, ErrorDoc, HordeList, from_hex};
+use crux_api::routes;
+use crux_api::write::NewFact;
+
+/// Hordes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum HordeCommand {
+    /// All hordes
+    List,
+    /// One horde
+    Show {
+        /// Which
+        name: String,
+    },
+    /// Make a horde
+    Create(CreateArgs),
+    /// Change a horde; what is not named stays
+    Set(SetArgs),
+    /// Delete a horde: it drains, and its fulcrums become free
+    Delete {
+        /// Which
+        name: String,
+    },
+}
+
+/// A new horde.
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Its name
+    name: String,
+    /// How many home members it should have
+    #[arg(long, value_name = "N")]
+    want: u32,
+    /// Which fulcrums it may take: `zone=a`, `node under site-a`, joined by &
+    #[arg(long = "where", value_name = "WORDS", default_value = "")]
+    r#where: String,
+    /// A named set for its services: `big=LABEL(size=big)`; may be given several times
+    #[arg(long, value_name = "NAME=KHAN", value_parser = key_value)]
+    set: Vec<(String, String)>,
+}
+
+/// Changes of a horde.
+#[derive(Debug, Args)]
+pub(crate) struct SetArgs {
+    /// Its name
+    name: String,
+    /// How many home members it should have
+    #[arg(long, value_name = "N")]
+    want: Option<u32>,
+    /// Which fulcrums it may take
+    #[arg(long = "where", value_name = "WORDS")]
+    r#where: Option<String>,
+    /// A named set; an empty text removes it; may be given several times
+    #[arg(long, value_name = "NAME=KHAN", value_parser = key_value)]
+    set: Vec<(String, String)>,
+}
+
+fn usage(problem: String) -> ErrorDoc {
+    ErrorDoc::new(
+        Code::Usage,
+        format!("{problem}; nothing was changed"),
+        "crux horde create web --want 3 --where zone=a",
+    )
+}
+
+fn missing(name: &str) -> ErrorDoc {
+    let cause = format!("horde {name} does not exist");
+    ErrorDoc::new(Code::NotFound, cause, format!("crux horde list, or crux horde create {name} --want 3"))
+}
+
+async fn write(ctx: &Ctx, horde: HordeIntent) -> Outcome {
+    horde.check().map_err(usage)?;
+    let mut intent = Intent::default();
+    horde.lower(&mut intent);
+    ctx.make_so(&intent).await
+}
+
+pub(crate) async fn run(ctx: &Ctx, command: HordeCommand) -> Outcome {
+    let text = |list: &HordeList, format| match format {
+        Format::Name => names(list.hordes.iter().map(|horde| horde.name.as_str())),
+        _ => show::hordes_table(&list.hordes),
+    };
+    match command {
+        HordeCommand::List => ctx.show(routes::HORDES, text).await,
+        HordeCommand::Show { name } => {
+            let mut list: HordeList = ctx.client().get(routes::HORDES).await?;
+            list.hordes.retain(|horde| horde.name == name);
+            if list.hordes.is_empty() {
+                return Err(missing(&name));
+            }
+            ctx.print(&list, &text).map(|()| 0)
+        }
+        HordeCommand::Create(args) => {
+            let name = own_horde_name(&args.name).map_err(usage)?;
+            let horde =
+                HordeIntent { name, want: args.want, r#where: args.r#where, sets: args.set.into_iter().collect() };
+            let path = format!("horde/{}", horde.name);
+            if in_force(fact_at(&ctx.client(), &path).await?.as_ref()) {
+                let cause = format!("horde {} exists already; nothing was changed", horde.name);
+                return Err(ErrorDoc::new(
+                    Code::Failed,
+                    cause,
+                    format!("crux horde set {} --want {}", horde.name, horde.want),
+                ));
+            }
+            write(ctx, horde).await
+        }
+        HordeCommand::Set(args) => {
+            let name = own_horde_name(&args.name).map_err(usage)?;
+            let fact = fact_at(&ctx.client(), &format!("horde/{name}")).await?;
+            let value = fact.as_ref().and_then(|fact| fact.heads.first()).and_then(|head| head.value.as_deref());
+            let Some(value) = value else { return Err(missing(name.as_str())) };
+            let value = from_hex(value).map_err(|e| e.to_string());
+            let horde = value.and_then(|value| HordeIntent::decode(name, &value));
+            let mut horde = horde.map_err(|problem| {
+                ErrorDoc::new(
+                    Code::Failed,
+                    format!("the horde's fact cannot be read: {problem}"),
+                    "crux facts list horde/",
+                )
+            })?;
+            horde.want = args.want.unwrap_or(horde.want);
+            horde.r#where = args.r#where.unwrap_or(horde.r#where);
+            horde.sets.extend(args.set);
+            horde.sets.retain(|_, text| !text.trim().is_empty());
+            write(ctx, horde).await
+        }
+        HordeCommand::Delete { name } => {
+            let name = own_horde_name(&name).map_err(usage)?;
+            let path = format!("horde/{name}");
+            if !in_force(fact_at(&ctx.client(), &path).await?.as_ref()) {
+                return Err(missing(name.as_str()));
+            }
+            let facts = vec![NewFact { path, value: None }];
+            ctx.make_so(&Intent { facts, uploads: Vec::new() }).await
+        }
+    }
+}

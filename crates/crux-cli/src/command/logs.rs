@@ -1,0 +1,75 @@
+//! `crux logs`.
+
+use super::{Ctx, ended};
+use crate::Outcome;
+use crate::output::{self, Format, clean};
+use clap::Args;
+use crux_api::client::encode;
+use crux_api::json::{LogLine, LogList};
+use crux_api::routes;
+
+/// Whose lines.
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// A service (`web/api`; in horde main `api` is enough) or an instance (`web/api.2`, or its id)
+    of: String,
+    /// Only the last so many lines of each instance
+    #[arg(long, value_name = "N")]
+    tail: Option<u32>,
+    /// Follow
+    #[arg(short, long)]
+    follow: bool,
+}
+
+/// The part of the query that names whose lines are wanted.
+fn subject(of: &str) -> String {
+    if of.contains(':') {
+        return format!("instance={}", encode(of));
+    }
+    let full = if of.contains('/') { of.to_owned() } else { format!("{}/{of}", crux_names::MAIN) };
+    let numbered = full.rsplit_once('.').is_some_and(|(_, slot)| slot.parse::<u32>().is_ok());
+    format!("{}={}", if numbered { "instance" } else { "service" }, encode(&full))
+}
+
+pub(crate) async fn run(ctx: &Ctx, args: LogsArgs) -> Outcome {
+    let mut path = format!("{}?{}", routes::LOGS, subject(&args.of));
+    if let Some(tail) = args.tail {
+        path += &format!("&tail={tail}");
+    }
+    // Lines of one instance need no name before them.
+    let many = path.contains("?service=");
+    let line = move |line: &LogLine, format: Format| match format {
+        Format::Wide => clean(&format!("{} {} {}  {}", line.name, line.node, line.stream, line.text)),
+        Format::Name => clean(&line.name),
+        _ if many => clean(&format!("{}  {}", line.name, line.text)),
+        _ => clean(&line.text),
+    };
+    if !(args.follow || ctx.global.watch) {
+        let list: LogList = ctx.client().get(&path).await?;
+        ctx.print(&list, &|list: &LogList, format| {
+            list.lines.iter().map(|entry| line(entry, format)).collect::<Vec<_>>().join("\n")
+        })?;
+        return Ok(0);
+    }
+    let mut watch = ctx.client().watch::<LogLine>(&format!("{path}&follow")).await?;
+    while let Some(entry) = watch.next().await? {
+        match ctx.format() {
+            Format::Json => output::say(&output::json(&entry, true))?,
+            format => output::say(&line(&entry, format))?,
+        }
+    }
+    ended()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_instances_and_ids_are_told_apart() {
+        assert_eq!(subject("api"), "service=main%2Fapi");
+        assert_eq!(subject("web/api"), "service=web%2Fapi");
+        assert_eq!(subject("web/api.2"), "instance=web%2Fapi.2");
+        assert_eq!(subject("n1.rack:697df3c0:4"), "instance=n1.rack%3A697df3c0%3A4");
+    }
+}

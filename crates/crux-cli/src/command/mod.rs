@@ -1,0 +1,155 @@
+//! One file per verb or noun.
+
+pub(crate) mod ca;
+pub(crate) mod demo;
+pub(crate) mod events;
+pub(crate) mod explain;
+pub(crate) mod facts;
+pub(crate) mod files;
+pub(crate) mod horde;
+pub(crate) mod lab;
+pub(crate) mod logs;
+pub(crate) mod manifest;
+pub(crate) mod node;
+pub(crate) mod run;
+pub(crate) mod show;
+pub(crate) mod up;
+pub(crate) mod wait;
+pub(crate) mod why;
+mod write;
+
+use crate::Outcome;
+use crate::args::{Cli, Command, Global};
+use crate::output::{self, Format};
+use crate::target::{self, Target};
+use crux_api::json::{Code, Done, ErrorDoc, Kind};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Runs a command.
+pub(crate) fn run(cli: Cli) -> Outcome {
+    match cli.command {
+        // These run on the main thread, with a runtime of their own or none.
+        Command::Up(args) => up::run(args),
+        Command::Demo(args) => block_on(demo::run(args))?,
+        Command::Supervise { dir } => {
+            let cause = format!("supervise {} takes no other flags and stands first", dir.display());
+            Err(ErrorDoc::new(Code::Usage, cause, "crux help"))
+        }
+        Command::Ca(command) => ca::run(&cli.global, command),
+        Command::Completion(args) => explain::completion(&args),
+        Command::Explain(args) => explain::explain(&cli.global, &args),
+        command => block_on(ask(cli.global, command))?,
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, ErrorDoc> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime
+        .map_err(|e| ErrorDoc::new(Code::Failed, format!("the system gives no event loop: {e}"), "check ulimit -n"))?;
+    Ok(runtime.block_on(future))
+}
+
+/// Commands that ask a fulcrum.
+async fn ask(global: Global, command: Command) -> Outcome {
+    match command {
+        Command::Version => explain::version(&global).await,
+        Command::Lab(command) => lab::run(&global, command).await,
+        Command::Down(args) => node::down(&global, args).await,
+        command => {
+            let ctx = Ctx { target: target::find(global.at.as_deref())?, global };
+            match command {
+                Command::Confab => show::confab(&ctx).await,
+                Command::Status => show::status(&ctx).await,
+                Command::Ps => show::ps(&ctx).await,
+                Command::Services => show::services(&ctx).await,
+                Command::Wait(args) => wait::run(&ctx, args).await,
+                Command::Node(command) => node::run(&ctx, command).await,
+                Command::Horde(command) => horde::run(&ctx, command).await,
+                Command::Run(args) => run::run(&ctx, args).await,
+                Command::Apply(args) => manifest::apply(&ctx, args).await,
+                Command::Plan(args) => manifest::plan(&ctx, args).await,
+                Command::Logs(args) => logs::run(&ctx, args).await,
+                Command::Files(command) => files::run(&ctx, command).await,
+                Command::Events(args) => events::run(&ctx, args).await,
+                Command::Why(args) => why::run(&ctx, args).await,
+                Command::Facts(command) => facts::run(&ctx, command).await,
+                other => {
+                    let cause = format!("{other:?} does not ask a fulcrum");
+                    Err(ErrorDoc::new(Code::Failed, cause, "report this: it is a fault of crux"))
+                }
+            }
+        }
+    }
+}
+
+/// What every asking command has at hand.
+pub(crate) struct Ctx {
+    pub(crate) global: Global,
+    pub(crate) target: Target,
+}
+
+impl Ctx {
+    fn client(&self) -> crux_api::client::Client {
+        self.target.client()
+    }
+
+    fn format(&self) -> Format {
+        self.global.output.unwrap_or(Format::Table)
+    }
+
+    /// Gets a document, or with `-w` follows it, and prints it each time.
+    async fn show<T>(&self, path: &str, text: impl Fn(&T, Format) -> String) -> Outcome
+    where
+        T: Kind + Serialize + DeserializeOwned + Clone,
+    {
+        let client = self.client();
+        if !self.global.watch {
+            let body: T = client.get(path).await?;
+            return self.print(&body, &text).map(|()| 0);
+        }
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let mut watch = client.watch::<T>(&format!("{path}{joint}watch")).await?;
+        while let Some(body) = watch.next().await? {
+            match self.format() {
+                Format::Json => output::say(&output::json(&body, true))?,
+                format => output::say(&text(&body, format))?,
+            }
+        }
+        ended()
+    }
+
+    /// Prints one document.
+    fn print<T: Kind + Serialize + Clone>(
+        &self,
+        body: &T,
+        text: &impl Fn(&T, Format) -> String,
+    ) -> Result<(), ErrorDoc> {
+        print(self.global.output, body, text)
+    }
+
+    /// Prints that something was done.
+    fn done(&self, done: &Done) -> Outcome {
+        self.print(done, &|done: &Done, _| output::clean(&done.text)).map(|()| 0)
+    }
+}
+
+/// Prints one document in the format that was asked for.
+fn print<T: Kind + Serialize + Clone>(
+    format: Option<Format>,
+    body: &T,
+    text: &impl Fn(&T, Format) -> String,
+) -> Result<(), ErrorDoc> {
+    match format.unwrap_or(Format::Table) {
+        Format::Json => output::say(&output::json(body, false)),
+        format => {
+            let text = text(body, format);
+            if text.is_empty() { Ok(()) } else { output::say(&text) }
+        }
+    }
+}
+
+/// The fulcrum ended a stream, so it is going down.
+fn ended() -> Outcome {
+    Err(ErrorDoc::new(Code::Unreachable, "the fulcrum ended the stream", "crux status tells whether it still runs"))
+}

@@ -1,0 +1,254 @@
+//! Reading verbs: confab, status, ps, services; and the tables that several commands share.
+
+use super::Ctx;
+use crate::Outcome;
+use crate::output::{Format, age, clean, names, or_dash, short, table};
+use crux_api::json::{Confab, Horde, Instance, NodeList, Outside, Ps, RosterEntry, Service, ServiceList, Status};
+use crux_api::routes;
+
+pub(crate) async fn confab(ctx: &Ctx) -> Outcome {
+    ctx.show(routes::CONFAB, |confab: &Confab, format| match format {
+        Format::Name => names([confab.flock.as_str()]),
+        _ => confab_text(confab),
+    })
+    .await
+}
+
+pub(crate) async fn status(ctx: &Ctx) -> Outcome {
+    ctx.show(routes::STATUS, |status: &Status, format| match format {
+        Format::Name => names([status.confab.flock.as_str()]),
+        _ => status_text(status, format == Format::Wide),
+    })
+    .await
+}
+
+pub(crate) async fn ps(ctx: &Ctx) -> Outcome {
+    ctx.show(routes::PS, |ps: &Ps, format| match format {
+        Format::Name => names(ps.instances.iter().map(|instance| instance.name.as_str())),
+        _ => parts([services_table(&ps.services), instances_table(&ps.instances, format == Format::Wide)]),
+    })
+    .await
+}
+
+pub(crate) async fn services(ctx: &Ctx) -> Outcome {
+    ctx.show(routes::SERVICES, |list: &ServiceList, format| match format {
+        Format::Name => {
+            let services: Vec<String> =
+                list.services.iter().map(|service| format!("{}/{}", service.horde, service.service)).collect();
+            names(services.iter().map(String::as_str))
+        }
+        _ => {
+            let rows = list
+                .yurt
+                .iter()
+                .map(|program| [program.name.clone(), program.node.clone(), age(program.started.as_deref())]);
+            let programs =
+                if list.yurt.is_empty() { String::new() } else { table(["IN ADMIN", "NODE", "SINCE"], rows) };
+            parts([services_table(&list.services), programs])
+        }
+    })
+    .await
+}
+
+/// Those parts that say something, with an empty line between them.
+fn parts<const N: usize>(parts: [String; N]) -> String {
+    let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() { "nothing runs, and nothing should".to_owned() } else { parts.join("\n\n") }
+}
+
+fn confab_text(confab: &Confab) -> String {
+    let fulcrum = if confab.fulcrum == crux_names::DEFAULT_FULCRUM {
+        confab.node.clone()
+    } else {
+        format!("{}/{}", confab.node, confab.fulcrum)
+    };
+    let stable = if confab.stable { "stable" } else { "not stable yet" };
+    let lines = [
+        ("bloc", confab.bloc.clone()),
+        ("this is", format!("{fulcrum}, horde {}", confab.horde)),
+        ("flock", format!("{} of {}, {stable} (epoch {})", confab.flock, confab.members.len(), confab.epoch)),
+        ("leader", confab.leader.clone()),
+        ("members", confab.members.join(" ")),
+        ("admin", if confab.admin.is_empty() { "-".to_owned() } else { confab.admin.join(" ") }),
+        ("steward", or_dash(confab.steward.as_deref())),
+        ("yurt", or_dash(confab.yurt.as_deref())),
+        ("since", format!("{} ago", age(Some(&confab.at)))),
+    ];
+    lines.iter().map(|(key, value)| format!("{key:<9}{}", clean(value))).collect::<Vec<_>>().join("\n")
+}
+
+fn status_text(status: &Status, wide: bool) -> String {
+    let mut head = confab_text(&status.confab);
+    let facts = &status.facts;
+    head += &format!("\nfacts    {} (digest {})", facts.count, short(&facts.digest));
+    let mut alarms = Vec::new();
+    if status.roster.len() == 1 {
+        alarms.push("this fulcrum is ALONE: it sees no other of its bloc".to_owned());
+    }
+    if facts.conflicts > 0 {
+        alarms.push(format!("{} facts in conflict: crux facts conflicts", facts.conflicts));
+    }
+    if facts.quarantined > 0 {
+        alarms.push(format!("{} facts wait for an operator's word", facts.quarantined));
+    }
+    if let Some(reason) = &status.store.reason {
+        alarms.push(format!("the store refuses writes: {reason}"));
+    }
+    for alarm in alarms {
+        head += &format!("\n! {}", clean(&alarm));
+    }
+    let siblings = status.siblings.iter().map(|sibling| {
+        let pair = sibling.pair.as_ref().map(|[a, b]| format!("{a} and {b} cannot talk"));
+        let until = sibling.until.as_deref().map(|until| format!("until {until}"));
+        let why = [pair, until].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        [sibling.flock.clone(), sibling.leader.clone(), sibling.size.to_string(), word(&sibling.apart), why]
+    });
+    let siblings = if status.siblings.is_empty() {
+        String::new()
+    } else {
+        table(["OTHER FLOCK", "LEADER", "SIZE", "APART", "WHY"], siblings)
+    };
+    let hordes = if status.hordes.is_empty() { String::new() } else { hordes_table(&status.hordes) };
+    parts([
+        head,
+        roster_table(&status.roster, wide),
+        siblings,
+        outside_table(&status.outside),
+        hordes,
+        services_table(&status.services),
+        instances_table(&status.instances, wide),
+    ])
+}
+
+/// The contract's word for a state.
+fn word<T: serde::Serialize>(state: &T) -> String {
+    match serde_json::to_value(state) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => "?".to_owned(),
+    }
+}
+
+/// Fulcrums, and who is outside.
+pub(super) fn nodes_text(list: &NodeList, wide: bool) -> String {
+    parts([roster_table(&list.roster, wide), outside_table(&list.outside)])
+}
+
+fn roster_table(roster: &[RosterEntry], wide: bool) -> String {
+    let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}ms"));
+    let admin = |entry: &RosterEntry| if entry.admin { "ADMIN".to_owned() } else { String::new() };
+    if wide {
+        let rows = roster.iter().map(|entry| {
+            let link = entry.link;
+            [
+                entry.name.clone(),
+                word(&entry.state),
+                or_dash(entry.horde.as_deref()),
+                admin(entry),
+                entry.addr.clone(),
+                age(entry.since.as_deref()),
+                ms(link.and_then(|link| link.rtt_ms)),
+                link.and_then(|link| link.age_s).map_or_else(|| "-".to_owned(), |age| format!("{age:.0}s")),
+                entry.boot.clone(),
+            ]
+        });
+        return table(["FULCRUM", "STATE", "HORDE", "ADMIN", "ADDRESS", "SINCE", "RTT", "LINK", "BOOT"], rows);
+    }
+    let rows = roster.iter().map(|entry| {
+        let rtt = ms(entry.link.and_then(|link| link.rtt_ms));
+        let horde = or_dash(entry.horde.as_deref());
+        [entry.name.clone(), word(&entry.state), horde, admin(entry), entry.addr.clone(), rtt]
+    });
+    table(["FULCRUM", "STATE", "HORDE", "ADMIN", "ADDRESS", "RTT"], rows)
+}
+
+fn outside_table(outside: &[Outside]) -> String {
+    if outside.is_empty() {
+        return String::new();
+    }
+    let rows = outside.iter().map(|entry| {
+        let name = or_dash(entry.name.as_deref());
+        [name, entry.addr.clone(), word(&entry.state), age(entry.last_seen.as_deref()), entry.reason.clone()]
+    });
+    table(["OUTSIDE", "ADDRESS", "STATE", "SEEN", "REASON"], rows)
+}
+
+/// Hordes.
+pub(super) fn hordes_table(hordes: &[Horde]) -> String {
+    let rows = hordes.iter().map(|horde| {
+        [
+            horde.name.clone(),
+            word(&horde.state),
+            or_dash(horde.want),
+            horde.present.join(" "),
+            horde.absent.join(" "),
+            horde.substitutes.join(" "),
+        ]
+    });
+    table(["HORDE", "STATE", "WANT", "PRESENT", "ABSENT", "SUBSTITUTES"], rows)
+}
+
+fn services_table(services: &[Service]) -> String {
+    if services.is_empty() {
+        return String::new();
+    }
+    let rows = services.iter().map(|service| {
+        let not_ready = [
+            ("late", service.late),
+            ("dead", service.dead),
+            ("gone", service.gone),
+            ("unknown", service.unknown),
+            ("surplus", service.surplus),
+        ];
+        let not_ready: Vec<String> =
+            not_ready.iter().filter(|(_, count)| *count > 0).map(|(word, count)| format!("{count} {word}")).collect();
+        [
+            format!("{}/{}", service.horde, service.service),
+            or_dash(service.should),
+            service.ready.to_string(),
+            not_ready.join(" "),
+            service.revision.as_deref().map(short).unwrap_or_default(),
+            service.why.clone(),
+        ]
+    });
+    table(["SERVICE", "SHOULD", "READY", "OTHERS", "REVISION", "WHY"], rows)
+}
+
+fn instances_table(instances: &[Instance], wide: bool) -> String {
+    if instances.is_empty() {
+        return String::new();
+    }
+    let ports = |instance: &Instance| {
+        instance.ports.iter().map(|(name, port)| format!("{name}={port}")).collect::<Vec<_>>().join(" ")
+    };
+    if wide {
+        let rows = instances.iter().map(|instance| {
+            [
+                instance.name.clone(),
+                instance.node.clone(),
+                word(&instance.state),
+                or_dash(instance.pid),
+                age(instance.started.as_deref()),
+                instance.restarts.to_string(),
+                ports(instance),
+                short(&instance.revision),
+                instance.id.clone(),
+                format!("{} by {}", word(&instance.claim.kind), or_dash(instance.claim.by.as_deref())),
+                instance.why.clone(),
+            ]
+        });
+        let head = ["INSTANCE", "NODE", "STATE", "PID", "AGE", "RESTARTS", "PORTS", "REVISION", "ID", "CLAIM", "WHY"];
+        return table(head, rows);
+    }
+    let rows = instances.iter().map(|instance| {
+        [
+            instance.name.clone(),
+            instance.node.clone(),
+            word(&instance.state),
+            or_dash(instance.pid),
+            age(instance.started.as_deref()),
+            ports(instance),
+            instance.why.clone(),
+        ]
+    });
+    table(["INSTANCE", "NODE", "STATE", "PID", "AGE", "PORTS", "WHY"], rows)
+}

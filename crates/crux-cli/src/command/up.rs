@@ -1,0 +1,55 @@
+//! `crux up`: one fulcrum in the foreground, or with `--dev` a throw-away cluster.
+
+use crate::Outcome;
+use crate::fulcrum;
+use crate::settings::{self, Layer};
+use clap::Args;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use tracing::Level;
+
+/// Start crux.
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// A throw-away cluster of so many fulcrums on this machine: no root, no configuration
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3",
+          conflicts_with_all = ["identity", "listen", "state", "seed", "expect", "fulcrum", "config"])]
+    dev: Option<usize>,
+    /// With --dev: keep everything in this directory
+    #[arg(long, value_name = "DIR", requires = "dev")]
+    keep: Option<PathBuf>,
+    #[command(flatten)]
+    layer: Layer,
+    /// Settings; keys are these flags' names [default: /etc/crux/crux.toml if it exists]
+    #[arg(long, env = "CRUX_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Say more: -v tells of each link, -vv everything
+    #[arg(short, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// A fulcrum of a dev cluster; started by crux itself
+    #[arg(long, hide = true, conflicts_with = "dev")]
+    dev_child: bool,
+}
+
+pub(crate) fn run(args: UpArgs) -> Outcome {
+    log(args.verbose, args.dev.is_some());
+    match args.dev {
+        Some(size) => fulcrum::dev(size, args.keep)?,
+        None => fulcrum::up(settings::resolve(args.layer, args.config.as_deref(), args.dev_child)?)?,
+    }
+    Ok(0)
+}
+
+/// The log of a fulcrum goes to standard error; a dev cluster prints for people, so its own log tells troubles only.
+fn log(verbose: u8, dev: bool) {
+    let level = match (verbose, dev) {
+        (0, true) => Level::WARN,
+        (0, false) => Level::INFO,
+        (1, _) => Level::DEBUG,
+        _ => Level::TRACE,
+    };
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let log = tracing_subscriber::fmt().with_max_level(level).with_ansi(colour).with_writer(std::io::stderr);
+    // It can only be set already, and then it is.
+    let _ = log.try_init();
+}

@@ -1,0 +1,67 @@
+//! The only door to `crux-node`: starting a fulcrum or a dev cluster, the supervisor, and where a dev cluster is.
+
+use crate::settings::UpSettings;
+use crux_api::json::{Code, ErrorDoc};
+use crux_node::dev::{DevConfig, DevFile};
+use crux_node::up::UpConfig;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// A running dev cluster of this user, as commands need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DevCluster {
+    /// The process that holds it.
+    pub(crate) pid: u32,
+    /// The socket that takes faults.
+    pub(crate) lab: PathBuf,
+    /// Its operator's bundle.
+    pub(crate) operator: PathBuf,
+    /// Its nodes with their sockets.
+    pub(crate) nodes: Vec<(String, PathBuf)>,
+}
+
+impl DevCluster {
+    /// The one that runs, if any.
+    pub(crate) fn find() -> Option<Self> {
+        let DevFile { pid, lab, operator, nodes, .. } = DevFile::find()?;
+        let nodes = nodes.into_iter().map(|node| (node.name, node.socket)).collect();
+        Some(Self { pid, lab, operator, nodes })
+    }
+}
+
+/// Runs one fulcrum until it is told to stop.
+pub(crate) fn up(settings: UpSettings) -> Result<(), ErrorDoc> {
+    let UpSettings { identity, listen, state, seeds, expect, fulcrum, timers, dev_child } = settings;
+    let inspect = format!("crux ca inspect {}", identity.display());
+    let config = UpConfig { identity, listen, state, seeds, expect, fulcrum, timers, dev_child };
+    crux_node::up::run(config).map_err(|e| {
+        use crux_node::up::UpError;
+        let cause = e.to_string();
+        match e {
+            UpError::Identity { .. } | UpError::NotANode { .. } => ErrorDoc::new(Code::BadBundle, cause, inspect),
+            UpError::Bind(_) => {
+                ErrorDoc::new(Code::PortBusy, cause, "--listen ADDR:PORT with a free port; 0 picks one")
+            }
+            UpError::Setting(_) => ErrorDoc::new(Code::BadConfig, cause, "crux up --help"),
+            _ => ErrorDoc::new(Code::Failed, cause, "crux up --help"),
+        }
+    })
+}
+
+/// Runs a dev cluster until it is told to end.
+pub(crate) fn dev(size: usize, keep: Option<PathBuf>) -> Result<(), ErrorDoc> {
+    crux_node::dev::run(DevConfig { size, keep }).map_err(|e| {
+        use crux_node::dev::DevError;
+        let cause = e.to_string();
+        match e {
+            DevError::Size(_) => ErrorDoc::new(Code::Usage, cause, "crux up --dev 3"),
+            DevError::Running { .. } => ErrorDoc::new(Code::Failed, cause, "crux status, or crux down to end it"),
+            _ => ErrorDoc::new(Code::Failed, cause, "crux up --dev 3 --keep DIR, then look into DIR"),
+        }
+    })
+}
+
+/// Supervises one instance. Called before anything else of this process.
+pub(crate) fn supervise(dir: &Path) -> ExitCode {
+    crux_node::effects::supervise_main(dir)
+}

@@ -1,0 +1,338 @@
+//! Settings of `crux up`: flags over `CRUX_*` variables over `crux.toml` and `crux.d/*.toml` over the bundle's
+//! `crux.toml` over defaults. Keys are the flags' names; a key that nobody knows is an error that names its file and line.
+
+use crux_api::json::{Code, ErrorDoc};
+use crux_names::FulcrumName;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Default mesh address.
+const LISTEN: &str = "[::]:2789";
+/// Where the machine's bundle is.
+const IDENTITY: &str = "/etc/crux/identity";
+
+/// Settings in one place: all that a flag, a variable or a file may set.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, clap::Args)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Layer {
+    /// The node's bundle [default: /etc/crux/identity]
+    #[arg(long, env = "CRUX_IDENTITY", value_name = "DIR")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Where the mesh port listens, UDP; port 0 picks one [default: [::]:2789]
+    #[arg(long, env = "CRUX_LISTEN", value_name = "ADDR:PORT")]
+    pub(crate) listen: Option<String>,
+    /// State: store, socket, instances, files [default: /var/lib/crux for root, else $XDG_STATE_HOME/crux]
+    #[arg(long, env = "CRUX_STATE", value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// A fulcrum to dial, for ever; may be given several times
+    #[arg(long, env = "CRUX_SEED", value_name = "HOST:PORT", value_delimiter = ',')]
+    pub(crate) seed: Option<Vec<String>>,
+    /// With so many in the flock it is complete; fewer are said loudly
+    #[arg(long, env = "CRUX_EXPECT", value_name = "N")]
+    pub(crate) expect: Option<u32>,
+    /// This fulcrum's name, where a node runs several
+    #[arg(long, env = "CRUX_FULCRUM", value_name = "NAME")]
+    pub(crate) fulcrum: Option<String>,
+    /// Multiplies every timer; 1 is the default
+    #[arg(long, env = "CRUX_TIMERS", value_name = "SCALE")]
+    pub(crate) timers: Option<f64>,
+    /// No multicast discovery (this version does none)
+    #[arg(long, env = "CRUX_NO_MULTICAST", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(crate) no_multicast: Option<bool>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) later: Later,
+}
+
+/// Settings that operators may rely on later: refused with a clear word rather than ignored.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, clap::Args)]
+#[serde(default)]
+pub(crate) struct Later {
+    #[arg(long, hide = true, env = "CRUX_PROBE")]
+    probe: Option<Vec<String>>,
+    #[arg(long, hide = true, env = "CRUX_SHARE")]
+    share: Option<f64>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    visitor: Option<bool>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    gateway: Option<bool>,
+    #[arg(long, hide = true, env = "CRUX_BEACON")]
+    beacon: Option<String>,
+    #[arg(long, hide = true, env = "CRUX_API")]
+    api: Option<String>,
+    #[arg(long, hide = true, env = "CRUX_PAGE")]
+    page: Option<String>,
+    #[arg(long, hide = true, env = "CRUX_METRICS")]
+    metrics: Option<String>,
+    #[arg(long, hide = true, env = "CRUX_DNS")]
+    dns: Option<String>,
+}
+
+impl Later {
+    /// The first setting that asks for something this version does not do; `off` asks for nothing.
+    fn wanted(&self) -> Option<&'static str> {
+        let on = |value: &Option<String>| value.as_deref().is_some_and(|value| value != "off");
+        let wants = [
+            ("probe", self.probe.is_some()),
+            ("share", self.share.is_some()),
+            ("visitor", self.visitor == Some(true)),
+            ("gateway", self.gateway == Some(true)),
+            ("beacon", self.beacon.is_some()),
+            ("api", on(&self.api)),
+            ("page", on(&self.page)),
+            ("metrics", on(&self.metrics)),
+            ("dns", on(&self.dns)),
+        ];
+        wants.into_iter().find_map(|(name, wanted)| wanted.then_some(name))
+    }
+
+    fn over(self, under: Self) -> Self {
+        Self {
+            probe: self.probe.or(under.probe),
+            share: self.share.or(under.share),
+            visitor: self.visitor.or(under.visitor),
+            gateway: self.gateway.or(under.gateway),
+            beacon: self.beacon.or(under.beacon),
+            api: self.api.or(under.api),
+            page: self.page.or(under.page),
+            metrics: self.metrics.or(under.metrics),
+            dns: self.dns.or(under.dns),
+        }
+    }
+}
+
+impl Layer {
+    /// These settings, and where they say nothing the others.
+    pub(crate) fn over(self, under: Self) -> Self {
+        Self {
+            identity: self.identity.or(under.identity),
+            listen: self.listen.or(under.listen),
+            state: self.state.or(under.state),
+            seed: self.seed.or(under.seed),
+            expect: self.expect.or(under.expect),
+            fulcrum: self.fulcrum.or(under.fulcrum),
+            timers: self.timers.or(under.timers),
+            no_multicast: self.no_multicast.or(under.no_multicast),
+            later: self.later.over(under.later),
+        }
+    }
+
+    /// Reads one file's text.
+    fn parse(file: &str, text: &str) -> Result<Self, ErrorDoc> {
+        // serde cannot refuse unknown keys of a flattened struct, so they are looked at first.
+        let table = toml::de::DeTable::parse(text).map_err(|e| pointed(file, text, &e))?;
+        for key in table.get_ref().keys() {
+            let name: &str = key.get_ref();
+            if !KEYS.contains(&name) {
+                let (line, column) = position(text, key.span().start);
+                let known: Vec<&str> = KEYS.iter().copied().filter(|key| !LATER.contains(key)).collect();
+                let cause = format!("{file}:{line}:{column}: {name}: unknown key; allowed here: {}", known.join(", "));
+                return Err(ErrorDoc::new(
+                    Code::BadConfig,
+                    cause,
+                    "correct the key; keys are the flags' names: crux up --help",
+                ));
+            }
+        }
+        toml::from_str(text).map_err(|e| pointed(file, text, &e))
+    }
+
+    fn read(path: &Path) -> Result<Self, ErrorDoc> {
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            let cause = format!("cannot read {}: {e}", path.display());
+            ErrorDoc::new(Code::BadConfig, cause, "crux up --config FILE")
+        })?;
+        Self::parse(&path.display().to_string(), &text)
+    }
+
+    /// A configuration file, and over it what `crux.d` beside it says, later names over earlier ones.
+    pub(crate) fn read_with_directory(path: &Path) -> Result<Self, ErrorDoc> {
+        let mut layer = Self::read(path)?;
+        let directory = path.with_file_name("crux.d");
+        let mut more: Vec<PathBuf> = match std::fs::read_dir(&directory) {
+            Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+            Err(_) => Vec::new(),
+        };
+        more.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+        more.sort();
+        for path in more {
+            layer = Self::read(&path)?.over(layer);
+        }
+        Ok(layer)
+    }
+}
+
+const LATER: [&str; 9] = ["probe", "share", "visitor", "gateway", "beacon", "api", "page", "metrics", "dns"];
+const KEYS: [&str; 17] = [
+    "identity",
+    "listen",
+    "state",
+    "seed",
+    "expect",
+    "fulcrum",
+    "timers",
+    "no-multicast",
+    "probe",
+    "share",
+    "visitor",
+    "gateway",
+    "beacon",
+    "api",
+    "page",
+    "metrics",
+    "dns",
+];
+
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or(before).chars().count() + 1)
+}
+
+fn pointed(file: &str, text: &str, error: &toml::de::Error) -> ErrorDoc {
+    let (line, column) = position(text, error.span().map_or(0, |span| span.start));
+    let cause = format!("{file}:{line}:{column}: {}", error.message().lines().collect::<Vec<_>>().join("; "));
+    ErrorDoc::new(Code::BadConfig, cause, "correct the line; keys are the flags' names: crux up --help")
+}
+
+/// Everything that a fulcrum is started with.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct UpSettings {
+    /// The node's bundle.
+    pub(crate) identity: PathBuf,
+    /// Mesh address.
+    pub(crate) listen: SocketAddr,
+    /// State directory.
+    pub(crate) state: PathBuf,
+    /// Fulcrums to dial.
+    pub(crate) seeds: Vec<String>,
+    /// How many are expected.
+    pub(crate) expect: Option<u32>,
+    /// The fulcrum's name.
+    pub(crate) fulcrum: FulcrumName,
+    /// Scale of every timer.
+    pub(crate) timers: f64,
+    /// The child of a dev cluster.
+    pub(crate) dev_child: bool,
+}
+
+/// Where the state of this user's programs is.
+pub(crate) fn state_home() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local").join("state")));
+    home.unwrap_or_else(std::env::temp_dir).join("crux")
+}
+
+/// Joins flags (with the environment), files and the bundle.
+pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> Result<UpSettings, ErrorDoc> {
+    let file = match config {
+        Some(path) => Layer::read_with_directory(path)?,
+        None => {
+            let usual = Path::new("/etc/crux/crux.toml");
+            if !dev_child && usual.exists() { Layer::read_with_directory(usual)? } else { Layer::default() }
+        }
+    };
+    let mut layer = flags.over(file);
+    let identity = layer.identity.clone().unwrap_or_else(|| IDENTITY.into());
+    let bundled = identity.join("crux.toml");
+    if bundled.exists() {
+        layer = layer.over(Layer::read(&bundled)?);
+    }
+    if let Some(name) = layer.later.wanted() {
+        let cause = format!("--{name} is not yet supported in this version");
+        return Err(ErrorDoc::new(Code::NotYet, cause, format!("leave {name} away (or `off`)")));
+    }
+    let wrong =
+        |name: &str, problem: String| ErrorDoc::new(Code::BadConfig, format!("{name}: {problem}"), "crux up --help");
+    let listen = layer.listen.as_deref().unwrap_or(LISTEN);
+    let listen =
+        listen.parse().map_err(|_| wrong("listen", format!("{listen:?} is not ADDR:PORT, like 0.0.0.0:2789")))?;
+    let fulcrum = match &layer.fulcrum {
+        Some(name) => FulcrumName::parse(name).map_err(|e| wrong("fulcrum", e.to_string()))?,
+        None => FulcrumName::default_name(),
+    };
+    let root = rustix::process::geteuid().is_root();
+    let state = layer.state.unwrap_or_else(|| if root { "/var/lib/crux".into() } else { state_home() });
+    if layer.expect == Some(0) {
+        return Err(wrong("expect", "a flock has at least one member".to_owned()));
+    }
+    Ok(UpSettings {
+        identity,
+        listen,
+        state,
+        seeds: layer.seed.unwrap_or_default(),
+        expect: layer.expect,
+        fulcrum,
+        timers: layer.timers.unwrap_or(1.0),
+        dev_child,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_pointed_at() {
+        let error = Layer::parse("crux.toml", "listen = \"0.0.0.0:1\"\nseeds = [\"a:1\"]\n").unwrap_err();
+        assert_eq!(error.code, Code::BadConfig);
+        assert_eq!(
+            error.cause,
+            "crux.toml:2:1: seeds: unknown key; allowed here: identity, listen, state, seed, expect, fulcrum, timers, \
+             no-multicast"
+        );
+        let error = Layer::parse("crux.toml", "expect = \"five\"\n").unwrap_err();
+        assert!(error.cause.starts_with("crux.toml:1:10: "), "{}", error.cause);
+    }
+
+    #[test]
+    fn keys_are_the_flags_names() {
+        use clap::Args;
+        let command = Layer::augment_args(clap::Command::new("up"));
+        let mut flags: Vec<String> =
+            command.get_arguments().filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
+        let mut keys: Vec<String> = KEYS.iter().map(|key| (*key).to_owned()).collect();
+        flags.sort();
+        keys.sort();
+        assert_eq!(flags, keys);
+    }
+
+    #[test]
+    fn flags_beat_files_and_later_files_beat_earlier_ones_and_the_bundle_comes_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let config = write("crux.toml", "expect = 3\nfulcrum = \"a\"\ntimers = 2.0\n");
+        write("crux.d/10.toml", "fulcrum = \"b\"\n");
+        write("crux.d/20.toml", "fulcrum = \"c\"\n");
+        write("id/crux.toml", "seed = [\"s:1\"]\nexpect = 9\n");
+        let flags = Layer {
+            identity: Some(dir.path().join("id")),
+            timers: Some(0.5),
+            state: Some("/s".into()),
+            ..Layer::default()
+        };
+        let settings = resolve(flags, Some(&config), false).unwrap();
+        assert_eq!((settings.timers, settings.expect, settings.fulcrum.as_str()), (0.5, Some(3), "c"));
+        assert_eq!(settings.seeds, ["s:1"]);
+        assert_eq!(settings.listen, LISTEN.parse().unwrap());
+    }
+
+    #[test]
+    fn settings_of_later_versions_are_refused_unless_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let resolve = |text: &str| {
+            let config = dir.path().join("crux.toml");
+            std::fs::write(&config, text).unwrap();
+            resolve(Layer::default(), Some(&config), false)
+        };
+        let error = resolve("page = \"127.0.0.1:0\"\n").unwrap_err();
+        assert_eq!((error.code, error.cause.as_str()), (Code::NotYet, "--page is not yet supported in this version"));
+        assert!(resolve("page = \"off\"\nvisitor = false\n").is_ok());
+        assert!(resolve("listen = \"x\"\n").unwrap_err().cause.contains("\"x\" is not ADDR:PORT"));
+    }
+}

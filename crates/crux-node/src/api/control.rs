@@ -1,0 +1,78 @@
+//! Verbs that concern this fulcrum alone: stop it, let it forget an address, break its links in a dev cluster.
+
+use super::Door;
+use super::answer::{Answer, Refusal, doc};
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::{Method, Uri};
+use crux_api::json::{Code, Done};
+use crux_api::routes::{DownRequest, ForgetRequest};
+use crux_core::io::{Command, Reply};
+use crux_names::FulcrumId;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// What the parent of a dev cluster tells each of its fulcrums: whom its packets do not reach, whose packets it does not
+/// hear, and how many are lost. It replaces what was said before.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Rules {
+    /// Mesh addresses that nothing is sent to.
+    pub(crate) to: Vec<SocketAddr>,
+    /// Mesh addresses that nothing is heard from.
+    pub(crate) from: Vec<SocketAddr>,
+    /// Every other fulcrum: the loss is between this one and them.
+    pub(crate) all: Vec<SocketAddr>,
+    /// Share of packets that are lost, in percent.
+    pub(crate) loss: f64,
+}
+
+/// A body that is JSON of the right form, or an error of ours.
+pub(crate) fn body<T>(json: Result<Json<T>, JsonRejection>) -> Result<T, Refusal> {
+    json.map(|Json(body)| body).map_err(|rejection| {
+        Refusal::new(Code::BadRequest, rejection.body_text(), "compare `crux version` on both sides")
+    })
+}
+
+/// A command's plain outcome.
+pub(super) fn done(reply: Reply, text: String) -> Answer {
+    match reply {
+        Reply::Done | Reply::Written { .. } => Ok(doc(Done { text })),
+        Reply::Refused { why } => Err(Refusal::new(Code::Refused, why, "crux status")),
+    }
+}
+
+/// `POST /v1/down`. Answered before the fulcrum has left: the process ends when its instances are as wanted.
+pub(super) async fn down(State(door): State<Door>, json: Result<Json<DownRequest>, JsonRejection>) -> Answer {
+    let DownRequest { services } = body(json)?;
+    let reply = door.asker.command(Command::Down { services }).await.map_err(|_| Refusal::going_down())?;
+    let what = if services { "and stops its services" } else { "and leaves its services as they are" };
+    done(reply, format!("{} leaves its flock {what}", door.me.id))
+}
+
+/// `POST /v1/node/forget`.
+pub(super) async fn forget(State(door): State<Door>, json: Result<Json<ForgetRequest>, JsonRejection>) -> Answer {
+    let node = body(json)?.node;
+    let fulcrum: FulcrumId =
+        node.parse().map_err(|cause| Refusal::new(Code::Usage, format!("{cause}"), "crux node list"))?;
+    let reply = door.asker.command(Command::Forget { fulcrum: fulcrum.clone() }).await;
+    done(reply.map_err(|_| Refusal::going_down())?, format!("{} forgot where {fulcrum} was", door.me.id))
+}
+
+/// `POST /v1/lab`, from the parent of a dev cluster only.
+pub(super) async fn lab(State(door): State<Door>, json: Result<Json<Rules>, JsonRejection>) -> Answer {
+    let Some(faults) = &door.faults else {
+        let cause =
+            format!("{} was not started by `crux up --dev`, so its links cannot be broken on purpose", door.me.id);
+        return Err(Refusal::new(Code::NotDev, cause, "crux up --dev 5, then crux lab"));
+    };
+    let rules = body(json)?;
+    crate::dev::obey(faults, &rules);
+    Ok(doc(Done { text: format!("{}'s links obey", door.me.id) }))
+}
+
+/// Anything else.
+pub(super) async fn no_such_route(method: Method, uri: Uri) -> Refusal {
+    let cause = format!("there is no {method} {} here", uri.path());
+    Refusal::new(Code::NotFound, cause, "compare `crux version` on both sides")
+}

@@ -1,0 +1,79 @@
+//! Facts at the local door: listed so that a client can build on them, and written by operators alone. This door judges
+//! the author's certificate now, by date, and countersigns; nobody judges the date again.
+
+use super::Door;
+use super::answer::{Answer, Refusal, doc};
+use super::control::body;
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use crux_api::json::{self, Code, Counter, Fact, FactList, Head, Written};
+use crux_api::routes::{FactsQuery, WriteRequest};
+use crux_core::facts::version::Checked;
+use crux_core::io::{Command, Reply};
+use crux_pki::unix_now;
+
+/// `GET /v1/facts`.
+pub(super) async fn list(State(door): State<Door>, Query(query): Query<FactsQuery>) -> Answer {
+    let list = door.asker.look(move |engine, _| {
+        let facts = engine.facts_room();
+        let paths = facts.paths().filter(|path| path.starts_with(&query.prefix));
+        let fact = |path: &String| {
+            let heads = facts.heads(path);
+            let heads = heads.iter().filter_map(|id| facts.by_id(id)).map(head).collect();
+            Fact { path: path.clone(), heads }
+        };
+        let facts_listed = paths.map(fact).filter(|fact| query.conflicts.is_none() || fact.heads.len() > 1).collect();
+        FactList { facts: facts_listed, digest: facts.digest().to_string() }
+    });
+    Ok(doc(list.await.map_err(|_| Refusal::going_down())?))
+}
+
+fn head(version: &Checked) -> Head {
+    let statement = version.statement();
+    Head {
+        id: version.id().to_string(),
+        value: statement.value.as_ref().map(|value| json::to_hex(value)),
+        ancestors: statement.ancestors.iter().map(ToString::to_string).collect(),
+        wall: Counter(statement.stamp.wall),
+        logical: statement.stamp.logical,
+        author: statement.author.to_string(),
+    }
+}
+
+/// `POST /v1/facts`.
+pub(super) async fn write(State(door): State<Door>, request: Result<Json<WriteRequest>, JsonRejection>) -> Answer {
+    let request = body(request)?;
+    if request.versions.is_empty() {
+        return Err(Refusal::new(Code::BadRequest, "the request names no fact to write", "crux apply FILE"));
+    }
+    let mut versions = Vec::new();
+    for (place, hex) in request.versions.iter().enumerate() {
+        let sealed = json::from_hex(hex).map_err(|bad| {
+            Refusal::new(Code::BadRequest, format!("version {place}: {bad}"), "compare `crux version` on both sides")
+        })?;
+        let checked = crux_pki::facts::countersign(&door.bundle, sealed.into(), unix_now()).map_err(|cause| {
+            let next = "sign with an operator's key of this bloc: --as BUNDLE, or `crux ca issue --operator NAME`";
+            Refusal::new(Code::Refused, format!("version {place} is not accepted: {cause}"), next)
+        })?;
+        versions.push(checked);
+    }
+    match door.asker.command(Command::Write { versions }).await.map_err(|_| Refusal::going_down())? {
+        Reply::Written { ids, others, converged } => {
+            let ids = ids.iter().map(ToString::to_string).collect();
+            let status = if converged { StatusCode::OK } else { StatusCode::ACCEPTED };
+            Ok((status, doc(Written { ids, others, converged })).into_response())
+        }
+        Reply::Done => Ok(doc(Written { ids: Vec::new(), others: 0, converged: true })),
+        Reply::Refused { why } => {
+            let refusing = door.store_state().reason;
+            let (code, next) = match refusing {
+                Some(_) => (Code::StoreRefusing, "free space on the disk of --state; the next write tries again"),
+                None => (Code::Refused, "crux facts, crux explain E401"),
+            };
+            Err(Refusal::new(code, why, next))
+        }
+    }
+}

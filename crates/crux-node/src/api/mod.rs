@@ -1,0 +1,135 @@
+//! The local door: HTTP with JSON and gRPC on one Unix socket. It reads by looking at the engine, and it changes things
+//! only through the engine's commands, so nothing here decides.
+//!
+//! | file | routes |
+//! |---|---|
+//! | `read` | confab, status, ps, nodes, hordes, services, why, events |
+//! | `facts` | facts: list and write |
+//! | `files` | files by content |
+//! | `logs` | what instances wrote, here or on another fulcrum |
+//! | `control` | down, forget, faults |
+//! | `grpc` | `crux.v1.Confab` |
+
+pub(crate) mod answer;
+mod control;
+mod facts;
+mod files;
+mod grpc;
+mod listen;
+mod logs;
+mod read;
+mod show;
+
+pub use listen::SocketError;
+
+pub(crate) use control::{Rules, body};
+pub(crate) use listen::open;
+
+use crate::ask::Asker;
+use crate::effects::Effects;
+use crate::events::Events;
+use crate::peers::Peers;
+use crate::store::{Store, StoreStatus};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post, put};
+use crux_api::json;
+use crux_api::routes;
+use crux_link::{FaultGate, Links};
+use crux_names::Member;
+use crux_pki::Bundle;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+
+/// What every handler may use. Cloned for each request.
+#[derive(Clone)]
+pub(crate) struct Door {
+    /// The way to the driver.
+    pub(crate) asker: Asker,
+    /// What happened.
+    pub(crate) events: Events,
+    /// This life of this fulcrum.
+    pub(crate) me: Member,
+    /// Its identity: it countersigns what it accepts.
+    pub(crate) bundle: Arc<Bundle>,
+    /// Its disk.
+    pub(crate) store: Arc<Store>,
+    /// Its processes and files.
+    pub(crate) effects: Effects,
+    /// Streams to others.
+    pub(crate) peers: Peers,
+    /// Its links.
+    pub(crate) links: Links,
+    /// Faults of its links; in a dev cluster only.
+    pub(crate) faults: Option<FaultGate>,
+}
+
+impl Door {
+    /// This fulcrum's certificate.
+    pub(crate) fn certificate(&self) -> json::Certificate {
+        json::Certificate {
+            id: self.bundle.identity().to_string(),
+            not_after: show::second(self.bundle.life().1),
+            issuer: format!("{} root", self.bundle.identity().bloc),
+            ca_reachable: None,
+        }
+    }
+
+    /// Whether its disk takes writes.
+    pub(crate) fn store_state(&self) -> json::Store {
+        match self.store.status() {
+            StoreStatus::Ok => json::Store { state: json::StoreState::Ok, reason: None },
+            StoreStatus::Refusing { reason } => json::Store { state: json::StoreState::Refusing, reason: Some(reason) },
+        }
+    }
+
+    /// Its links, by peer.
+    pub(crate) fn link_table(&self) -> BTreeMap<Member, json::Link> {
+        let link = |info: &crux_link::LinkInfo| json::Link {
+            age_s: Some(info.age.as_secs_f64()),
+            rtt_ms: Some(info.rtt.as_secs_f64() * 1000.0),
+            rekey_s: None,
+        };
+        self.links.links().iter().map(|info| (info.peer.member.clone(), link(info))).collect()
+    }
+}
+
+/// Largest body of a request other than a file: a few hundred facts.
+const BODY_MAX: usize = 8 << 20;
+
+/// All routes.
+pub(crate) fn router(door: Door) -> Router {
+    let plain = Router::new()
+        .route(routes::CONFAB, get(read::confab))
+        .route(routes::STATUS, get(read::status))
+        .route(routes::PS, get(read::ps))
+        .route(routes::NODES, get(read::nodes))
+        .route(routes::HORDES, get(read::hordes))
+        .route(routes::SERVICES, get(read::services))
+        .route(routes::EVENTS, get(read::events))
+        .route(routes::WHY, get(read::why))
+        .route(routes::FACTS, get(facts::list).post(facts::write))
+        .route(routes::FILES, get(files::list))
+        .route(&format!("{}/{{sha256}}", routes::FILES), get(files::fetch))
+        .route(routes::LOGS, get(logs::logs))
+        .route(routes::DOWN, post(control::down))
+        .route(routes::NODE_FORGET, post(control::forget))
+        .route(routes::LAB, post(control::lab))
+        .layer(DefaultBodyLimit::max(BODY_MAX));
+    // A file is a stream: its size is bounded by the store, not by memory.
+    let streams = Router::new().route(routes::FILES, put(files::store)).layer(DefaultBodyLimit::disable());
+    plain.merge(streams).fallback(control::no_such_route).with_state(door.clone()).merge(grpc::routes(door))
+}
+
+/// Serves one listener until `stop` says so. Open streams end with the driver, whose channels they read.
+pub(crate) async fn serve(listener: UnixListener, router: Router, mut stop: watch::Receiver<bool>) {
+    let stopped = async move {
+        // An error means that the other end is gone, which is a stop too.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+        tracing::warn!("the local door closed: {error}");
+    }
+}

@@ -1,0 +1,166 @@
+//! The reads: each is a look at the engine and a document, once or, with `?watch`, whenever it changes.
+
+use super::Door;
+use super::answer::{Answer, Feed, Refusal, doc, line};
+use super::show;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use crux_api::json::{Code, Counter, Doc, Event, EventList, HordeList, Kind, NodeList, Ps, ServiceList};
+use crux_api::routes::{EventsQuery, WatchQuery, WhyQuery};
+use crux_core::picture::{self, Subject};
+use serde::Serialize;
+
+/// `GET /v1/confab`.
+pub(super) async fn confab(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
+    if query.watch.is_none() {
+        return Ok(doc(show::confab(&door.confab().await?)));
+    }
+    Ok(follow(door, |door| async move { Ok(show::confab(&door.confab().await?)) }))
+}
+
+/// `GET /v1/status`.
+pub(super) async fn status(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
+    listed(door, &query, |door, status| {
+        let own = door.own();
+        show::status(status, own)
+    })
+    .await
+}
+
+/// `GET /v1/ps`.
+pub(super) async fn ps(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
+    listed(door, &query, |_, status| Ps { services: show::services(status), instances: show::instances(status) }).await
+}
+
+/// `GET /v1/nodes`.
+pub(super) async fn nodes(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
+    listed(door, &query, |door, status| NodeList {
+        roster: show::roster(status, &door.link_table()),
+        outside: show::outside(status),
+    })
+    .await
+}
+
+/// `GET /v1/hordes`.
+pub(super) async fn hordes(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
+    listed(door, &query, |_, status| HordeList { hordes: show::hordes(status) }).await
+}
+
+/// `GET /v1/services`.
+pub(super) async fn services(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
+    listed(door, &query, |_, status| ServiceList { services: show::services(status), yurt: show::programs(status) })
+        .await
+}
+
+/// `GET /v1/why`.
+pub(super) async fn why(State(door): State<Door>, Query(query): Query<WhyQuery>) -> Answer {
+    let subject =
+        Subject::parse(&query.subject).map_err(|cause| Refusal::new(Code::Usage, cause, "crux why --help"))?;
+    let reasons = door.asker.look(move |engine, now| engine.why(now.time, now.wall, &subject)).await;
+    let reasons = reasons.map_err(|_| Refusal::going_down())?;
+    match show::why(&query.subject, &reasons, &door.me.id, crate::wall()) {
+        Some(why) => Ok(doc(why)),
+        None => Err(Refusal::new(
+            Code::NotFound,
+            format!("{} knows nothing of {:?}", door.me.id, query.subject),
+            "crux status, crux ps or crux node list show what there is",
+        )),
+    }
+}
+
+/// `GET /v1/events`.
+pub(super) async fn events(State(door): State<Door>, Query(query): Query<EventsQuery>) -> Answer {
+    let show = move |door: &Door, stamped: &crate::events::Stamped| Event {
+        cursor: Counter(stamped.cursor),
+        at: show::moment(stamped.at),
+        node: door.me.id.to_string(),
+        event: stamped.event.kind.to_owned(),
+        subject: stamped.event.subject.clone(),
+        text: stamped.event.text.clone(),
+    };
+    let mut cursor = query.after.unwrap_or(0);
+    if query.watch.is_none() {
+        let events = door.events.after(cursor).iter().map(|stamped| show(&door, stamped)).collect();
+        return Ok(doc(EventList { events }));
+    }
+    let (feed, response) = Feed::open();
+    tokio::spawn(async move {
+        let mut newest = door.events.follow();
+        loop {
+            newest.mark_unchanged();
+            for stamped in door.events.after(cursor) {
+                cursor = stamped.cursor;
+                let Some(text) = line(show(&door, &stamped)) else { return };
+                if !feed.send(text, Some(cursor)).await {
+                    return;
+                }
+            }
+            tokio::select! {
+                changed = newest.changed() => if changed.is_err() { return },
+                () = feed.closed() => return,
+            }
+        }
+    });
+    Ok(response)
+}
+
+/// A document made from the status, once or followed.
+async fn listed<T, F>(door: Door, query: &WatchQuery, make: F) -> Answer
+where
+    T: Kind + Serialize + Send + 'static,
+    F: Fn(&Door, &picture::Status) -> T + Clone + Send + Sync + 'static,
+{
+    if query.watch.is_none() {
+        return Ok(doc(make(&door, &door.status().await?)));
+    }
+    Ok(follow(door, move |door| {
+        let make = make.clone();
+        async move { Ok(make(&door, &door.status().await?)) }
+    }))
+}
+
+/// Sends the document now and again whenever it reads differently.
+fn follow<T, F, M>(door: Door, make: M) -> Response
+where
+    T: Kind + Serialize + Send + 'static,
+    F: Future<Output = Result<T, Refusal>> + Send,
+    M: Fn(Door) -> F + Send + Sync + 'static,
+{
+    let (feed, response) = Feed::open();
+    tokio::spawn(async move {
+        let mut changed = door.asker.changed();
+        let mut last = String::new();
+        loop {
+            changed.mark_unchanged();
+            let Ok(body) = make(door.clone()).await else { return };
+            let Ok(text) = serde_json::to_string(&Doc(body)) else { return };
+            if text != last {
+                if !feed.send(text.clone(), None).await {
+                    return;
+                }
+                last = text;
+            }
+            tokio::select! {
+                changed = changed.changed() => if changed.is_err() { return },
+                () = feed.closed() => return,
+            }
+        }
+    });
+    response
+}
+
+impl Door {
+    /// Who is here, as the engine has it now.
+    pub(super) async fn confab(&self) -> Result<picture::Confab, Refusal> {
+        self.asker.look(|engine, now| engine.confab(now.time, now.wall)).await.map_err(|_| Refusal::going_down())
+    }
+
+    /// Everything, as the engine has it now.
+    pub(super) async fn status(&self) -> Result<picture::Status, Refusal> {
+        self.asker.look(|engine, now| engine.status(now.time, now.wall)).await.map_err(|_| Refusal::going_down())
+    }
+
+    fn own(&self) -> show::Own {
+        show::Own { certificate: self.certificate(), store: self.store_state(), links: self.link_table() }
+    }
+}

@@ -1,0 +1,254 @@
+//! From the engine's picture to the documents that tools parse: names to texts, moments to RFC 3339, and nothing else.
+
+use crux_api::json;
+use crux_api::json::Counter;
+use crux_core::flock;
+use crux_core::picture;
+use crux_names::{Duration, FulcrumId, Member, Wall};
+use std::collections::BTreeMap;
+
+/// What of a status the engine does not know: the node's own affairs.
+pub(crate) struct Own {
+    /// This fulcrum's certificate.
+    pub(crate) certificate: json::Certificate,
+    /// Its store.
+    pub(crate) store: json::Store,
+    /// Its links, by peer.
+    pub(crate) links: BTreeMap<Member, json::Link>,
+}
+
+/// A wall-clock moment as documents have it: RFC 3339 in UTC with microseconds.
+pub(crate) fn moment(wall: Wall) -> String {
+    let micros = i64::try_from(wall.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_microsecond(micros).map_or_else(|_| wall.0.to_string(), |at| format!("{at:.6}"))
+}
+
+/// Whole seconds since the Unix epoch as documents have them.
+pub(crate) fn second(secs: u64) -> String {
+    moment(Wall(secs.saturating_mul(1_000_000)))
+}
+
+fn ago(now: Wall, age: Duration) -> Wall {
+    Wall(now.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)))
+}
+
+fn ahead(now: Wall, wait: Duration) -> Wall {
+    Wall(now.0.saturating_add(u64::try_from(wait.as_micros()).unwrap_or(0)))
+}
+
+fn names<'a>(ids: impl IntoIterator<Item = &'a FulcrumId>) -> Vec<String> {
+    ids.into_iter().map(ToString::to_string).collect()
+}
+
+/// The confab.
+pub(crate) fn confab(from: &picture::Confab) -> json::Confab {
+    json::Confab {
+        bloc: from.bloc.to_string(),
+        node: from.me.id.node.to_string(),
+        fulcrum: from.me.id.fulcrum.to_string(),
+        boot: from.me.boot.to_string(),
+        flock: from.flock.clone(),
+        epoch: Counter(from.epoch),
+        view: from.view.to_string(),
+        leader: from.leader.to_string(),
+        stable: from.stable,
+        members: names(&from.members),
+        horde: from.horde.to_string(),
+        admin: names(&from.admin),
+        steward: from.steward.as_ref().map(ToString::to_string),
+        yurt: from.yurt.as_ref().map(ToString::to_string),
+        at: moment(from.at),
+    }
+}
+
+/// The status, with what only the node knows.
+pub(crate) fn status(from: &picture::Status, own: Own) -> json::Status {
+    json::Status {
+        confab: confab(&from.confab),
+        roster: roster(from, &own.links),
+        siblings: from.siblings.iter().map(|line| sibling(line, from.at)).collect(),
+        outside: outside(from),
+        hordes: hordes(from),
+        services: services(from),
+        instances: instances(from),
+        facts: json::Facts {
+            count: from.facts.count,
+            digest: from.facts.digest.to_string(),
+            conflicts: from.facts.conflicts,
+            quarantined: from.facts.quarantined,
+        },
+        certificate: own.certificate,
+        expelled: Vec::new(),
+        clock: json::Clock { skew_ms: None },
+        store: own.store,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// Members in order of seniority.
+pub(crate) fn roster(from: &picture::Status, links: &BTreeMap<Member, json::Link>) -> Vec<json::RosterEntry> {
+    let line = |line: &picture::RosterLine| json::RosterEntry {
+        name: line.member.id.to_string(),
+        addr: line.addr.to_string(),
+        boot: line.member.boot.to_string(),
+        since: Some(moment(line.since)),
+        horde: Some(if line.joining { format!("+{}", line.horde) } else { line.horde.to_string() }),
+        admin: line.admin,
+        state: match line.state {
+            picture::MemberState::Member => json::MemberState::Member,
+            picture::MemberState::Suspect => json::MemberState::Suspect,
+        },
+        link: links.get(&line.member).copied(),
+    };
+    from.roster.iter().map(line).collect()
+}
+
+fn sibling(from: &flock::Sibling, now: Wall) -> json::Sibling {
+    let (apart, pair) = match &from.apart {
+        flock::Apart::Merging => (json::Apart::Merging, None),
+        flock::Apart::BrokenPair(a, b) => (json::Apart::BrokenPair, Some([a.id.to_string(), b.id.to_string()])),
+        flock::Apart::Busy => (json::Apart::Busy, None),
+    };
+    json::Sibling {
+        flock: from.head.header.name.clone(),
+        leader: from.head.header.leader.to_string(),
+        size: from.head.header.size,
+        apart,
+        pair,
+        until: from.until.map(|wait| moment(ahead(now, wait))),
+    }
+}
+
+/// Who is in no flock that is seen from here.
+pub(crate) fn outside(from: &picture::Status) -> Vec<json::Outside> {
+    let line = |line: &picture::OutsideLine| json::Outside {
+        name: line.who.fulcrum.as_ref().map(ToString::to_string),
+        addr: line.who.addr.to_string(),
+        last_seen: line.last_seen.map(moment),
+        state: if line.who.refused { json::OutsideState::Refused } else { json::OutsideState::Silent },
+        reason: line.who.why.clone(),
+    };
+    from.outside.iter().map(line).collect()
+}
+
+/// Hordes.
+pub(crate) fn hordes(from: &picture::Status) -> Vec<json::Horde> {
+    let line = |line: &picture::HordeLine| json::Horde {
+        name: line.name.to_string(),
+        want: line.want,
+        home: names(&line.home),
+        present: names(&line.present),
+        absent: names(&line.absent),
+        substitutes: names(&line.substitutes),
+        state: match line.state {
+            picture::HordeState::Whole => json::HordeState::Whole,
+            picture::HordeState::Parted => json::HordeState::Parted,
+            picture::HordeState::Thin => json::HordeState::Thin,
+        },
+    };
+    from.hordes.iter().map(line).collect()
+}
+
+fn claim(from: &picture::Claim) -> json::Claim {
+    json::Claim {
+        kind: match from.kind {
+            picture::ClaimKind::Should => json::ClaimKind::Should,
+            picture::ClaimKind::Reported => json::ClaimKind::Reported,
+            picture::ClaimKind::Believed => json::ClaimKind::Believed,
+        },
+        by: Some(from.by.to_string()),
+        at: Some(moment(from.at)),
+    }
+}
+
+/// Services: what should be, and how it is.
+pub(crate) fn services(from: &picture::Status) -> Vec<json::Service> {
+    let line = |line: &picture::ServiceLine| json::Service {
+        horde: line.of.horde.to_string(),
+        service: line.of.service.to_string(),
+        revision: line.revision.map(|revision| revision.to_string()),
+        plan: line.plan.as_ref().map(|plan| Counter(plan.generation)),
+        should: line.should,
+        ready: line.ready,
+        late: line.late,
+        dead: line.dead,
+        gone: line.gone,
+        unknown: line.unknown,
+        surplus: line.surplus,
+        why: line.why.clone(),
+        claim: match &line.claim {
+            Some(by) => claim(by),
+            None => json::Claim { kind: json::ClaimKind::Should, by: None, at: None },
+        },
+    };
+    from.services.iter().map(line).collect()
+}
+
+/// Instances.
+pub(crate) fn instances(from: &picture::Status) -> Vec<json::Instance> {
+    let line = |line: &picture::InstanceLine| json::Instance {
+        id: line.id.to_string(),
+        name: format!("{}.{}", line.of, line.slot),
+        horde: line.of.horde.to_string(),
+        service: line.of.service.to_string(),
+        node: line.node.to_string(),
+        pid: line.pid,
+        started: line.started.map(moment),
+        state: match line.state {
+            picture::InstanceState::Pending => json::InstanceState::Pending,
+            picture::InstanceState::Starting => json::InstanceState::Starting,
+            picture::InstanceState::Ready => json::InstanceState::Ready,
+            picture::InstanceState::Late => json::InstanceState::Late,
+            picture::InstanceState::Dead => json::InstanceState::Dead,
+            picture::InstanceState::Stopping => json::InstanceState::Stopping,
+            picture::InstanceState::Gone => json::InstanceState::Gone,
+            picture::InstanceState::Done => json::InstanceState::Done,
+        },
+        revision: line.revision.map(|revision| revision.to_string()).unwrap_or_default(),
+        ports: line.ports.clone(),
+        restarts: line.restarts,
+        why: line.why.clone(),
+        claim: claim(&line.claim),
+    };
+    from.instances.iter().map(line).collect()
+}
+
+/// What heartbeats in ADMIN.
+pub(crate) fn programs(from: &picture::Status) -> Vec<json::Program> {
+    let line = |line: &picture::ProgramLine| json::Program {
+        name: line.name.clone(),
+        node: line.node.to_string(),
+        started: Some(moment(line.started)),
+    };
+    from.programs.iter().map(line).collect()
+}
+
+/// Reasons as one document: the decisive one first.
+pub(crate) fn why(subject: &str, reasons: &[picture::Reason], by: &FulcrumId, now: Wall) -> Option<json::Why> {
+    let first = reasons.first()?;
+    let sentence = |reason: &picture::Reason| {
+        let inputs: Vec<String> = reason.inputs.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        let inputs = if inputs.is_empty() { String::new() } else { format!(" ({})", inputs.join(", ")) };
+        let whose = if reason.subject == first.subject { String::new() } else { format!("{}: ", reason.subject) };
+        format!("{whose}{}{inputs}", reason.text)
+    };
+    Some(json::Why {
+        subject: subject.to_owned(),
+        state: first.state.clone(),
+        since: first.since.map(|age| moment(ago(now, age))),
+        rule: (!first.rule.is_empty()).then(|| json::WhyRule { id: first.rule.clone(), text: first.text.clone() }),
+        by: Some(by.to_string()),
+        reasons: reasons.iter().map(sentence).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_rfc_3339_with_microseconds() {
+        assert_eq!(moment(Wall(1_769_860_800_123_456)), "2026-01-31T12:00:00.123456Z");
+        assert_eq!(second(1_769_860_800), "2026-01-31T12:00:00.000000Z");
+    }
+}

@@ -1,0 +1,140 @@
+//! A throw-away cluster on this machine: `crux up --dev N`. Real certificates of a CA that lives as long as the cluster,
+//! real links over loopback, each fulcrum a child process; no root, no configuration.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `cluster` | making it, waiting for it, taking it down |
+//! | `child` | one fulcrum, a process on a leash |
+//! | `demo` | the service that it starts with |
+//! | `faults` | what `crux lab` can break |
+//! | `lab` | the socket that takes faults |
+//! | `place` | where its files are, and where commands find it |
+
+mod child;
+mod cluster;
+mod demo;
+mod faults;
+mod lab;
+mod place;
+
+pub use place::{DevFile, DevNode, dev_file};
+
+use crate::api::Rules;
+use crate::api::SocketError;
+use crux_api::json::ErrorDoc;
+use crux_link::{FaultGate, Rule};
+use crux_pki::PkiError;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Most fulcrums of a dev cluster: each is a process, and all share this machine's cores.
+pub const DEV_MAX: usize = 32;
+
+/// What a dev cluster is started with.
+#[derive(Clone, Debug)]
+pub struct DevConfig {
+    /// How many fulcrums: 1 to [`DEV_MAX`].
+    pub size: usize,
+    /// Keep everything in this directory; else a temporary one is used and removed at the end.
+    pub keep: Option<PathBuf>,
+}
+
+/// Why a dev cluster did not come up, or broke down.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DevError {
+    /// Not a size.
+    #[error("--dev {0} is not from 1 to {DEV_MAX}; each fulcrum is a process on this machine")]
+    Size(usize),
+    /// This user has one already.
+    #[error("a dev cluster of this user runs already, process {pid} in {}; end it with Ctrl-C there or `kill {pid}`", dir.display())]
+    Running {
+        /// The process that holds it.
+        pid: u32,
+        /// Its directory.
+        dir: PathBuf,
+    },
+    /// A file or directory.
+    #[error("cannot {what} {}: {source}; check owner and free space, or name another directory with --keep", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The system gave no process, port or thread.
+    #[error("cannot {what}: {source}; the system is out of resources or forbids it")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The throw-away CA.
+    #[error("the cluster's own CA failed: {0}")]
+    Pki(#[from] PkiError),
+    /// The lab's socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// A fulcrum ended while the cluster came up.
+    #[error("{name} ended while it came up; the end of {}:\n{words}", log.display())]
+    ChildEnded {
+        /// Which.
+        name: String,
+        /// Its output.
+        log: PathBuf,
+        /// The end of it.
+        words: String,
+    },
+    /// It did not become ready.
+    #[error("{what} did not come about within {secs} s; look at {}/n1/crux.log, and keep the directory with --keep", dir.display())]
+    Slow {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        secs: u64,
+        /// The cluster's directory.
+        dir: PathBuf,
+    },
+    /// The demo service was refused.
+    #[error("the demo service was refused: {0}")]
+    Demo(#[source] ErrorDoc),
+}
+
+/// Starts a dev cluster and keeps it until SIGINT or SIGTERM; prints what came up, each with its time, then what to
+/// try. Call it outside of any runtime, on the main thread.
+///
+/// # Errors
+/// [`DevError`]; whatever had come up is taken down again.
+pub fn run(config: DevConfig) -> Result<(), DevError> {
+    if !(1..=DEV_MAX).contains(&config.size) {
+        return Err(DevError::Size(config.size));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|source| DevError::System { what: "start threads", source })?;
+    runtime.block_on(cluster::run(config))
+}
+
+/// Sets the faults of this fulcrum's links, as the cluster's parent wants them.
+pub(crate) fn obey(gate: &FaultGate, rules: &Rules) {
+    let mut by_addr: HashMap<SocketAddr, Rule> = HashMap::new();
+    let loss = rules.loss as f32 / 100.0;
+    for addr in &rules.all {
+        by_addr.entry(*addr).or_default().loss = loss;
+    }
+    for addr in &rules.to {
+        by_addr.entry(*addr).or_default().drop_out = true;
+    }
+    for addr in &rules.from {
+        by_addr.entry(*addr).or_default().drop_in = true;
+    }
+    gate.set(by_addr);
+}

@@ -1,0 +1,66 @@
+//! What the engine wants, done: links, store, effects, and the signature under a row of this fulcrum's own.
+
+use crate::effects::Effects;
+use crate::store::Store;
+use crux_core::io::{Input, Output, Report};
+use crux_core::wire;
+use crux_link::Links;
+use crux_names::{FulcrumId, Wall};
+use crux_pki::Bundle;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tracing::{error, warn};
+
+/// Everything that the driver can act with.
+pub(crate) struct Hands {
+    /// This fulcrum.
+    pub(crate) me: FulcrumId,
+    /// Its identity.
+    pub(crate) bundle: Arc<Bundle>,
+    /// Its links.
+    pub(crate) links: Links,
+    /// Its disk.
+    pub(crate) store: Arc<Store>,
+    /// Its processes and files.
+    pub(crate) effects: Effects,
+    /// Where the store's outcomes go.
+    pub(crate) reports: mpsc::Sender<Report>,
+}
+
+impl Hands {
+    /// Does one thing. What follows from it at once comes back as an input.
+    pub(crate) fn execute(&self, output: Output, wall: Wall) -> Option<Input> {
+        match output {
+            Output::Dial(addr) => self.links.dial(addr),
+            Output::CloseLink { peer, why } => self.links.close(&peer, &why),
+            Output::Datagram { to, datagram } => {
+                // Datagrams may be lost, and a frame without a link is lost with the link, whose end is told.
+                self.links.send_datagram(&to, wire::encode_datagram(&datagram));
+            }
+            Output::Frame { to, frame } => {
+                self.links.send_frame(&to, frame.encode());
+            }
+            Output::Persist { token, versions, drop } => {
+                let reports = self.reports.clone();
+                let versions = versions.iter().map(|version| (version.id(), version.sealed().clone())).collect();
+                self.store.persist(token, versions, drop, move |token, result| {
+                    // Called on the store's own thread, which may wait for the loop: the loop never waits for it.
+                    let _ = reports.blocking_send(Report::Persisted { token, result });
+                });
+            }
+            Output::Book(entries) => self.store.save_book(entries),
+            Output::Sign { path, value, ancestors } => {
+                match crux_pki::facts::sign_row(&self.bundle, &self.me, &path, value, ancestors, wall) {
+                    Ok(version) => return Some(Input::Report(Report::Signed { version })),
+                    Err(cause) => error!("cannot sign this fulcrum's own row {path}: {cause}"),
+                }
+            }
+            Output::Effect(effect) => self.effects.run(effect),
+            // The driver keeps these for itself.
+            Output::Reply { .. } | Output::Event(_) | Output::Changed | Output::Finished => {
+                warn!("an output that is the driver's own reached the hands");
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,145 @@
+//! One fulcrum in the foreground: `crux up`.
+
+mod life;
+mod stops;
+
+use crate::api::SocketError;
+use crate::driver::End;
+use crate::effects::EffectsError;
+use crate::harden;
+use crate::store::{Store, StoreError};
+use crux_link::BindError;
+use crux_names::{Boot, FulcrumId, FulcrumName};
+use crux_pki::{Bundle, PkiError, Role, unix_now};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use thiserror::Error;
+use tracing::{info, warn};
+
+/// What a fulcrum is started with. The names are those of the flags and of the keys of `crux.toml`.
+#[derive(Clone, Debug)]
+pub struct UpConfig {
+    /// The node's bundle.
+    pub identity: PathBuf,
+    /// Where the mesh port listens (UDP); port 0 picks one.
+    pub listen: SocketAddr,
+    /// The state directory: store, socket, instances, files. One fulcrum each.
+    pub state: PathBuf,
+    /// `host[:port]` of fulcrums to dial for ever. Host names are looked up again every 30 s.
+    pub seeds: Vec<String>,
+    /// With so many in the flock, it is complete at once; fewer are said loudly.
+    pub expect: Option<u32>,
+    /// The fulcrum's name on its node; several on one node need different ones.
+    pub fulcrum: FulcrumName,
+    /// What every timer is multiplied with: 1 is the default, a dev cluster runs at 0.25. Needs no agreement.
+    pub timers: f64,
+    /// The child of a dev cluster: its links can be broken on purpose, and it goes down, services included, when its
+    /// standard input ends. Only on loopback.
+    pub dev_child: bool,
+}
+
+/// Why a fulcrum could not start or ended early.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum UpError {
+    /// The bundle cannot be used.
+    #[error("the identity in {} cannot be used: {source}", path.display())]
+    Identity {
+        /// The bundle.
+        path: PathBuf,
+        /// Why.
+        source: PkiError,
+    },
+    /// The bundle is somebody else's than a node's.
+    #[error("the identity in {} is {found}, and only a node runs a fulcrum; make one with `crux ca issue --node NAME`", path.display())]
+    NotANode {
+        /// The bundle.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+    },
+    /// A setting is out of its range.
+    #[error("{0}")]
+    Setting(String),
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The mesh port cannot be used.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The instances' directories cannot be used.
+    #[error(transparent)]
+    Effects(#[from] EffectsError),
+    /// The local socket cannot be opened.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The system gave no threads or signals.
+    #[error("cannot {what}: {source}; the system is out of resources or forbids it")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The mesh socket broke while running.
+    #[error("the mesh socket on {listen} broke; start crux again, and look at the network's state if it happens again")]
+    LinksEnded {
+        /// Where it listened.
+        listen: SocketAddr,
+    },
+}
+
+/// Runs one fulcrum until it is told to stop. Call it outside of any runtime, on the main thread.
+///
+/// # Errors
+/// [`UpError`] with place, cause and next step. Nothing is left half done: the state directory can be used again.
+pub fn run(config: UpConfig) -> Result<(), UpError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|source| UpError::System { what: "start threads", source })?;
+    let result = runtime.block_on(up(config));
+    // A read of standard input cannot be cancelled and must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn up(config: UpConfig) -> Result<(), UpError> {
+    if let Err(error) = harden::no_dumps() {
+        warn!("core dumps could not be forbidden: {error}; keys might reach a dump if the process crashes");
+    }
+    if !(config.timers.is_finite() && (0.05..=20.0).contains(&config.timers)) {
+        return Err(UpError::Setting(format!("--timers {} is not between 0.05 and 20", config.timers)));
+    }
+    if config.dev_child && !config.listen.ip().is_loopback() {
+        return Err(UpError::Setting("a dev cluster's fulcrums listen on loopback only; use crux up --dev N".into()));
+    }
+    let refused = |source| UpError::Identity { path: config.identity.clone(), source };
+    let bundle = Bundle::load(&config.identity).map_err(refused)?;
+    bundle.check(unix_now()).map_err(|refusal| refused(PkiError::Refused { path: "cert.pem".into(), refusal }))?;
+    let Role::Node(node) = &bundle.identity().role else {
+        return Err(UpError::NotANode { path: config.identity, found: bundle.identity().to_string() });
+    };
+    let me = FulcrumId { node: node.clone(), fulcrum: config.fulcrum.clone() };
+    let bundle = Arc::new(bundle);
+    let (store, opened) = Store::open(&config.state, &bundle.identity().bloc, &me)?;
+    for warning in opened.warnings {
+        warn!("{warning}");
+    }
+    let store = Arc::new(store);
+    let mut stops = stops::Stops::listen(config.dev_child)?;
+    let mut floor = Boot(0);
+    loop {
+        let end = life::live(&config, &me, &bundle, &store, floor, &mut stops).await?;
+        match end {
+            End::Finished | End::Forced => return Ok(()),
+            End::LinksEnded => return Err(UpError::LinksEnded { listen: config.listen }),
+            End::BootTooOld(known) => {
+                info!("a peer knows boot {known} of {me}; starting again above it");
+                floor = Boot(known.0.saturating_add(1));
+            }
+        }
+    }
+}

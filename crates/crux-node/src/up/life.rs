@@ -1,0 +1,171 @@
+//! One life of a fulcrum: from its boot number to the end of its driver.
+
+use super::UpError;
+use super::stops::Stops;
+use crate::api::{self, Door};
+use crate::ask::Asker;
+use crate::driver::{ASKS, Channels, Clock, Driver, End, Hands, Inbox, LINK_EVENTS, REPORTS, check_loaded};
+use crate::effects::{Effects, EffectsConfig};
+use crate::events::Events;
+use crate::notify::Notifier;
+use crate::peers::Peers;
+use crate::seeds;
+use crate::store::Store;
+use crate::up::UpConfig;
+use crux_core::engine::{self, Engine};
+use crux_core::flock;
+use crux_core::io::{Input, Report};
+use crux_link::{FaultGate, LinkConfig, Links};
+use crux_names::{Boot, FulcrumId, Member};
+use crux_pki::{Bundle, unix_now};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+/// The socket's name in the state directory.
+const SOCKET: &str = "crux.sock";
+/// Where root's fulcrum is found without knowing its state directory.
+const WELL_KNOWN: &str = "/run/crux/crux.sock";
+/// How long open requests may take to end after the driver.
+const API_CLOSE: Duration = Duration::from_millis(500);
+
+/// Lives once.
+pub(super) async fn live(
+    config: &UpConfig,
+    me: &FulcrumId,
+    bundle: &Arc<Bundle>,
+    store: &Arc<Store>,
+    floor: Boot,
+    stops: &mut Stops,
+) -> Result<End, UpError> {
+    let boot = store.next_boot(unix_now(), floor);
+    let member = Member { id: me.clone(), boot };
+    let gate = config.dev_child.then(FaultGate::for_dev_cluster);
+    let mut link_config = LinkConfig::new((**bundle).clone(), config.listen, boot);
+    link_config.fulcrum = me.fulcrum.clone();
+    link_config.gate = gate.clone();
+    let trust = link_config.trust.clone();
+    let (link_events_in, link_events) = mpsc::channel(LINK_EVENTS);
+    let links = Links::bind(link_config, link_events_in).await?;
+    let addr = links.local_addr();
+
+    let (reports_in, reports) = mpsc::channel(REPORTS);
+    let (asks_in, asks) = mpsc::channel(ASKS);
+    let (changed_in, changed) = watch::channel(0);
+    let (seeds_in, new_seeds) = mpsc::channel(8);
+    let events = Events::new();
+    let asker = Asker::new(asks_in, changed);
+    let peers = Peers::new(links.clone());
+    let exe = std::env::current_exe().map_err(|source| UpError::System { what: "find this program", source })?;
+    let effects = EffectsConfig {
+        state: config.state.clone(),
+        exe,
+        fulcrum: me.clone(),
+        reports: reports_in.clone(),
+        open: peers.opener(),
+    };
+    let (effects, adoption) = Effects::start(effects).await?;
+    for warning in &adoption.warnings {
+        warn!("{warning}");
+    }
+    peers.serve(effects.clone());
+    let (inbox, checked) = Inbox::new(trust.clone(), peers.clone());
+
+    let (versions, bad) = check_loaded(&trust, store.load()?);
+    for cause in bad {
+        warn!("a stored fact is not taken: {cause}; it is fetched again from peers if they have it");
+    }
+    let book = store.load_book()?;
+    let seed_addrs = seeds::resolve(&config.seeds).await;
+    let clock = Clock::start();
+    let now = clock.now();
+    let flock = flock::Config {
+        bloc: bundle.identity().bloc.clone(),
+        me: member.clone(),
+        addr,
+        seed: random_seed(bundle, boot),
+        timers: timers(config.timers),
+        expect: config.expect,
+        seeds: seed_addrs.clone(),
+        book: book.iter().map(|entry| (entry.fulcrum.clone(), entry.addr)).collect(),
+    };
+    let seen = book.into_iter().map(|entry| (entry.fulcrum, entry.seen)).collect();
+    let engine = Engine::new(now.time, engine::Config { flock, labels: bundle.labels().clone(), seen });
+
+    let (stop_api, stopped) = watch::channel(false);
+    let door = Door {
+        asker,
+        events: events.clone(),
+        me: member.clone(),
+        bundle: bundle.clone(),
+        store: store.clone(),
+        effects: effects.clone(),
+        peers,
+        links: links.clone(),
+        faults: gate,
+    };
+    let router = api::router(door);
+    let mut doors = Vec::new();
+    for listener in listeners(config)? {
+        doors.push(tokio::spawn(api::serve(listener, router.clone(), stopped.clone())));
+    }
+    drop(router);
+    let resolver = tokio::spawn(seeds::watch(config.seeds.clone(), seed_addrs, seeds_in));
+    info!("{member} of {} listens on {addr}", bundle.identity().bloc);
+
+    let hands = Hands {
+        me: me.clone(),
+        bundle: bundle.clone(),
+        links: links.clone(),
+        store: store.clone(),
+        effects,
+        reports: reports_in,
+    };
+    let driver = Driver::new(engine, clock, hands, inbox, events, changed_in, Notifier::from_env(), config.expect);
+    let first = vec![Input::Loaded { versions }, Input::Report(Report::Adopted { instances: adoption.instances })];
+    let mut channels = Channels { links: link_events, reports, checked, asks, seeds: new_seeds, stops: stops.lend() };
+    let end = driver.run(first, &mut channels).await;
+    stops.give_back(channels.stops);
+
+    resolver.abort();
+    // Its other end is only gone when every door is closed already.
+    let _ = stop_api.send(true);
+    for mut door in doors {
+        if tokio::time::timeout(API_CLOSE, &mut door).await.is_err() {
+            door.abort();
+        }
+    }
+    links.shutdown().await;
+    let _ = std::fs::remove_file(config.state.join(SOCKET));
+    Ok(end)
+}
+
+/// The state directory's socket, and for root the well-known one. That one busy is a warning: a second fulcrum of a
+/// machine is found by its state directory.
+fn listeners(config: &UpConfig) -> Result<Vec<tokio::net::UnixListener>, UpError> {
+    let mut listeners = vec![api::open(&config.state.join(SOCKET))?];
+    if !config.dev_child && rustix::process::geteuid().is_root() {
+        let path = Path::new(WELL_KNOWN);
+        let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        match made.map_err(|e| e.to_string()).and_then(|()| api::open(path).map_err(|e| e.to_string())) {
+            Ok(listener) => listeners.push(listener),
+            Err(cause) => {
+                warn!("{WELL_KNOWN} is not served: {cause}; use --at {}", config.state.join(SOCKET).display())
+            }
+        }
+    }
+    Ok(listeners)
+}
+
+fn timers(scale: f64) -> u32 {
+    // Checked to lie between 0.05 and 20.
+    (scale * 1000.0).round() as u32
+}
+
+/// Different for each node and each life; it need not be secret.
+fn random_seed(bundle: &Bundle, boot: Boot) -> u64 {
+    let bytes = bundle.derive(&format!("crux engine seed {boot}"));
+    u64::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]])
+}
