@@ -227,6 +227,7 @@ impl Swarm {
                             "{why}; {phase}, {took:?} after the last change, sides {}, broken again {breaks} times",
                             shape.join(" / ")
                         );
+                        self.say_plans();
                         return Err(Box::new(Failure::new("settles", why, self.world.now)));
                     }
                 }
@@ -243,6 +244,30 @@ impl Swarm {
         self.each_machine(|machine| machine.resume(habits));
         self.restarts = resting;
         Ok(())
+    }
+
+    /// For the report of a failure: what the seats plan, and which processes there are.
+    fn say_plans(&mut self) {
+        let mut lines = Vec::new();
+        for life in self.world.slots.iter().filter_map(|slot| slot.node.as_ref()) {
+            let me = life.member();
+            for (horde, heard) in life.engine.services_room().plans() {
+                if heard.by == me.id {
+                    lines.push(format!("{me} has planned {horde}: {:?}", heard.word.id.generation));
+                    for entry in &heard.word.entries {
+                        let instance = entry.instance.as_ref().map(ToString::to_string).unwrap_or_default();
+                        lines.push(format!("  {}.{} on {} {instance}: {}", entry.of, entry.slot, entry.on, entry.why));
+                    }
+                    for lack in &heard.word.shortfalls {
+                        lines.push(format!("  {} lacks {}: {}", lack.of, lack.missing, lack.why));
+                    }
+                }
+            }
+            for process in life.machine.processes.values() {
+                lines.push(format!("{me} runs {} of {}", process.instance.id, process.instance.of));
+            }
+        }
+        lines.into_iter().for_each(|line| self.say(&line));
     }
 
     fn all(&self, sides: &[Vec<usize>]) -> Result<(), String> {
