@@ -829,3 +829,31 @@ fn the_word_of_who_left_the_horde_does_not_outlive_the_office_in_which_it_was_sa
     let plan = step(&homes(&["n3"]), vec![(&n3, runs())]).expect("the surplus goes");
     assert_eq!(plan.entries.len(), 1, "{plan:?}");
 }
+
+/// The simulator's seed 499: the seat moved within a view, and the new holder began to count anew; a dean that obeyed the
+/// eighth plan of the one before refused its first for as long as the view lasted.
+#[test]
+fn a_new_holder_of_the_seat_goes_on_counting_where_deans_are() {
+    let n1 = Member { id: id("n1"), boot: Boot(1) };
+    let view = ViewId { epoch: 1, leader: id("n1"), hash: [0; 16] };
+    let (sets, verdicts) = (BTreeMap::new(), BTreeMap::new());
+    let wants = BTreeMap::from([(of("api"), wanted("pick(api, 1, ALL)"))]);
+    let homes = BTreeMap::from([(id("n1"), Home::default())]);
+    let mut proctor = Proctor::new(HordeName::main(), id("n1"), 1000);
+    let roster = [n1.clone()];
+    let mut step = |proctor: &mut Proctor| {
+        let seen =
+            Seen { view: &view, roster: &roster, homes: &homes, sets: &sets, wanted: &wants, verdicts: &verdicts };
+        proctor.step(Time::from_millis(1000), &seen).into_iter().find_map(|output| match output {
+            Output::Plan(plan) => Some(plan.id.generation),
+            Output::Ask(_) => None,
+        })
+    };
+    step(&mut proctor);
+    proctor.report(&n1, Vec::new());
+    assert_eq!(step(&mut proctor), Some(1));
+    proctor.outbid(&PlanId { view: view.clone(), generation: 8 });
+    assert_eq!(step(&mut proctor), Some(9));
+    proctor.outbid(&PlanId { view: view.clone(), generation: 9 });
+    assert_eq!(step(&mut proctor), None, "they obey it");
+}
