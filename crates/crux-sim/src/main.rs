@@ -12,6 +12,7 @@ crux-sim --seeds A..B   runs these seeds, B not included (default 0..100)
 crux-sim --seed S       runs one seed
 
   --nodes N             so many fulcrums instead of 3 to 8 by the seed
+  --hard                every class of faults at once, and more of them
   --trace               print every event and every fault
   --messages            print everything that is told to any fulcrum
   --stop-on-failure     end with the first seed that breaks a rule
@@ -21,13 +22,14 @@ Exit code 0 if every rule held, 1 if one was broken, 2 if the arguments make no 
 struct Args {
     seeds: std::ops::Range<u64>,
     nodes: Option<usize>,
+    hard: bool,
     trace: bool,
     messages: bool,
     stop: bool,
 }
 
 fn args() -> Result<Option<Args>, String> {
-    let mut args = Args { seeds: 0..100, nodes: None, trace: false, messages: false, stop: false };
+    let mut args = Args { seeds: 0..100, nodes: None, hard: false, trace: false, messages: false, stop: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
@@ -50,6 +52,7 @@ fn args() -> Result<Option<Args>, String> {
                 }
                 args.nodes = usize::try_from(nodes).ok();
             }
+            "--hard" => args.hard = true,
             "--trace" => args.trace = true,
             "--messages" => args.messages = true,
             "--stop-on-failure" => args.stop = true,
@@ -80,7 +83,7 @@ fn main() -> ExitCode {
     for seed in args.seeds.clone() {
         ran += 1;
         let run = std::panic::catch_unwind(|| {
-            let mut swarm = Swarm::new(Options::of(seed, args.nodes));
+            let mut swarm = Swarm::new(if args.hard { Options::hard(seed, args.nodes) } else { Options::of(seed, args.nodes) });
             swarm.verbose = args.trace;
             swarm.world.verbose = args.messages;
             if args.trace {

@@ -5,6 +5,7 @@ use crate::engines::{Cluster, bloc};
 use crate::machine::seal;
 use bytes::Bytes;
 use crux_core::facts::Facts;
+use crux_core::facts::clock::acceptable;
 use crux_core::facts::value::{Horde, Manifest, Place, horde_path, muster_path, place_path};
 use crux_core::facts::version::{Author, Stamp, Statement};
 use crux_core::hash::Random;
@@ -116,12 +117,13 @@ impl Operator {
     }
 }
 
-/// A hybrid-clock stamp after everything seen, as the client makes it.
+/// A hybrid-clock stamp after everything seen, as a client has to make it: one that lies so far ahead that no door would
+/// take it is not followed, for a later write replaces by naming and needs no later stamp.
 fn stamp(facts: &Facts, path: &str, wall: Wall) -> Stamp {
     let heads = facts.heads(path);
     let latest = heads.iter().filter_map(|id| facts.by_id(id)).map(|version| version.statement().stamp).max();
     match latest {
-        Some(latest) if latest.wall >= wall.0 => Stamp { wall: latest.wall, logical: latest.logical + 1 },
+        Some(latest) if latest.wall >= wall.0 && acceptable(latest, wall) => Stamp { wall: latest.wall, logical: latest.logical + 1 },
         _ => Stamp { wall: wall.0, logical: 0 },
     }
 }

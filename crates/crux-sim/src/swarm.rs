@@ -13,12 +13,12 @@ pub use report::{Failure, Outcome, SOMETIMES};
 use crate::engines::{Cluster, Life, Settings};
 use crate::flocks::addr;
 use crate::invariants::{Safety, Seen, Whole, flocking, whole};
-use crate::machine::Machine;
+use crate::machine::{Habits, Machine};
 use crate::operator::{Operator, Wanted, horde};
 use crate::settled::{placed, settled, sides};
 use crate::world::World;
 use crux_core::hash::Random;
-use crux_core::io::{Command, Input};
+use crux_core::io::{Command, Input, Reply};
 use crux_core::services::instance::ServiceRef;
 use crux_names::{Boot, Duration, HordeName, Member, Time};
 use std::collections::{BTreeMap, BTreeSet};
@@ -136,6 +136,7 @@ impl Swarm {
                 self.check_sides("faults")?;
             }
         }
+        self.options.habits = Habits::default();
         self.heal();
         let everybody: Vec<usize> = self.idle.keys().copied().collect();
         for place in everybody {
@@ -143,7 +144,9 @@ impl Swarm {
         }
         self.restarts.clear();
         self.check_sides("healed")?;
-        self.nothing_lost()
+        self.nothing_lost()?;
+        self.still_writable()?;
+        self.check_sides("after the last writes")
     }
 
     fn scaled(&self, millis: u64) -> Duration {
@@ -298,6 +301,25 @@ impl Swarm {
                     let why = format!("{path}: version {id} was acknowledged by n{} and is gone", written.place + 1);
                     return Err(Box::new(Failure::new("S3 nothing acknowledged is lost", why, self.world.now)));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// S5: whatever clocks and disks did, every fact can be changed through every door afterwards.
+    fn still_writable(&mut self) -> Result<(), Box<Failure>> {
+        let Some(life) = self.world.slots.iter().find_map(|slot| slot.node.as_ref()) else { return Ok(()) };
+        let known: Vec<ServiceRef> = placed(life).into_keys().collect();
+        for (index, of) in known.iter().enumerate() {
+            let place = (index + self.below(self.options.nodes)) % self.options.nodes;
+            self.say(&format!("last write of {of} at n{}", place + 1));
+            let wanted = Wanted::plain(of, format!("pick({}, 2, ALL)", of.service));
+            self.operator.write(&mut self.world, place, &wanted.changes());
+            self.run_for(Duration::from_secs(3))?;
+            let reply = self.operator.written.last().and_then(|written| written.reply.clone());
+            if !matches!(reply, Some(Reply::Written { converged: true, .. })) {
+                let why = format!("{of} cannot be written at n{}: {reply:?}", place + 1);
+                return Err(Box::new(Failure::new("S5 no value becomes unchangeable", why, self.world.now)));
             }
         }
         Ok(())

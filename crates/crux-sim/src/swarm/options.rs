@@ -97,9 +97,36 @@ impl Options {
         let slow = Duration::from_micros(500 + random.below(40_000));
         let weather = Weather { delay_from: Duration::from_micros(200), delay_to: slow, loss };
         let steps = 4 + usize::try_from(random.below(12)).unwrap_or(0);
-        let clocks = [0, 1_000_000, 30_000_000][usize::try_from(random.below(3)).unwrap_or(0)];
+        // To a second, half a minute, two hours and ten years.
+        let far = [0, 0, 1_000_000, 30_000_000, 7_200_000_000, 315_000_000_000_000];
+        let clocks = far[usize::try_from(random.below(6)).unwrap_or(0)];
         let nodes = nodes.unwrap_or(3 + usize::try_from(random.below(6)).unwrap_or(0));
         Self { seed, nodes, timers, expect, weather, habits, classes, steps, clocks }
+    }
+
+    /// The options of a seed with every class of faults at once, and three times as many of them.
+    #[must_use]
+    pub fn hard(seed: u64, nodes: Option<usize>) -> Self {
+        let mut options = Self::of(seed, nodes);
+        options.classes = vec![
+            Class::Split,
+            Class::Split,
+            Class::Pair,
+            Class::OneWay,
+            Class::Heal,
+            Class::Heal,
+            Class::Pause,
+            Class::KillCrux,
+            Class::KillMachine,
+            Class::Down,
+            Class::Write,
+            Class::Write,
+            Class::Write,
+            Class::Horde,
+        ];
+        options.habits = Habits { exits: true, failures: true, disk_errors: true, stubborn: true };
+        options.steps *= 3;
+        options
     }
 
     /// Five fulcrums in fine weather without a fault of their own accord, for scripts.
