@@ -780,3 +780,80 @@ fn after_any_faults_running_is_what_should_be() {
         assert!(field.runs("lock").len() <= 1, "seed {seed}: single");
     }
 }
+
+/// The simulator's seed 119: n1 had left the horde while an instance of it was stopping there, and the seat moved away
+/// and back; the old word of n1, which nobody renews, held up the removal of surplus for ever.
+#[test]
+fn the_word_of_who_left_the_horde_does_not_outlive_the_office_in_which_it_was_said() {
+    let (n1, n3) = (Member { id: id("n1"), boot: Boot(1) }, Member { id: id("n3"), boot: Boot(1) });
+    let roster = [n3.clone(), n1.clone()];
+    let view = ViewId { epoch: 1, leader: id("n3"), hash: [0; 16] };
+    let (sets, verdicts) = (BTreeMap::new(), BTreeMap::new());
+    let wants = BTreeMap::from([(of("api"), wanted("pick(api, 1, ALL)"))]);
+    let homes = |names: &[&str]| -> BTreeMap<FulcrumId, Home> {
+        names.iter().map(|name| (id(name), Home::default())).collect()
+    };
+    let instance = |on: &Member, counter: u64, phase: Phase| Instance {
+        id: InstanceId { fulcrum: on.id.clone(), boot: on.boot, counter },
+        of: of("api"),
+        slot: u32::try_from(counter).unwrap(),
+        revision: revision("r1"),
+        phase,
+        pid: Some(1),
+        started: Some(Wall(counter)),
+        ports: BTreeMap::new(),
+        restarts: 0,
+        why: String::new(),
+    };
+    let mut proctor = Proctor::new(HordeName::main(), id("n3"), 1000);
+    let now = Time::from_millis(1000);
+    let mut step = |homes: &BTreeMap<FulcrumId, Home>, reports: Vec<(&Member, Vec<Instance>)>| -> Option<Plan> {
+        for (from, instances) in reports {
+            proctor.report(from, instances);
+        }
+        let seen =
+            Seen { view: &view, roster: &roster, homes, sets: &sets, wanted: &wants, verdicts: &verdicts };
+        proctor.step(now, &seen).into_iter().rev().find_map(|output| match output {
+            Output::Plan(plan) => Some(plan),
+            Output::Ask(_) => None,
+        })
+    };
+    let runs = || vec![instance(&n3, 1, Phase::Running), instance(&n3, 2, Phase::Running)];
+    assert!(step(&homes(&["n3"]), Vec::new()).is_none(), "it asks first");
+    // In office, n1 has left and is still stopping one: nothing more is taken away meanwhile.
+    let plan = step(&homes(&["n3"]), vec![(&n3, runs()), (&n1, vec![instance(&n1, 3, Phase::Stopping)])]).unwrap();
+    assert_eq!(plan.entries.len(), 2, "{plan:?}");
+    // The seat moves away and back. n1 has nothing left of the horde and says nothing of it any more.
+    step(&homes(&["n1"]), Vec::new());
+    assert!(step(&homes(&["n3"]), Vec::new()).is_none(), "it asks again");
+    let plan = step(&homes(&["n3"]), vec![(&n3, runs())]).expect("the surplus goes");
+    assert_eq!(plan.entries.len(), 1, "{plan:?}");
+}
+
+/// The simulator's seed 499: the seat moved within a view, and the new holder began to count anew; a dean that obeyed the
+/// eighth plan of the one before refused its first for as long as the view lasted.
+#[test]
+fn a_new_holder_of_the_seat_goes_on_counting_where_deans_are() {
+    let n1 = Member { id: id("n1"), boot: Boot(1) };
+    let view = ViewId { epoch: 1, leader: id("n1"), hash: [0; 16] };
+    let (sets, verdicts) = (BTreeMap::new(), BTreeMap::new());
+    let wants = BTreeMap::from([(of("api"), wanted("pick(api, 1, ALL)"))]);
+    let homes = BTreeMap::from([(id("n1"), Home::default())]);
+    let mut proctor = Proctor::new(HordeName::main(), id("n1"), 1000);
+    let roster = [n1.clone()];
+    let mut step = |proctor: &mut Proctor| {
+        let seen =
+            Seen { view: &view, roster: &roster, homes: &homes, sets: &sets, wanted: &wants, verdicts: &verdicts };
+        proctor.step(Time::from_millis(1000), &seen).into_iter().find_map(|output| match output {
+            Output::Plan(plan) => Some(plan.id.generation),
+            Output::Ask(_) => None,
+        })
+    };
+    step(&mut proctor);
+    proctor.report(&n1, Vec::new());
+    assert_eq!(step(&mut proctor), Some(1));
+    proctor.outbid(&PlanId { view: view.clone(), generation: 8 });
+    assert_eq!(step(&mut proctor), Some(9));
+    proctor.outbid(&PlanId { view: view.clone(), generation: 9 });
+    assert_eq!(step(&mut proctor), None, "they obey it");
+}

@@ -196,6 +196,12 @@ impl<N: Node> World<N> {
         !self.blocked.contains(&(a, b)) && !self.blocked.contains(&(b, a))
     }
 
+    /// Whether anything that one sends reaches the other.
+    #[must_use]
+    pub fn works(&self, from: usize, to: usize) -> bool {
+        !self.blocked.contains(&(from, to))
+    }
+
     /// Runs until this moment.
     pub fn run_until(&mut self, end: Time, watch: &mut impl FnMut(&Self)) {
         loop {

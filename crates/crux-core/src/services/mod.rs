@@ -333,10 +333,14 @@ impl Services {
                     self.tell(from, message, out);
                 }
             }
-            Message::DeanReport { horde, instances, .. } => {
+            Message::DeanReport { horde, obeys, instances } => {
                 let proctor = self.proctors.entry(horde.clone());
                 let (me, timers) = (self.config.me.id.clone(), self.config.pace.0);
-                proctor.or_insert_with(|| Proctor::new(horde.clone(), me, timers)).report(from, instances.clone());
+                let proctor = proctor.or_insert_with(|| Proctor::new(horde.clone(), me, timers));
+                proctor.report(from, instances.clone());
+                if let Some(obeys) = obeys.filter(|obeys| obeys.view == *self.view.id()) {
+                    proctor.outbid(&obeys);
+                }
                 // One life of a fulcrum at a time.
                 let reports = self.reports.entry(horde).or_default();
                 reports.retain(|member, _| member.id != from.id || member == from);

@@ -7,7 +7,11 @@ mod a3_equal_id_equal_content;
 mod a4_leader_is_first;
 mod a5_clique;
 mod a7_stable_means_installed;
+mod p1_plans_rise;
+mod s1_acknowledged_is_durable;
+mod v1_one_process;
 
+use crate::engines::Cluster;
 use crate::world::Time;
 use crux_core::flock::view::View;
 use crux_names::Member;
@@ -18,6 +22,9 @@ pub use a3_equal_id_equal_content::EqualIdEqualContent;
 pub use a4_leader_is_first::LeaderIsFirst;
 pub use a5_clique::Clique;
 pub use a7_stable_means_installed::StableMeansInstalled;
+pub use p1_plans_rise::PlansRise;
+pub use s1_acknowledged_is_durable::AcknowledgedIsDurable;
+pub use v1_one_process::NothingWrong;
 
 /// What can be seen of one living fulcrum.
 #[derive(Clone, Debug)]
@@ -54,4 +61,21 @@ pub fn flocking() -> Vec<Box<dyn Safety>> {
         Box::new(Clique::default()),
         Box::new(StableMeansInstalled::default()),
     ]
+}
+
+/// A rule about whole engines that holds at every step.
+pub trait Whole {
+    /// Its name, as the design has it.
+    fn name(&self) -> &'static str;
+    /// Looks at everybody alive.
+    ///
+    /// # Errors
+    /// What is wrong, with who and where.
+    fn check(&mut self, world: &Cluster) -> Result<(), String>;
+}
+
+/// All rules about whole engines.
+#[must_use]
+pub fn whole() -> Vec<Box<dyn Whole>> {
+    vec![Box::new(NothingWrong), Box::new(PlansRise::default()), Box::new(AcknowledgedIsDurable::default())]
 }

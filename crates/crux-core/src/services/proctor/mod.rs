@@ -169,6 +169,14 @@ impl Proctor {
         }
     }
 
+    /// Takes the word of a dean that it obeys this plan of the installed view. It obeys nothing at or below it, whoever
+    /// made it: where the seat moved within a view, the new holder goes on counting where the one before stopped.
+    pub fn outbid(&mut self, obeyed: &PlanId) {
+        if self.newest.as_ref().is_none_or(|newest| newest < obeyed) {
+            self.newest = Some(obeyed.clone());
+        }
+    }
+
     /// The newest plan that it knows, own or heard.
     #[must_use]
     pub fn plan(&self) -> Option<&Plan> {
@@ -320,12 +328,13 @@ impl Proctor {
         office.dropped.extend(content.dropped);
         let mine = self.plan.as_ref().filter(|plan| plan.id.view == *seen.view && plan.by == self.me);
         if mine.is_some_and(|plan| {
-            plan.entries == content.entries && plan.shortfalls == content.shortfalls && plan.should == content.should
+            self.newest.as_ref() == Some(&plan.id)
+                && plan.entries == content.entries && plan.shortfalls == content.shortfalls && plan.should == content.should
         }) {
             return None;
         }
         let last = self.newest.as_ref().filter(|newest| newest.view == *seen.view);
-        let id = PlanId { view: seen.view.clone(), generation: last.map_or(1, |last| last.generation + 1) };
+        let id = PlanId { view: seen.view.clone(), generation: last.map_or(1, |last| last.generation.saturating_add(1)) };
         let plan = Plan {
             id: id.clone(),
             horde: self.horde.clone(),

@@ -1,0 +1,191 @@
+//! Whole engines in the invented world: each life is an engine on a machine, and everything that two of them say to each
+//! other goes through its bytes.
+
+use crate::machine::Machine;
+use crate::world::{In, Node, Out, World};
+use bytes::Bytes;
+use crux_core::engine::{Config, Engine};
+use crux_core::facts::version::Checked;
+use crux_core::flock;
+use crux_core::io::{Event, Input, Output, Peer, Reply, Report, RequestId};
+use crux_core::wire::{self, Frame};
+use crux_names::{BlocName, Boot, Member, Time};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+/// How many of the last events a life remembers, for the report of a failure.
+const EVENTS: usize = 400;
+
+/// The whole: places, machines, lives.
+pub type Cluster = World<Life>;
+
+/// The simulator's bloc.
+///
+/// # Panics
+/// Never: the name is well formed.
+#[must_use]
+pub fn bloc() -> BlocName {
+    "sim".parse().expect("a bloc name")
+}
+
+/// One life of crux on a machine.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// Its heart.
+    pub engine: Engine,
+    /// What is under it.
+    pub machine: Machine,
+    /// Answers to operators, in order.
+    pub replies: Vec<(RequestId, Reply)>,
+    /// What happened lately.
+    pub events: VecDeque<(Time, Event)>,
+    /// How many events there were.
+    pub said: u64,
+    /// Alarms that it raised.
+    pub alarms: Vec<String>,
+    /// It has left.
+    pub finished: bool,
+}
+
+impl Life {
+    /// Begins a life on a machine: a new boot, what the disk holds, what still runs.
+    pub fn begin(now: Time, mut machine: Machine, settings: &Settings) -> (Self, Vec<Input>) {
+        // What ended while nobody looked is not there any more.
+        let _ = machine.due(now);
+        machine.boot += 1;
+        let me = Member { id: machine.id.clone(), boot: Boot(machine.boot) };
+        let config = Config {
+            flock: flock::Config {
+                bloc: bloc(),
+                me,
+                addr: machine.addr,
+                seed: settings.seed.wrapping_mul(1_000_003).wrapping_add(machine.boot * 77 + settings.place(machine.addr)),
+                timers: settings.timers,
+                expect: settings.expect,
+                seeds: settings.seeds.iter().filter(|addr| **addr != machine.addr).copied().collect(),
+                book: machine.book.iter().map(|entry| (entry.fulcrum.clone(), entry.addr)).collect(),
+            },
+            labels: settings.labels.get(&machine.id.to_string()).cloned().unwrap_or_default(),
+            seen: machine.book.iter().map(|entry| (entry.fulcrum.clone(), entry.seen)).collect(),
+        };
+        let engine = Engine::new(now, config);
+        let first = vec![
+            Input::Loaded { versions: machine.load() },
+            Input::Report(Report::Adopted { instances: machine.adopt() }),
+        ];
+        if !machine.processes.is_empty() {
+            machine.marks.insert("instances outlived crux and were re-adopted");
+        }
+        let (replies, events, alarms) = (Vec::new(), VecDeque::new(), Vec::new());
+        (Self { engine, machine, replies, events, said: 0, alarms, finished: false }, first)
+    }
+
+    /// This life.
+    #[must_use]
+    pub fn member(&self) -> &Member {
+        self.engine.flock_room().me()
+    }
+
+    /// Gives the engine an input and does what it wants.
+    pub fn feed(&mut self, now: Time, input: Input, out: &mut Vec<Out<Bytes, Bytes>>) {
+        let mut wishes = Vec::new();
+        self.engine.handle(now, self.machine.wall(now), input, &mut wishes);
+        for wish in wishes {
+            match wish {
+                Output::Dial(addr) => out.push(Out::Dial(addr)),
+                Output::CloseLink { peer, .. } => out.push(Out::Close(peer)),
+                Output::Datagram { to, datagram } => out.push(Out::Datagram(to, wire::encode_datagram(&datagram))),
+                Output::Frame { to, frame } => out.push(Out::Frame(to, frame.encode())),
+                Output::Persist { token, versions, drop } => self.machine.persist(now, token, &versions, drop),
+                Output::Book(book) => self.machine.book = book,
+                Output::Sign { path, value, ancestors } => self.machine.sign(now, &bloc(), path, value, ancestors),
+                Output::Effect(effect) => self.machine.obey(now, effect),
+                Output::Reply { request, reply } => self.replies.push((request, reply)),
+                Output::Event(event) => self.note(now, event),
+                Output::Changed => {}
+                Output::Finished => self.finished = true,
+            }
+        }
+    }
+
+    fn note(&mut self, now: Time, event: Event) {
+        if event.kind == "alarm" {
+            self.alarms.push(format!("{}: {}", event.subject, event.text));
+        }
+        self.said += 1;
+        if self.events.len() == EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back((now, event));
+    }
+}
+
+impl Node for Life {
+    type Datagram = Bytes;
+    type Frame = Bytes;
+
+    fn handle(&mut self, now: Time, input: In<Bytes, Bytes>, out: &mut Vec<Out<Bytes, Bytes>>) {
+        let input = match input {
+            In::Wake => {
+                for report in self.machine.due(now) {
+                    self.feed(now, Input::Report(report), out);
+                }
+                if self.engine.deadline() > now {
+                    return;
+                }
+                Input::Wake
+            }
+            In::LinkUp(member, addr) => {
+                let peer = Peer { member, addr, admission: 1, labels: BTreeMap::new() };
+                Input::LinkUp { peer, dialed: false }
+            }
+            In::LinkDown(peer) => Input::LinkDown { peer, why: "closed".into() },
+            In::DialFailed(addr, myself) => Input::DialFailed { addr, why: "no answer".into(), myself, refused: false },
+            In::Datagram(from, bytes) => match wire::decode_datagram(bytes) {
+                Ok(datagram) => Input::Datagram { from, datagram },
+                Err(why) => {
+                    self.machine.wrong.push(format!("a datagram of {from} cannot be read: {why}"));
+                    return;
+                }
+            },
+            In::Frame(from, bytes) => match Frame::decode(bytes, &bloc()) {
+                Ok(Frame::Facts { sealed }) => {
+                    let versions = sealed.into_iter().filter_map(|sealed| Checked::vouched(sealed).ok()).collect();
+                    Input::Facts { from, versions }
+                }
+                Ok(frame) => Input::Frame { from, frame },
+                Err(why) => {
+                    self.machine.wrong.push(format!("a frame of {from} cannot be read: {why}"));
+                    return;
+                }
+            },
+        };
+        self.feed(now, input, out);
+    }
+
+    fn deadline(&self) -> Time {
+        self.engine.deadline().min(self.machine.deadline())
+    }
+}
+
+/// What all lives of a run are started with.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The run's seed.
+    pub seed: u64,
+    /// Scales every timer, in thousandths.
+    pub timers: u32,
+    /// How many fulcrums the operator said there are.
+    pub expect: Option<u32>,
+    /// Everybody's address.
+    pub seeds: Vec<SocketAddr>,
+    /// Labels of the certificates, by node.
+    pub labels: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Settings {
+    /// Which of the addresses this is.
+    fn place(&self, addr: SocketAddr) -> u64 {
+        self.seeds.iter().position(|seed| *seed == addr).unwrap_or(0) as u64
+    }
+}

@@ -1,0 +1,340 @@
+//! A machine under a fulcrum: its disk, its processes, its wall clock. It outlives crux; its processes do not outlive
+//! *it*. Everything takes a while, and what takes a while can be cut short by a crash.
+
+use bytes::Bytes;
+use crux_core::facts::version::{Author, Checked, Sealed, Stamp, Statement};
+use crux_core::hash::Random;
+use crux_core::io::{BookEntry, Effect, Report, StartSpec};
+use crux_core::services::instance::{Instance, InstanceId, Phase, ServiceRef};
+use crux_names::{BlocName, Duration, FulcrumId, Hash256, Time, Wall};
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+/// The wall clock at the beginning of invented time: 2026, in microseconds.
+const EPOCH: u64 = 1_790_000_000_000_000;
+
+/// What may go wrong on a machine by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Habits {
+    /// Processes end by themselves now and then.
+    pub exits: bool,
+    /// One start in ten fails, one fetch in four.
+    pub failures: bool,
+    /// Writes to the disk fail for a few seconds now and then.
+    pub disk_errors: bool,
+    /// Processes take their whole grace to stop, now and then.
+    pub stubborn: bool,
+}
+
+/// A process that lives.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// As its start was ordered, with pid, ports and start.
+    pub instance: Instance,
+    /// Tells the runs of one instance apart.
+    run: u64,
+    /// It was told to stop.
+    pub stopping: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Writing {
+    due: Time,
+    token: u64,
+    versions: Vec<(Hash256, Bytes)>,
+    drop: Vec<Hash256>,
+}
+
+#[derive(Clone, Debug)]
+enum Ahead {
+    Make(Box<StartSpec>),
+    End { id: InstanceId, run: u64, code: Option<i32>, signal: Option<i32> },
+    Say(Box<Report>),
+}
+
+/// One machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The fulcrum on it.
+    pub id: FulcrumId,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Counts the lives of its crux.
+    pub boot: u64,
+    /// How far its wall clock is off, in microseconds.
+    pub offset: i64,
+    /// The last address book that was saved.
+    pub book: Vec<BookEntry>,
+    /// What lives on it.
+    pub processes: BTreeMap<InstanceId, Process>,
+    /// What it saw that must never be.
+    pub wrong: Vec<String>,
+    /// What it came through, for the list of points that a run should reach.
+    pub marks: BTreeSet<&'static str>,
+    durable: BTreeMap<Hash256, Bytes>,
+    writing: VecDeque<Writing>,
+    broken: Option<(Time, Time)>,
+    ahead: BTreeMap<(Time, u64), Ahead>,
+    habits: Habits,
+    random: Random,
+    counter: u64,
+}
+
+impl Machine {
+    /// A new machine with an empty disk.
+    #[must_use]
+    pub fn new(id: FulcrumId, addr: SocketAddr, offset: i64, habits: Habits, seed: u64) -> Self {
+        Self {
+            id,
+            addr,
+            boot: 0,
+            offset,
+            book: Vec::new(),
+            processes: BTreeMap::new(),
+            wrong: Vec::new(),
+            marks: BTreeSet::new(),
+            durable: BTreeMap::new(),
+            writing: VecDeque::new(),
+            broken: None,
+            ahead: BTreeMap::new(),
+            habits,
+            random: Random::new(seed),
+            counter: 0,
+        }
+    }
+
+    /// Its wall clock.
+    #[must_use]
+    pub fn wall(&self, now: Time) -> Wall {
+        Wall((EPOCH + now.as_nanos() / 1000).saturating_add_signed(self.offset))
+    }
+
+    /// Nothing goes wrong by itself any more.
+    pub fn calm(&mut self) {
+        self.habits = Habits::default();
+        self.broken = None;
+        // Ends that nobody asked for.
+        self.ahead.retain(|_, ahead| !matches!(ahead, Ahead::End { code: Some(_), .. }));
+    }
+
+    /// Things go wrong by themselves again.
+    pub fn resume(&mut self, habits: Habits) {
+        self.habits = habits;
+    }
+
+    /// Whether this version is on the disk.
+    #[must_use]
+    pub fn holds(&self, id: &Hash256) -> bool {
+        self.durable.contains_key(id)
+    }
+
+    /// The statements on the disk.
+    pub fn statements(&self) -> impl Iterator<Item = (Hash256, Statement)> + '_ {
+        self.durable.iter().filter_map(|(id, sealed)| {
+            Some((*id, Checked::vouched(sealed.clone()).ok()?.statement().clone()))
+        })
+    }
+
+    /// What a new life finds on the disk.
+    #[must_use]
+    pub fn load(&self) -> Vec<Checked> {
+        self.durable.values().filter_map(|sealed| Checked::vouched(sealed.clone()).ok()).collect()
+    }
+
+    /// What a new life re-adopts.
+    #[must_use]
+    pub fn adopt(&self) -> Vec<Instance> {
+        self.processes.values().map(|process| process.instance.clone()).collect()
+    }
+
+    /// How many processes of a service live here.
+    #[must_use]
+    pub fn running(&self, of: &ServiceRef) -> usize {
+        self.processes.values().filter(|process| process.instance.of == *of).count()
+    }
+
+    /// When it has something to say.
+    #[must_use]
+    pub fn deadline(&self) -> Time {
+        let ahead = self.ahead.keys().next().map_or(Time::NEVER, |(at, _)| *at);
+        self.writing.front().map_or(ahead, |first| ahead.min(first.due))
+    }
+
+    /// What has happened until now.
+    pub fn due(&mut self, now: Time) -> Vec<Report> {
+        let mut reports = Vec::new();
+        while let Some(writing) = self.writing.pop_front_if(|writing| writing.due <= now) {
+            let token = writing.token;
+            let broken = self.broken.is_some_and(|(from, to)| (from..to).contains(&now));
+            if broken {
+                self.marks.insert("a disk failed");
+                reports.push(Report::Persisted { token, result: Err("no space left on device".into()) });
+                continue;
+            }
+            if self.broken.is_none_or(|(_, to)| to <= now) && self.habits.disk_errors {
+                let from = now + Duration::from_millis(self.random.below(60_000));
+                self.broken = Some((from, from + Duration::from_millis(self.random.below(4_000))));
+            }
+            self.keep(writing);
+            reports.push(Report::Persisted { token, result: Ok(()) });
+        }
+        while self.ahead.keys().next().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, ahead)) = self.ahead.pop_first() else { break };
+            match ahead {
+                Ahead::Make(spec) => reports.push(self.make(now, *spec)),
+                Ahead::End { id, run, code, signal } => {
+                    if self.processes.get(&id).is_some_and(|process| process.run == run) {
+                        self.processes.remove(&id);
+                        reports.push(Report::Exited { id, code, signal });
+                    }
+                }
+                Ahead::Say(report) => reports.push(*report),
+            }
+        }
+        reports
+    }
+
+    fn keep(&mut self, writing: Writing) {
+        for id in writing.drop {
+            self.durable.remove(&id);
+        }
+        self.durable.extend(writing.versions);
+    }
+
+    fn make(&mut self, now: Time, spec: StartSpec) -> Report {
+        let id = spec.instance.id.clone();
+        if self.habits.failures && self.random.below(10) == 0 {
+            self.marks.insert("a start failed");
+            return Report::StartFailed { id, why: "exec format error".into() };
+        }
+        self.counter += 1;
+        let (run, pid, at) = (self.counter, u32::try_from(1000 + self.counter).unwrap_or(1), self.wall(now));
+        let mut instance = spec.instance;
+        instance.phase = Phase::Running;
+        instance.pid = Some(pid);
+        instance.started = Some(at);
+        instance.ports = BTreeMap::from([("http".into(), 20_000)]);
+        let ports = instance.ports.clone();
+        let process = Process { instance, run, stopping: false };
+        if let Some(twin) = self.processes.insert(id.clone(), process) {
+            self.wrong.push(format!("a second process of {id} while process {:?} lives", twin.instance.pid));
+        }
+        if self.habits.exits && self.random.below(3) == 0 {
+            let after = Duration::from_millis(50 + self.random.below(60_000));
+            self.marks.insert("a process ended by itself");
+            self.ahead(now + after, Ahead::End { id: id.clone(), run, code: Some(3), signal: None });
+        }
+        Report::Started { id, pid, at, ports }
+    }
+
+    fn ahead(&mut self, at: Time, what: Ahead) {
+        self.counter += 1;
+        self.ahead.insert((at, self.counter), what);
+    }
+
+    fn soon(&mut self, now: Time, most: u64) -> Time {
+        now + Duration::from_micros(100 + self.random.below(most * 1000))
+    }
+
+    /// Begins to write to the disk; writes end in the order in which they began.
+    pub fn persist(&mut self, now: Time, token: u64, versions: &[Checked], drop: Vec<Hash256>) {
+        let versions = versions.iter().map(|version| (version.id(), version.sealed().clone())).collect();
+        let due = self.soon(now, 15).max(self.writing.back().map_or(now, |last| last.due));
+        self.writing.push_back(Writing { due, token, versions, drop });
+    }
+
+    /// Signs a row: the node's own key needs no patience, but the answer is never there at once.
+    pub fn sign(&mut self, now: Time, bloc: &BlocName, path: String, value: Bytes, ancestors: Vec<Hash256>) {
+        self.counter += 1;
+        let statement = Statement {
+            bloc: bloc.clone(),
+            path,
+            value: Some(value),
+            ancestors,
+            stamp: Stamp { wall: self.wall(now).0, logical: 0 },
+            author: Author::Fulcrum(self.id.clone()),
+            nonce: Bytes::copy_from_slice(&self.random.next().to_be_bytes()),
+        };
+        let version = seal(&statement);
+        let at = self.soon(now, 2);
+        self.ahead(at, Ahead::Say(Box::new(Report::Signed { version })));
+    }
+
+    /// Begins to do what crux wants of the world.
+    pub fn obey(&mut self, now: Time, effect: Effect) {
+        match effect {
+            Effect::Start(spec) => {
+                let at = self.soon(now, 150);
+                self.ahead(at, Ahead::Make(Box::new(spec)));
+            }
+            Effect::Stop { id, grace, .. } => {
+                let stubborn = self.habits.stubborn && self.random.below(4) == 0;
+                let quick = Duration::from_millis(1 + self.random.below(300));
+                let at = now + if stubborn { grace } else { quick.min(grace) };
+                match self.processes.get_mut(&id) {
+                    Some(process) => {
+                        process.stopping = true;
+                        let (run, signal) = (process.run, Some(if stubborn { 9 } else { 15 }));
+                        self.ahead(at, Ahead::End { id, run, code: None, signal });
+                    }
+                    // Answered all the same: nothing of its tree is left.
+                    None => self.ahead(at, Ahead::Say(Box::new(Report::Exited { id, code: None, signal: Some(15) }))),
+                }
+            }
+            Effect::Check { id, .. } => {
+                let ok = self.processes.contains_key(&id);
+                let detail = if ok { "connected" } else { "connection refused" }.to_owned();
+                let at = self.soon(now, 50);
+                self.ahead(at, Ahead::Say(Box::new(Report::CheckDone { id, ok, detail })));
+            }
+            Effect::Fetch { hash, .. } => {
+                let fails = self.habits.failures && self.random.below(4) == 0;
+                let result = if fails { Err("nobody here has it".to_owned()) } else { Ok(()) };
+                let at = self.soon(now, 300);
+                self.ahead(at, Ahead::Say(Box::new(Report::Fetched { hash, result })));
+            }
+            Effect::Clean { .. } => {}
+        }
+    }
+
+    /// Its crux is gone, by kill -9. What was on its way to the disk may or may not have arrived, in order. A process
+    /// that was being made may or may not be there. All others live on and end by themselves when they would have.
+    pub fn lose_crux(&mut self, now: Time) {
+        let arrived = self.random.below(self.writing.len() as u64 + 1);
+        for _ in 0..arrived {
+            if let Some(writing) = self.writing.pop_front() {
+                self.keep(writing);
+            }
+        }
+        self.writing.clear();
+        for (at, ahead) in std::mem::take(&mut self.ahead) {
+            match ahead {
+                Ahead::Make(spec) if self.random.below(2) == 0 => {
+                    self.make(now, *spec);
+                }
+                Ahead::End { .. } => {
+                    self.ahead.insert(at, ahead);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The power is gone.
+    pub fn lose_power(&mut self, now: Time) {
+        self.lose_crux(now);
+        self.ahead.clear();
+        self.processes.clear();
+    }
+}
+
+/// A statement as if somebody had signed it: the simulator has no keys.
+///
+/// # Panics
+/// Never: what was encoded decodes.
+#[must_use]
+pub fn seal(statement: &Statement) -> Checked {
+    let sealed = Sealed { statement: statement.encode(), ..Sealed::default() };
+    Checked::vouched(sealed.encode_to_vec().into()).expect("an honest statement")
+}

@@ -1,0 +1,214 @@
+//! What must be true of one side of a network that has been quiet long enough: one flock, equal facts, one ADMIN, and of
+//! every service exactly as many processes as its policy wants there. An oracle of its own: it reads facts and processes,
+//! not plans.
+
+use crate::engines::{Cluster, Life};
+use crux_core::facts::value::Place;
+use crux_core::services::instance::ServiceRef;
+use crux_core::services::roles::{Roles, home_of, roles};
+use crux_names::{FulcrumId, Hash256, HordeName};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The living, grouped by who can talk to whom; `None` where the network is not a union of cliques.
+#[must_use]
+pub fn sides(world: &Cluster) -> Option<Vec<Vec<usize>>> {
+    let alive: Vec<usize> = (0..world.slots.len()).filter(|at| world.slots[*at].node.is_some()).collect();
+    let mut sides: Vec<Vec<usize>> = Vec::new();
+    for &at in &alive {
+        let both = |a: usize, b: usize| world.works(a, b) && world.works(b, a);
+        let none = |a: usize, b: usize| !world.works(a, b) && !world.works(b, a);
+        match sides.iter_mut().find(|side| both(side[0], at)) {
+            Some(side) => side.push(at),
+            None => sides.push(vec![at]),
+        }
+        let mine = sides.iter().position(|side| side.contains(&at))?;
+        for (index, side) in sides.iter().enumerate() {
+            for &other in side.iter().filter(|other| **other != at) {
+                if if index == mine { !both(at, other) } else { !none(at, other) } {
+                    return None;
+                }
+            }
+        }
+    }
+    Some(sides)
+}
+
+fn lives<'a>(world: &'a Cluster, side: &[usize]) -> Vec<&'a Life> {
+    side.iter().filter_map(|at| world.slots[*at].node.as_ref()).collect()
+}
+
+/// Whether one side is as it must be.
+///
+/// # Errors
+/// What is not, with the rule's id.
+pub fn settled(world: &Cluster, side: &[usize]) -> Result<(), String> {
+    let lives = lives(world, side);
+    one_flock(world, &lives)?;
+    equal_facts(&lives)?;
+    let first = lives[0];
+    let rows: BTreeMap<_, _> = first.engine.facts_room().rows().collect();
+    let roles = roles(&first.engine.flock_room().view().roster, &rows);
+    one_admin(&roles, &lives)?;
+    hordes(&first.engine, &roles, &rows)?;
+    services(&lives, &roles)
+}
+
+fn one_flock(world: &Cluster, lives: &[&Life]) -> Result<(), String> {
+    let view = lives[0].engine.flock_room().view();
+    let members: BTreeSet<_> = lives.iter().map(|life| life.member()).collect();
+    let roster: BTreeSet<_> = view.roster.iter().map(|seat| &seat.member).collect();
+    let names = |set: &BTreeSet<&crux_names::Member>| set.iter().map(|m| m.to_string()).collect::<Vec<_>>().join(",");
+    if members != roster {
+        return Err(format!("E1: {} has the view {}, the side is {}", lives[0].member(), names(&roster), names(&members)));
+    }
+    for life in lives {
+        if life.engine.flock_room().view().id() != view.id() {
+            return Err(format!("E1: {} and {} have different views", lives[0].member(), life.member()));
+        }
+        if !life.engine.flock_room().stable(world.now) {
+            return Err(format!("E6: {} is not stable", life.member()));
+        }
+    }
+    Ok(())
+}
+
+fn equal_facts(lives: &[&Life]) -> Result<(), String> {
+    for life in lives {
+        if life.engine.facts_room().digest() != lives[0].engine.facts_room().digest() {
+            return Err(format!("S2: {} and {} have different facts", lives[0].member(), life.member()));
+        }
+        if !life.engine.facts_room().durable() {
+            return Err(format!("S1: not all that is in force is on the disk of {}", life.member()));
+        }
+    }
+    Ok(())
+}
+
+fn one_admin(roles: &Roles, lives: &[&Life]) -> Result<(), String> {
+    let (flagged, wanted) = (roles.admin().len(), lives.len().min(3));
+    if flagged != wanted || roles.flagged() != wanted {
+        return Err(format!("S6: {flagged} of {} carry the ADMIN flag, should be {wanted}", lives.len()));
+    }
+    for life in lives {
+        if life.engine.services_room().roles() != roles {
+            return Err(format!("S6: {} does not see the roles that its rows and view say", life.member()));
+        }
+    }
+    Ok(())
+}
+
+fn hordes(
+    engine: &crux_core::engine::Engine,
+    roles: &Roles,
+    rows: &BTreeMap<FulcrumId, crux_core::facts::value::Row>,
+) -> Result<(), String> {
+    let wanted: BTreeMap<HordeName, u32> =
+        engine.facts_room().hordes().map(|(name, horde)| (name, horde.want)).collect();
+    for seat in &engine.flock_room().view().roster {
+        let id = &seat.member.id;
+        let Some((home, joining)) = rows.get(id).map(home_of) else { continue };
+        if joining {
+            return Err(format!("H1: {id} is still on its way into {home}"));
+        }
+        if home != HordeName::main() && !wanted.contains_key(&home) {
+            return Err(format!("H2: {id} is of {home}, which nobody wants"));
+        }
+    }
+    for (name, want) in wanted {
+        let Some(horde) = roles.hordes.get(&name) else {
+            if want == 0 || roles.hordes.get(&HordeName::main()).is_none_or(|main| main.present.is_empty()) {
+                continue;
+            }
+            return Err(format!("H3: {name} wants {want} and has nobody, though somebody is free"));
+        };
+        let (home, want) = (horde.home().len(), want as usize);
+        let free = roles.hordes.get(&HordeName::main()).map_or(0, |main| main.present.len());
+        if home > want && !horde.present.is_empty() {
+            return Err(format!("H4: {name} wants {want} and has {home}"));
+        }
+        if home < want && free > 0 {
+            return Err(format!("H3: {name} wants {want} and has {home}, though {free} are free"));
+        }
+    }
+    Ok(())
+}
+
+/// The fulcrums of a side among which a placement of the simulator chooses, and how many it wants there.
+fn means(place: &Place, of: &ServiceRef, roles: &Roles, rows: &BTreeMap<FulcrumId, BTreeMap<String, String>>) -> (BTreeSet<FulcrumId>, usize) {
+    let present: Vec<FulcrumId> = roles.hordes.get(&of.horde).map(|horde| horde.present.clone()).unwrap_or_default();
+    // pick(NAME, NUMBER, SET) with NUMBER a number or SIZE(ALL), and SET ALL or LABEL(zone=x).
+    let inner = place.place.trim_start_matches("pick(").trim_end_matches(')');
+    let mut words = inner.splitn(3, ',').map(str::trim).skip(1);
+    let (number, set) = (words.next().unwrap_or("0"), words.next().unwrap_or("ALL"));
+    let zone = set.strip_prefix("LABEL(zone=").map(|rest| rest.trim_end_matches(')').to_owned());
+    let fits = |id: &FulcrumId| match &zone {
+        Some(zone) => rows.get(id).and_then(|labels| labels.get("zone")) == Some(zone),
+        None => true,
+    };
+    let hosts: BTreeSet<FulcrumId> = present.iter().filter(|id| fits(id)).cloned().collect();
+    let count = if number.starts_with("SIZE") { present.len() } else { number.parse().unwrap_or(0) };
+    let count = if hosts.is_empty() { 0 } else { count };
+    (hosts, count)
+}
+
+/// Whether the policy lets this side run the service.
+fn allowed(place: &Place, of: &ServiceRef, roles: &Roles) -> bool {
+    let Some(horde) = roles.hordes.get(&of.horde) else { return false };
+    let home = horde.home();
+    match place.on_split.as_str() {
+        "" | "each-side" => true,
+        "majority" => {
+            let here = horde.present.len();
+            here * 2 > home.len() || (here * 2 == home.len() && home.first().is_some_and(|one| horde.present.contains(one)))
+        }
+        "stop" => horde.absent.is_empty(),
+        other => {
+            let node = other.trim_start_matches("home:");
+            horde.present.iter().any(|id| id.node.as_str() == node)
+        }
+    }
+}
+
+/// Every service that is placed, with its placement.
+#[must_use]
+pub fn placed(life: &Life) -> BTreeMap<ServiceRef, Place> {
+    let places = life.engine.facts_room().all_places();
+    places.map(|(horde, service, place)| (ServiceRef { horde, service }, place)).collect()
+}
+
+fn services(lives: &[&Life], roles: &Roles) -> Result<(), String> {
+    let labels: BTreeMap<FulcrumId, BTreeMap<String, String>> =
+        lives[0].engine.facts_room().rows().map(|(id, row)| (id, row.labels)).collect();
+    let placed = placed(lives[0]);
+    for life in lives {
+        for process in life.machine.processes.values() {
+            if !placed.contains_key(&process.instance.of) {
+                return Err(format!("V5: {} runs, and {} is nowhere placed", process.instance.id, process.instance.of));
+            }
+        }
+    }
+    for (of, place) in &placed {
+        let (hosts, count) = means(place, of, roles, &labels);
+        let should = if allowed(place, of, roles) { count } else { 0 };
+        let mut running = 0;
+        for life in lives {
+            let here: Vec<_> =
+                life.machine.processes.values().filter(|process| process.instance.of == *of).collect();
+            running += here.len();
+            let wrong = here.iter().find(|process| Hash256(place.revision.as_slice().try_into().unwrap_or([0; 32])) != process.instance.revision);
+            if let Some(process) = wrong {
+                return Err(format!("V5: {} runs another revision of {of} than is wanted", process.instance.id));
+            }
+            if !here.is_empty() && !hosts.contains(&life.machine.id) {
+                return Err(format!("V5: {of} runs on {}, which is not in its set", life.machine.id));
+            }
+            if should > 0 && here.len() > should.div_ceil(hosts.len()) {
+                return Err(format!("V5: {} of {of} run on {}, more than its share", here.len(), life.machine.id));
+            }
+        }
+        if running != should {
+            return Err(format!("V5: {running} of {of} run, should be {should} ({}, {})", place.place, place.on_split));
+        }
+    }
+    Ok(())
+}

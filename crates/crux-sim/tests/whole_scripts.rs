@@ -1,0 +1,164 @@
+//! Whole engines, scripted: the job that crux has to do, on the real heart, under all rules.
+
+use crux_core::services::instance::ServiceRef;
+use crux_names::{Duration, FulcrumId};
+use crux_sim::operator::Wanted;
+use crux_sim::swarm::{Options, Swarm};
+use std::collections::BTreeSet;
+
+fn api() -> ServiceRef {
+    ServiceRef { horde: "main".parse().unwrap(), service: "api".parse().unwrap() }
+}
+
+fn wanted(count: usize, on_split: &str) -> Wanted {
+    let mut wanted = Wanted::plain(&api(), format!("pick(api, {count}, ALL)"));
+    wanted.on_split = on_split.into();
+    wanted
+}
+
+fn write(swarm: &mut Swarm, place: usize, wanted: &Wanted) {
+    let Swarm { operator, world, .. } = swarm;
+    operator.write(world, place, &wanted.changes());
+}
+
+/// Five fulcrums that run `count` instances.
+fn five(seed: u64, count: usize, on_split: &str) -> Swarm {
+    let mut swarm = Swarm::new(Options::fine(seed, 5));
+    ok(swarm.check_sides("start"));
+    write(&mut swarm, 2, &wanted(count, on_split));
+    settle(&mut swarm, "first write");
+    assert_eq!(running(&swarm, 0..5), count);
+    swarm
+}
+
+fn ok<T>(result: Result<T, Box<crux_sim::swarm::Failure>>) -> T {
+    result.unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+fn settle(swarm: &mut Swarm, phase: &str) {
+    // What was just done takes its first effect before anybody asks whether all is done.
+    ok(swarm.run_for(Duration::from_secs(1)));
+    ok(swarm.check_sides(phase));
+}
+
+fn running(swarm: &Swarm, places: impl IntoIterator<Item = usize>) -> usize {
+    let lives = places.into_iter().filter_map(|at| swarm.world.slots[at].node.as_ref());
+    lives.map(|life| life.machine.running(&api())).sum()
+}
+
+fn leaders(swarm: &Swarm) -> BTreeSet<FulcrumId> {
+    let lives = swarm.world.slots.iter().filter_map(|slot| slot.node.as_ref());
+    lives.map(|life| life.engine.flock_room().view().leader().member.id.clone()).collect()
+}
+
+#[test]
+fn each_side_of_a_split_has_its_count_and_the_surplus_goes_one_by_one_after_the_heal() {
+    for seed in 0..4 {
+        let mut swarm = five(seed, 3, "");
+        swarm.split(&[0, 0, 1, 1, 1]);
+        settle(&mut swarm, "split");
+        assert_eq!((running(&swarm, 0..2), running(&swarm, 2..5)), (3, 3), "seed {seed}");
+        assert_eq!(leaders(&swarm).len(), 2, "seed {seed}");
+        swarm.heal();
+        let (mut last, mut most) = (running(&swarm, 0..5), 0);
+        for _ in 0..1200 {
+            ok(swarm.run_for(Duration::from_millis(25)));
+            let now = running(&swarm, 0..5);
+            assert!(now >= 3, "seed {seed}: a heal left {now} of 3");
+            most = most.max(last.saturating_sub(now));
+            last = now;
+        }
+        assert_eq!((last, most), (3, 1), "seed {seed}: surplus goes one by one");
+        settle(&mut swarm, "healed");
+        assert_eq!(leaders(&swarm).len(), 1, "seed {seed}");
+    }
+}
+
+#[test]
+fn another_leads_when_the_leaders_machine_dies_and_its_instances_are_replaced() {
+    for seed in 0..4 {
+        let mut swarm = five(seed, 5, "");
+        let leader = leaders(&swarm).pop_first().unwrap();
+        let at = (0..5).find(|at| swarm.world.slots[*at].member.id == leader).unwrap();
+        swarm.end(at, true);
+        // A single loss is made good at once: no hold.
+        let begin = swarm.world.now;
+        while running(&swarm, 0..5) < 5 {
+            ok(swarm.run_for(Duration::from_millis(50)));
+            assert!(swarm.world.now.since(begin) < Duration::from_secs(8), "seed {seed}");
+        }
+        settle(&mut swarm, "leader dead");
+        assert!(!leaders(&swarm).contains(&leader));
+        swarm.restart(at);
+        settle(&mut swarm, "leader back");
+        assert_eq!(running(&swarm, 0..5), 5);
+    }
+}
+
+#[test]
+fn a_changed_count_is_run_and_a_removed_service_is_gone() {
+    for seed in 0..4 {
+        let mut swarm = five(seed, 1, "");
+        for count in [4, 2, 0, 5] {
+            write(&mut swarm, count % 5, &wanted(count, ""));
+            settle(&mut swarm, "count");
+            assert_eq!(running(&swarm, 0..5), count, "seed {seed}");
+        }
+        let Swarm { operator, world, .. } = &mut swarm;
+        operator.write(world, 3, &wanted(0, "").removal());
+        settle(&mut swarm, "removed");
+        assert_eq!(running(&swarm, 0..5), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_service_by_majority_runs_on_the_larger_side_only_and_a_stopped_one_nowhere() {
+    for seed in 0..4 {
+        let mut swarm = five(seed, 3, "majority");
+        swarm.split(&[0, 0, 1, 1, 1]);
+        settle(&mut swarm, "split");
+        assert_eq!((running(&swarm, 0..2), running(&swarm, 2..5)), (0, 3), "seed {seed}");
+        swarm.heal();
+        settle(&mut swarm, "healed");
+        assert_eq!(running(&swarm, 0..5), 3, "seed {seed}");
+        write(&mut swarm, 0, &wanted(2, "stop"));
+        settle(&mut swarm, "stop policy");
+        swarm.split(&[0, 1, 1, 1, 1]);
+        settle(&mut swarm, "one parted");
+        assert_eq!(running(&swarm, 0..5), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn instances_outlive_crux_and_are_taken_back() {
+    for seed in 0..4 {
+        let mut swarm = five(seed, 5, "");
+        let ids = |swarm: &Swarm| -> Vec<String> {
+            let lives = swarm.world.slots.iter().filter_map(|slot| slot.node.as_ref());
+            lives.flat_map(|life| life.machine.processes.keys().map(ToString::to_string)).collect()
+        };
+        let before = ids(&swarm);
+        // Back before anybody misses it: nothing moves.
+        swarm.end(1, false);
+        ok(swarm.run_for(Duration::from_millis(300)));
+        swarm.restart(1);
+        settle(&mut swarm, "crux killed and back");
+        assert_eq!(ids(&swarm), before, "seed {seed}");
+    }
+}
+
+#[test]
+fn all_at_once_die_and_come_back_to_what_was_acknowledged() {
+    for seed in 0..4 {
+        let mut swarm = five(seed, 3, "");
+        for at in 0..5 {
+            swarm.end(at, true);
+        }
+        ok(swarm.run_for(Duration::from_secs(5)));
+        for at in 0..5 {
+            swarm.restart(at);
+        }
+        settle(&mut swarm, "all back");
+        assert_eq!(running(&swarm, 0..5), 3, "seed {seed}");
+    }
+}
