@@ -58,7 +58,7 @@ impl Swarm {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let size = options.nodes;
-        let mut random = Random::new(options.seed ^ 0x7377_6172_6d);
+        let mut random = Random::new(options.seed ^ 0x0073_7761_726d);
         let mut labels = BTreeMap::new();
         for place in 0..size {
             let zone = if place % 2 == 0 { "a" } else { "b" };
