@@ -811,8 +811,7 @@ fn the_word_of_who_left_the_horde_does_not_outlive_the_office_in_which_it_was_sa
         for (from, instances) in reports {
             proctor.report(from, instances);
         }
-        let seen =
-            Seen { view: &view, roster: &roster, homes, sets: &sets, wanted: &wants, verdicts: &verdicts };
+        let seen = Seen { view: &view, roster: &roster, homes, sets: &sets, wanted: &wants, verdicts: &verdicts };
         proctor.step(now, &seen).into_iter().rev().find_map(|output| match output {
             Output::Plan(plan) => Some(plan),
             Output::Ask(_) => None,

@@ -224,7 +224,9 @@ impl Swarm {
                     breaks += u32::from(since.take().is_some());
                     if self.world.now >= limit {
                         let took = self.world.now.since(begin);
-                        let names = |side: &Vec<usize>| side.iter().map(|at| format!("n{}", at + 1)).collect::<Vec<_>>().join(",");
+                        let names = |side: &Vec<usize>| {
+                            side.iter().map(|at| format!("n{}", at + 1)).collect::<Vec<_>>().join(",")
+                        };
                         let shape: Vec<String> = sides.iter().map(names).collect();
                         let why = format!(
                             "{why}; {phase}, {took:?} after the last change, sides {}, broken again {breaks} times",
@@ -350,7 +352,11 @@ impl Swarm {
                 if let Some(mark) = report::mark(event) {
                     self.marks.insert(mark);
                 }
-                lines.push((*at, place, format!("{at} n{} {} {}: {}", place + 1, event.kind, event.subject, event.text)));
+                lines.push((
+                    *at,
+                    place,
+                    format!("{at} n{} {} {}: {}", place + 1, event.kind, event.subject, event.text),
+                ));
             }
         }
         lines.sort();
@@ -515,7 +521,11 @@ impl Swarm {
         self.collect_events();
         let Some(life) = self.world.slots[place].node.take() else { return };
         let mut machine = life.machine;
-        if power { machine.lose_power(self.world.now) } else { machine.lose_crux(self.world.now) }
+        if power {
+            machine.lose_power(self.world.now)
+        } else {
+            machine.lose_crux(self.world.now)
+        }
         self.idle.insert(place, machine);
     }
 
