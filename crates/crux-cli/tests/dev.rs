@@ -1,10 +1,13 @@
 //! A dev cluster as a person uses it: the real binary, real processes, real links; split, heal, kill, start, down.
 
+use crux_api::grpc::confab_client::ConfabClient;
+use crux_api::grpc::{ConfabRequest, ConfabView};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use tonic::transport::{Channel, Endpoint};
 
 /// Generous: what is waited for takes a second or two on a quiet machine.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -62,6 +65,13 @@ impl Cluster {
         out.status.success().then(|| serde_json::from_slice(&out.stdout).unwrap())
     }
 
+    fn socket(&self, node: &str) -> PathBuf {
+        let text = std::fs::read(self.home.path().join("crux/dev.json")).unwrap();
+        let file: Value = serde_json::from_slice(&text).unwrap();
+        let found = file["nodes"].as_array().unwrap().iter().find(|one| one["name"] == node).unwrap();
+        PathBuf::from(found["socket"].as_str().unwrap())
+    }
+
     /// Waits until a node's status is as wanted.
     fn until(&self, node: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let began = Instant::now();
@@ -98,6 +108,38 @@ impl Drop for Cluster {
     }
 }
 
+/// Confabs over gRPC, as a program of another language would ask for them.
+struct Confabs {
+    runtime: tokio::runtime::Runtime,
+    client: ConfabClient<Channel>,
+    watch: tonic::Streaming<ConfabView>,
+}
+
+impl Confabs {
+    fn of(socket: &Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let socket = socket.to_owned();
+        let connect = tower::service_fn(move |_| {
+            let socket = socket.clone();
+            async move { tokio::net::UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }
+        });
+        let endpoint = Endpoint::from_static("http://crux");
+        let channel = runtime.block_on(endpoint.connect_with_connector(connect)).unwrap();
+        let mut client = ConfabClient::new(channel);
+        let watch = runtime.block_on(client.watch(ConfabRequest {})).unwrap().into_inner();
+        Self { runtime, client, watch }
+    }
+
+    fn get(&mut self) -> ConfabView {
+        self.runtime.block_on(self.client.get(ConfabRequest {})).unwrap().into_inner()
+    }
+
+    fn next(&mut self) -> ConfabView {
+        let next = async { tokio::time::timeout(LIMIT, self.watch.message()).await };
+        self.runtime.block_on(next).expect("a view in time").unwrap().expect("the stream goes on")
+    }
+}
+
 fn names(list: &[&str]) -> Value {
     list.iter().map(|name| Value::from(*name)).collect()
 }
@@ -116,7 +158,12 @@ fn a_split_cluster_serves_on_both_sides_and_heals_to_one() {
     assert!(cluster.said.iter().any(|line| line.contains("main/demo is ready, 3 of 3")), "{:#?}", cluster.said);
     cluster.until("n1", "three instances", |status| demo(status) == (3, 3, 3));
 
+    let mut views = Confabs::of(&cluster.socket("n1"));
+    assert_eq!(views.get().members.len(), 5);
+    assert_eq!(views.next().members.len(), 5, "the first view is the present one");
+
     cluster.ok(&["lab", "split", "n1,n2/n3,n4,n5"]);
+    while views.next().members != ["n1", "n2"] {}
     for (node, part) in [("n1", &["n1", "n2"][..]), ("n4", &["n3", "n4", "n5"])] {
         let wanted =
             |status: &Value| status["members"] == names(part) && status["stable"] == true && demo(status) == (3, 3, 3);
