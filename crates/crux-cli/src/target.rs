@@ -27,7 +27,13 @@ impl Target {
 
 /// Finds the fulcrum that is meant.
 pub(crate) fn find(at: Option<&str>) -> Result<Target, ErrorDoc> {
-    choose(at, DevCluster::find().as_ref(), &own_sockets(), &answers)
+    let dev = DevCluster::find();
+    let mut own = own_sockets();
+    if dev.is_some() {
+        // What a fulcrum that died left over makes nothing ambiguous.
+        own.retain(|socket| answers(socket));
+    }
+    choose(at, dev.as_ref(), &own, &answers)
 }
 
 /// Sockets of this machine's fulcrum: of the system, and of this user.
