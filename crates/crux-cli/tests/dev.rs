@@ -241,3 +241,32 @@ fn a_dead_leader_is_followed_and_comes_back() {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+#[test]
+fn a_life_that_forgot_its_number_begins_again_above_what_peers_know() {
+    let cluster = Cluster::up(3);
+    let state = cluster.socket("n3").parent().unwrap().to_owned();
+    let boot = |status: &Value| {
+        let seat = status["roster"].as_array().unwrap().iter().find(|seat| seat["name"] == "n3").cloned();
+        seat.map(|seat| u64::from_str_radix(seat["boot"].as_str().unwrap(), 16).unwrap())
+    };
+    let now = boot(&cluster.status("n1").unwrap()).unwrap();
+    cluster.ok(&["lab", "kill", "n3"]);
+    // A life in the future: a clock that was wrong for a while.
+    let ahead = now + 1_000_000;
+    {
+        let (store, _) =
+            crux_node::store::Store::open(&state, &"dev".parse().unwrap(), &"n3".parse().unwrap()).unwrap();
+        assert_eq!(store.next_boot(now, crux_names::Boot(ahead)).0, ahead);
+    }
+    cluster.ok(&["lab", "start", "n3"]);
+    cluster.until("n1", "n3's life ahead of the clock", |status| boot(status) > Some(ahead));
+    let known = boot(&cluster.status("n1").unwrap()).unwrap();
+    // And the disk is lost, the clock right again.
+    cluster.ok(&["lab", "kill", "n3"]);
+    std::fs::remove_file(state.join("facts.redb")).unwrap();
+    cluster.ok(&["lab", "start", "n3"]);
+    let wanted = |status: &Value| boot(status) > Some(known) && status["members"] == names(&["n1", "n2", "n3"]);
+    cluster.until("n1", "n3 above what its peers knew", wanted);
+    cluster.until("n3", "the demo service again", |status| demo(status) == (3, 3, 3));
+}
