@@ -79,7 +79,7 @@ impl Cluster {
             match self.status(node) {
                 Some(status) if wanted(&status) => return status,
                 status if began.elapsed() > LIMIT => panic!("{what} did not come about on {node}: {status:#?}"),
-                _ => std::thread::sleep(Duration::from_millis(50)),
+                _ => std::thread::sleep(Duration::from_millis(50)), // waits: between two looks
             }
         }
     }
@@ -238,7 +238,7 @@ fn a_dead_leader_is_followed_and_comes_back() {
     let began = Instant::now();
     while !cluster.left_over().is_empty() {
         assert!(began.elapsed() < LIMIT, "{:#?}", cluster.left_over());
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50)); // waits: between two looks
     }
 }
 
