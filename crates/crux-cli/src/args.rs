@@ -164,10 +164,6 @@ fn usage(error: &clap::Error) -> ErrorDoc {
         text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let cause: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let cause = cause.join("; ").replace("error: ", "").replace(":; ", ": ");
-    let cause = match error.kind() {
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "the command is not complete".to_owned(),
-        _ => cause,
-    };
     let words: Vec<String> = std::env::args().skip(1).take_while(|word| !word.starts_with('-')).collect();
     let mut known = Cli::command();
     let mut path = Vec::new();
@@ -176,6 +172,11 @@ fn usage(error: &clap::Error) -> ErrorDoc {
         path.push(word);
         known = next;
     }
+    let cause = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if path.is_empty() => "no command was given".to_owned(),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => format!("crux {} is not complete", path.join(" ")),
+        _ => cause,
+    };
     let help = if path.is_empty() { "crux help".to_owned() } else { format!("crux {} --help", path.join(" ")) };
     let next = match error.get(ContextKind::SuggestedSubcommand) {
         Some(suggested) => format!("did you mean {suggested}? {help}"),

@@ -19,7 +19,7 @@ pub(crate) struct Layer {
     /// The node's bundle [default: /etc/crux/identity]
     #[arg(long, env = "CRUX_IDENTITY", value_name = "DIR")]
     pub(crate) identity: Option<PathBuf>,
-    /// Where the mesh port listens, UDP; port 0 picks one [default: [::]:2789]
+    /// Where the mesh port listens, UDP; port 0 picks one (default: every address, port 2789)
     #[arg(long, env = "CRUX_LISTEN", value_name = "ADDR:PORT")]
     pub(crate) listen: Option<String>,
     /// State: store, socket, instances, files [default: /var/lib/crux for root, else $XDG_STATE_HOME/crux]

@@ -177,6 +177,19 @@ fn a_row_is_signed_once_kept_and_put_right_when_something_else_stands_there() {
 }
 
 #[test]
+fn the_disk_forgets_what_was_replaced() {
+    let mut net = Net::flock(2);
+    for n in 0..100 {
+        net.write(0, n, "horde/web", horde(n as u32));
+        net.settle();
+    }
+    // The one in force, about one in 32 as evidence, and the last replaced, which goes with the next transaction.
+    for node in &net.nodes {
+        assert!((1..=9).contains(&node.disk.len()), "{} versions on disk", node.disk.len());
+    }
+}
+
+#[test]
 fn a_row_waits_for_a_disk_that_fails() {
     let mut net = Net::flock(2);
     net.nodes[0].state = Disk::Full;

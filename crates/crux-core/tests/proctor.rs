@@ -811,8 +811,7 @@ fn the_word_of_who_left_the_horde_does_not_outlive_the_office_in_which_it_was_sa
         for (from, instances) in reports {
             proctor.report(from, instances);
         }
-        let seen =
-            Seen { view: &view, roster: &roster, homes, sets: &sets, wanted: &wants, verdicts: &verdicts };
+        let seen = Seen { view: &view, roster: &roster, homes, sets: &sets, wanted: &wants, verdicts: &verdicts };
         proctor.step(now, &seen).into_iter().rev().find_map(|output| match output {
             Output::Plan(plan) => Some(plan),
             Output::Ask(_) => None,
@@ -841,7 +840,7 @@ fn a_new_holder_of_the_seat_goes_on_counting_where_deans_are() {
     let homes = BTreeMap::from([(id("n1"), Home::default())]);
     let mut proctor = Proctor::new(HordeName::main(), id("n1"), 1000);
     let roster = [n1.clone()];
-    let mut step = |proctor: &mut Proctor| {
+    let step = |proctor: &mut Proctor| {
         let seen =
             Seen { view: &view, roster: &roster, homes: &homes, sets: &sets, wanted: &wants, verdicts: &verdicts };
         proctor.step(Time::from_millis(1000), &seen).into_iter().find_map(|output| match output {

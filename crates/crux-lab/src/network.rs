@@ -26,13 +26,13 @@ impl Network {
         let network = Self { prefix, machines };
         let switch = network.switch();
         ip(&["netns", "add", &switch]);
-        ip(&["-n", &switch, "link", "add", "br", "type", "bridge"]);
-        ip(&["-n", &switch, "link", "set", "br", "up"]);
+        ip(&["-n", &switch, "link", "add", "name", "br0", "type", "bridge"]);
+        ip(&["-n", &switch, "link", "set", "dev", "br0", "up"]);
         for at in 0..machines {
             let (space, port) = (network.space(at), format!("p{at}"));
             ip(&["netns", "add", &space]);
-            ip(&["-n", &switch, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &space]);
-            ip(&["-n", &switch, "link", "set", &port, "master", "br", "up"]);
+            ip(&["-n", &switch, "link", "add", "name", &port, "type", "veth", "peer", "name", "eth0", "netns", &space]);
+            ip(&["-n", &switch, "link", "set", "dev", &port, "master", "br0", "up"]);
             let addr = format!("{}/16", network.addr(at));
             ip(&["-n", &space, "addr", "add", &addr, "dev", "eth0"]);
             ip(&["-n", &space, "link", "set", "eth0", "up"]);

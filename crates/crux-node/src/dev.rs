@@ -27,7 +27,7 @@ use crux_pki::PkiError;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 /// Most fulcrums of a dev cluster: each is a process, and all share this machine's cores.
@@ -82,7 +82,7 @@ pub enum DevError {
     #[error(transparent)]
     Socket(#[from] SocketError),
     /// A fulcrum ended while the cluster came up.
-    #[error("{name} ended while it came up; the end of {}:\n{words}", log.display())]
+    #[error("{name} ended while it came up; the end of {}: {words}", log.display())]
     ChildEnded {
         /// Which.
         name: String,
@@ -121,6 +121,28 @@ pub fn run(config: DevConfig) -> Result<(), DevError> {
         .build()
         .map_err(|source| DevError::System { what: "start threads", source })?;
     runtime.block_on(cluster::run(config))
+}
+
+/// Where the parent leaves the faults that hold when a fulcrum is started.
+const LAB_FILE: &str = "lab.json";
+
+/// Sets the faults that held when this fulcrum was started, so that it meets nobody over a link that is cut.
+pub(crate) fn obey_file(gate: &FaultGate, state: &Path) {
+    let rules = std::fs::read(state.join(LAB_FILE)).ok().and_then(|text| serde_json::from_slice::<Rules>(&text).ok());
+    if let Some(rules) = rules {
+        obey(gate, &rules);
+    }
+}
+
+/// Leaves the faults for a fulcrum that is about to start.
+fn leave_file(state: &Path, rules: &Rules) -> io::Result<()> {
+    std::fs::write(state.join(LAB_FILE), serde_json::to_vec(rules)?)
+}
+
+/// Takes them away.
+fn forget_file(state: &Path) {
+    // Usually there is none.
+    let _ = std::fs::remove_file(state.join(LAB_FILE));
 }
 
 /// Sets the faults of this fulcrum's links, as the cluster's parent wants them.

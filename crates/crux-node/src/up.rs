@@ -106,7 +106,7 @@ pub fn run(config: UpConfig) -> Result<(), UpError> {
     result
 }
 
-async fn up(config: UpConfig) -> Result<(), UpError> {
+async fn up(mut config: UpConfig) -> Result<(), UpError> {
     if let Err(error) = harden::no_dumps() {
         warn!("core dumps could not be forbidden: {error}; keys might reach a dump if the process crashes");
     }
@@ -116,6 +116,9 @@ async fn up(config: UpConfig) -> Result<(), UpError> {
     if config.dev_child && !config.listen.ip().is_loopback() {
         return Err(UpError::Setting("a dev cluster's fulcrums listen on loopback only; use crux up --dev N".into()));
     }
+    // Instances run in directories of their own and must find theirs.
+    config.state = std::path::absolute(&config.state)
+        .map_err(|source| UpError::System { what: "find the state directory", source })?;
     let refused = |source| UpError::Identity { path: config.identity.clone(), source };
     let bundle = Bundle::load(&config.identity).map_err(refused)?;
     bundle.check(unix_now()).map_err(|refusal| refused(PkiError::Refused { path: "cert.pem".into(), refusal }))?;

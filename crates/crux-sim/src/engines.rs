@@ -59,7 +59,10 @@ impl Life {
                 bloc: bloc(),
                 me,
                 addr: machine.addr,
-                seed: settings.seed.wrapping_mul(1_000_003).wrapping_add(machine.boot * 77 + settings.place(machine.addr)),
+                seed: settings
+                    .seed
+                    .wrapping_mul(1_000_003)
+                    .wrapping_add(machine.boot * 77 + settings.place(machine.addr)),
                 timers: settings.timers,
                 expect: settings.expect,
                 seeds: settings.seeds.iter().filter(|addr| **addr != machine.addr).copied().collect(),

@@ -131,9 +131,9 @@ impl Machine {
 
     /// The statements on the disk.
     pub fn statements(&self) -> impl Iterator<Item = (Hash256, Statement)> + '_ {
-        self.durable.iter().filter_map(|(id, sealed)| {
-            Some((*id, Checked::vouched(sealed.clone()).ok()?.statement().clone()))
-        })
+        self.durable
+            .iter()
+            .filter_map(|(id, sealed)| Some((*id, Checked::vouched(sealed.clone()).ok()?.statement().clone())))
     }
 
     /// What a new life finds on the disk.

@@ -83,7 +83,8 @@ fn main() -> ExitCode {
     for seed in args.seeds.clone() {
         ran += 1;
         let run = std::panic::catch_unwind(|| {
-            let mut swarm = Swarm::new(if args.hard { Options::hard(seed, args.nodes) } else { Options::of(seed, args.nodes) });
+            let mut swarm =
+                Swarm::new(if args.hard { Options::hard(seed, args.nodes) } else { Options::of(seed, args.nodes) });
             swarm.verbose = args.trace;
             swarm.world.verbose = args.messages;
             if args.trace {

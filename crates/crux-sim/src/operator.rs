@@ -123,7 +123,9 @@ fn stamp(facts: &Facts, path: &str, wall: Wall) -> Stamp {
     let heads = facts.heads(path);
     let latest = heads.iter().filter_map(|id| facts.by_id(id)).map(|version| version.statement().stamp).max();
     match latest {
-        Some(latest) if latest.wall >= wall.0 && acceptable(latest, wall) => Stamp { wall: latest.wall, logical: latest.logical + 1 },
+        Some(latest) if latest.wall >= wall.0 && acceptable(latest, wall) => {
+            Stamp { wall: latest.wall, logical: latest.logical + 1 }
+        }
         _ => Stamp { wall: wall.0, logical: 0 },
     }
 }

@@ -59,7 +59,12 @@ fn one_flock(world: &Cluster, lives: &[&Life]) -> Result<(), String> {
     let roster: BTreeSet<_> = view.roster.iter().map(|seat| &seat.member).collect();
     let names = |set: &BTreeSet<&crux_names::Member>| set.iter().map(|m| m.to_string()).collect::<Vec<_>>().join(",");
     if members != roster {
-        return Err(format!("E1: {} has the view {}, the side is {}", lives[0].member(), names(&roster), names(&members)));
+        return Err(format!(
+            "E1: {} has the view {}, the side is {}",
+            lives[0].member(),
+            names(&roster),
+            names(&members)
+        ));
     }
     for life in lives {
         if life.engine.flock_room().view().id() != view.id() {
@@ -134,7 +139,12 @@ fn hordes(
 }
 
 /// The fulcrums of a side among which a placement of the simulator chooses, and how many it wants there.
-fn means(place: &Place, of: &ServiceRef, roles: &Roles, rows: &BTreeMap<FulcrumId, BTreeMap<String, String>>) -> (BTreeSet<FulcrumId>, usize) {
+fn means(
+    place: &Place,
+    of: &ServiceRef,
+    roles: &Roles,
+    rows: &BTreeMap<FulcrumId, BTreeMap<String, String>>,
+) -> (BTreeSet<FulcrumId>, usize) {
     let present: Vec<FulcrumId> = roles.hordes.get(&of.horde).map(|horde| horde.present.clone()).unwrap_or_default();
     // pick(NAME, NUMBER, SET) with NUMBER a number or SIZE(ALL), and SET ALL or LABEL(zone=x).
     let inner = place.place.trim_start_matches("pick(").trim_end_matches(')');
@@ -159,7 +169,8 @@ fn allowed(place: &Place, of: &ServiceRef, roles: &Roles) -> bool {
         "" | "each-side" => true,
         "majority" => {
             let here = horde.present.len();
-            here * 2 > home.len() || (here * 2 == home.len() && home.first().is_some_and(|one| horde.present.contains(one)))
+            here * 2 > home.len()
+                || (here * 2 == home.len() && home.first().is_some_and(|one| horde.present.contains(one)))
         }
         "stop" => horde.absent.is_empty(),
         other => {
@@ -192,10 +203,11 @@ fn services(lives: &[&Life], roles: &Roles) -> Result<(), String> {
         let should = if allowed(place, of, roles) { count } else { 0 };
         let mut running = 0;
         for life in lives {
-            let here: Vec<_> =
-                life.machine.processes.values().filter(|process| process.instance.of == *of).collect();
+            let here: Vec<_> = life.machine.processes.values().filter(|process| process.instance.of == *of).collect();
             running += here.len();
-            let wrong = here.iter().find(|process| Hash256(place.revision.as_slice().try_into().unwrap_or([0; 32])) != process.instance.revision);
+            let wrong = here.iter().find(|process| {
+                Hash256(place.revision.as_slice().try_into().unwrap_or([0; 32])) != process.instance.revision
+            });
             if let Some(process) = wrong {
                 return Err(format!("V5: {} runs another revision of {of} than is wanted", process.instance.id));
             }

@@ -59,7 +59,7 @@ impl Swarm {
     #[must_use]
     pub fn new(options: Options) -> Self {
         let size = options.nodes;
-        let mut random = Random::new(options.seed ^ 0x7377_6172_6d);
+        let mut random = Random::new(options.seed ^ 0x0073_7761_726d);
         let mut labels = BTreeMap::new();
         for place in 0..size {
             let zone = if place % 2 == 0 { "a" } else { "b" };
@@ -225,7 +225,9 @@ impl Swarm {
                     breaks += u32::from(since.take().is_some());
                     if self.world.now >= limit {
                         let took = self.world.now.since(begin);
-                        let names = |side: &Vec<usize>| side.iter().map(|at| format!("n{}", at + 1)).collect::<Vec<_>>().join(",");
+                        let names = |side: &Vec<usize>| {
+                            side.iter().map(|at| format!("n{}", at + 1)).collect::<Vec<_>>().join(",")
+                        };
                         let shape: Vec<String> = sides.iter().map(names).collect();
                         let why = format!(
                             "{why}; {phase}, {took:?} after the last change, sides {}, broken again {breaks} times",
@@ -351,7 +353,11 @@ impl Swarm {
                 if let Some(mark) = report::mark(event) {
                     self.marks.insert(mark);
                 }
-                lines.push((*at, place, format!("{at} n{} {} {}: {}", place + 1, event.kind, event.subject, event.text)));
+                lines.push((
+                    *at,
+                    place,
+                    format!("{at} n{} {} {}: {}", place + 1, event.kind, event.subject, event.text),
+                ));
             }
         }
         lines.sort();
@@ -516,7 +522,11 @@ impl Swarm {
         self.collect_events();
         let Some(life) = self.world.slots[place].node.take() else { return };
         let mut machine = life.machine;
-        if power { machine.lose_power(self.world.now) } else { machine.lose_crux(self.world.now) }
+        if power {
+            machine.lose_power(self.world.now)
+        } else {
+            machine.lose_crux(self.world.now)
+        }
         self.idle.insert(place, machine);
     }
 

@@ -3,7 +3,7 @@
 use crate::Outcome;
 use crate::args::{Global, key_value};
 use crate::operator::profile;
-use crate::output::{self, Format, clean, note, or_dash, rfc3339};
+use crate::output::{Format, clean, note, or_dash, rfc3339};
 use clap::{Args, Subcommand};
 use crux_api::json::{Code, ErrorDoc, Kind};
 use crux_names::{BlocName, NodeName, OperatorName};

@@ -7,7 +7,6 @@ use clap::Args;
 use crux_api::intent::{Intent, ServiceIntent, check_on_split, check_port_name, service_horde};
 use crux_api::json::{Code, ErrorDoc};
 use crux_names::ServiceName;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Directories of programs that every machine is expected to have: they are run where they are, not pushed.
@@ -25,7 +24,7 @@ pub(crate) struct RunArgs {
     /// How many instances
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=10_000))]
     count: u32,
-    /// A named port, told to the program as CRUX_PORT_<NAME> and `${port.NAME}`; without a number crux picks one
+    /// A named port, told to the program as `CRUX_PORT_NAME` and `${port.NAME}`; without a number crux picks one
     #[arg(long, value_name = "NAME[=P]")]
     port: Vec<String>,
     /// A variable of its environment
@@ -120,6 +119,7 @@ pub(crate) async fn run(ctx: &Ctx, args: RunArgs) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     fn args(cmd: &[&str]) -> RunArgs {
         RunArgs {

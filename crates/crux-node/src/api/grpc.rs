@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 /// The gRPC services as routes.
 pub(super) fn routes(door: Door) -> Router {
-    tonic::service::Routes::new(ConfabServer::new(ConfabRpc(door))).prepare().into_axum_router()
+    Router::new().route_service("/crux.v1.Confab/{method}", ConfabServer::new(ConfabRpc(door)))
 }
 
 struct ConfabRpc(Door);

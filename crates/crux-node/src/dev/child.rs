@@ -140,10 +140,10 @@ impl Child {
 
     /// Lets the process stand still, or go on.
     pub(crate) fn signal(&mut self, signal: Signal) {
-        if let Some(pid) = self.running.as_ref().and_then(|running| running.process.id()) {
-            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-                let _ = kill_process(pid, signal);
-            }
+        if let Some(pid) = self.running.as_ref().and_then(|running| running.process.id())
+            && let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw)
+        {
+            let _ = kill_process(pid, signal);
         }
     }
 
@@ -157,5 +157,5 @@ fn last_lines(path: &Path, count: usize) -> String {
     let text = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(count)..].join("\n")
+    lines[lines.len().saturating_sub(count)..].join(" | ")
 }

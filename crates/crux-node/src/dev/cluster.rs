@@ -5,7 +5,7 @@ use super::demo;
 use super::faults::{Fault, Network};
 use super::lab;
 use super::place::{DevFile, DevNode, Place};
-use super::{DevConfig, DevError};
+use super::{DevConfig, DevError, forget_file, leave_file};
 use crate::api::answer::Refusal;
 use crate::api::{self, Rules};
 use crate::effects::kill_all_instances;
@@ -120,6 +120,8 @@ impl Cluster {
     /// Starts everything and waits until one stable flock with ADMIN runs the demo service.
     async fn come_up(&mut self) -> Result<(), DevError> {
         for child in &mut self.children {
+            // A kept cluster starts whole.
+            forget_file(&child.state);
             child.start(&self.family).map_err(|source| DevError::System { what: "start a fulcrum", source })?;
         }
         let mut up = vec![false; self.children.len()];
@@ -156,10 +158,10 @@ impl Cluster {
         let want = demo::COUNT.min(u32::try_from(self.children.len()).unwrap_or(demo::COUNT));
         let ps = loop {
             self.check("a ready demo service")?;
-            if let Ok(ps) = client.get::<Ps>(PS).await {
-                if ps.services.iter().any(|service| service.service == "demo" && service.ready >= want) {
-                    break ps;
-                }
+            if let Ok(ps) = client.get::<Ps>(PS).await
+                && ps.services.iter().any(|service| service.service == "demo" && service.ready >= want)
+            {
+                break ps;
             }
             tokio::time::sleep(ASK).await;
         };
@@ -261,19 +263,7 @@ impl Cluster {
                     Err(error) => format!("{} is dead; its instances: {error}", child.name),
                 }
             }
-            Fault::Start(place) => {
-                let child = &mut self.children[*place];
-                if child.runs() {
-                    format!("{} runs already", child.name)
-                } else {
-                    child.start(&self.family).map_err(|error| {
-                        Refusal::new(Code::Failed, format!("{} cannot be started: {error}", child.name), "crux status")
-                    })?;
-                    let name = child.name.clone();
-                    self.tell(*place).await?;
-                    format!("{name} starts")
-                }
-            }
+            Fault::Start(place) => self.start_again(*place)?,
             fault => {
                 self.network.apply(fault, self.children.len());
                 for place in 0..self.children.len() {
@@ -286,6 +276,33 @@ impl Cluster {
         };
         self.say(&text);
         Ok(text)
+    }
+
+    /// Starts a fulcrum again, into the network as it is.
+    fn start_again(&mut self, place: usize) -> Result<String, Refusal> {
+        let rules = self.rules(place);
+        let child = &mut self.children[place];
+        if child.runs() {
+            return Ok(format!("{} runs already", child.name));
+        }
+        leave_file(&child.state, &rules).and_then(|()| child.start(&self.family)).map_err(|error| {
+            let next = format!("look at {}", child.log().display());
+            Refusal::new(Code::Failed, format!("{} cannot be started: {error}", child.name), next)
+        })?;
+        Ok(format!("{} starts", child.name))
+    }
+
+    /// What is broken between one fulcrum and the others.
+    fn rules(&self, place: usize) -> Rules {
+        let (to, from) = self.network.of(place);
+        let addrs = |places: Vec<usize>| places.into_iter().map(|place| self.family.addrs[place]).collect();
+        let me = self.family.addrs[place];
+        Rules {
+            to: addrs(to),
+            from: addrs(from),
+            all: self.family.addrs.iter().copied().filter(|addr| *addr != me).collect(),
+            loss: self.network.loss,
+        }
     }
 
     /// Lets a fulcrum stand still; the caller lets it go on.
@@ -310,14 +327,7 @@ impl Cluster {
 
     /// Tells one fulcrum what is broken between it and the others. A fulcrum that has just been started is waited for.
     async fn tell(&mut self, place: usize) -> Result<(), Refusal> {
-        let (to, from) = self.network.of(place);
-        let addrs = |places: Vec<usize>| places.into_iter().map(|place| self.family.addrs[place]).collect();
-        let rules = Rules {
-            to: addrs(to),
-            from: addrs(from),
-            all: self.family.addrs.iter().copied().filter(|addr| *addr != self.family.addrs[place]).collect(),
-            loss: self.network.loss,
-        };
+        let rules = self.rules(place);
         let client = self.client(place);
         let limit = Instant::now() + Duration::from_secs(10);
         loop {

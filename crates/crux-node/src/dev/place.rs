@@ -149,10 +149,10 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(self.lab());
-        if self.temporary {
-            if let Err(error) = std::fs::remove_dir_all(&self.dir) {
-                tracing::warn!("{} could not be removed: {error}", self.dir.display());
-            }
+        if self.temporary
+            && let Err(error) = std::fs::remove_dir_all(&self.dir)
+        {
+            tracing::warn!("{} could not be removed: {error}", self.dir.display());
         }
     }
 }

@@ -4,6 +4,7 @@ use super::UpError;
 use super::stops::Stops;
 use crate::api::{self, Door};
 use crate::ask::Asker;
+use crate::dev;
 use crate::driver::{ASKS, Channels, Clock, Driver, End, Hands, Inbox, LINK_EVENTS, REPORTS, check_loaded};
 use crate::effects::{Effects, EffectsConfig};
 use crate::events::Events;
@@ -18,9 +19,10 @@ use crux_core::io::{Input, Report};
 use crux_link::{FaultGate, LinkConfig, Links};
 use crux_names::{Boot, FulcrumId, Member};
 use crux_pki::{Bundle, unix_now};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
@@ -43,6 +45,9 @@ pub(super) async fn live(
     let boot = store.next_boot(unix_now(), floor);
     let member = Member { id: me.clone(), boot };
     let gate = config.dev_child.then(FaultGate::for_dev_cluster);
+    if let Some(gate) = &gate {
+        dev::obey_file(gate, &config.state);
+    }
     let mut link_config = LinkConfig::new((**bundle).clone(), config.listen, boot);
     link_config.fulcrum = me.fulcrum.clone();
     link_config.gate = gate.clone();
@@ -108,7 +113,8 @@ pub(super) async fn live(
     };
     let router = api::router(door);
     let mut doors = Vec::new();
-    for listener in listeners(config)? {
+    let (listeners, sockets) = listeners(config)?;
+    for listener in listeners {
         doors.push(tokio::spawn(api::serve(listener, router.clone(), stopped.clone())));
     }
     drop(router);
@@ -138,25 +144,31 @@ pub(super) async fn live(
         }
     }
     links.shutdown().await;
-    let _ = std::fs::remove_file(config.state.join(SOCKET));
+    for socket in sockets {
+        // A left-over would be replaced by the next start; without it commands say at once that nobody is there.
+        let _ = std::fs::remove_file(socket);
+    }
     Ok(end)
 }
 
 /// The state directory's socket, and for root the well-known one. That one busy is a warning: a second fulcrum of a
 /// machine is found by its state directory.
-fn listeners(config: &UpConfig) -> Result<Vec<tokio::net::UnixListener>, UpError> {
-    let mut listeners = vec![api::open(&config.state.join(SOCKET))?];
+fn listeners(config: &UpConfig) -> Result<(Vec<UnixListener>, Vec<PathBuf>), UpError> {
+    let own = config.state.join(SOCKET);
+    let mut listeners = vec![api::open(&own)?];
+    let mut sockets = vec![own];
     if !config.dev_child && rustix::process::geteuid().is_root() {
         let path = Path::new(WELL_KNOWN);
         let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
         match made.map_err(|e| e.to_string()).and_then(|()| api::open(path).map_err(|e| e.to_string())) {
-            Ok(listener) => listeners.push(listener),
-            Err(cause) => {
-                warn!("{WELL_KNOWN} is not served: {cause}; use --at {}", config.state.join(SOCKET).display())
+            Ok(listener) => {
+                listeners.push(listener);
+                sockets.push(path.into());
             }
+            Err(cause) => warn!("{WELL_KNOWN} is not served: {cause}; use --at {}", sockets[0].display()),
         }
     }
-    Ok(listeners)
+    Ok((listeners, sockets))
 }
 
 fn timers(scale: f64) -> u32 {

@@ -329,12 +329,15 @@ impl Proctor {
         let mine = self.plan.as_ref().filter(|plan| plan.id.view == *seen.view && plan.by == self.me);
         if mine.is_some_and(|plan| {
             self.newest.as_ref() == Some(&plan.id)
-                && plan.entries == content.entries && plan.shortfalls == content.shortfalls && plan.should == content.should
+                && plan.entries == content.entries
+                && plan.shortfalls == content.shortfalls
+                && plan.should == content.should
         }) {
             return None;
         }
         let last = self.newest.as_ref().filter(|newest| newest.view == *seen.view);
-        let id = PlanId { view: seen.view.clone(), generation: last.map_or(1, |last| last.generation.saturating_add(1)) };
+        let id =
+            PlanId { view: seen.view.clone(), generation: last.map_or(1, |last| last.generation.saturating_add(1)) };
         let plan = Plan {
             id: id.clone(),
             horde: self.horde.clone(),
