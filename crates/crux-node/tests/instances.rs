@@ -394,3 +394,22 @@ async fn a_kill_of_crux_frees_its_directory_and_changes_no_process() {
     assert_eq!(rig.exited(&id).await, (None, Some(15)));
     assert!(!runs(pid));
 }
+
+#[tokio::test]
+async fn an_instance_that_ended_is_started_again_under_its_id_and_one_that_runs_is_not() {
+    let mut rig = Rig::new().await;
+    let spec = rig.spec(&shell("echo run >> runs; exec sleep 1000"));
+    let id = spec.instance.id.clone();
+    for run in 1..=3 {
+        rig.run(Effect::Start(spec.clone()));
+        let Report::Started { pid, .. } = rig.report().await else { panic!("it did not start") };
+        assert_eq!(lines(rig.root(&id).join("runs"), run).await.len(), run, "its directory stays");
+        // Asked again while it runs, nothing happens.
+        rig.run(Effect::Start(spec.clone()));
+        rig.stop(&id, GRACE);
+        assert_eq!(rig.exited(&id).await, (None, Some(15)));
+        assert!(!runs(pid));
+    }
+    rig.restart().await;
+    assert_eq!(rig.adoption.instances, []);
+}

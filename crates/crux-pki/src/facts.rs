@@ -15,6 +15,7 @@ use crate::identity::Role;
 use crate::refusal::Refusal;
 use crate::trust::{Admitted, Trust};
 use bytes::Bytes;
+use crux_core::facts::value::Row;
 use crux_core::facts::version::{Author, BadVersion, Checked, Sealed, Stamp, Statement};
 use crux_names::{FulcrumId, Hash256, Wall};
 use prost::Message;
@@ -55,6 +56,9 @@ pub enum BadFact {
     /// The author did not sign these bytes.
     #[error("its author's signature is wrong; it is forged or damaged")]
     AuthorSignature,
+    /// A row claims labels that its node's certificate does not carry.
+    #[error("its row claims other labels than its node's certificate carries; issue a certificate with those labels")]
+    Labels,
     /// Nobody accepted the operator's statement.
     #[error("no fulcrum countersigned it, so nobody judged its author's certificate in time; write it again")]
     NotAccepted,
@@ -170,7 +174,7 @@ pub fn check(trust: &Trust, sealed: Bytes) -> Result<Checked, BadFact> {
     let accepted = !parts.acceptor_chain.is_empty() || !parts.acceptor_signature.is_empty();
     match &statement.author {
         Author::Fulcrum(_) if accepted => return Err(BadFact::Surplus),
-        Author::Fulcrum(_) => {}
+        Author::Fulcrum(_) => check_labels(&author, &statement)?,
         Author::Operator(_) if !accepted => return Err(BadFact::NotAccepted),
         Author::Operator(_) => {
             let acceptor = trust.verify_chain_undated(&chain(&parts.acceptor_chain)?).map_err(BadFact::Acceptor)?;
@@ -205,6 +209,13 @@ fn check_author(author: &Admitted, sealed: &Sealed, statement: &Statement) -> Re
     } else {
         Err(BadFact::AuthorSignature)
     }
+}
+
+/// Labels select hordes and secrets, so a row may claim only those of its node's certificate.
+fn check_labels(author: &Admitted, statement: &Statement) -> Result<(), BadFact> {
+    let Some(value) = &statement.value else { return Ok(()) };
+    let row = Row::decode(value.clone()).map_err(|_| BadVersion::Malformed)?;
+    if row.labels == *author.labels() { Ok(()) } else { Err(BadFact::Labels) }
 }
 
 fn speaks_for(role: &Role, author: &Author) -> bool {

@@ -1,6 +1,7 @@
 //! Facts with real certificates: what is believed, and each reason not to.
 
 use bytes::Bytes;
+use crux_core::facts::value::Row;
 use crux_core::facts::version::{Author, BadVersion, Checked, Sealed, Stamp, Statement};
 use crux_names::{BlocName, FulcrumId, NodeName, OperatorName, Wall};
 use crux_pki::facts::{ACCEPTOR_CONTEXT, AUTHOR_CONTEXT, BadFact, check, countersign, seal, sign_row};
@@ -101,10 +102,27 @@ fn what_an_operator_wants_is_accepted_once_and_believed_everywhere() {
     }
 }
 
+fn row_value(labels: &[(&str, &str)]) -> Bytes {
+    let labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    Row { horde: "web".into(), admin: String::new(), labels }.encode_to_vec().into()
+}
+
+#[test]
+fn a_row_claims_only_the_labels_of_its_nodes_certificate() {
+    let world = world();
+    let value = row_value(&[("zone", "a")]);
+    let row = sign_row(&world.n1, &id("n1"), "row/n1/0", value, vec![], Wall(7)).map(|row| row.sealed().clone());
+    match row {
+        // Refused where it is signed, or else by everybody who receives it.
+        Err(why) => assert_eq!(why, BadFact::Labels),
+        Ok(sealed) => assert_eq!(check(world.n2.trust(), sealed), Err(BadFact::Labels)),
+    }
+}
+
 #[test]
 fn a_node_signs_its_own_rows_and_needs_no_door() {
     let world = world();
-    let row = |me: &str| sign_row(&world.n1, &id(me), "row/n1/0", Bytes::from_static(b"x"), vec![], Wall(7));
+    let row = |me: &str| sign_row(&world.n1, &id(me), "row/n1/0", row_value(&[]), vec![], Wall(7));
     for me in ["n1", "n1/b"] {
         let version = row(me).unwrap();
         assert_eq!(check(world.n2.trust(), version.sealed().clone()), Ok(version.clone()));

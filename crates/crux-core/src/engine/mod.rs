@@ -103,9 +103,11 @@ impl Engine {
                     outputs.into_iter().for_each(|output| self.flocked(wall, output, out));
                 }
                 Work::Facts(input) => {
+                    // What the store held is no news: it was told when it was written.
+                    let news = !matches!(input, facts::Input::Loaded { .. });
                     let mut outputs = Vec::new();
                     self.facts.handle(now, wall, input, &mut outputs);
-                    outputs.into_iter().for_each(|output| self.known(output, out));
+                    outputs.into_iter().for_each(|output| self.known(output, news, out));
                 }
                 Work::Services(input) => {
                     let mut outputs = Vec::new();
@@ -315,7 +317,7 @@ impl Engine {
     }
 
     /// What facts want.
-    fn known(&mut self, output: facts::Output, out: &mut Vec<Output>) {
+    fn known(&mut self, output: facts::Output, tell: bool, out: &mut Vec<Output>) {
         match output {
             facts::Output::Send { to, message } => {
                 let frame = match message {
@@ -344,7 +346,9 @@ impl Engine {
                 let mut news = false;
                 for path in &paths {
                     news |= self.known.take(path, self.facts.value(path));
-                    out.extend(told::fact(path, self.facts.version(path)).map(Output::Event));
+                    if tell {
+                        out.extend(told::fact(path, self.facts.version(path)).map(Output::Event));
+                    }
                 }
                 if news {
                     self.services(services::Input::Facts);

@@ -19,7 +19,7 @@ const PATH_MAX: usize = 512;
 /// Deepest path.
 const DEPTH_MAX: usize = 32;
 
-/// Puts the files into the fresh directory `root`. Blocks.
+/// Puts the files into the directory `root`, in the place of those of an earlier start. Blocks.
 ///
 /// # Errors
 /// A sentence for people. Some files may be there then.
@@ -65,6 +65,10 @@ fn copy(blobs: &Blobs, hash: &Hash256, file: &ManifestFile, root: &Path) -> Resu
     let path = root.join(&file.path);
     let text = |error: std::io::Error| error.to_string();
     make_dir(path.parent().unwrap_or(root)).map_err(text)?;
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(text(error)),
+        _ => {}
+    }
     let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(text)?;
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0; CHUNK]);
     loop {

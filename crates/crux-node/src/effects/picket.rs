@@ -74,9 +74,9 @@ fn enlist(inner: &Inner, id: &InstanceId) -> Life {
 
 pub(super) fn start(inner: &Inner, spec: StartSpec) {
     let id = spec.instance.id.clone();
-    if inner.instances().contains_key(&id) {
-        let report = Report::StartFailed { id, why: "its id was used before".into() };
-        send(&inner.config.reports, report);
+    // An instance that ended may be started again under its id; one that has not is never doubled.
+    if inner.instances().get(&id).is_some_and(|handle| handle.ended.get().is_none()) {
+        tracing::warn!(%id, "an instance that has not ended was to be started again; it is left as it is");
         return;
     }
     let life = enlist(inner, &id);
@@ -304,6 +304,27 @@ fn line(told: &Told) -> Vec<u8> {
 async fn connect(home: &Home) -> io::Result<UnixStream> {
     let dir = File::open(&home.0)?;
     UnixStream::connect(format!("/proc/self/fd/{}/sup.sock", dir.as_raw_fd())).await
+}
+
+/// Makes an ended instance's directory ready for its next start: its output and what it wrote stay, its journal begins
+/// anew. Blocks until the last supervisor is gone.
+fn reopen(home: &Home) -> io::Result<()> {
+    let until = Instant::now() + ANSWER;
+    loop {
+        if let Some(_lock) = take_lock(home)? {
+            for name in ["journal", "sup.sock"] {
+                match std::fs::remove_file(home.0.join(name)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            return Err(io::Error::other("the supervisor of its last run does not end"));
+        }
+        std::thread::sleep(RETRY);
+    }
 }
 
 /// Takes the instance's lock. `None`: its supervisor lives.

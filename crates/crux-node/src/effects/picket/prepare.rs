@@ -2,8 +2,8 @@
 
 use crate::effects::blobs::Blobs;
 use crate::effects::files;
-use crate::effects::journal::{Entry, Home, Intent};
-use crate::effects::picket::Ports;
+use crate::effects::journal::{Entry, Home, Intent, make_dir};
+use crate::effects::picket::{Ports, reopen};
 use crate::effects::processes::signal_named;
 use crux_core::facts::value::Manifest;
 use crux_core::hash::stable64;
@@ -11,6 +11,7 @@ use crux_core::io::StartSpec;
 use crux_core::services::instance::InstanceId;
 use prost::Message;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -39,9 +40,14 @@ pub(super) fn prepare(
         ));
     }
     let io = |what: &'static str| move |error: std::io::Error| format!("cannot {what}: {error}");
-    // Not recursive: an id is never used twice.
-    std::fs::DirBuilder::new().mode(0o700).create(&home.0).map_err(io("make its directory"))?;
-    std::fs::DirBuilder::new().mode(0o700).create(home.root()).map_err(io("make its working directory"))?;
+    match std::fs::DirBuilder::new().mode(0o700).create(&home.0) {
+        // Only an instance that ended and is started again has a directory already.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && spec.instance.restarts > 0 => {
+            reopen(home).map_err(io("begin its journal anew"))?;
+        }
+        made => made.map_err(io("make its directory"))?,
+    }
+    make_dir(&home.root()).map_err(io("make its working directory"))?;
     files::lay(blobs, &home.root(), &manifest.files)?;
     let ports = pick_all(&manifest.ports, &spec.instance.id, taken)?;
     let command = match manifest.builtin.as_str() {

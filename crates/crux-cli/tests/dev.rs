@@ -1,0 +1,243 @@
+//! A dev cluster as a person uses it: the real binary, real processes, real links; split, heal, kill, start, down.
+
+use crux_api::grpc::confab_client::ConfabClient;
+use crux_api::grpc::{ConfabRequest, ConfabView};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tonic::transport::{Channel, Endpoint};
+
+/// Generous: what is waited for takes a second or two on a quiet machine.
+const LIMIT: Duration = Duration::from_secs(90);
+
+struct Cluster {
+    home: tempfile::TempDir,
+    process: Child,
+    said: Vec<String>,
+}
+
+fn crux(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_crux"));
+    for (key, _) in std::env::vars_os() {
+        if key.to_string_lossy().starts_with("CRUX_") {
+            command.env_remove(key);
+        }
+    }
+    command.env("XDG_RUNTIME_DIR", home).env("XDG_CONFIG_HOME", home).env("XDG_STATE_HOME", home).env("TMPDIR", home);
+    command
+}
+
+impl Cluster {
+    /// Starts one and reads what it says until it says what to try next.
+    fn up(size: usize) -> Self {
+        // Short, for the sockets in it: their paths are bounded.
+        let home = tempfile::Builder::new().prefix("cx").tempdir_in("/tmp").unwrap();
+        let mut command = crux(home.path());
+        let mut process = command.args(["up", "--dev", &size.to_string()]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = Vec::new();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        for line in lines.by_ref() {
+            said.push(line.unwrap());
+            if said.last().unwrap().contains("crux logs") {
+                // Read on, or its next word would meet a closed pipe.
+                std::thread::spawn(move || lines.count());
+                return Self { home, process, said };
+            }
+        }
+        let _ = process.wait();
+        panic!("the cluster did not come up: {said:#?}");
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        crux(self.home.path()).args(args).output().unwrap()
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let out = self.run(args);
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    }
+
+    fn status(&self, node: &str) -> Option<Value> {
+        let out = self.run(&["--at", node, "status", "-o", "json"]);
+        out.status.success().then(|| serde_json::from_slice(&out.stdout).unwrap())
+    }
+
+    fn socket(&self, node: &str) -> PathBuf {
+        let text = std::fs::read(self.home.path().join("crux/dev.json")).unwrap();
+        let file: Value = serde_json::from_slice(&text).unwrap();
+        let found = file["nodes"].as_array().unwrap().iter().find(|one| one["name"] == node).unwrap();
+        PathBuf::from(found["socket"].as_str().unwrap())
+    }
+
+    /// Waits until a node's status is as wanted.
+    fn until(&self, node: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            match self.status(node) {
+                Some(status) if wanted(&status) => return status,
+                status if began.elapsed() > LIMIT => panic!("{what} did not come about on {node}: {status:#?}"),
+                _ => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    }
+
+    /// Ends it as Ctrl-C does and waits.
+    fn interrupt(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        assert!(self.process.wait().unwrap().success());
+    }
+
+    /// Processes that have anything of this cluster in their command line.
+    fn left_over(&self) -> Vec<String> {
+        let mark = self.home.path().to_str().unwrap().to_owned();
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        let lines = all.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+        lines.map(|line| String::from_utf8_lossy(&line).into_owned()).filter(|line| line.contains(&mark)).collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // A failed test leaves nothing behind: the children notice that their parent is gone.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Confabs over gRPC, as a program of another language would ask for them.
+struct Confabs {
+    runtime: tokio::runtime::Runtime,
+    client: ConfabClient<Channel>,
+    watch: tonic::Streaming<ConfabView>,
+}
+
+impl Confabs {
+    fn of(socket: &Path) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let socket = socket.to_owned();
+        let connect = tower::service_fn(move |_| {
+            let socket = socket.clone();
+            async move { tokio::net::UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }
+        });
+        let endpoint = Endpoint::from_static("http://crux");
+        let channel = runtime.block_on(endpoint.connect_with_connector(connect)).unwrap();
+        let mut client = ConfabClient::new(channel);
+        let watch = runtime.block_on(client.watch(ConfabRequest {})).unwrap().into_inner();
+        Self { runtime, client, watch }
+    }
+
+    fn get(&mut self) -> ConfabView {
+        self.runtime.block_on(self.client.get(ConfabRequest {})).unwrap().into_inner()
+    }
+
+    fn next(&mut self) -> ConfabView {
+        let next = async { tokio::time::timeout(LIMIT, self.watch.message()).await };
+        self.runtime.block_on(next).expect("a view in time").unwrap().expect("the stream goes on")
+    }
+}
+
+fn names(list: &[&str]) -> Value {
+    list.iter().map(|name| Value::from(*name)).collect()
+}
+
+/// How many should be, how many are ready, and how many processes there are.
+fn demo(status: &Value) -> (u64, u64, usize) {
+    let service = status["services"].as_array().unwrap().iter().find(|service| service["service"] == "demo");
+    let Some(service) = service else { return (0, 0, 0) };
+    let running = status["instances"].as_array().unwrap().iter().filter(|i| i["pid"].is_u64() && i["state"] != "gone");
+    (service["should"].as_u64().unwrap_or(0), service["ready"].as_u64().unwrap(), running.count())
+}
+
+#[test]
+fn a_split_cluster_serves_on_both_sides_and_heals_to_one() {
+    let mut cluster = Cluster::up(5);
+    assert!(cluster.said.iter().any(|line| line.contains("main/demo is ready, 3 of 3")), "{:#?}", cluster.said);
+    cluster.until("n1", "three instances", |status| demo(status) == (3, 3, 3));
+
+    let mut views = Confabs::of(&cluster.socket("n1"));
+    assert_eq!(views.get().members.len(), 5);
+    assert_eq!(views.next().members.len(), 5, "the first view is the present one");
+
+    cluster.ok(&["lab", "split", "n1,n2/n3,n4,n5"]);
+    while views.next().members != ["n1", "n2"] {}
+    for (node, part) in [("n1", &["n1", "n2"][..]), ("n4", &["n3", "n4", "n5"])] {
+        let wanted =
+            |status: &Value| status["members"] == names(part) && status["stable"] == true && demo(status) == (3, 3, 3);
+        let status = cluster.until(node, "its own flock with the demo service", wanted);
+        assert!(part.contains(&status["leader"].as_str().unwrap()));
+    }
+    let (left, right) = (cluster.status("n2").unwrap(), cluster.status("n5").unwrap());
+    assert_ne!(left["flock"], right["flock"]);
+
+    cluster.ok(&["lab", "heal"]);
+    let all = ["n1", "n2", "n3", "n4", "n5"];
+    for node in all {
+        cluster.until(node, "one flock without surplus", |status| {
+            status["members"] == names(&all) && status["stable"] == true && demo(status) == (3, 3, 3)
+        });
+    }
+    let began = Instant::now();
+    loop {
+        let digest = |node| cluster.status(node).unwrap()["facts"]["digest"].clone();
+        let digests = all.map(digest);
+        if digests.iter().all(|digest| *digest == digests[0]) {
+            break;
+        }
+        assert!(began.elapsed() < LIMIT, "the facts stay different: {digests:?}");
+    }
+
+    cluster.interrupt();
+    assert_eq!(cluster.left_over(), Vec::<String>::new());
+    let out = cluster.run(&["status", "--at", "n1"]);
+    assert!(!out.status.success(), "nobody is there any more");
+}
+
+#[test]
+fn a_dead_leader_is_followed_and_comes_back() {
+    let mut cluster = Cluster::up(3);
+    let leader = cluster.status("n1").unwrap()["leader"].as_str().unwrap().to_owned();
+    let others: Vec<&str> = ["n1", "n2", "n3"].into_iter().filter(|name| *name != leader).collect();
+    let before = cluster.until(others[0], "three instances", |status| demo(status) == (3, 3, 3));
+    cluster.ok(&["lab", "kill", &leader]);
+    let after = cluster.until(others[0], "another leader with every instance", |status| {
+        status["members"] == names(&others) && demo(status) == (3, 3, 3)
+    });
+    assert_ne!(after["leader"], Value::from(leader.clone()));
+    // Who did not die did not move.
+    let pids = |status: &Value| -> Vec<(String, u64)> {
+        let instances = status["instances"].as_array().unwrap().iter();
+        instances.filter_map(|i| Some((i["node"].as_str()?.to_owned(), i["pid"].as_u64()?))).collect()
+    };
+    for kept in pids(&before).iter().filter(|(node, _)| *node != leader) {
+        assert!(pids(&after).contains(kept), "{kept:?} of {after:#?}");
+    }
+    let boot = |status: &Value| {
+        let seat = status["roster"].as_array().unwrap().iter().find(|seat| seat["name"] == leader).cloned();
+        u64::from_str_radix(seat.unwrap()["boot"].as_str().unwrap(), 16).unwrap()
+    };
+    cluster.ok(&["lab", "start", &leader]);
+    let back = cluster.until(&leader, "one flock again", |status| {
+        status["members"] == names(&["n1", "n2", "n3"]) && status["stable"] == true && demo(status) == (3, 3, 3)
+    });
+    assert!(boot(&back) > boot(&before), "a new life has a higher boot");
+
+    // From any fulcrum, what an instance elsewhere wrote.
+    let lines = cluster.ok(&["--at", &leader, "logs", "demo", "-o", "json"]);
+    for instance in back["instances"].as_array().unwrap().iter().filter(|instance| instance["pid"].is_u64()) {
+        let id = instance["id"].as_str().unwrap();
+        assert!(lines.contains(id) && lines.contains("listens on"), "{id} said nothing: {lines}");
+    }
+
+    // The other end of the leash is let go: everything ends by itself.
+    cluster.process.kill().unwrap();
+    cluster.process.wait().unwrap();
+    let began = Instant::now();
+    while !cluster.left_over().is_empty() {
+        assert!(began.elapsed() < LIMIT, "{:#?}", cluster.left_over());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
