@@ -6,6 +6,7 @@
 
 use crate::json::{BadHex, Fact, from_hex, to_hex};
 use bytes::Bytes;
+use crux_core::facts::clock::acceptable;
 use crux_core::facts::version::{ANCESTORS_MAX, Author, Sealed, Stamp, Statement, VERSION_MAX};
 use crux_names::{BlocName, Hash256, OperatorName, Wall};
 use prost::Message;
@@ -106,12 +107,15 @@ fn ancestors(seen: Option<&Fact>) -> Result<Vec<Hash256>, BadHex> {
     Ok(ids)
 }
 
-/// A hybrid-clock stamp after everything seen.
+/// A hybrid-clock stamp after everything seen, but for what a wrong clock stamped so far ahead that no door takes a stamp
+/// after it: a write replaces what it names, whatever the stamps say.
 fn stamp(seen: Option<&Fact>, now: Wall) -> Stamp {
     let latest =
         seen.and_then(|fact| fact.heads.iter().map(|head| Stamp { wall: head.wall.0, logical: head.logical }).max());
     match latest {
-        Some(latest) if latest.wall >= now.0 => Stamp { wall: latest.wall, logical: latest.logical.saturating_add(1) },
+        Some(latest) if latest.wall >= now.0 && acceptable(latest, now) => {
+            Stamp { wall: latest.wall, logical: latest.logical.saturating_add(1) }
+        }
         _ => Stamp { wall: now.0, logical: 0 },
     }
 }
@@ -171,6 +175,14 @@ mod tests {
 
         let long = NewFact { path: "a".to_owned(), value: Some(vec![0; VERSION_MAX]) };
         assert!(matches!(writer.seal(&long, None, Wall(60), [3; 16]), Err(WriteError::TooLong { .. })));
+    }
+
+    #[test]
+    fn a_stamp_that_no_door_would_take_is_not_followed() {
+        let fact = |wall| Fact { path: "a".to_owned(), heads: vec![head(9, &[], wall)] };
+        let edge = 1_000 + 60_000_000;
+        assert_eq!(stamp(Some(&fact(edge)), Wall(1_000)).wall, edge);
+        assert_eq!(stamp(Some(&fact(edge + 1)), Wall(1_000)), Stamp { wall: 1_000, logical: 0 });
     }
 
     #[test]

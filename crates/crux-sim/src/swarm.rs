@@ -20,7 +20,8 @@ use crate::world::World;
 use crux_core::hash::Random;
 use crux_core::io::{Command, Input, Reply};
 use crux_core::services::instance::ServiceRef;
-use crux_names::{Boot, Duration, HordeName, Member, Time};
+use crux_core::services::roles::HordeRoles;
+use crux_names::{Boot, Duration, FulcrumId, HordeName, Member, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So often something may be told at one and the same moment before it counts as a busy loop.
@@ -555,21 +556,24 @@ fn name(place: usize, boot: u64) -> Member {
     Member { id: format!("n{}", place + 1).parse().expect("a node's name"), boot: Boot(boot) }
 }
 
-/// A `majority` or `home` service runs on one side of a split only. Source: the design's `promises.md`, V5.
+/// A `majority` service runs on one side of a split only. Source: the design's `promises.md`, V5. Where an operator
+/// changed on one side who is of the horde, or the policy, the sides count differently and nothing can be demanded.
 fn one_side_only(world: &Cluster, sides: &[Vec<usize>]) -> Result<(), String> {
-    let mut runs: BTreeMap<ServiceRef, BTreeSet<usize>> = BTreeMap::new();
+    let mut runs: BTreeMap<(ServiceRef, Vec<FulcrumId>), BTreeSet<usize>> = BTreeMap::new();
     for (index, side) in sides.iter().enumerate() {
         for life in side.iter().filter_map(|at| world.slots[*at].node.as_ref()) {
             let placed = placed(life);
+            let roles = life.engine.services_room().roles();
             for of in life.machine.processes.values().map(|process| &process.instance.of) {
                 if placed.get(of).is_some_and(|place| place.on_split == "majority") {
-                    runs.entry(of.clone()).or_default().insert(index);
+                    let home = roles.hordes.get(&of.horde).map(HordeRoles::home).unwrap_or_default();
+                    runs.entry((of.clone(), home)).or_default().insert(index);
                 }
             }
         }
     }
     match runs.into_iter().find(|(_, sides)| sides.len() > 1) {
-        Some((of, sides)) => Err(format!("V5: {of} is placed by majority and runs on {} sides", sides.len())),
+        Some(((of, _), sides)) => Err(format!("V5: {of} is placed by majority and runs on {} sides", sides.len())),
         None => Ok(()),
     }
 }

@@ -91,7 +91,9 @@ impl Dean {
         if !s.roles.is_member(&plan.horde, s.me) {
             return Err(Refused::NotAMember);
         }
-        if self.plans.get(&plan.horde).is_some_and(|old| old.id.view == plan.id.view && old.id >= plan.id) {
+        // Where the seat moved within a view, two holders may have counted to the same number: the present one's counts.
+        let older = |old: &Plan| old.id > plan.id || (old.id == plan.id && old.by == plan.by);
+        if self.plans.get(&plan.horde).is_some_and(|old| old.id.view == plan.id.view && older(old)) {
             return Err(Refused::Older);
         }
         self.plans.insert(plan.horde.clone(), plan.clone());
@@ -271,6 +273,19 @@ mod tests {
         assert_eq!(world.dean.obeys(&HordeName::main()).unwrap().generation, 2);
         world.me = "n7".parse().unwrap();
         assert_eq!(world.take(&plan(2, 3, &[]), "n1"), Err(Refused::NotAMember));
+    }
+
+    /// The simulator's seed 52 (--hard): both holders of the seat had come to plan 2 of the view.
+    #[test]
+    fn of_two_holders_of_the_seat_that_came_to_the_same_number_the_present_one_is_obeyed() {
+        let mut world = World::new();
+        world.take(&plan(2, 2, &[("n2", 1, None)]), "n1").unwrap();
+        let roster: Vec<Seat> =
+            ["n2", "n1"].iter().map(|n| Seat { member: member(n), addr: "127.0.0.1:1".parse().unwrap() }).collect();
+        world.roles = roles(&roster, &BTreeMap::new());
+        let other = Plan { by: "n2".parse().unwrap(), ..plan(2, 2, &[]) };
+        assert_eq!(world.take(&other, "n2"), Ok(()));
+        assert_eq!(world.take(&other, "n2"), Err(Refused::Older), "once");
     }
 
     #[test]
