@@ -14,7 +14,8 @@ const FRESH: Duration = Duration::from_millis(500 + 3000 + 1500);
 #[derive(Debug, Default)]
 pub struct Clique {
     last: BTreeMap<Member, ViewId>,
-    known: BTreeMap<ViewId, View>,
+    /// Views and when the first of their members, the proposer, installed them: a late install proves nothing anew.
+    known: BTreeMap<ViewId, (View, Time)>,
     /// The last proof that each had of each: it stands in the report even if the pair broke a moment later.
     proofs: BTreeMap<(Member, Member), Time>,
 }
@@ -35,15 +36,22 @@ impl Safety for Clique {
             if self.last.insert(one.member.clone(), id.clone()).as_ref() == Some(id) {
                 continue;
             }
-            self.known.entry(id.clone()).or_insert_with(|| one.view.clone());
+            let made = self.known.entry(id.clone()).or_insert_with(|| (one.view.clone(), now)).1;
             // Only the install by the proposal itself proves anything new; one that is caught up later relies on the
             // report that its member gave then.
-            let parents: Vec<&View> =
-                one.view.head.header.parents.iter().filter_map(|parent| self.known.get(parent)).collect();
+            let parents: Vec<&View> = one
+                .view
+                .head
+                .header
+                .parents
+                .iter()
+                .filter_map(|parent| self.known.get(parent))
+                .map(|(view, _)| view)
+                .collect();
             for other in one.view.roster.iter().map(|seat| &seat.member) {
                 let proof = self.proofs.get(&(one.member.clone(), other.clone())).copied();
                 let shared = parents.iter().any(|parent| parent.has(one.member) && parent.has(other));
-                let proved = proof.is_some_and(|proof| now.since(proof) <= FRESH);
+                let proved = proof.is_some_and(|proof| made.since(proof) <= FRESH);
                 if other != one.member && !shared && !proved {
                     return Err(format!(
                         "{} installed {id:?} with {other}, to which it proved no round trip (last {proof:?})",
