@@ -88,6 +88,10 @@ fn one_history(size: usize, first: usize, second: usize, crash: Option<usize>, m
     let later = world.now + Duration::from_secs(15);
     run_to(&mut world, &mut rules, later);
     assert_eq!(before, installs(&world), "{story}: views still change");
+    for slot in &world.slots {
+        let stable = slot.node.as_ref().is_none_or(|bird| bird.flock.stable(world.now));
+        assert!(stable, "{story}: {} is not stable in its part", slot.member);
+    }
     // E8: after the heal it is as good as fresh.
     set_graph(&mut world, all);
     if let Some(place) = crash {

@@ -76,7 +76,11 @@ impl Flock {
             for seat in &asker.roster {
                 // A fulcrum that was started again while its old boot still sits in another view comes in once.
                 if let Some(at) = candidates.iter().position(|(known, _)| known.member.id == seat.member.id) {
-                    if candidates[at].0.member.boot >= seat.member.boot {
+                    // That it lives anew is believed only of a boot that answers here, and never of oneself.
+                    let newer = candidates[at].0.member.boot < seat.member.boot
+                        && seat.member.id != self.config.me.id
+                        && self.proven(&seat.member, self.t.period * 3);
+                    if !newer {
                         continue;
                     }
                     candidates.remove(at);
@@ -148,7 +152,7 @@ impl Flock {
             self.send_proposal(proposal, |candidate| candidate == member, out);
         }
         if self.leads() && self.view.has(member) && !self.acks.contains(member) {
-            let message = Message::Install { id: None, view: self.view.clone() };
+            let message = Message::Install { id: self.made_by.clone(), view: self.view.clone() };
             out.push(Output::Message { to: member.clone(), message });
         }
     }
@@ -186,8 +190,7 @@ impl Flock {
         if *from != id.proposer || candidates[0].0.member != *from || self.leaving {
             return;
         }
-        let highest = parents.iter().map(|parent| parent.epoch).max().unwrap_or(0);
-        if id.epoch > EPOCH_MAX || id.epoch > highest.max(self.view.id().epoch).saturating_add(EPOCH_STEP) {
+        if !self.believes(id.epoch) {
             return;
         }
         let report = |answer: Answer, id: &ProposalId, out: &mut Vec<Output>| {
@@ -198,6 +201,10 @@ impl Flock {
         let named = parents.get(my_parent as usize) == Some(self.view.id());
         if !named || id.epoch <= self.view.id().epoch {
             report(Answer::Conflict { have: self.view.head.clone() }, &id, out);
+            return;
+        }
+        if !self.consents(from, candidates) {
+            report(Answer::Busy { promised: id.clone(), remaining: self.t.period }, &id, out);
             return;
         }
         if let Some(promise) = &self.promise {
@@ -304,7 +311,7 @@ impl Flock {
             }
             // A reachable member that refuses is never excluded: take in what it has and propose above it.
             Answer::Conflict { have } => {
-                self.epoch_floor = self.epoch_floor.max(have.id.epoch.min(EPOCH_MAX - 1));
+                self.heard_of_epoch(have.id.epoch);
                 let wanted = (have.id > *self.view.id() && self.view.has(from)).then(|| have.id.clone());
                 if let Some(peer) = self.peers.get_mut(from) {
                     peer.head = Some(have);
@@ -312,11 +319,11 @@ impl Flock {
                 self.abort(out);
                 self.propose_later(self.t.batch);
                 if let Some(view) = wanted {
-                    out.push(Output::Message { to: from.clone(), message: Message::Pull { view } });
+                    self.pull(from, view, out);
                 }
             }
             Answer::Busy { promised, remaining } => {
-                self.epoch_floor = self.epoch_floor.max(promised.epoch.min(EPOCH_MAX - 1));
+                self.heard_of_epoch(promised.epoch);
                 self.abort(out);
                 self.propose_later(remaining.min(self.t.propose * 2));
             }
@@ -365,6 +372,9 @@ impl Flock {
             unreached.extend(list.iter().map(|member| (from.clone(), member.clone())));
         }
         unreached.extend(unproven.into_iter().map(|member| (me.clone(), member)));
+        // Who gave no answer to the proposal is not reached by the proposer.
+        let silent = proposal.candidates.iter().filter(|(seat, parent)| *parent != 0 && !here(&seat.member));
+        let silent: Vec<Seat> = silent.map(|(seat, _)| seat.clone()).collect();
         let survivors: Vec<(Seat, u32)> = proposal
             .candidates
             .iter()
@@ -380,18 +390,22 @@ impl Flock {
             let of_parent = |(_, p): &&(Seat, u32)| *p as usize == parent;
             let group: Vec<Seat> = survivors.iter().filter(of_parent).map(|(seat, _)| seat.clone()).collect();
             let all = total.iter().filter(of_parent).count();
-            let pairs: BTreeSet<(Member, Member)> = roster
+            let lacking = total.iter().filter(of_parent).filter(|(seat, _)| silent.contains(seat));
+            let mut pairs: BTreeSet<(Member, Member)> =
+                lacking.map(|(seat, _)| (self.config.me.clone(), seat.member.clone())).collect();
+            let crossing: BTreeSet<(Member, Member)> = roster
                 .iter()
                 .flat_map(|a| group.iter().map(move |b| (a.member.clone(), b.member.clone())))
                 .filter(|(a, b)| {
                     unreached.contains(&(a.clone(), b.clone())) || unreached.contains(&(b.clone(), a.clone()))
                 })
                 .collect();
-            let outside: BTreeSet<&Member> = pairs.iter().map(|(_, b)| b).collect();
+            let outside: BTreeSet<Member> = crossing.iter().map(|(_, b)| b.clone()).collect();
             let fits: Vec<Seat> = group.into_iter().filter(|seat| !outside.contains(&seat.member)).collect();
+            pairs.extend(crossing);
             if fits.len() * 2 > all {
                 roster.extend(fits);
-            } else if !pairs.is_empty() {
+            } else {
                 refused.push((id.clone(), pairs));
             }
         }
@@ -429,7 +443,12 @@ impl Flock {
         let leads_on = self.leads();
         let reign = if leads_on { self.reign() } else { 0 };
         let name = self.next_name();
-        let Ok(view) = View::make(&self.config.bloc, epoch, roster, name, reign, parents) else { return };
+        let Ok(view) = View::make(&self.config.bloc, epoch, roster, name, reign, parents) else {
+            // No epoch that anybody would believe is left: stay as it is instead of trying again at once, for ever.
+            self.abort(out);
+            self.propose_later(self.t.propose);
+            return;
+        };
         let id = self.proposal.as_ref().map(|proposal| proposal.id.clone());
         let left_out: Vec<Member> = self
             .proposal
@@ -485,8 +504,16 @@ impl Flock {
             self.ejected(from, &view, out);
             return;
         }
-        let from_proposer = *from == view.leader().member;
-        if id.is_some() && !from_proposer || !view.has(from) {
+        // Only the proposer installs, under the promise that was given to it; a co-member's word counts as the answer to
+        // a question of this fulcrum's own.
+        let welcome = match id {
+            Some(id) => {
+                let promised = self.promise.as_ref().is_some_and(|promise| promise.id == *id);
+                promised && id.proposer == *from && *from == view.leader().member && id.epoch == view.id().epoch
+            }
+            None => self.peers.get_mut(from).is_some_and(|peer| core::mem::take(&mut peer.pulling)) && view.has(from),
+        };
+        if !welcome || !self.believes(view.id().epoch) {
             return;
         }
         let blocked =
@@ -510,6 +537,42 @@ impl Flock {
         }
     }
 
+    /// Whether an epoch is near enough to this fulcrum's own to be believed. Alone, any that leaves room is: that is
+    /// the first join.
+    fn believes(&self, epoch: u64) -> bool {
+        let near = self.view.id().epoch.saturating_add(EPOCH_STEP);
+        let most = if self.view.roster.len() == 1 { EPOCH_MAX / 2 } else { EPOCH_MAX };
+        epoch <= most && (epoch <= near || self.view.roster.len() == 1)
+    }
+
+    /// A promise or a view elsewhere only raises the next epoch, and no further than anybody here would follow.
+    fn heard_of_epoch(&mut self, epoch: u64) {
+        if self.believes(epoch) && epoch < EPOCH_MAX / 2 {
+            self.epoch_floor = self.epoch_floor.max(epoch);
+        }
+    }
+
+    /// Whether a proposal may speak for this fulcrum's flock: it comes from the leader, or it takes in every member that
+    /// is not lost as far as can be seen here. So nobody snatches single members out of a healthy flock.
+    fn consents(&self, from: &Member, candidates: &[(Seat, u32)]) -> bool {
+        let gone = |member: &Member| {
+            let elsewhere = self.peers.get(member).and_then(|peer| peer.head.as_ref());
+            self.accuses(member)
+                || self.moved.contains(member)
+                || self.said_goodbye(member)
+                || elsewhere.is_some_and(|head| head.id != *self.view.id())
+        };
+        *from == self.view.leader().member
+            || self.view.roster.iter().map(|seat| &seat.member).all(|member| {
+                gone(member) || candidates.iter().any(|(seat, _)| seat.member.id == member.id) || !self.hears(member)
+            })
+    }
+
+    /// Whether the last probe of this member's was answered.
+    fn hears(&self, member: &Member) -> bool {
+        *member == self.config.me || self.proven(member, self.t.period * 2)
+    }
+
     pub(super) fn pulled(&mut self, from: &Member, wanted: &ViewId, out: &mut Vec<Output>) {
         let view = self.view.clone();
         if view.id() < wanted {
@@ -519,7 +582,7 @@ impl Flock {
         out.push(Output::Message { to: from.clone(), message });
     }
 
-    /// A co-member holds a higher view without this fulcrum. Its whole roster has moved on.
+    /// A co-member holds a higher view without this fulcrum: it has moved on.
     pub(super) fn ejected(&mut self, from: &Member, view: &View, out: &mut Vec<Output>) {
         if !self.view.has(from) {
             self.hello(from, view.head.clone(), out);
@@ -528,15 +591,11 @@ impl Flock {
         if *view.id() <= *self.view.id() || view.has(&self.config.me) || !view.has(from) {
             return;
         }
-        self.epoch_floor = self.epoch_floor.max(view.id().epoch.min(EPOCH_MAX - 1));
-        let me = &self.config.me;
-        self.moved.extend(
-            view.roster
-                .iter()
-                .map(|seat| &seat.member)
-                .filter(|member| *member != me && self.view.has(member))
-                .cloned(),
-        );
+        self.heard_of_epoch(view.id().epoch);
+        // The others of that view are asked themselves, at once.
+        self.moved.insert(from.clone());
+        let others: BTreeSet<Member> = self.view.roster.iter().map(|seat| seat.member.clone()).collect();
+        self.hasten(&others);
         let stale = self
             .proposal
             .as_ref()
@@ -559,8 +618,7 @@ impl Flock {
         if (missed || unknown) && peer.pull_after <= self.now {
             // A view with this fulcrum in it that it missed, or one that left it out, or another flock's whose hello got
             // lost; the answer says which.
-            peer.pull_after = self.now + self.t.period / 2;
-            out.push(Output::Message { to: from.clone(), message: Message::Pull { view } });
+            self.pull(from, view, out);
         }
     }
 
@@ -573,7 +631,16 @@ impl Flock {
         peer.complete &= id == *self.view.id();
         peer.head = Some(head);
         if self.view.has(from) && id > *self.view.id() {
-            out.push(Output::Message { to: from.clone(), message: Message::Pull { view: id } });
+            self.pull(from, id, out);
+        }
+    }
+
+    /// Asks a peer for the view that it says to have. Only the answer to this may install one without a promise.
+    fn pull(&mut self, from: &Member, view: ViewId, out: &mut Vec<Output>) {
+        if let Some(peer) = self.peers.get_mut(from) {
+            peer.pulling = true;
+            peer.pull_after = self.now + self.t.period / 2;
+            out.push(Output::Message { to: from.clone(), message: Message::Pull { view } });
         }
     }
 
@@ -597,7 +664,7 @@ impl Flock {
             for seat in self.view.roster.clone() {
                 let linked = self.peers.get(&seat.member).is_some_and(|peer| peer.linked);
                 if linked && !self.acks.contains(&seat.member) {
-                    let message = Message::Install { id: None, view: self.view.clone() };
+                    let message = Message::Install { id: self.made_by.clone(), view: self.view.clone() };
                     out.push(Output::Message { to: seat.member, message });
                 }
             }
@@ -626,7 +693,7 @@ impl Flock {
 
     fn refuse(&mut self, asked: &ViewId, pairs: Vec<(Member, Member)>, out: &mut Vec<Output>) {
         let leader = asked.leader.clone();
-        let retry = self.note_refusal(&leader, pairs.clone());
+        let retry = self.note_refusal(&leader, asked, pairs.clone());
         let to = self.linked().find(|member| member.id == leader).cloned();
         if let Some(to) = to {
             let reply = AskReply::Refuse { pairs, retry };

@@ -39,6 +39,8 @@ pub struct Peer {
     pub next: Time,
     /// The view that it last said to have.
     pub head: Option<Headed>,
+    /// It was asked for its view and has not answered yet.
+    pub pulling: bool,
     /// No pull from it before this.
     pub pull_after: Time,
     /// Whether it said that it hears all co-members of this fulcrum's view.
@@ -60,6 +62,7 @@ impl Peer {
             answered: true,
             next: now,
             head: None,
+            pulling: false,
             pull_after: now,
             complete: false,
         }
@@ -360,7 +363,9 @@ impl Flock {
 
     pub(super) fn alert(&mut self, from: Member, view: &ViewId, subject: Member, accusation: Accusation) {
         if accusation == Accusation::Withdrawn && !self.view.has(&subject) {
-            self.foreign_pair_works(&subject, &from);
+            if self.view.has(&from) {
+                self.foreign_pair_works(&subject, &from);
+            }
             return;
         }
         if view != self.view.id() || !self.view.has(&from) || !self.view.has(&subject) || subject == from {
@@ -387,6 +392,11 @@ impl Flock {
         if self.view.has(from) {
             self.alerts.insert((from.clone(), from.clone()), (Accusation::Left, self.now, self.now));
         }
+    }
+
+    /// Whether this member said that it leaves.
+    pub(super) fn said_goodbye(&self, member: &Member) -> bool {
+        self.alerts.contains_key(&(member.clone(), member.clone()))
     }
 
     /// Members of the view that are dead by the evidence, or that hold a higher view without this fulcrum.
@@ -561,6 +571,7 @@ impl Flock {
                 .take(HELPERS)
                 .collect();
             for to in helpers {
+                self.witness_asked.insert((subject.clone(), to.clone()));
                 out.push(Output::Datagram { to, datagram: Datagram::PingReq { subject: subject.clone() } });
             }
         }
@@ -576,8 +587,9 @@ impl Flock {
         out.push(Output::Datagram { to: from.clone(), datagram: Datagram::Witness { subject, heard } });
     }
 
-    pub(super) fn witness(&mut self, subject: Member, heard: Option<Duration>) {
-        if self.view.has(&subject) && heard.is_some_and(|age| age <= self.t.period * 2) {
+    pub(super) fn witness(&mut self, from: &Member, subject: Member, heard: Option<Duration>) {
+        let asked = self.witness_asked.remove(&(subject.clone(), from.clone()));
+        if asked && self.view.has(&subject) && heard.is_some_and(|age| age <= self.t.period * 2) {
             self.witnessed.insert(subject, self.now);
         }
     }

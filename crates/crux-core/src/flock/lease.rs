@@ -35,9 +35,10 @@ impl Flock {
             && self.askers.is_empty();
         // 4. every foreign flock that can be talked to is held apart by a recorded pair
         let apart = self.foreign_leaders().iter().all(|(leader, _)| {
-            self.refusals
-                .get(&leader.id)
-                .is_some_and(|refusal| !refusal.pairs.is_empty() && refusal.until + self.t.ask_wait > self.now)
+            self.standing(&leader.id).is_some_and(|refusal| {
+                let recorded = !refusal.pairs.is_empty() || refusal.times > 0;
+                recorded && refusal.until + self.t.ask_wait > self.now
+            })
         });
         // 5. one discovery round over the hot addresses is done, and the view is old enough to have been heard of
         let unanswered = self.targets.values().any(|target| !target.linked && !target.tried_in_view);
@@ -102,9 +103,12 @@ impl Flock {
         next
     }
 
-    pub(super) fn granted(&mut self, from: &Member, view: &ViewId, lease: Duration) {
+    pub(super) fn granted(&mut self, from: &Member, view: &ViewId, seq: u64, lease: Duration) {
         let busy = self.promise.is_some() || self.proposal.is_some();
-        if *view == *self.view.id() && *from == self.view.leader().member && !busy {
+        // An older grant than the last says nothing new; it was held up.
+        let newer = seq > self.grant_seq;
+        if *view == *self.view.id() && *from == self.view.leader().member && !busy && newer {
+            self.grant_seq = seq;
             self.lease_until = self.now + lease.min(self.t.lease * 4);
         }
     }

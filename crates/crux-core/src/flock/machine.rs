@@ -3,7 +3,7 @@
 
 use super::change::{Promise, Proposal};
 use super::evidence::{Challenge, Peer};
-use super::message::{Accusation, Datagram, Message};
+use super::message::{Accusation, Datagram, Message, ProposalId};
 use super::seek::{Asking, Refusal, Target};
 use super::timers::Timers;
 use super::view::{Seat, View, ViewId};
@@ -43,6 +43,8 @@ pub struct Flock {
     /// Accused members that a third heard directly, and when it said so.
     pub(super) witnessed: BTreeMap<Member, Time>,
     pub(super) witness_next: Time,
+    /// (subject, helper) of questions that are not answered yet.
+    pub(super) witness_asked: BTreeSet<(Member, Member)>,
     pub(super) challenges: BTreeMap<FulcrumId, Challenge>,
     pub(super) clones: BTreeMap<FulcrumId, [SocketAddr; 2]>,
 
@@ -56,14 +58,19 @@ pub struct Flock {
     /// Members that acknowledged the view that this fulcrum leads.
     pub(super) acks: BTreeSet<Member>,
     pub(super) install_again: Time,
+    /// The proposal that made the view that this fulcrum leads.
+    pub(super) made_by: Option<ProposalId>,
 
     // Finding other flocks.
     pub(super) targets: BTreeMap<SocketAddr, Target>,
     pub(super) book: BTreeMap<FulcrumId, SocketAddr>,
     pub(super) myself: BTreeSet<SocketAddr>,
-    pub(super) seek_next: Time,
+    /// When the running second of dials began, and how many it has seen.
+    pub(super) dials: (Time, usize),
     pub(super) best: Option<(ViewId, Time)>,
     pub(super) asking: Option<Asking>,
+    /// Asks of a leader in a row that were accepted and came to nothing.
+    pub(super) vain: BTreeMap<FulcrumId, u32>,
     pub(super) askers: BTreeMap<ViewId, View>,
     pub(super) ask_window: Option<(Time, Time)>,
     /// Flocks (by leader) that refused this one or were refused by it.
@@ -73,6 +80,7 @@ pub struct Flock {
 
     // Completeness.
     pub(super) lease_until: Time,
+    /// The last grant, given or received.
     pub(super) grant_seq: u64,
     pub(super) grant_next: Time,
     pub(super) granting: bool,
@@ -106,6 +114,7 @@ impl Flock {
             lost_since: None,
             witnessed: BTreeMap::new(),
             witness_next: now,
+            witness_asked: BTreeSet::new(),
             challenges: BTreeMap::new(),
             clones: BTreeMap::new(),
             promise: None,
@@ -114,12 +123,14 @@ impl Flock {
             propose_after: now,
             acks: BTreeSet::from([config.me.clone()]),
             install_again: Time::NEVER,
+            made_by: None,
             targets: BTreeMap::new(),
             book: BTreeMap::new(),
             myself: BTreeSet::new(),
-            seek_next: now,
+            dials: (now, 0),
             best: None,
             asking: None,
+            vain: BTreeMap::new(),
             askers: BTreeMap::new(),
             ask_window: None,
             refusals: BTreeMap::new(),
@@ -223,7 +234,7 @@ impl Flock {
                 self.heard_of_view(from, view, complete, out);
             }
             Datagram::PingReq { subject } => self.asked_for_witness(from, subject, out),
-            Datagram::Witness { subject, heard } => self.witness(subject, heard),
+            Datagram::Witness { subject, heard } => self.witness(from, subject, heard),
         }
     }
 
@@ -246,7 +257,7 @@ impl Flock {
             Message::Installed { view } => self.acknowledged(from, &view),
             Message::Pull { view } => self.pulled(&from, &view, out),
             Message::Eject { view } => self.ejected(&from, &view, out),
-            Message::StableGrant { view, lease, .. } => self.granted(&from, &view, lease),
+            Message::StableGrant { view, seq, lease } => self.granted(&from, &view, seq, lease),
             Message::Unstable { view } => self.ungranted(&from, &view),
             Message::Leave => self.left(&from),
         }
@@ -273,7 +284,7 @@ impl Flock {
         });
         let mut siblings: BTreeMap<ViewId, Sibling> = BTreeMap::new();
         for head in self.foreign_heads() {
-            let refusal = self.refusals.get(&head.header.leader).filter(|refusal| refusal.until > now);
+            let refusal = self.standing(&head.header.leader).filter(|refusal| refusal.until > now);
             let pair = refusal.and_then(|refusal| refusal.pairs.first());
             let apart = match pair {
                 Some((a, b)) => Apart::BrokenPair(a.clone(), b.clone()),
@@ -320,14 +331,17 @@ impl Flock {
         self.alerts.clear();
         self.moved.clear();
         self.witnessed.clear();
+        self.witness_asked.clear();
         self.lost_since = None;
         self.alert_again = Time::ZERO;
         let epoch = self.view.id().epoch;
         if self.promise.as_ref().is_some_and(|promise| promise.id.epoch <= epoch) {
             self.promise = None;
         }
-        self.proposal = None;
+        self.made_by = self.proposal.take().map(|proposal| proposal.id);
         self.asking = None;
+        self.vain.clear();
+        self.grant_seq = 0;
         self.best = None;
         self.askers.clear();
         self.ask_window = None;

@@ -20,6 +20,11 @@ const HINTS: usize = 64;
 const HOT: Duration = Duration::from_secs(3600);
 /// Rounds between two tries of an address that has been silent for longer.
 const COLD_ROUNDS: u32 = 10;
+const SECOND: Duration = Duration::from_secs(1);
+/// Addresses, names and pairs that are kept of what peers tell, at most.
+const KEPT: usize = 4096;
+/// Accepted asks in a row that may come to nothing before a flock counts as one that refuses.
+const VAIN: u32 = 3;
 /// How long it is remembered that a pair began to work again.
 const RECENT: Duration = Duration::from_secs(10);
 
@@ -58,12 +63,17 @@ pub struct Refusal {
     pub until: Time,
     pub pairs: Vec<(Member, Member)>,
     pub times: u32,
+    /// This flock's view and theirs: once either changes, the refusal says nothing any more.
+    pub between: (ViewId, ViewId),
 }
 
 impl Flock {
     /// Makes an address one to be dialled.
     pub(super) fn aim(&mut self, addr: SocketAddr, fulcrum: Option<FulcrumId>, seed: bool) {
         if self.myself.contains(&addr) || fulcrum.as_ref() == Some(&self.config.me.id) || addr.port() == 0 {
+            return;
+        }
+        if !seed && self.targets.len() >= KEPT && !self.targets.contains_key(&addr) {
             return;
         }
         let now = self.now;
@@ -103,6 +113,9 @@ impl Flock {
 
     /// Writes an address into the book that is persisted.
     pub(super) fn remember(&mut self, fulcrum: &FulcrumId, addr: SocketAddr, out: &mut Vec<Output>) {
+        if self.book.len() >= KEPT && !self.book.contains_key(fulcrum) {
+            return;
+        }
         if *fulcrum != self.config.me.id && self.book.insert(fulcrum.clone(), addr) != Some(addr) {
             out.push(Output::Book(self.book.iter().map(|(id, addr)| (id.clone(), *addr)).collect()));
         }
@@ -212,7 +225,9 @@ impl Flock {
     pub(super) fn foreign_pair_works(&mut self, foreign: &Member, ours: &Member) {
         let now = self.now;
         self.worked.retain(|_, at| now.since(*at) <= RECENT);
-        self.worked.insert((foreign.id.clone(), ours.id.clone()), now);
+        if self.worked.len() < KEPT {
+            self.worked.insert((foreign.id.clone(), ours.id.clone()), now);
+        }
         let same = |a: &Member, b: &Member| a.id == b.id;
         self.refusals.retain(|_, refusal| {
             !refusal
@@ -233,15 +248,30 @@ impl Flock {
     }
 
     /// Notes that this flock and that leader's stay apart, and for how long: each time twice as long.
-    pub(super) fn note_refusal(&mut self, leader: &FulcrumId, pairs: Vec<(Member, Member)>) -> Duration {
+    pub(super) fn note_refusal(
+        &mut self,
+        leader: &FulcrumId,
+        theirs: &ViewId,
+        pairs: Vec<(Member, Member)>,
+    ) -> Duration {
         if self.outdated(&pairs) {
             self.refusals.remove(leader);
             return self.t.settle;
         }
-        let times = self.refusals.get(leader).map_or(0, |refusal| refusal.times + 1);
+        let times = self.standing(leader).map_or(0, |refusal| refusal.times + 1);
         let wait = (self.t.refuse_from * 2_u32.saturating_pow(times.min(16))).min(self.t.refuse_to);
-        self.refusals.insert(leader.clone(), Refusal { until: self.now + wait, pairs, times });
+        let between = (self.view.id().clone(), theirs.clone());
+        self.refusals.insert(leader.clone(), Refusal { until: self.now + wait, pairs, times, between });
         wait
+    }
+
+    /// The refusal between this flock and that leader's as both are now.
+    pub(super) fn standing(&self, leader: &FulcrumId) -> Option<&Refusal> {
+        let theirs = self.peers.iter().find(|(member, peer)| member.id == *leader && peer.linked);
+        let theirs = theirs.and_then(|(_, peer)| peer.head.as_ref());
+        self.refusals.get(leader).filter(|refusal| {
+            refusal.between.0 == *self.view.id() && theirs.is_none_or(|head| head.id == refusal.between.1)
+        })
     }
 
     pub(super) fn ask(&mut self, from: Member, view: View, out: &mut Vec<Output>) {
@@ -257,7 +287,9 @@ impl Flock {
             AskReply::Redirect(self.view.head.clone())
         } else if let Some(asking) = &self.asking {
             AskReply::Redirect(asking.head.clone())
-        } else if view.head.header.rank > self.view.head.header.rank {
+        } else if view.head.header.rank > self.view.head.header.rank
+            || view.id().epoch > self.view.id().epoch.max(1 << 32).saturating_add(super::view::EPOCH_STEP)
+        {
             // Asks only go up in rank, so that no two flocks wait for each other.
             AskReply::Busy(self.t.settle)
         } else if self.proposal.is_some() || self.promise.is_some() {
@@ -277,7 +309,8 @@ impl Flock {
         if *asked != *self.view.id() || asking.leader != *from {
             return;
         }
-        let leader = asking.head.header.leader.clone();
+        let head = asking.head.clone();
+        let leader = head.header.leader.clone();
         match reply {
             AskReply::Accept => {
                 asking.accepted = true;
@@ -285,12 +318,16 @@ impl Flock {
                 return;
             }
             AskReply::Busy(wait) => self.ask_again_after(wait.min(self.t.ask_wait)),
-            AskReply::Redirect(_) => self.ask_again_after(self.t.batch),
+            AskReply::Redirect(head) => {
+                // The better one need not settle anew: somebody has already settled on it.
+                self.best = Some((head.id, self.now + self.t.batch - self.t.settle));
+            }
             AskReply::Refuse { pairs, .. } if self.outdated(&pairs) => self.ask_again_after(self.t.settle),
             AskReply::Refuse { pairs, retry } => {
-                let times = self.refusals.get(&leader).map_or(0, |refusal| refusal.times + 1);
+                let times = self.standing(&leader).map_or(0, |refusal| refusal.times + 1);
+                let between = (self.view.id().clone(), head.id);
                 let until = self.now + retry.min(self.t.refuse_to);
-                self.refusals.insert(leader, Refusal { until, pairs, times });
+                self.refusals.insert(leader, Refusal { until, pairs, times, between });
             }
         }
         self.asking = None;
@@ -318,22 +355,23 @@ impl Flock {
     }
 
     fn dial(&mut self, out: &mut Vec<Output>) {
-        if self.seek_next > self.now {
-            return;
-        }
         let round = self.t.disc;
-        let mut dials = 0;
-        let due: Vec<SocketAddr> = self
+        if self.now.since(self.dials.0) >= SECOND {
+            self.dials = (self.now, 0);
+        }
+        let mut due: Vec<(Time, SocketAddr)> = self
             .targets
             .iter()
             .filter(|(_, target)| !target.linked && target.next <= self.now)
-            .map(|(addr, _)| *addr)
+            .map(|(addr, target)| (target.next, *addr))
             .collect();
-        for addr in due {
-            if dials == DIALS {
+        // Who has waited longest comes first, so that nobody starves behind many dead addresses.
+        due.sort();
+        for (_, addr) in due {
+            if self.dials.1 == DIALS {
                 break;
             }
-            dials += 1;
+            self.dials.1 += 1;
             let jitter = self.jitter(round / 4);
             let now = self.now;
             if let Some(target) = self.targets.get_mut(&addr) {
@@ -342,8 +380,6 @@ impl Flock {
                 out.push(Output::Dial(addr));
             }
         }
-        // At most so many dials a round; the rest waits its turn.
-        self.seek_next = if dials == DIALS { self.now + round } else { self.now };
     }
 
     fn close_ask_window(&mut self, out: &mut Vec<Output>) {
@@ -362,6 +398,15 @@ impl Flock {
             if asking.at + wait > self.now {
                 return;
             }
+            let (leader, theirs) = (asking.leader.id.clone(), asking.head.id.clone());
+            if asking.accepted && self.vain.len() < KEPT {
+                let vain = self.vain.entry(leader.clone()).or_default();
+                *vain += 1;
+                if *vain >= VAIN {
+                    // It accepts and does nothing: leave it alone for a while, longer each time.
+                    self.note_refusal(&leader, &theirs, Vec::new());
+                }
+            }
             self.asking = None;
             self.best = None;
         }
@@ -373,7 +418,7 @@ impl Flock {
         let best = leaders
             .iter()
             .filter(|(_, head)| head.header.rank > *mine)
-            .filter(|(member, _)| self.refusals.get(&member.id).is_none_or(|refusal| refusal.until <= self.now))
+            .filter(|(member, _)| self.standing(&member.id).is_none_or(|refusal| refusal.until <= self.now))
             .max_by(|(_, a), (_, b)| a.header.rank.cmp(&b.header.rank));
         let Some((leader, head)) = best else {
             self.best = None;
@@ -409,7 +454,11 @@ impl Flock {
             return Time::NEVER;
         }
         let dials = self.targets.values().filter(|target| !target.linked).map(|target| target.next);
-        let mut next = dials.min().unwrap_or(Time::NEVER).max(self.seek_next);
+        let mut next = dials.min().unwrap_or(Time::NEVER);
+        if self.dials.1 == DIALS {
+            // At most so many dials a second; the rest waits its turn.
+            next = next.max(self.dials.0 + SECOND);
+        }
         if self.leads() && self.proposal.is_none() && self.promise.is_none() {
             if let Some((first, last)) = self.ask_window {
                 let over = (last + self.t.ask_quiet).min(first + self.t.ask_max);

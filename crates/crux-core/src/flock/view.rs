@@ -123,7 +123,8 @@ pub enum BadView {
     Malformed,
     /// It belongs to another bloc.
     OtherBloc,
-    /// The roster does not hash to what the header says, is empty, or does not begin with the leader.
+    /// The roster does not hash to what the header says, is empty, names a fulcrum twice, or does not begin with the
+    /// leader.
     Roster,
     /// The epoch is out of the believable range.
     Epoch,
@@ -311,8 +312,13 @@ impl View {
         if !fits {
             return Err(BadView::Roster);
         }
+        let mut ids: Vec<&FulcrumId> = roster.iter().map(|seat| &seat.member.id).collect();
+        ids.sort();
+        if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(BadView::Roster);
+        }
         let parent = head.header.parents.iter().map(|parent| parent.epoch).max().unwrap_or(0);
-        if head.header.epoch > parent.saturating_add(EPOCH_STEP) && parent != 0 {
+        if head.header.epoch > parent.saturating_add(EPOCH_STEP) {
             return Err(BadView::Epoch);
         }
         Ok(Self { head, roster })
