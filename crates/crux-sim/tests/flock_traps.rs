@@ -1,0 +1,207 @@
+//! The traps that a model of the rules of flocking fell into before the rules were complete, and the cases that the design
+//! asks to be worked through. Those of three fulcrums in every order are in `flock_model.rs`.
+
+use crux_core::flock::message::{Answer, Message, ProposalId};
+use crux_core::flock::view::{Seat, View};
+use crux_core::flock::{Flock, Input, Output};
+use crux_names::{Duration, Member, Time};
+use crux_sim::flocks::{Flocks, addr, bird, check, flocks, member, shape, until_shape};
+use crux_sim::invariants::flocking;
+use crux_sim::world::Weather;
+
+fn seat(place: usize) -> Seat {
+    Seat { member: member(place, 1), addr: addr(place) }
+}
+
+fn both_ways(world: &mut Flocks, a: &[usize], b: &[usize], works: bool) {
+    for &x in a {
+        for &y in b {
+            world.set_path(x, y, works);
+            world.set_path(y, x, works);
+        }
+    }
+}
+
+/// One fulcrum on its own, with what it wants said to others.
+struct Alone {
+    flock: Flock,
+    now: Time,
+    said: Vec<(Member, Message)>,
+}
+
+impl Alone {
+    fn new(place: usize, linked: &[usize]) -> Self {
+        let now = Time::from_millis(1000);
+        let mut alone = Self { flock: bird(now, place, 1, 1, 3).flock, now, said: Vec::new() };
+        for peer in linked {
+            alone.input(Input::LinkUp { member: member(*peer, 1), addr: addr(*peer) });
+        }
+        alone
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut out = Vec::new();
+        self.flock.handle(self.now, input, &mut out);
+        for output in out {
+            if let Output::Message { to, message } = output {
+                self.said.push((to, message));
+            }
+        }
+    }
+
+    fn hear(&mut self, from: usize, message: Message) {
+        self.input(Input::Message { from: member(from, 1), message });
+    }
+
+    fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.flock.deadline() < end {
+            self.now = self.now.max(self.flock.deadline());
+            self.input(Input::Wake);
+        }
+        self.now = end;
+    }
+
+    /// The last report to this place.
+    fn report_to(&self, place: usize) -> Option<&Answer> {
+        self.said.iter().rev().find_map(|(to, message)| match message {
+            Message::Report { answer, .. } if *to == member(place, 1) => Some(answer),
+            _ => None,
+        })
+    }
+}
+
+/// What a lone fulcrum of this place begins with.
+fn first_view(place: usize) -> View {
+    bird(Time::from_millis(1000), place, 1, 1, 3).flock.view().clone()
+}
+
+fn propose(proposer: usize, epoch: u64, parents: &[&View], places: &[usize]) -> (ProposalId, Message) {
+    let id = ProposalId { epoch, proposer: member(proposer, 1) };
+    let message = Message::Propose {
+        id: id.clone(),
+        parents: parents.iter().map(|view| view.id().clone()).collect(),
+        candidates: places.iter().enumerate().map(|(parent, place)| (seat(*place), parent as u32)).collect(),
+        deadline: Duration::from_secs(3),
+    };
+    (id, message)
+}
+
+fn joint(epoch: u64, parents: &[&View], places: &[usize]) -> View {
+    let parents: Vec<_> = parents.iter().map(|view| view.id().clone()).collect();
+    let roster = places.iter().map(|place| seat(*place)).collect();
+    View::make(&"sim".parse().unwrap(), epoch, roster, "calm-heron".into(), 0, &parents).unwrap()
+}
+
+/// Trap 1, and "an install that arrives after a newer promise".
+#[test]
+fn a_promise_that_dies_blocks_nothing_for_ever() {
+    let mut one = Alone::new(1, &[0, 2]);
+    let (zero, mine, two) = (first_view(0), one.flock.view().clone(), first_view(2));
+    let (older, message) = propose(0, 2, &[&zero, &mine], &[0, 1]);
+    one.hear(0, message);
+    let (_, message) = propose(2, 3, &[&two, &mine], &[2, 1]);
+    one.hear(2, message);
+    // The older one's install comes late: a higher promise stands.
+    one.hear(0, Message::Install { id: Some(older), view: joint(2, &[&zero, &mine], &[0, 1]) });
+    assert_eq!(one.flock.view().id(), mine.id());
+    // The newer proposer is never heard of again. The promise ends by itself and only raises the next epoch.
+    one.wait(Duration::from_secs(5));
+    one.input(Input::LinkUp { member: member(0, 1), addr: addr(0) });
+    let (third, message) = propose(0, 4, &[&zero, &mine], &[0, 1]);
+    one.hear(0, message);
+    one.wait(Duration::from_secs(2));
+    assert!(matches!(one.report_to(0), Some(Answer::Promised { .. })), "{:?}", one.report_to(0));
+    let view = joint(4, &[&zero, &mine], &[0, 1]);
+    one.hear(0, Message::Install { id: Some(third), view: view.clone() });
+    assert_eq!(one.flock.view().id(), view.id());
+}
+
+/// Trap 5: 2 asked both 0 and 1, and {1, 2} is installed; 0 still has the old header.
+#[test]
+fn a_stale_ask_snatches_nobody_from_a_healthy_flock() {
+    let mut two = Alone::new(2, &[0, 1]);
+    let (zero, one, mine) = (first_view(0), first_view(1), two.flock.view().clone());
+    let (id, message) = propose(1, 2, &[&one, &mine], &[1, 2]);
+    two.hear(1, message);
+    two.hear(1, Message::Install { id: Some(id), view: joint(2, &[&one, &mine], &[1, 2]) });
+    let installed = two.flock.view().id().clone();
+    assert_eq!(installed.epoch, 2);
+    let (late, message) = propose(0, 3, &[&zero, &mine], &[0, 2]);
+    two.hear(0, message);
+    assert!(matches!(two.report_to(0), Some(Answer::Conflict { have }) if have.id == installed));
+    two.hear(0, Message::Install { id: Some(late), view: joint(3, &[&zero, &mine], &[0, 2]) });
+    assert_eq!(*two.flock.view().id(), installed);
+}
+
+/// Trap 2: the leader removes a member while its successor removes the leader, at the same epoch.
+#[test]
+fn a_leader_and_its_successor_that_remove_each_other_end_as_one_flock() {
+    for seed in 0..20 {
+        let mut world = flocks(3, seed, Weather::default());
+        let mut rules = flocking();
+        let end = world.now + Duration::from_secs(8);
+        world.run_until(end, &mut |world| check(world, &mut rules));
+        // 0 loses 2; a little later 1 loses 0, so that both are about to remove somebody when they part.
+        both_ways(&mut world, &[0], &[2], false);
+        let end = world.now + Duration::from_millis(40 * seed);
+        world.run_until(end, &mut |world| check(world, &mut rules));
+        both_ways(&mut world, &[0], &[1], false);
+        until_shape(&mut world, "n1 / n2,n3", Duration::from_secs(12))
+            .unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        both_ways(&mut world, &[0], &[1, 2], true);
+        until_shape(&mut world, "n1,n2,n3", Duration::from_secs(10)).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+    }
+}
+
+/// Trap 3: all alone, then all pairs heal but one.
+#[test]
+fn a_bridge_node_joins_one_of_two_and_waits_for_nobody() {
+    for seed in 0..20 {
+        let mut world = flocks(3, seed, Weather::default());
+        both_ways(&mut world, &[0], &[1, 2], false);
+        both_ways(&mut world, &[1], &[2], false);
+        let end = world.now + Duration::from_secs(3);
+        world.run_until(end, &mut |_| {});
+        both_ways(&mut world, &[2], &[0, 1], true);
+        let end = world.now + Duration::from_secs(12);
+        world.run_until(end, &mut |_| {});
+        assert!(["n1 / n2,n3", "n1,n3 / n2"].contains(&shape(&world).as_str()), "seed {seed}: {}", shape(&world));
+    }
+}
+
+/// Trap 4, and "a heal during a proposal": the network changes at every step of a change.
+#[test]
+fn a_heal_at_any_moment_of_a_split_ends_as_one_flock() {
+    for step in 0..80_u64 {
+        let mut world = flocks(5, step, Weather::default());
+        let mut rules = flocking();
+        let end = world.now + Duration::from_secs(8);
+        world.run_until(end, &mut |world| check(world, &mut rules));
+        both_ways(&mut world, &[0, 1], &[2, 3, 4], false);
+        let end = world.now + Duration::from_millis(1900 + step * 15);
+        world.run_until(end, &mut |world| check(world, &mut rules));
+        both_ways(&mut world, &[0, 1], &[2, 3, 4], true);
+        let end = world.now + Duration::from_secs(1);
+        world.run_until(end, &mut |world| check(world, &mut rules));
+        until_shape(&mut world, "n1,n2,n3,n4,n5", Duration::from_secs(12))
+            .unwrap_or_else(|why| panic!("{step}: {why}"));
+    }
+}
+
+/// Trap 6: in an even cut the leader hears accusations from the far side first.
+#[test]
+fn a_leader_does_not_evict_itself_across_an_even_cut() {
+    for stagger in 0..20_u64 {
+        let mut world = flocks(4, stagger, Weather::default());
+        let end = world.now + Duration::from_secs(8);
+        world.run_until(end, &mut |_| {});
+        // The junior of this side is cut off first, so the far side accuses it while the leader still hears them.
+        both_ways(&mut world, &[1], &[2, 3], false);
+        let end = world.now + Duration::from_millis(stagger * 120);
+        world.run_until(end, &mut |_| {});
+        both_ways(&mut world, &[0], &[2, 3], false);
+        until_shape(&mut world, "n1,n2 / n3,n4", Duration::from_secs(20))
+            .unwrap_or_else(|why| panic!("{stagger}: {why}"));
+    }
+}
