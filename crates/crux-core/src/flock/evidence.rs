@@ -389,6 +389,7 @@ impl Flock {
     }
 
     pub(super) fn left(&mut self, from: &Member) {
+        self.goodbye(&from.id);
         if self.view.has(from) {
             self.alerts.insert((from.clone(), from.clone()), (Accusation::Left, self.now, self.now));
         }

@@ -14,6 +14,8 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use crux_names::{Duration, FulcrumId, Member, Time};
 
+/// Why nobody answers where somebody stopped.
+const LEFT: &str = "it left on purpose";
 /// Addresses that a peer is told of at once, at most.
 const HINTS: usize = 64;
 /// An address that answered within this time is tried every round.
@@ -41,6 +43,8 @@ pub struct Target {
     pub tried_in_view: bool,
     /// The last attempt was answered and refused.
     pub refused: bool,
+    /// Who was there said that it leaves.
+    pub left: bool,
     pub why: String,
     /// The next dial.
     pub next: Time,
@@ -84,6 +88,7 @@ impl Flock {
             tried: false,
             tried_in_view: false,
             refused: false,
+            left: false,
             why: String::new(),
             next: now,
             alive: now,
@@ -104,6 +109,7 @@ impl Flock {
             if *at == addr || target.fulcrum.as_ref() == Some(&member.id) {
                 target.linked = true;
                 target.refused = false;
+                target.left = false;
                 target.alive = now;
                 target.why.clear();
             }
@@ -162,7 +168,15 @@ impl Flock {
             target.tried = true;
             target.tried_in_view = true;
             target.refused = refused;
-            target.why = why;
+            target.why = if target.left && !refused { LEFT.into() } else { why };
+        }
+    }
+
+    /// This fulcrum stops on purpose: its silence from now on has a reason.
+    pub(super) fn goodbye(&mut self, fulcrum: &FulcrumId) {
+        for target in self.targets.values_mut().filter(|target| target.fulcrum.as_ref() == Some(fulcrum)) {
+            target.left = true;
+            target.why = LEFT.into();
         }
     }
 
