@@ -142,7 +142,7 @@ fn who_leaves_on_purpose_is_gone_at_once() {
     world.crash(0);
     let took = until_shape(&mut world, "n2,n3,n4", Duration::from_secs(5)).unwrap();
     assert!(took <= Duration::from_secs(1), "{took:?}");
-    let end = world.now + Duration::from_secs(3);
+    let end = world.now + Duration::from_secs(8);
     world.run_until(end, &mut |_| {});
     let outside = world.slots[1].node.as_ref().unwrap().flock.status(world.now).outside;
     assert_eq!(outside.len(), 1);
