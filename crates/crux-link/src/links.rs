@@ -6,7 +6,7 @@ use crate::registry::Registry;
 use crate::wire::{Code, Hello, PROTOCOL};
 use crate::{FRAME_MAX, dial, door, endpoint};
 use bytes::Bytes;
-use crux_names::{FulcrumId, Member};
+use crux_names::{Boot, FulcrumId, Member};
 use crux_pki::{Admitted, CertificateDer, Refusal, Role};
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use std::net::SocketAddr;
@@ -18,6 +18,10 @@ use tokio::sync::mpsc;
 
 /// How long a shutdown waits for peers to hear of it.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How far ahead of ours and of the clock a boot may be that a peer knows of us: 12 days of a clock that was wrong.
+const BOOT_AHEAD: u64 = 1 << 20;
+/// How long a shutdown waits for peers to have what was sent to them.
+const FLUSH: Duration = Duration::from_millis(300);
 
 pub(crate) struct Inner {
     pub(crate) cfg: LinkConfig,
@@ -40,6 +44,13 @@ impl Inner {
     pub(crate) fn verify(&self, connection: &Connection) -> Result<Admitted, Refusal> {
         let shown = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
         self.cfg.trust.verify_chain(&shown.ok_or(Refusal::NoCertificate)?, crux_pki::unix_now())
+    }
+
+    /// The boot that a peer claims to know of this fulcrum, if there can have been one: boots are Unix seconds, or count
+    /// on from there. Without the bound any node could make this one use up all its numbers.
+    pub(crate) fn believable(&self, floor: u64) -> Option<Boot> {
+        let highest = self.me.boot.0.max(crux_pki::unix_now()).saturating_add(BOOT_AHEAD).min(u64::MAX - 1);
+        (self.me.boot.0 < floor && floor <= highest).then_some(Boot(floor))
     }
 
     pub(crate) fn hello(&self, linked: bool) -> Hello {

@@ -9,19 +9,19 @@ mod clock;
 mod hands;
 mod inbox;
 mod lag;
+mod order;
 
 pub(crate) use clock::{Clock, wall};
 pub(crate) use hands::Hands;
-pub(crate) use inbox::{Inbox, check_loaded};
+pub(crate) use inbox::{Inbox, Looked, check_loaded};
 
 use crate::ask::{Ask, Now};
 use crate::events::Events;
 use crate::notify::Notifier;
 use crux_core::engine::Engine;
-use crux_core::facts::version::Checked;
 use crux_core::io::{Command, Input, Output, Reply, Report, RequestId};
 use crux_link::LinkEvent;
-use crux_names::{Boot, Member};
+use crux_names::{Boot, NodeName};
 use lag::Lag;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -58,7 +58,7 @@ pub(crate) struct Channels {
     /// From effects and the store; [`REPORTS`].
     pub(crate) reports: mpsc::Receiver<Report>,
     /// Facts whose signatures hold; [`CHECKED`].
-    pub(crate) checked: mpsc::Receiver<(Member, Vec<Checked>)>,
+    pub(crate) checked: mpsc::Receiver<Looked>,
     /// From the API; [`ASKS`].
     pub(crate) asks: mpsc::Receiver<Ask>,
     /// Addresses that seeds resolved to since the start; a handful.
@@ -71,7 +71,7 @@ pub(crate) struct Channels {
 enum Event {
     Link(LinkEvent),
     Report(Report),
-    Checked(Member, Vec<Checked>),
+    Looked(Looked),
     Ask(Ask),
     Seed(SocketAddr),
     Stop(Stop),
@@ -79,14 +79,14 @@ enum Event {
 }
 
 /// Why a driver ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The fulcrum has left its flock, and its instances are as wanted.
     Finished,
     /// Asked twice, or leaving took too long.
     Forced,
-    /// A peer knows a life of this fulcrum with this number: start again with a higher one.
-    BootTooOld(Boot),
+    /// This peer knows a life of this fulcrum with this number: start again with a higher one.
+    BootTooOld { node: NodeName, known: Boot },
     /// The links have ended, which they do only when their socket broke.
     LinksEnded,
 }
@@ -157,7 +157,7 @@ impl Driver {
                     None => return End::LinksEnded,
                 },
                 Some(report) = channels.reports.recv() => Event::Report(report),
-                Some((from, versions)) = channels.checked.recv() => Event::Checked(from, versions),
+                Some(looked) = channels.checked.recv() => Event::Looked(looked),
                 Some(ask) = channels.asks.recv() => Event::Ask(ask),
                 Some(addr) = channels.seeds.recv() => Event::Seed(addr),
                 () = tokio::time::sleep_until(deadline) => Event::Timer,
@@ -183,11 +183,11 @@ impl Driver {
         match event {
             Event::Link(event) => match self.inbox.link(event) {
                 inbox::Taken::Input(input) => self.next.push_back(input),
-                inbox::Taken::BootTooOld(boot) => self.end = Some(End::BootTooOld(boot)),
+                inbox::Taken::BootTooOld { node, known } => self.end = Some(End::BootTooOld { node, known }),
                 inbox::Taken::Nothing => {}
             },
             Event::Report(report) => self.next.push_back(Input::Report(report)),
-            Event::Checked(from, versions) => self.next.push_back(Input::Facts { from, versions }),
+            Event::Looked(looked) => self.next.extend(self.inbox.looked(looked)),
             Event::Ask(Ask::Look(look)) => look(&self.engine, self.clock.now()),
             Event::Ask(Ask::Command { command, reply }) => self.command(command, Some(reply)),
             Event::Seed(addr) => self.command(Command::Seed { addr }, None),
@@ -244,7 +244,7 @@ impl Driver {
                         self.events.push(wall, event);
                     }
                     Output::Changed => changed = true,
-                    Output::Finished => self.end = self.end.or(Some(End::Finished)),
+                    Output::Finished => self.end = self.end.take().or(Some(End::Finished)),
                     output => self.next.extend(self.hands.execute(output, wall)),
                 }
             }

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// The socket's name in the state directory.
@@ -40,6 +41,7 @@ pub(super) async fn live(
     bundle: &Arc<Bundle>,
     store: &Arc<Store>,
     floor: Boot,
+    steady_until: Instant,
     stops: &mut Stops,
 ) -> Result<End, UpError> {
     let boot = store.next_boot(unix_now(), floor);
@@ -76,7 +78,7 @@ pub(super) async fn live(
         warn!("{warning}");
     }
     peers.serve(effects.clone());
-    let (inbox, checked) = Inbox::new(trust.clone(), peers.clone());
+    let (inbox, checked) = Inbox::new(trust.clone(), peers.clone(), steady_until);
 
     let (versions, bad) = check_loaded(&trust, store.load()?);
     for cause in bad {
