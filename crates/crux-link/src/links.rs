@@ -192,9 +192,21 @@ impl Links {
         self.inner.registry.infos()
     }
 
-    /// Ends all links, telling the peers, and stops listening. Waits at most 1 s.
+    /// Ends all links, telling the peers, and stops listening. Frames that were taken before still arrive, unless a peer
+    /// takes longer than 300 ms for them. Waits at most 1.3 s.
     pub async fn shutdown(&self) {
-        for live in self.inner.registry.all() {
+        let all = self.inner.registry.all();
+        all.iter().for_each(|live| live.queue.end());
+        let arrived = async {
+            for live in &all {
+                tokio::select! {
+                    () = live.queue.flushed() => {}
+                    _ = live.connection.closed() => {}
+                }
+            }
+        };
+        let _ = tokio::time::timeout(FLUSH, arrived).await;
+        for live in all {
             live.close(Code::Closed, "shutting down");
         }
         self.inner.endpoint.close(Code::Closed.into(), b"shutting down");

@@ -464,7 +464,7 @@ async fn a_boot_that_cannot_have_been_is_not_believed() {
 #[tokio::test]
 async fn what_was_sent_before_a_shutdown_arrives() {
     let mut ca = ca("acme");
-    for round in 0..20_u8 {
+    for round in 0..5_u8 {
         let (a, mut b) = pair(&mut ca).await;
         for n in 0..20_u8 {
             assert!(a.links.send_frame(&b.me(), Bytes::from(vec![n; 20_000])));
