@@ -473,8 +473,11 @@ async fn what_was_sent_before_a_shutdown_arrives() {
         a.links.shutdown().await;
         let (who, why) = b.down().await;
         assert_eq!((who, why.as_str()), (a.me(), "closed by the peer: shutting down"));
-        let frames: Vec<&Bytes> =
-            b.seen.iter().filter_map(|e| if let LinkEvent::Frame { bytes, .. } = e { Some(bytes) } else { None }).collect();
+        let frames: Vec<&Bytes> = b
+            .seen
+            .iter()
+            .filter_map(|e| if let LinkEvent::Frame { bytes, .. } = e { Some(bytes) } else { None })
+            .collect();
         assert_eq!(frames.len(), 21, "round {round}");
         assert_eq!(*frames[20], "goodbye");
     }
