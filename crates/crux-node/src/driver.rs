@@ -27,13 +27,21 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 use tracing::{info, warn};
 
 /// How long leaving may take, services included, before the process ends all the same.
 const LEAVE: Duration = Duration::from_secs(60);
 /// The shortest sleep after a timer: an engine that wants to be woken at once, again and again, must not eat a core.
 const BREATH: Duration = Duration::from_millis(1);
+
+/// The next beat; never without an interval.
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
+}
 
 /// Somebody wants the process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +155,8 @@ impl Driver {
         self.settle();
         self.look_changed();
         let mut woken = Instant::now();
+        // The one loop feeds the watchdog: should it stand still, the service manager starts crux anew.
+        let mut feeding = self.notifier.watchdog().map(tokio::time::interval);
         while self.end.is_none() {
             let deadline = self.clock.instant(self.engine.deadline()).max(woken + BREATH);
             let deadline = self.leaving.map_or(deadline, |limit| deadline.min(limit));
@@ -160,6 +170,10 @@ impl Driver {
                 Some(looked) = channels.checked.recv() => Event::Looked(looked),
                 Some(ask) = channels.asks.recv() => Event::Ask(ask),
                 Some(addr) = channels.seeds.recv() => Event::Seed(addr),
+                () = tick(&mut feeding) => {
+                    self.notifier.alive();
+                    continue;
+                }
                 () = tokio::time::sleep_until(deadline) => Event::Timer,
             };
             let began = Instant::now();

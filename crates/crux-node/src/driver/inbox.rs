@@ -149,9 +149,7 @@ impl Inbox {
                 warn!("refused at the door: {addr}: {reason}");
                 Taken::Nothing
             }
-            LinkEvent::BootTooOld { node, floor } if self.may_begin_anew() => {
-                Taken::BootTooOld { node, known: floor }
-            }
+            LinkEvent::BootTooOld { node, floor } if self.may_begin_anew() => Taken::BootTooOld { node, known: floor },
             LinkEvent::BootTooOld { node, floor } => {
                 warn!("{node} knows boot {floor} of this fulcrum, which has begun anew for such a word a moment ago");
                 Taken::Nothing
