@@ -11,7 +11,7 @@ use crate::events::Events;
 use crate::notify::Notifier;
 use crate::peers::Peers;
 use crate::seeds;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::up::UpConfig;
 use crux_core::engine::{self, Engine};
 use crux_core::flock;
@@ -26,6 +26,14 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
+
+/// What the store holds; nothing if the disk refuses, for that must not stop a start: peers have it too.
+fn or_nothing<T>(what: &str, loaded: Result<Vec<T>, StoreError>) -> Vec<T> {
+    loaded.unwrap_or_else(|error| {
+        warn!("{what} cannot be read at the start: {error}; going on without, until peers tell it again");
+        Vec::new()
+    })
+}
 
 /// The socket's name in the state directory.
 const SOCKET: &str = "crux.sock";
@@ -80,11 +88,11 @@ pub(super) async fn live(
     peers.serve(effects.clone());
     let (inbox, checked) = Inbox::new(trust.clone(), peers.clone(), steady_until);
 
-    let (versions, bad) = check_loaded(&trust, store.load()?);
+    let (versions, bad) = check_loaded(&trust, or_nothing("facts", store.load()));
     for cause in bad {
         warn!("a stored fact is not taken: {cause}; it is fetched again from peers if they have it");
     }
-    let book = store.load_book()?;
+    let book = or_nothing("the address book", store.load_book());
     let seed_addrs = seeds::resolve(&config.seeds).await;
     let clock = Clock::start();
     let now = clock.now();
