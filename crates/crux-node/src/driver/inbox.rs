@@ -206,3 +206,56 @@ fn check(trust: &Trust, sealed: Vec<Bytes>) -> (Vec<Checked>, Vec<String>) {
     }
     (good, bad)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crux_link::{LinkConfig, Links};
+    use crux_pki::{Ca, IssueRequest, Role};
+
+    /// An inbox that begins anew for nobody for so long.
+    async fn inbox(steady: Duration) -> (Inbox, mpsc::Receiver<Looked>) {
+        let mut ca = Ca::in_memory("acme.example".parse().unwrap()).unwrap();
+        let bundle = ca.issue(IssueRequest::new(Role::Node("n1".parse().unwrap()))).unwrap();
+        let trust = Arc::new(bundle.trust().clone());
+        let (events, _) = mpsc::channel(1);
+        let links =
+            Links::bind(LinkConfig::new(bundle, "127.0.0.1:0".parse().unwrap(), Boot(1)), events).await.unwrap();
+        Inbox::new(trust, Peers::new(links), Instant::now() + steady)
+    }
+
+    #[tokio::test]
+    async fn a_peers_word_makes_it_begin_anew_but_not_again_at_once() {
+        let node: NodeName = "n2".parse().unwrap();
+        let addr = "127.0.0.1:1".parse().unwrap();
+        let dialled = || LinkEvent::DialFailed {
+            addr,
+            why: DialFailure::BootTooOld { by: addr, node: node.clone(), floor: Boot(9) },
+        };
+        let at_door = || LinkEvent::BootTooOld { node: node.clone(), floor: Boot(9) };
+        let (mut fresh, _out) = inbox(Duration::ZERO).await;
+        for event in [dialled(), at_door()] {
+            assert!(matches!(fresh.link(event), Taken::BootTooOld { node: who, known: Boot(9) } if who == node));
+        }
+        let (mut steady, _out) = inbox(Duration::from_secs(3_600)).await;
+        assert!(matches!(steady.link(dialled()), Taken::Input(Input::DialFailed { refused: true, .. })));
+        assert!(matches!(steady.link(at_door()), Taken::Nothing));
+    }
+
+    #[tokio::test]
+    async fn what_closes_facts_waits_until_they_are_checked_also_bad_ones() {
+        let (mut inbox, mut out) = inbox(Duration::ZERO).await;
+        let peer = Member { id: "n2".parse().unwrap(), boot: Boot(1) };
+        let digest = Frame::FactsDigest { digest: crux_names::Hash256([7; 32]), count: 1 };
+        for frame in [Frame::Facts { sealed: vec![Bytes::from_static(b"no fact")] }, digest.clone()] {
+            let event = LinkEvent::Frame { peer: peer.clone(), bytes: frame.encode() };
+            assert!(matches!(inbox.link(event), Taken::Nothing));
+        }
+        let looked = tokio::time::timeout(Duration::from_secs(60), out.recv()).await.unwrap().unwrap();
+        assert_eq!((looked.good.len(), looked.bad.len()), (0, 1));
+        let inputs = inbox.looked(looked);
+        assert!(matches!(&inputs[..], [Input::Frame { from, frame }] if *from == peer && *frame == digest));
+        let event = LinkEvent::Frame { peer: peer.clone(), bytes: digest.encode() };
+        assert!(matches!(inbox.link(event), Taken::Input(Input::Frame { .. })), "nothing is before it any more");
+    }
+}
