@@ -305,8 +305,7 @@ impl Engine {
                 waiting = waiting.or(Some(instance));
             }
         }
-        let here = line.ready + line.late + line.dead + line.done + line.unknown;
-        line.surplus = should.map_or(0, |should| here.saturating_sub(should));
+        line.surplus = should.map_or(0, |should| existing(&line).saturating_sub(should));
         line.why = self.service_why(of, &line, waiting);
         line
     }
@@ -323,7 +322,15 @@ impl Engine {
                     why.push(String::from("its plan was made before the flock changed; the next is being made"));
                 }
                 let shortfalls = heard.word.shortfalls.iter().filter(|shortfall| shortfall.of == *of);
-                why.extend(shortfalls.map(|shortfall| format!("lacks {}: {}", shortfall.missing, shortfall.why)));
+                // The plan may be older than what is seen: nothing lacks where enough are there.
+                let lacks = |missing: u32| line.should.is_none_or(|should| existing(line) < should) && missing > 0;
+                for shortfall in shortfalls {
+                    match shortfall.missing {
+                        0 => why.push(shortfall.why.clone()),
+                        missing if lacks(missing) => why.push(format!("lacks {missing}: {}", shortfall.why)),
+                        _ => {}
+                    }
+                }
             }
         }
         if let Some(revision) = line.revision
@@ -339,6 +346,11 @@ impl Engine {
         }
         why.join("; ")
     }
+}
+
+/// How many of a service are here, well or not.
+fn existing(line: &ServiceLine) -> u32 {
+    line.ready + line.late + line.dead + line.done + line.unknown
 }
 
 fn believed(verdict: &Verdict, by: &FulcrumId, at: Wall, planned: bool) -> InstanceLine {
@@ -388,7 +400,13 @@ impl Engine {
                     line.of == *of && !matches!(line.state, InstanceState::Ready | InstanceState::Done)
                 };
                 let short = short.map(|line| self.why_service(line));
-                short.chain(status.instances.iter().filter(waiting).map(why_instance)).collect()
+                let mut reasons: Vec<Reason> =
+                    short.chain(status.instances.iter().filter(waiting).map(why_instance)).collect();
+                if reasons.is_empty() && status.services.iter().any(|line| line.of == *of) {
+                    let text = format!("nothing of {of} is pending");
+                    reasons.push(reason(of, "as it should be", "plan", Vec::new(), text));
+                }
+                reasons
             }
             Subject::Instance(id) => status.instances.iter().filter(|line| line.id == *id).map(why_instance).collect(),
             Subject::Slot(of, slot) => {
