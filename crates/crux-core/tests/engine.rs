@@ -144,6 +144,12 @@ fn a_lone_fulcrum_founds_admin_runs_what_an_operator_wrote_and_stops_it_when_it_
     assert_eq!((instance.claim.kind, instance.ports["http"]), (ClaimKind::Believed, 8080));
     let reasons = alone.engine.why(alone.now, alone.wall(), &Subject::parse("main/web.1").unwrap());
     assert_eq!((reasons[0].state.as_str(), reasons[0].rule.as_str()), ("ready", "running-1s"));
+    let pending = alone.engine.why(alone.now, alone.wall(), &Subject::parse("pending main/web").unwrap());
+    assert_eq!(
+        pending.iter().map(|reason| reason.text.as_str()).collect::<Vec<_>>(),
+        ["nothing of main/web is pending"]
+    );
+    assert!(alone.engine.why(alone.now, alone.wall(), &Subject::parse("pending main/x").unwrap()).is_empty());
     assert!(alone.engine.why(alone.now, alone.wall(), &Subject::parse("node n9").unwrap()).is_empty());
     let at = alone.engine.confab(alone.now, alone.wall()).at;
     assert!(at < alone.wall(), "these names have held for a while");

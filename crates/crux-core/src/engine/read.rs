@@ -142,8 +142,13 @@ impl Engine {
             let lacks = fact.map_or(0, |fact| (fact.want as usize).saturating_sub(home.len()));
             let mut why = Vec::new();
             if !members.absent.is_empty() {
-                let names: Vec<String> = members.absent.iter().map(ToString::to_string).collect();
-                why.push(format!("{} of it: not in this flock", names.join(", ")));
+                let (left, gone): (Vec<_>, Vec<_>) = members.absent.iter().partition(|id| self.left.contains(*id));
+                for (ids, how) in [(gone, "not in this flock"), (left, "left on purpose")] {
+                    if !ids.is_empty() {
+                        let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                        why.push(format!("{} of it: {how}", names.join(", ")));
+                    }
+                }
             }
             match self.services.waits().get(name) {
                 Some(waits) => why.push(waits.clone()),
@@ -305,8 +310,7 @@ impl Engine {
                 waiting = waiting.or(Some(instance));
             }
         }
-        let here = line.ready + line.late + line.dead + line.done + line.unknown;
-        line.surplus = should.map_or(0, |should| here.saturating_sub(should));
+        line.surplus = should.map_or(0, |should| existing(&line).saturating_sub(should));
         line.why = self.service_why(of, &line, waiting);
         line
     }
@@ -323,7 +327,16 @@ impl Engine {
                     why.push(String::from("its plan was made before the flock changed; the next is being made"));
                 }
                 let shortfalls = heard.word.shortfalls.iter().filter(|shortfall| shortfall.of == *of);
-                why.extend(shortfalls.map(|shortfall| format!("lacks {}: {}", shortfall.missing, shortfall.why)));
+                // The plan may be older than what is seen: nothing lacks where enough are there. Where none should be, it
+                // says what the service's policy withholds.
+                let enough = line.should.is_some_and(|should| should > 0 && existing(line) >= should);
+                for shortfall in shortfalls {
+                    match shortfall.missing {
+                        0 => why.push(shortfall.why.clone()),
+                        _ if enough => {}
+                        missing => why.push(format!("lacks {missing}: {}", shortfall.why)),
+                    }
+                }
             }
         }
         if let Some(revision) = line.revision
@@ -339,6 +352,11 @@ impl Engine {
         }
         why.join("; ")
     }
+}
+
+/// How many of a service are here, well or not.
+fn existing(line: &ServiceLine) -> u32 {
+    line.ready + line.late + line.dead + line.done + line.unknown
 }
 
 fn believed(verdict: &Verdict, by: &FulcrumId, at: Wall, planned: bool) -> InstanceLine {
@@ -388,7 +406,13 @@ impl Engine {
                     line.of == *of && !matches!(line.state, InstanceState::Ready | InstanceState::Done)
                 };
                 let short = short.map(|line| self.why_service(line));
-                short.chain(status.instances.iter().filter(waiting).map(why_instance)).collect()
+                let mut reasons: Vec<Reason> =
+                    short.chain(status.instances.iter().filter(waiting).map(why_instance)).collect();
+                if reasons.is_empty() && status.services.iter().any(|line| line.of == *of) {
+                    let text = format!("nothing of {of} is pending");
+                    reasons.push(reason(of, "as it should be", "plan", Vec::new(), text));
+                }
+                reasons
             }
             Subject::Instance(id) => status.instances.iter().filter(|line| line.id == *id).map(why_instance).collect(),
             Subject::Slot(of, slot) => {

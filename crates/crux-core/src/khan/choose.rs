@@ -11,6 +11,8 @@ pub(super) struct Candidate {
     pub host: usize,
     /// Whether it may get something new.
     pub takes: bool,
+    /// How many it may carry of this pick beside everything else that is there.
+    pub most: u32,
     /// Ranks of what runs there of this service, best first.
     pub running: Vec<u64>,
     /// How much better off later picks are with this host used.
@@ -33,11 +35,15 @@ pub(super) struct Chosen {
 impl Candidate {
     /// How many it may hold at most.
     fn room(&self, cap: u32) -> u32 {
-        if self.takes { cap } else { cap.min(self.running.len() as u32) }
+        if self.takes { self.cap(cap) } else { self.keepable(cap) }
     }
 
     fn keepable(&self, cap: u32) -> u32 {
-        cap.min(self.running.len() as u32)
+        self.cap(cap).min(self.running.len() as u32)
+    }
+
+    fn cap(&self, cap: u32) -> u32 {
+        cap.min(self.most)
     }
 }
 
@@ -86,7 +92,8 @@ fn fill(candidates: &[Candidate], members: &[usize], count: u32, cap: u32, eager
         && cap > 0
         && !members.iter().any(|index| wanted(index) && !candidates[*index].running.is_empty())
     {
-        let open = members.iter().filter(|index| wanted(index) && candidates[**index].takes);
+        let open =
+            members.iter().filter(|index| wanted(index) && candidates[**index].takes && candidates[**index].most > 0);
         if let Some(best) = open.min_by_key(|index| (-candidates[**index].score, candidates[**index].hash)) {
             chosen[*best].new += 1;
             left -= 1;
@@ -107,7 +114,7 @@ fn fill(candidates: &[Candidate], members: &[usize], count: u32, cap: u32, eager
         running.sort_unstable();
     }
     for (_, _, _, _, index) in running {
-        if left > 0 && chosen[index].kept + chosen[index].new < cap {
+        if left > 0 && chosen[index].kept + chosen[index].new < candidates[index].cap(cap) {
             chosen[index].kept += 1;
             left -= 1;
         }
@@ -117,13 +124,13 @@ fn fill(candidates: &[Candidate], members: &[usize], count: u32, cap: u32, eager
         .iter()
         .filter(|index| candidates[**index].takes)
         .map(|&index| key(index, chosen[index].kept + chosen[index].new))
-        .filter(|(load, ..)| *load < cap)
+        .filter(|(load, _, _, index)| *load < candidates[*index].cap(cap))
         .collect();
     while left > 0 {
         let Some((load, _, _, index)) = queue.pop_first() else { break };
         chosen[index].new += 1;
         left -= 1;
-        if load + 1 < cap {
+        if load + 1 < candidates[index].cap(cap) {
             queue.insert(key(index, load + 1));
         }
     }

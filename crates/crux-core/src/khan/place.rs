@@ -38,6 +38,11 @@ pub struct Host {
 /// What placement starts from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct World {
+    /// How many instances of all services one host carries at most; `None`: any number.
+    pub most: Option<u32>,
+    /// Where a service is not to go while another open host of its set can have it, with the ranks of those that run
+    /// there and do not count. A pick whose number comes from `SIZE` means each host and does not avoid any.
+    pub avoid: BTreeMap<ServiceName, BTreeMap<FulcrumId, BTreeSet<u64>>>,
     /// The horde's members.
     pub hosts: BTreeMap<FulcrumId, Host>,
     /// What runs now: for each instance its rank. Where not all can stay, those of the lowest ranks do.
@@ -216,7 +221,7 @@ impl<'p> Planner<'p> {
                     let scores = self.scores(index, &set, &known);
                     let empty = !set.contains(&true);
                     starved |= empty && count > 0 && self.watched.iter().any(|seen| *seen);
-                    let share = self.share(&set);
+                    let share = self.share(&self.without_avoided(pick, &set));
                     // Where every host of the set is cordoned, what runs there may still stay.
                     let cap = if share == 0 { count } else { count.div_ceil(share) };
                     self.pick(pick, (count, cap), &set, &scores, eager, &mut pool, &mut placement)
@@ -230,6 +235,50 @@ impl<'p> Planner<'p> {
             placement.sets.insert(name.into(), hosts.map(|((id, _), _)| (*id).clone()).collect());
         }
         (placement, starved)
+    }
+
+    /// What each host carries besides this pick: what is placed there, and what runs there of services and picks that
+    /// are not placed yet or too many and still there.
+    fn loads(
+        &self,
+        pick: &Pick,
+        pool: &BTreeMap<ServiceName, BTreeMap<FulcrumId, Vec<u64>>>,
+        placement: &Placement,
+    ) -> Vec<u32> {
+        if self.world.most.is_none() {
+            return vec![0; self.hosts.len()];
+        }
+        let load = |(id, _): &(&FulcrumId, &Host)| {
+            let placed: u32 = placement.services.values().filter_map(|placed| placed.on.get(*id)).sum();
+            let others = pool.iter().filter(|(service, _)| **service != pick.service);
+            let runs: usize = others.filter_map(|(_, on)| on.get(*id)).map(Vec::len).sum();
+            placed.saturating_add(u32::try_from(runs).unwrap_or(u32::MAX))
+        };
+        self.hosts.iter().map(load).collect()
+    }
+
+    /// The hosts that a pick avoids: none, unless another one of its set is open.
+    fn avoided(&self, pick: &Pick, set: &Bits) -> BTreeMap<usize, &'p BTreeSet<u64>> {
+        let Some(avoid) = self.world.avoid.get(&pick.service).filter(|_| !sized(&pick.count)) else {
+            return BTreeMap::new();
+        };
+        let hosts = || self.hosts.iter().enumerate().filter(|(host, _)| set[*host]);
+        let open = |(id, host): &(&FulcrumId, &Host)| host.state == HostState::Open && !avoid.contains_key(*id);
+        if !hosts().any(|(_, host)| open(host)) {
+            return BTreeMap::new();
+        }
+        hosts().filter_map(|(host, (id, _))| avoid.get(*id).map(|ranks| (host, ranks))).collect()
+    }
+
+    /// A set without the hosts that a pick avoids and on which nothing of it runs that counts.
+    fn without_avoided(&self, pick: &Pick, set: &Bits) -> Bits {
+        let mut rest = set.clone();
+        let running = self.world.running.get(&pick.service);
+        for (host, ranks) in self.avoided(pick, set) {
+            let here = running.and_then(|on| on.get(self.hosts[host].0));
+            rest[host] = here.is_some_and(|here| here.iter().any(|rank| !ranks.contains(rank)));
+        }
+        rest
     }
 
     /// How many hosts of a set share the work.
@@ -250,21 +299,28 @@ impl<'p> Planner<'p> {
         pool: &mut BTreeMap<ServiceName, BTreeMap<FulcrumId, Vec<u64>>>,
         placement: &mut Placement,
     ) -> Bits {
+        let loads = self.loads(pick, pool, placement);
+        let avoid = self.avoided(pick, set);
         let pool = pool.entry(pick.service.clone()).or_default();
         let mut candidates = Vec::new();
         for (host, (id, about)) in self.hosts.iter().enumerate().filter(|(host, _)| set[*host]) {
             let mut running = pool.get(*id).cloned().unwrap_or_default();
             running.sort_unstable();
+            let avoided = avoid.get(&host);
+            if let Some(ranks) = avoided {
+                running.retain(|rank| !ranks.contains(rank));
+            }
             candidates.push(Candidate {
                 host,
-                takes: about.state == HostState::Open,
+                takes: about.state == HostState::Open && avoided.is_none(),
+                most: self.world.most.map_or(u32::MAX, |most| most.saturating_sub(loads[host])),
                 running,
                 score: scores[host],
                 hash: stable64(&[pick.service.as_str(), &id.to_string()]),
                 group: pick.by.as_ref().and_then(|key| about.labels.get(key).cloned()),
             });
         }
-        let share = self.share(set);
+        let share = self.share(&self.without_avoided(pick, set));
         let chosen = choose(&candidates, count, cap, pick.by.is_some(), eager);
         let placed = placement.services.entry(pick.service.clone()).or_default();
         placed.wanted += u64::from(count);
@@ -295,9 +351,20 @@ impl<'p> Planner<'p> {
             } else if share == 0 {
                 format!("{pick}: every host of the set is cordoned")
             } else {
-                let closed = candidates.iter().filter(|candidate| !candidate.takes);
-                let closed: Vec<String> = closed.map(|closed| self.hosts[closed.host].0.to_string()).collect();
-                format!("{pick}: {} take nothing new, and at most {cap} may run on a host", closed.join(", "))
+                let names = |is: &dyn Fn(&Candidate) -> bool| {
+                    let all = candidates.iter().filter(|candidate| is(candidate));
+                    all.map(|candidate| self.hosts[candidate.host].0.to_string()).collect::<Vec<_>>().join(", ")
+                };
+                let (closed, full) = (names(&|one| !one.takes), names(&|one| one.takes && one.most < cap));
+                let mut why = Vec::new();
+                if !full.is_empty() {
+                    let most = self.world.most.unwrap_or(u32::MAX);
+                    why.push(format!("{full} carry {most} instances, which is the most that one fulcrum may"));
+                }
+                if !closed.is_empty() {
+                    why.push(format!("{closed} take nothing new, and at most {cap} may run on a host"));
+                }
+                format!("{pick}: {}", why.join("; "))
             };
             let missing = u64::from(count - total);
             placement.missing.push(Missing { service: pick.service.clone(), missing, why });
@@ -310,6 +377,17 @@ fn has_pick(set: &Set) -> bool {
     let mut found = false;
     set.picks(&mut |_| found = true);
     found
+}
+
+/// Whether a number depends on the size of a set.
+fn sized(number: &Number) -> bool {
+    match number {
+        Number::Int(_) => false,
+        Number::Size(_) => true,
+        Number::Sum(first, rest) | Number::Product(first, rest) => {
+            sized(first) || rest.iter().any(|(_, number)| sized(number))
+        }
+    }
 }
 
 fn counts_picks(number: &Number) -> bool {

@@ -76,7 +76,8 @@ pub struct Instance {
     pub id: InstanceId,
     /// What it is an instance of.
     pub of: ServiceRef,
-    /// Its place in the plan, for display and matching: the 2 of `web/api.2`.
+    /// Its place in the plan, for display and matching: the 2 of `web/api.2`. It may change while the instance runs, when
+    /// instances of the same number come together; the process is not told, since it knows itself by [`Instance::id`].
     pub slot: u32,
     /// Which revision it runs.
     pub revision: Hash256,

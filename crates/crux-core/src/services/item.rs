@@ -18,6 +18,8 @@ pub struct Item {
     /// What it runs, as soon as the fact is here.
     pub(super) revision: Option<Arc<Revision>>,
     pub(super) running_since: Option<Time>,
+    /// How long it had run when it was re-adopted: before this life of the fulcrum its clock did not go.
+    pub(super) ran_before: Duration,
     pub(super) start_at: Time,
     pub(super) pause: Duration,
     pub(super) stop: bool,
@@ -31,10 +33,12 @@ impl Item {
         self.revision.as_ref().map(|revision| &revision.manifest)
     }
 
-    /// How long its process has run.
+    /// How long its process has run, in earlier lives of this fulcrum too.
     #[must_use]
     pub fn running(&self, now: Time) -> Option<Duration> {
-        self.running_since.filter(|_| self.instance.phase == Phase::Running).map(|since| now.since(since))
+        self.running_since
+            .filter(|_| self.instance.phase == Phase::Running)
+            .map(|since| now.since(since) + self.ran_before)
     }
 
     /// Whether it holds its place: it lives and is meant to, or it did what it was there to do once.
@@ -51,6 +55,7 @@ impl Item {
             ended: None,
             revision: None,
             running_since: None,
+            ran_before: Duration::ZERO,
             start_at: now,
             pause: Duration::ZERO,
             stop: false,

@@ -10,6 +10,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use crux_names::{Duration, Hash256, Member, Time};
 
+/// The words of [`Pastiche::missing`] for a file whose fetch failed: a proctor knows by them that an instance waits for
+/// something that does not come by itself.
+pub const UNFETCHED: &str = "could not be fetched";
+
 #[derive(Clone, Debug)]
 struct Wanted {
     here: bool,
@@ -69,7 +73,7 @@ impl Pastiche {
                 let quarter = u64::try_from(file.pause.as_micros() / 4).unwrap_or(u64::MAX);
                 let pause = file.pause - Duration::from_micros(self.random.below(quarter + 1));
                 file.next = now + pause;
-                file.why = format!("could not be fetched ({why}); next try within {}", seconds(file.pause));
+                file.why = format!("{UNFETCHED} ({why}); next try within {}", seconds(file.pause));
             }
         }
     }

@@ -27,6 +27,9 @@ const RESTART_TO: Duration = Duration::from_secs(60);
 /// Grace before KILL, where the manifest says nothing.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
+/// How many instances of one fulcrum are started at a time; the others wait their turn.
+pub const STARTS: usize = 8;
+
 /// What a picket wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -133,7 +136,8 @@ impl Picket {
             let ran = instance.started.map_or(0, |started| wall.0.saturating_sub(started.0));
             let stopping = instance.phase == Phase::Stopping;
             let mut item = Item::new(instance, true, now);
-            item.running_since = Some(now - Duration::from_micros(ran));
+            item.running_since = Some(now);
+            item.ran_before = Duration::from_micros(ran);
             let id = item.instance.id.clone();
             out.push(say(&mut item, Phase::Running, String::from("re-adopted after a restart of crux")));
             self.items.insert(id.clone(), item);
@@ -158,6 +162,7 @@ impl Picket {
         item.instance.started = Some(at);
         item.instance.ports = ports;
         item.running_since = Some(now);
+        item.ran_before = Duration::ZERO;
         if item.stop {
             out.push(stop_effect(item));
         } else {
@@ -192,7 +197,8 @@ impl Picket {
 
     fn ended(&mut self, now: Time, id: &InstanceId, how: &str, well: bool, out: &mut Vec<Output>) {
         let Some(item) = self.items.get_mut(id) else { return };
-        let ran = item.running_since.take().map(|since| now.since(since));
+        let before = core::mem::take(&mut item.ran_before);
+        let ran = item.running_since.take().map(|since| now.since(since) + before);
         item.instance.pid = None;
         item.instance.ports.clear();
         if item.stop {
@@ -240,12 +246,14 @@ impl Picket {
         out: &mut Vec<Output>,
     ) {
         let keep = self.pace.ms(5_000);
+        let mut starts = self.items.values().filter(|item| item.instance.phase == Phase::Starting).count();
         for item in self.items.values_mut() {
             if item.revision.is_none() {
                 item.revision = known.revision(&item.instance.of.service, &item.instance.revision).cloned();
             }
             if item.instance.phase == Phase::Pending && now >= item.start_at {
-                try_start(&self.me, item, &missing, out);
+                try_start(&self.me, item, &missing, starts < STARTS, out);
+                starts += usize::from(item.instance.phase == Phase::Starting);
             }
         }
         let forget: Vec<InstanceId> = self
@@ -278,7 +286,13 @@ fn say(item: &mut Item, phase: Phase, why: String) -> Output {
     Output::Changed(item.instance.clone())
 }
 
-fn try_start(me: &Member, item: &mut Item, missing: &impl Fn(&Hash256) -> Option<String>, out: &mut Vec<Output>) {
+fn try_start(
+    me: &Member,
+    item: &mut Item,
+    missing: &impl Fn(&Hash256) -> Option<String>,
+    turn: bool,
+    out: &mut Vec<Output>,
+) {
     let Some(revision) = item.revision.clone() else {
         let why = format!("the manifest of revision {} has not arrived yet", item.instance.revision.short());
         return wait(item, why, out);
@@ -288,6 +302,10 @@ fn try_start(me: &Member, item: &mut Item, missing: &impl Fn(&Hash256) -> Option
     if let Some(first) = lacking.first() {
         let why = format!("waits for {} of {} files: {first}", lacking.len(), files.len());
         return wait(item, why, out);
+    }
+    if !turn {
+        // Its turn comes when one of those starts has succeeded or failed, which wakes the picket.
+        return wait(item, format!("waits for {STARTS} starts under way"), out);
     }
     let why = if item.instance.restarts == 0 {
         String::from("its process is being made")
@@ -372,6 +390,23 @@ mod tests {
         let later = picket.deadline(now);
         picket.step(later, &known, none, &mut out);
         assert!(picket.items().is_empty() && matches!(out.last(), Some(Output::Forgotten(_))));
+    }
+
+    /// The operators' trial: a service of thousands brought its nodes down by starting all of them at once.
+    #[test]
+    fn at_most_eight_start_at_a_time_and_the_others_say_what_they_wait_for() {
+        let (mut picket, known, revision, of) = setup(|_| {});
+        let (now, mut out) = (Time::from_millis(1), Vec::new());
+        let ids: Vec<_> = (1..=20).map(|slot| picket.start(now, of.clone(), slot, revision, "")).collect();
+        let count =
+            |picket: &Picket, phase| picket.items().values().filter(|item| item.instance.phase == phase).count();
+        picket.step(now, &known, none, &mut out);
+        assert_eq!((count(&picket, Phase::Starting), count(&picket, Phase::Pending)), (8, 12));
+        assert_eq!(picket.items()[&ids[8]].instance.why, "waits for 8 starts under way");
+        picket.started(now, &ids[0], 1, Wall(1), BTreeMap::new(), &mut out);
+        picket.start_failed(now, &ids[1], "no space", &mut out);
+        picket.step(now, &known, none, &mut out);
+        assert_eq!((count(&picket, Phase::Starting), count(&picket, Phase::Pending)), (8, 11));
     }
 
     #[test]
@@ -466,10 +501,13 @@ mod tests {
             restarts: 0,
             why: String::new(),
         };
-        let (now, mut out) = (Time::from_millis(90_000), Vec::new());
+        // This life's clock has just begun, and the process is older than it.
+        let (now, mut out) = (Time::from_millis(20), Vec::new());
         picket.adopt(now, Wall(40_000_000), Vec::from([instance]), &mut out);
         picket.step(now, &known, none, &mut out);
         assert_eq!(picket.items()[&id].running(now), Some(Duration::from_secs(30)));
+        let later = now + Duration::from_secs(5);
+        assert_eq!(picket.items()[&id].running(later), Some(Duration::from_secs(35)));
         assert!(picket.items()[&id].adopted && picket.items()[&id].manifest().is_some());
     }
 }

@@ -9,11 +9,13 @@
 
 mod planning;
 mod policy;
+mod trouble;
 
 pub use self::policy::{BadPolicy, OnRejoin, OnSplit};
 
 use self::planning::Planning;
 use self::policy::{Hold, Lost};
+use self::trouble::Trouble;
 use super::instance::{Instance, InstanceId, ServiceRef};
 use super::plan::{Plan, PlanId};
 use super::verdict::Health;
@@ -29,6 +31,10 @@ pub const ASK: Duration = Duration::from_secs(1);
 pub const MASS_LOSS: Duration = Duration::from_secs(2);
 /// How long a part waits after a mass loss before it starts copies of what was lost.
 pub const SPLIT_HOLD: Duration = Duration::from_secs(15);
+
+/// How many instances one fulcrum carries at most, of all services of its horde together. What a pick wants beyond it is
+/// a shortfall: a slip in a count must not bring a flock down.
+pub const MOST: u32 = 100;
 
 /// A home member of the horde, present or absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -130,6 +136,7 @@ pub struct Proctor {
     /// Recent losses, oldest first.
     losses: Vec<(Time, FulcrumId)>,
     hold: Option<Hold>,
+    trouble: Trouble,
     deadline: Time,
 }
 
@@ -148,6 +155,7 @@ impl Proctor {
             present: None,
             losses: Vec::new(),
             hold: None,
+            trouble: Trouble::default(),
             deadline: Time::NEVER,
         }
     }
@@ -225,10 +233,23 @@ impl Proctor {
         if let Some(hold) = &self.hold {
             self.deadline = self.deadline.min(hold.until);
         }
+        self.watch_trouble(now, seen);
         if open {
             out.extend(self.decide(seen).map(Output::Plan));
         }
         out
+    }
+
+    /// Sees which instances keep failing.
+    fn watch_trouble(&mut self, now: Time, seen: &Seen<'_>) {
+        let timers = self.timers;
+        let scaled = |duration: Duration| duration * timers / 1000;
+        // A job that failed is not tried again, here or elsewhere.
+        let tried = |instance: &&Instance| seen.wanted.get(&instance.of).is_some_and(|wanted| !wanted.once);
+        let instances = self.words.values().flat_map(|word| &word.instances).filter(tried);
+        let ready = |id: &InstanceId| seen.verdicts.get(id) == Some(&Health::Ready);
+        self.trouble.look(now, scaled, instances.map(|instance| (instance, ready(&instance.id))));
+        self.deadline = self.deadline.min(self.trouble.deadline(scaled));
     }
 
     /// Time as this fulcrum's timers have it.

@@ -4,7 +4,7 @@ use super::super::instance::{Instance, InstanceId, Phase, ServiceRef};
 use super::super::plan::{Entry, Shortfall};
 use super::super::verdict::Health;
 use super::policy::{Lost, OnRejoin, OnSplit};
-use super::{Proctor, Seen, Wanted, Word};
+use super::{MOST, Proctor, Seen, Wanted, Word};
 use crate::khan::{self, Condition, Host, HostState, Placement, Program, StageCounts, Stages, Statement, World};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -33,6 +33,10 @@ struct Unit {
     started: Option<Wall>,
     runs: bool,
     ready: bool,
+    /// Nothing is known yet of how it is.
+    unknown: bool,
+    /// It keeps failing where it is.
+    failing: bool,
     done: bool,
     /// It ended badly and is never restarted.
     failed: bool,
@@ -49,8 +53,8 @@ struct Stock {
     leaving: Vec<InstanceId>,
     /// Those of them that a verdict calls dead.
     dead: Vec<InstanceId>,
-    /// Slots that are in use.
-    slots: BTreeSet<u32>,
+    /// Slots of what leaves or is too much, each with where: a dean would take it for what is to come there.
+    blocked: BTreeSet<(FulcrumId, u32)>,
 }
 
 /// What one service's fact says, read.
@@ -116,11 +120,11 @@ impl<'a> Planning<'a> {
             if instance.phase == Phase::Gone && !ended {
                 continue;
             }
-            stock.slots.insert(instance.slot);
             // `Gone` is the word on a node that was away. Its dean is here and tells of the instance, so it is late news.
             let dead = instance.phase == Phase::Running && health == Health::Dead;
             let leaves = instance.phase == Phase::Stopping || dropped.is_some_and(|ids| ids.contains(&instance.id));
             if leaves || dead {
+                stock.blocked.insert((instance.id.fulcrum.clone(), instance.slot));
                 if instance.phase != Phase::Gone {
                     stock.leaving.push(instance.id.clone());
                 }
@@ -129,7 +133,8 @@ impl<'a> Planning<'a> {
                 }
                 continue;
             }
-            stock.units.push(Unit::reported(instance, health));
+            let failing = self.proctor.trouble.fails(&instance.id);
+            stock.units.push(Unit { failing, ..Unit::reported(instance, health) });
         }
         self.add_asked_for(of, &mut stock);
         let on_rejoin = OnRejoin::parse(&wanted.on_rejoin).unwrap_or_default();
@@ -143,6 +148,7 @@ impl<'a> Planning<'a> {
         let Some(plan) = &self.proctor.plan else { return };
         let mine = plan.id.view == *self.seen.view && plan.by == self.proctor.me;
         let mut matched: BTreeSet<usize> = BTreeSet::new();
+        let named: BTreeSet<&InstanceId> = plan.entries.iter().filter_map(|entry| entry.instance.as_ref()).collect();
         for entry in plan.entries.iter().filter(|entry| entry.of == *of && self.here.contains(&entry.on)) {
             let silent = self.silent.contains(&&entry.on);
             if let Some(id) = &entry.instance {
@@ -153,7 +159,9 @@ impl<'a> Planning<'a> {
                 }
             } else {
                 let fills = |(index, unit): &(usize, &Unit)| {
+                    // What the plan names fills the place in which it is named, whatever slot it was last told of.
                     !matched.contains(index)
+                        && !unit.instance.as_ref().is_some_and(|id| named.contains(id))
                         && (unit.slot, &unit.on, unit.revision) == (entry.slot, &entry.on, entry.revision)
                 };
                 if let Some(index) = stock.units.iter().enumerate().find(fills).map(|(index, _)| index) {
@@ -165,7 +173,6 @@ impl<'a> Planning<'a> {
                 }
             }
             let health = entry.instance.as_ref().and_then(|id| self.seen.verdicts.get(id));
-            stock.slots.insert(entry.slot);
             stock.units.push(Unit {
                 on: entry.on.clone(),
                 slot: entry.slot,
@@ -174,6 +181,8 @@ impl<'a> Planning<'a> {
                 started: None,
                 runs: entry.instance.is_some(),
                 ready: matches!(health, Some(Health::Ready | Health::Done)),
+                unknown: health.is_none_or(|health| *health == Health::Unknown),
+                failing: false,
                 done: health == Some(&Health::Done),
                 failed: false,
                 why: Some(entry.why.clone()),
@@ -184,7 +193,7 @@ impl<'a> Planning<'a> {
 
     /// Asks khan, for the world as it is, or during a hold as it was.
     fn place(&mut self, sets: Vec<Statement>) {
-        let mut world = World::default();
+        let mut world = World { most: Some(MOST), ..World::default() };
         for (id, home) in self.seen.homes {
             let lost = self.proctor.hold.as_ref().and_then(|hold| hold.lost.get(id));
             let state = match lost {
@@ -198,6 +207,15 @@ impl<'a> Planning<'a> {
             world.hosts.insert(id.clone(), Host { labels: home.labels.clone(), state });
         }
         for (of, stock) in &self.stocks {
+            let avoided = self.proctor.trouble.avoided(of, self.seen.wanted[*of].revision);
+            if !avoided.is_empty() {
+                let ranks = |on: &FulcrumId| {
+                    let there = stock.units.iter().enumerate().filter(|(_, unit)| unit.failing && unit.on == *on);
+                    there.map(|(rank, _)| rank as u64).collect()
+                };
+                let avoid = avoided.into_keys().map(|on| (on.clone(), ranks(on))).collect();
+                world.avoid.insert(of.service.clone(), avoid);
+            }
             let running = world.running.entry(of.service.clone()).or_default();
             for (rank, unit) in stock.units.iter().enumerate() {
                 running.entry(unit.on.clone()).or_default().push(rank as u64);
@@ -246,7 +264,12 @@ impl<'a> Planning<'a> {
                     content.say(of, 0, why.clone());
                     content.keep_all(of, &stock, &format!("stays while it is unclear what is meant: {why}"));
                 }
-                Ok(intent) => self.service(of, intent, &mut stock, &stages, &mut content),
+                Ok(intent) => {
+                    // A job that ended badly holds its place and is lacked all the same.
+                    let failed = stock.units.iter().filter(|unit| unit.failed).count();
+                    self.service(of, intent, &mut stock, &stages, &mut content);
+                    content.lack_at_most(of, failed);
+                }
             }
         }
         let key = |entry: &Entry| (entry.of.clone(), entry.slot, entry.on.clone(), entry.instance.clone());
@@ -286,6 +309,7 @@ impl<'a> Planning<'a> {
         let mut open: BTreeMap<&FulcrumId, u32> =
             placed.on.iter().filter(|(id, _)| self.here.contains(*id)).map(|(id, count)| (id, *count)).collect();
         let should_here: u32 = open.values().sum();
+        let avoided = self.proctor.trouble.avoided(of, intent.wanted.revision);
         let (mut kept, mut surplus) = (Vec::new(), Vec::new());
         for unit in core::mem::take(&mut stock.units) {
             match open.get_mut(&unit.on) {
@@ -296,6 +320,17 @@ impl<'a> Planning<'a> {
                 _ => surplus.push(unit),
             }
         }
+        stock.blocked.extend(surplus.iter().map(|unit| (unit.on.clone(), unit.slot)));
+        let last = self.proctor.plan.iter().flat_map(|plan| &plan.entries).filter(|entry| entry.of == *of);
+        let last: BTreeMap<&InstanceId, u32> =
+            last.filter_map(|entry| entry.instance.as_ref().map(|id| (id, entry.slot))).collect();
+        // What the last plan said counts: a report of before it would have the number waver for as long as it runs.
+        for unit in kept.iter_mut().chain(&mut surplus) {
+            let planned = unit.instance.as_ref().and_then(|id| last.get(id));
+            unit.slot = planned.copied().unwrap_or(unit.slot);
+        }
+        stock.blocked.extend(surplus.iter().map(|unit| (unit.on.clone(), unit.slot)));
+        let mut slots = Slots::number(&mut kept, &mut surplus, wanted);
         let may_start = khan::may_start(&intent.after, stages).map_err(|waiting| waiting.why);
         let settled = self.silent.is_empty() && self.proctor.hold.is_none();
         let had_surplus = !surplus.is_empty();
@@ -339,8 +374,11 @@ impl<'a> Planning<'a> {
                     content.say(of, 1, why.clone());
                     continue;
                 }
-                let slot = stock.free_slot();
+                let slot = slots.free(on, &stock.blocked);
                 let mut why = placed.why.get(on).cloned().unwrap_or_default();
+                for reason in avoided.values() {
+                    why = format!("{why}; {reason}");
+                }
                 if let Some(id) = dead.next() {
                     why = format!("replaces {id}, which is dead; {why}");
                 }
@@ -363,8 +401,8 @@ impl<'a> Planning<'a> {
         content: &mut Content,
     ) {
         let ready = kept.iter().chain(&surplus).filter(|unit| unit.ready).count();
-        let victim = surplus.iter().enumerate().min_by_key(|(index, unit)| (unit.ready, Reverse(*index)));
-        let victim = victim.map(|(index, unit)| (index, unit.ready));
+        let victim =
+            surplus.iter().enumerate().min_by_key(|(index, unit)| (unit.ready, unit.may_be_ready(), Reverse(*index)));
         let hold = self.proctor.hold.as_ref().filter(|_| !intent.wanted.single);
         let wait = if let Some(hold) = hold {
             Err(format!("the hold for {} goes on", list(&hold.lost.keys().collect::<Vec<_>>())))
@@ -374,8 +412,12 @@ impl<'a> Planning<'a> {
             Err(format!("{id} is still stopping"))
         } else {
             match victim {
-                Some((_, true)) if !intent.wanted.single && ready <= should as usize => {
+                Some((_, unit)) if !intent.wanted.single && unit.ready && ready <= should as usize => {
                     Err(format!("{should} must stay ready and {ready} are"))
+                }
+                // It may well be ready: after a join its verdict comes a moment after its report.
+                Some((_, unit)) if !intent.wanted.single && unit.may_be_ready() && ready < should as usize => {
+                    Err(format!("{should} must be ready and {ready} are, and how it is is not known yet"))
                 }
                 Some((index, _)) => Ok(index),
                 None => return,
@@ -406,18 +448,66 @@ impl Content {
         }
     }
 
+    /// Shortens what is said to be lacking to what really is: where enough are planned, surplus among them, nothing is.
+    fn lack_at_most(&mut self, of: &ServiceRef, failed: usize) {
+        let should = self.should.iter().find(|(name, _)| name == of).map(|(_, should)| *should);
+        // None should be on this side of a split: what is said then is what the policy withholds.
+        let Some(should) = should.filter(|should| *should > 0) else { return };
+        let planned = self.entries.iter().filter(|entry| entry.of == *of).count().saturating_sub(failed);
+        let mut left = should.saturating_sub(u32::try_from(planned).unwrap_or(u32::MAX));
+        self.shortfalls.retain_mut(|said| {
+            if said.of != *of || said.missing == 0 {
+                return true;
+            }
+            said.missing = said.missing.min(left);
+            left -= said.missing;
+            said.missing > 0
+        });
+    }
+
     fn keep_all(&mut self, of: &ServiceRef, stock: &Stock, why: &str) {
         self.should.push((of.clone(), u32::try_from(stock.units.len()).unwrap_or(u32::MAX)));
         self.entries.extend(stock.units.iter().cloned().map(|unit| unit.entry(of, why.into())));
     }
 }
 
-impl Stock {
-    /// The lowest slot that nothing has, from 1; taken with that.
-    fn free_slot(&mut self) -> u32 {
-        let mut slot = 1;
-        while !self.slots.insert(slot) {
-            slot += 1;
+/// Slots of one service that are taken. A slot only says which of several it is: after a join or a merge several have the
+/// same, and each is given one of its own. Whom a dean knows by its id just takes the new one over.
+struct Slots(BTreeSet<u32>);
+
+impl Slots {
+    /// Numbers what stays from 1 to `count` and what is too much above. Each keeps its slot if it can, the oldest first;
+    /// what a dean was asked for and has not told of yet keeps it in any case, since the dean knows it by nothing else.
+    fn number(kept: &mut [Unit], surplus: &mut [Unit], count: u32) -> Self {
+        let asked = kept.iter().chain(surplus.iter()).filter(|unit| unit.instance.is_none());
+        let mut slots = Self(asked.map(|unit| unit.slot).collect());
+        let age = |unit: &Unit| (unit.started.map_or(u64::MAX, |Wall(at)| at), unit.instance.clone());
+        let most = count.max(u32::try_from(kept.len()).unwrap_or(u32::MAX));
+        for (units, range) in [(kept, 1..=most), (surplus, most.saturating_add(1)..=u32::MAX)] {
+            let mut known: Vec<&mut Unit> = units.iter_mut().filter(|unit| unit.instance.is_some()).collect();
+            known.sort_by_cached_key(|unit| age(unit));
+            let mut homeless = Vec::new();
+            for unit in known {
+                if !range.contains(&unit.slot) || !slots.0.insert(unit.slot) {
+                    homeless.push(unit);
+                }
+            }
+            for unit in homeless {
+                unit.slot = slots.lowest(*range.start(), |_| true);
+            }
+        }
+        slots
+    }
+
+    /// The lowest slot for a new one there; taken with that.
+    fn free(&mut self, on: &FulcrumId, blocked: &BTreeSet<(FulcrumId, u32)>) -> u32 {
+        self.lowest(1, |slot| !blocked.contains(&(on.clone(), slot)))
+    }
+
+    fn lowest(&mut self, from: u32, may: impl Fn(u32) -> bool) -> u32 {
+        let mut slot = from;
+        while !may(slot) || !self.0.insert(slot) {
+            slot = slot.saturating_add(1);
         }
         slot
     }
@@ -436,20 +526,35 @@ impl Unit {
                 Phase::Running => matches!(health, Health::Ready | Health::Done),
                 _ => health == Health::Done,
             },
+            unknown: health == Health::Unknown,
+            failing: false,
             done: health == Health::Done,
             failed: instance.phase == Phase::Gone && health == Health::Dead,
             why: None,
         }
     }
 
-    /// The order in which units stay: those that run, by their start as the policy has it, then those that do not yet.
-    fn rank(&self, on_rejoin: OnRejoin) -> (bool, u64, Option<InstanceId>, u32, FulcrumId) {
+    /// The order in which units stay: those that are ready, those that run, those that do not yet, those that keep
+    /// failing; within each by their start as the policy has it.
+    fn rank(&self, on_rejoin: OnRejoin) -> (u8, u64, Option<InstanceId>, u32, FulcrumId) {
+        let state = match () {
+            () if self.failing => 4,
+            () if self.ready || self.done => 0,
+            () if self.runs => 1,
+            () if self.instance.is_some() => 2,
+            () => 3,
+        };
         let started = match (self.started, on_rejoin) {
             (Some(Wall(at)), OnRejoin::KeepNewest) => u64::MAX - at,
             (Some(Wall(at)), _) => at,
             (None, _) => u64::MAX,
         };
-        (!self.runs && !self.done, started, self.instance.clone(), self.slot, self.on.clone())
+        (state, started, self.instance.clone(), self.slot, self.on.clone())
+    }
+
+    /// Whether it runs and nobody has judged it yet.
+    fn may_be_ready(&self) -> bool {
+        self.runs && self.unknown && !self.failing
     }
 
     fn entry(self, of: &ServiceRef, why: String) -> Entry {
