@@ -1,6 +1,7 @@
 //! Dialling: connect, say hello, judge the welcome, and only then count the link.
 
 use crate::event::{DialFailure, LinkEvent, PeerInfo};
+use crate::door::twin;
 use crate::links::Inner;
 use crate::registry::{Admission, Verdict};
 use crate::wire::{self, Answer, Code, Hello, Refuse, WireError};
@@ -60,7 +61,9 @@ async fn attempt(inner: &Arc<Inner>, addr: SocketAddr) -> Result<Box<Admission>,
         _ => addr,
     };
     // The name is of no use: who the peer is stands in its certificate.
-    let connecting = inner.endpoint.connect(target, "crux").map_err(|e| DialFailure::Unreachable(e.to_string()))?;
+    let endpoint = inner.endpoint().ok_or_else(|| DialFailure::Unreachable("this fulcrum is going down".to_owned()))?;
+    let connecting = endpoint.connect(target, "crux").map_err(|e| DialFailure::Unreachable(e.to_string()))?;
+    drop(endpoint);
     let connection = connecting.await.map_err(|error| lost(addr, &error))?;
     let welcome = greet(inner, addr, &connection).await.map_err(|error| match error {
         Broken::Failure(failure) => failure,
@@ -132,6 +135,9 @@ async fn greet(
     let member = welcome.member(node).map_err(rejected)?;
     if member == inner.me {
         return Err(Broken::Failure(DialFailure::Myself));
+    }
+    if member.id == inner.me.id {
+        return Err(rejected(twin(&member)));
     }
     if let Some(floor) = inner.registry.too_old(&member) {
         let reason = format!("{member} is an old boot; {floor} is known here");

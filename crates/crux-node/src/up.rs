@@ -5,7 +5,7 @@ mod stops;
 
 use crate::api::SocketError;
 use crate::driver::End;
-use crate::effects::EffectsError;
+use crate::effects::{EffectsError, running_instances};
 use crate::harden;
 use crate::store::{Store, StoreError};
 use crux_link::BindError;
@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use thiserror::Error;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// What a fulcrum is started with. The names are those of the flags and of the keys of `crux.toml`.
 #[derive(Clone, Debug)]
@@ -100,7 +100,17 @@ pub fn run(config: UpConfig) -> Result<(), UpError> {
         .enable_all()
         .build()
         .map_err(|source| UpError::System { what: "start threads", source })?;
+    let state = config.state.clone();
     let result = runtime.block_on(up(config));
+    if result.is_err() {
+        let left = running_instances(&state);
+        if left > 0 {
+            error!(
+                "{left} instances run on without a fulcrum; start it again with --state {} and it takes them over",
+                state.display()
+            );
+        }
+    }
     // A read of standard input cannot be cancelled and must not keep the process.
     runtime.shutdown_background();
     result
