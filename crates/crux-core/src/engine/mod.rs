@@ -5,6 +5,7 @@
 //! [`Report::Adopted`] with what it re-adopted (nothing, too): no dean speaks before it knows what runs here.
 
 mod read;
+mod why_flock;
 mod told;
 
 use crate::facts::version::Stamp;
