@@ -1,7 +1,7 @@
 //! Dialling: connect, say hello, judge the welcome, and only then count the link.
 
-use crate::event::{DialFailure, LinkEvent, PeerInfo};
 use crate::door::twin;
+use crate::event::{DialFailure, LinkEvent, PeerInfo};
 use crate::links::Inner;
 use crate::registry::{Admission, Verdict};
 use crate::wire::{self, Answer, Code, Hello, Refuse, WireError};

@@ -26,7 +26,7 @@ pub struct UpConfig {
     pub listen: SocketAddr,
     /// The state directory: store, socket, instances, files. One fulcrum each.
     pub state: PathBuf,
-    /// `host[:port]` of fulcrums to dial for ever. Host names are looked up again every 30 s.
+    /// `host:port` of fulcrums to dial for ever. Host names are looked up again every 30 s.
     pub seeds: Vec<String>,
     /// With so many in the flock, it is complete at once; fewer are said loudly.
     pub expect: Option<u32>,

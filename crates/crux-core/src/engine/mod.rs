@@ -5,8 +5,8 @@
 //! [`Report::Adopted`] with what it re-adopted (nothing, too): no dean speaks before it knows what runs here.
 
 mod read;
-mod why_flock;
 mod told;
+mod why_flock;
 
 use crate::facts::version::Stamp;
 use crate::facts::{self, Facts};

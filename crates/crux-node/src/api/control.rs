@@ -61,7 +61,11 @@ pub(super) async fn forget(State(door): State<Door>, json: Result<Json<ForgetReq
     // Of two that live under one identity at least one does; to forget them ends the alarm.
     if !twins && (linked || status.roster.iter().any(|line| line.member.id == fulcrum)) {
         let cause = format!("{fulcrum} lives; only a fulcrum that will not come back is forgotten");
-        return Err(Refusal::new(Code::Failed, cause, format!("crux node leave {fulcrum}, then crux node forget {fulcrum}")));
+        return Err(Refusal::new(
+            Code::Failed,
+            cause,
+            format!("crux node leave {fulcrum}, then crux node forget {fulcrum}"),
+        ));
     }
     let outside = status.outside.iter().any(|line| line.who.fulcrum.as_ref() == Some(&fulcrum));
     let named = fulcrum.clone();

@@ -244,11 +244,16 @@ pub(crate) fn programs(from: &picture::Status) -> Vec<json::Program> {
 /// Reasons as one document: the decisive one first.
 pub(crate) fn why(subject: &str, reasons: &[picture::Reason], by: &FulcrumId, now: Wall) -> Option<json::Why> {
     let first = reasons.first()?;
-    let sentence = |reason: &picture::Reason| {
-        let inputs: Vec<String> = reason.inputs.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    // A number beside the reason; what is a sentence itself stands by itself.
+    let long = |name: &str, value: &str| name.contains(' ') || value.len() > 60;
+    let sentences = |reason: &picture::Reason| -> Vec<String> {
+        let inputs = reason.inputs.iter().filter(|(name, value)| !long(name, value));
+        let inputs: Vec<String> = inputs.map(|(name, value)| format!("{name}: {value}")).collect();
         let inputs = if inputs.is_empty() { String::new() } else { format!(" ({})", inputs.join(", ")) };
         let whose = if reason.subject == first.subject { String::new() } else { format!("{}: ", reason.subject) };
-        format!("{whose}{}{inputs}", reason.text)
+        let more = reason.inputs.iter().filter(|(name, value)| long(name, value));
+        let more = more.map(|(name, value)| format!("{name}: {value}"));
+        [format!("{whose}{}{inputs}", reason.text)].into_iter().chain(more).collect()
     };
     Some(json::Why {
         subject: subject.to_owned(),
@@ -256,7 +261,7 @@ pub(crate) fn why(subject: &str, reasons: &[picture::Reason], by: &FulcrumId, no
         since: first.since.map(|age| moment(ago(now, age))),
         rule: (!first.rule.is_empty()).then(|| json::WhyRule { id: first.rule.clone(), text: first.text.clone() }),
         by: Some(by.to_string()),
-        reasons: reasons.iter().map(sentence).collect(),
+        reasons: reasons.iter().flat_map(sentences).collect(),
     })
 }
 

@@ -338,7 +338,7 @@ impl Cluster {
 
     /// How to tell a fulcrum what is broken around it; `None` if it does not run, or stands still: then it is told when
     /// it wakes.
-    fn to_tell(&mut self, place: usize) -> Option<(Client, Rules)> {
+    fn whom_to_tell(&mut self, place: usize) -> Option<(Client, Rules)> {
         let child = &mut self.children[place];
         (child.runs() && child.paused_until.is_none()).then(|| (self.client(place), self.rules(place)))
     }
@@ -394,7 +394,7 @@ impl Cluster {
 pub(super) async fn tell(cluster: &Mutex<Cluster>, place: usize) -> Result<(), Refusal> {
     let limit = Instant::now() + TELL;
     loop {
-        let Some((client, rules)) = cluster.lock().await.to_tell(place) else { return Ok(()) };
+        let Some((client, rules)) = cluster.lock().await.whom_to_tell(place) else { return Ok(()) };
         let cause = match tokio::time::timeout(ANSWER, client.post::<Rules, Done>(LAB, &rules)).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) if error.code != Code::Unreachable => return Err(Refusal(error)),

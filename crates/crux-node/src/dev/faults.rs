@@ -41,7 +41,9 @@ pub(crate) enum BadFault {
     #[error("{0} cannot be cut from itself; name two fulcrums")]
     Itself(String),
     /// Named in two parts of a split.
-    #[error("{0} stands in the split twice; each fulcrum is in one part, or in none and then with the others that are in none")]
+    #[error(
+        "{0} stands in the split twice; each fulcrum is in one part, or in none and then with the others that are in none"
+    )]
     Twice(String),
     /// Not a share.
     #[error("a loss of {0} % is not from 0 to 100")]
