@@ -165,6 +165,8 @@ fn confab_and_status_are_as_promised() {
             at: AT.into(),
             reason: "stolen".into(),
         }],
+        clones: vec![Twins { name: "n8".into(), addrs: ["10.0.0.8:2789".into(), "10.0.0.18:2789".into()] }],
+        expect: Some(5),
         clock: Clock { skew_ms: None },
         store: Store { state: StoreState::Refusing, reason: Some("No space left on device".into()) },
         version: "0.1.0".into(),

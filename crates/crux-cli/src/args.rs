@@ -2,7 +2,7 @@
 
 use crate::command::{ca, demo, events, explain, facts, files, horde, lab, logs, manifest, node, run, up, wait, why};
 use crate::output::Format;
-use clap::error::{ContextKind, ErrorKind};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use crux_api::intent::parse_duration;
 use crux_api::json::{Code, ErrorDoc};
@@ -157,6 +157,60 @@ fn wanted_format() -> Option<Format> {
     json.then_some(Format::Json)
 }
 
+/// Verbs and nouns that operators may expect: said to be on their way rather than unknown.
+const LATER: [&str; 24] = [
+    "allow",
+    "audit",
+    "backup",
+    "beacon",
+    "bloc",
+    "ca renew",
+    "ca serve",
+    "cert",
+    "config",
+    "doctor",
+    "exec",
+    "flocks",
+    "khan",
+    "links",
+    "liveness",
+    "muster",
+    "restore",
+    "rollout",
+    "rules",
+    "secret",
+    "token",
+    "top",
+    "ui",
+    "facts conflicts",
+];
+
+/// The error for a verb of a later version.
+fn not_yet(error: &clap::Error, path: &[String]) -> Option<ErrorDoc> {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    let ContextValue::String(word) = error.get(ContextKind::InvalidSubcommand)? else { return None };
+    let words: Vec<&str> = path.iter().map(String::as_str).chain([word.as_str()]).collect();
+    let verb = words.join(" ");
+    let cause = format!("crux {verb} is not yet in this version");
+    LATER.contains(&verb.as_str()).then(|| ErrorDoc::new(Code::NotYet, cause, "crux help"))
+}
+
+/// The variable that a wrong value came from, if it was not given as a flag.
+fn from_environment(error: &clap::Error, command: &clap::Command) -> Option<String> {
+    let ContextValue::String(arg) = error.get(ContextKind::InvalidArg)? else { return None };
+    let long = arg.strip_prefix("--")?.split([' ', '=', '[']).next()?;
+    let flag = format!("--{long}");
+    if std::env::args().any(|word| word == flag || word.starts_with(&format!("{flag}="))) {
+        return None;
+    }
+    let top = Cli::command();
+    let mut args = command.get_arguments().chain(top.get_arguments());
+    let variable = args.find(|arg| arg.get_long() == Some(long))?.get_env()?.to_str()?.to_owned();
+    std::env::var_os(&variable).is_some().then_some(variable)
+}
+
 /// clap's complaint in our form: one line of cause, the next command.
 fn usage(error: &clap::Error) -> ErrorDoc {
     let text = error.render().to_string();
@@ -164,14 +218,25 @@ fn usage(error: &clap::Error) -> ErrorDoc {
         text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let cause: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let cause = cause.join("; ").replace("error: ", "").replace(":; ", ": ");
-    let words: Vec<String> = std::env::args().skip(1).take_while(|word| !word.starts_with('-')).collect();
+    // Flags and their values may stand before a verb.
+    let words: Vec<String> = std::env::args().skip(1).take_while(|word| word != "--").collect();
     let mut known = Cli::command();
-    let mut path = Vec::new();
+    let mut path: Vec<String> = Vec::new();
     for word in words {
-        let Some(next) = known.find_subcommand(&word).cloned() else { break };
-        path.push(word);
-        known = next;
+        if let Some(next) = known.find_subcommand(&word).cloned() {
+            path.push(word);
+            known = next;
+        } else if path.len() >= 2 {
+            break;
+        }
     }
+    if let Some(not_yet) = not_yet(error, &path) {
+        return not_yet;
+    }
+    let cause = match from_environment(error, &known) {
+        Some(variable) => format!("{cause} (it stands in the environment, {variable})"),
+        None => cause,
+    };
     let cause = match error.kind() {
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if path.is_empty() => "no command was given".to_owned(),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => format!("crux {} is not complete", path.join(" ")),

@@ -39,7 +39,7 @@ impl Operator {
                 let place = profile.map_or_else(String::new, |path| format!(" (no profile in {})", path.display()));
                 let cause =
                     format!("this changes what operators want, and there is no operator's key to sign it{place}");
-                let next = "crux ca issue --ca DIR --operator NAME, or --as BUNDLE";
+                let next = "crux ca issue --ca DIR --operator NAME, or the same command with --as BUNDLE";
                 return Err(ErrorDoc::new(Code::NoKey, cause, next));
             }
         };
@@ -49,7 +49,11 @@ impl Operator {
     fn open(path: &Path, from: &str) -> Result<Self, ErrorDoc> {
         let inspect = format!("crux ca inspect {}", path.display());
         let bundle = Bundle::load(path).map_err(|e| {
-            ErrorDoc::new(Code::NoKey, format!("{from}: {e}"), "--as BUNDLE, or crux ca issue --operator NAME")
+            ErrorDoc::new(
+                Code::NoKey,
+                format!("{from}: {e}"),
+                "crux ca issue --ca DIR --operator NAME --out BUNDLE, then --as BUNDLE",
+            )
         })?;
         if !matches!(bundle.identity().role, Role::Operator(_)) {
             let cause = format!("{from} ({}) is {}, which is no operator", path.display(), bundle.identity());

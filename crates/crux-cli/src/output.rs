@@ -117,6 +117,50 @@ pub(crate) fn short(hash: &str) -> String {
     hash.chars().take(12).collect()
 }
 
+/// A reason as a table shows it: hashes by their beginnings, and no longer than a line of a terminal.
+pub(crate) fn brief(text: &str) -> String {
+    const MOST: usize = 100;
+    let text = short_hashes(text);
+    if text.chars().count() <= MOST {
+        return text;
+    }
+    text.chars().take(MOST - 1).chain(['…']).collect()
+}
+
+/// Text with each whole hash in it cut to its first 12 digits.
+pub(crate) fn short_hashes(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut word = String::new();
+    for c in text.chars().map(Some).chain([None]) {
+        if let Some(c) = c.filter(char::is_ascii_alphanumeric) {
+            word.push(c);
+            continue;
+        }
+        let hash = word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
+        out += if hash { &word[..12] } else { &word };
+        word.clear();
+        out.extend(c);
+    }
+    out
+}
+
+/// Whether what is printed may have colours.
+pub(crate) fn may_colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The time of day in UTC, with milliseconds.
+pub(crate) fn clock() -> String {
+    let now = format!("{:.3}", Timestamp::now());
+    now.get(11..24).unwrap_or(&now).to_owned()
+}
+
+/// Now, for a line between two prints.
+pub(crate) fn now() -> String {
+    let now = Timestamp::now().to_string();
+    format!("--- {} UTC", now.get(11..19).unwrap_or(&now))
+}
+
 /// Whether progress may be drawn.
 pub(crate) fn may_draw() -> bool {
     io::stderr().is_terminal()
@@ -136,6 +180,16 @@ mod tests {
     fn tables_have_no_trailing_blanks_and_no_empty_cells() {
         let text = table(["A", "B"], [["x".to_owned(), String::new()], ["long".to_owned(), "y".to_owned()]]);
         assert_eq!(text, "A     B\nx     -\nlong  y");
+    }
+
+    #[test]
+    fn reasons_are_brief_in_tables() {
+        let hash = "ab".repeat(32);
+        assert_eq!(brief(&format!("file {hash}: gone")), "file abababababab: gone");
+        assert_eq!(short_hashes(&hash), "abababababab");
+        assert_eq!(short_hashes(&format!("{hash}0")), format!("{hash}0"), "not a hash");
+        let long = brief(&"ä ".repeat(80));
+        assert_eq!((long.chars().count(), long.ends_with('…')), (100, true));
     }
 
     #[test]

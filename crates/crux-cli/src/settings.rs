@@ -49,23 +49,32 @@ pub(crate) struct Layer {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, clap::Args)]
 #[serde(default)]
 pub(crate) struct Later {
-    #[arg(long, hide = true, env = "CRUX_PROBE")]
+    /// Addresses to search for fulcrums (not yet in this version)
+    #[arg(long, env = "CRUX_PROBE", value_name = "CIDR|file:PATH")]
     probe: Option<Vec<String>>,
-    #[arg(long, hide = true, env = "CRUX_SHARE")]
+    /// How much of this machine services may use (not yet in this version)
+    #[arg(long, env = "CRUX_SHARE", value_name = "SHARE")]
     share: Option<f64>,
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    /// Take no services (not yet in this version)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     visitor: Option<bool>,
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    /// Serve as a gateway (not yet in this version)
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     gateway: Option<bool>,
-    #[arg(long, hide = true, env = "CRUX_BEACON")]
+    /// Report to a beacon (not yet in this version)
+    #[arg(long, env = "CRUX_BEACON", value_name = "ADDR")]
     beacon: Option<String>,
-    #[arg(long, hide = true, env = "CRUX_API")]
+    /// The API port (not yet in this version, except off)
+    #[arg(long, env = "CRUX_API", value_name = "ADDR|off")]
     api: Option<String>,
-    #[arg(long, hide = true, env = "CRUX_PAGE")]
+    /// The page (not yet in this version, except off)
+    #[arg(long, env = "CRUX_PAGE", value_name = "ADDR|off")]
     page: Option<String>,
-    #[arg(long, hide = true, env = "CRUX_METRICS")]
+    /// Metrics (not yet in this version, except off)
+    #[arg(long, env = "CRUX_METRICS", value_name = "ADDR|off")]
     metrics: Option<String>,
-    #[arg(long, hide = true, env = "CRUX_DNS")]
+    /// DNS (not yet in this version, except off)
+    #[arg(long, env = "CRUX_DNS", value_name = "ADDR|off")]
     dns: Option<String>,
 }
 
@@ -85,6 +94,13 @@ impl Later {
             ("dns", on(&self.dns)),
         ];
         wants.into_iter().find_map(|(name, wanted)| wanted.then_some(name))
+    }
+
+    /// Refuses what this version does not do.
+    pub(crate) fn check(&self) -> Result<(), ErrorDoc> {
+        let Some(name) = self.wanted() else { return Ok(()) };
+        let cause = format!("--{name} is not yet supported in this version; leave {name} away");
+        Err(ErrorDoc::new(Code::NotYet, cause, "crux up --help"))
     }
 
     fn over(self, under: Self) -> Self {
@@ -126,13 +142,8 @@ impl Layer {
             let name: &str = key.get_ref();
             if !KEYS.contains(&name) {
                 let (line, column) = position(text, key.span().start);
-                let known: Vec<&str> = KEYS.iter().copied().filter(|key| !LATER.contains(key)).collect();
-                let cause = format!("{file}:{line}:{column}: {name}: unknown key; allowed here: {}", known.join(", "));
-                return Err(ErrorDoc::new(
-                    Code::BadConfig,
-                    cause,
-                    "correct the key; keys are the flags' names: crux up --help",
-                ));
+                let cause = format!("{file}:{line}:{column}: {name}: unknown key; allowed here: {}", KEYS.join(", "));
+                return Err(ErrorDoc::new(Code::BadConfig, cause, "crux up --help: keys are the flags' names"));
             }
         }
         toml::from_str(text).map_err(|e| pointed(file, text, &e))
@@ -163,7 +174,6 @@ impl Layer {
     }
 }
 
-const LATER: [&str; 9] = ["probe", "share", "visitor", "gateway", "beacon", "api", "page", "metrics", "dns"];
 const KEYS: [&str; 17] = [
     "identity",
     "listen",
@@ -192,7 +202,7 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
 fn pointed(file: &str, text: &str, error: &toml::de::Error) -> ErrorDoc {
     let (line, column) = position(text, error.span().map_or(0, |span| span.start));
     let cause = format!("{file}:{line}:{column}: {}", error.message().lines().collect::<Vec<_>>().join("; "));
-    ErrorDoc::new(Code::BadConfig, cause, "correct the line; keys are the flags' names: crux up --help")
+    ErrorDoc::new(Code::BadConfig, cause, "crux up --help: keys are the flags' names")
 }
 
 /// Everything that a fulcrum is started with.
@@ -223,6 +233,17 @@ pub(crate) fn state_home() -> PathBuf {
     home.unwrap_or_else(std::env::temp_dir).join("crux")
 }
 
+/// That a seed has a host and a port.
+fn check_seed(seed: &str) -> Result<(), String> {
+    let host_port = seed.rsplit_once(':').filter(|(host, port)| {
+        let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+        !host.is_empty() && !bare_v6 && port.parse::<u16>().is_ok_and(|port| port != 0)
+    });
+    host_port
+        .map(|_| ())
+        .ok_or_else(|| format!("{seed:?} is not HOST:PORT, like n1.example:2789 or [2001:db8::1]:2789"))
+}
+
 /// Joins flags (with the environment), files and the bundle.
 pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> Result<UpSettings, ErrorDoc> {
     let file = match config {
@@ -238,10 +259,7 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
     if bundled.exists() {
         layer = layer.over(Layer::read(&bundled)?);
     }
-    if let Some(name) = layer.later.wanted() {
-        let cause = format!("--{name} is not yet supported in this version");
-        return Err(ErrorDoc::new(Code::NotYet, cause, format!("leave {name} away (or `off`)")));
-    }
+    layer.later.check()?;
     let wrong =
         |name: &str, problem: String| ErrorDoc::new(Code::BadConfig, format!("{name}: {problem}"), "crux up --help");
     let listen = layer.listen.as_deref().unwrap_or(LISTEN);
@@ -256,11 +274,15 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
     if layer.expect == Some(0) {
         return Err(wrong("expect", "a flock has at least one member".to_owned()));
     }
+    let seeds = layer.seed.unwrap_or_default();
+    for seed in &seeds {
+        check_seed(seed).map_err(|problem| wrong("seed", problem))?;
+    }
     Ok(UpSettings {
         identity,
         listen,
         state,
-        seeds: layer.seed.unwrap_or_default(),
+        seeds,
         expect: layer.expect,
         fulcrum,
         timers: layer.timers.unwrap_or(1.0),
@@ -279,7 +301,7 @@ mod tests {
         assert_eq!(
             error.cause,
             "crux.toml:2:1: seeds: unknown key; allowed here: identity, listen, state, seed, expect, fulcrum, timers, \
-             no-multicast"
+             no-multicast, probe, share, visitor, gateway, beacon, api, page, metrics, dns"
         );
         let error = Layer::parse("crux.toml", "expect = \"five\"\n").unwrap_err();
         assert!(error.cause.starts_with("crux.toml:1:10: "), "{}", error.cause);
@@ -323,6 +345,16 @@ mod tests {
     }
 
     #[test]
+    fn a_seed_has_a_port() {
+        for good in ["n1:2789", "10.0.0.1:2789", "[2001:db8::1]:2789", "n1.example.:1"] {
+            assert_eq!(check_seed(good), Ok(()), "{good}");
+        }
+        for bad in ["bogus", "n1:", ":2789", "2001:db8::1", "n1:x", "n1:0", "n1:70000", ""] {
+            assert!(check_seed(bad).unwrap_err().contains("HOST:PORT"), "{bad}");
+        }
+    }
+
+    #[test]
     fn settings_of_later_versions_are_refused_unless_off() {
         let dir = tempfile::tempdir().unwrap();
         let resolve = |text: &str| {
@@ -331,7 +363,10 @@ mod tests {
             resolve(Layer::default(), Some(&config), false)
         };
         let error = resolve("page = \"127.0.0.1:0\"\n").unwrap_err();
-        assert_eq!((error.code, error.cause.as_str()), (Code::NotYet, "--page is not yet supported in this version"));
+        assert_eq!(
+            (error.code, error.cause.as_str()),
+            (Code::NotYet, "--page is not yet supported in this version; leave page away")
+        );
         assert!(resolve("page = \"off\"\nvisitor = false\n").is_ok());
         assert!(resolve("listen = \"x\"\n").unwrap_err().cause.contains("\"x\" is not ADDR:PORT"));
     }

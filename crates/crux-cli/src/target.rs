@@ -16,9 +16,28 @@ pub(crate) struct Target {
     pub(crate) socket: PathBuf,
     /// The dev cluster's operator.
     pub(crate) dev_operator: Option<PathBuf>,
+    /// Which node of the dev cluster it is.
+    pub(crate) dev_node: Option<String>,
 }
 
 impl Target {
+    /// The same, knowing which node of a dev cluster it is.
+    fn named(mut self, dev: Option<&DevCluster>) -> Self {
+        let node = dev.and_then(|dev| dev.nodes.iter().find(|(_, known)| *known == self.socket));
+        self.dev_node = node.map(|(name, _)| name.clone());
+        self
+    }
+
+    /// An error of asking it: who does not answer in a dev cluster was killed there and can be started.
+    pub(crate) fn explain(&self, mut error: ErrorDoc) -> ErrorDoc {
+        if let (Code::Unreachable, Some(node)) =
+            (error.code, self.dev_node.as_deref().filter(|_| !answers(&self.socket)))
+        {
+            error.next = format!("crux lab start {node}");
+        }
+        error
+    }
+
     /// A client of it.
     pub(crate) fn client(&self) -> Client {
         Client::new(&self.socket)
@@ -33,7 +52,7 @@ pub(crate) fn find(at: Option<&str>) -> Result<Target, ErrorDoc> {
         // What a fulcrum that died left over makes nothing ambiguous.
         own.retain(|socket| answers(socket));
     }
-    choose(at, dev.as_ref(), &own, &answers)
+    choose(at, dev.as_ref(), &own, &answers).map(|target| target.named(dev.as_ref()))
 }
 
 /// Sockets of this machine's fulcrum: of the system, and of this user.
@@ -61,19 +80,19 @@ fn choose(
         if let Some((dev, (_, socket))) =
             dev.and_then(|dev| Some((dev, dev.nodes.iter().find(|(name, _)| name == at)?)))
         {
-            return Ok(Target { socket: socket.clone(), dev_operator: Some(dev.operator.clone()) });
+            return Ok(Target { socket: socket.clone(), dev_operator: Some(dev.operator.clone()), dev_node: None });
         }
         if at.contains('/') || at.ends_with(".sock") {
             let socket = PathBuf::from(at);
             let dev_operator = in_dev(&socket).map(|dev| dev.operator.clone());
-            return Ok(Target { socket, dev_operator });
+            return Ok(Target { socket, dev_operator, dev_node: None });
         }
         let (known, next) = match dev {
             Some(dev) => {
                 let names: Vec<&str> = dev.nodes.iter().map(|(name, _)| name.as_str()).collect();
-                (format!("it has {}", names.join(", ")), format!("--at {}", names.first().unwrap_or(&"n1")))
+                (format!("it has {}", names.join(", ")), format!("crux status --at {}", names.first().unwrap_or(&"n1")))
             }
-            None => ("no dev cluster of this user runs".to_owned(), format!("--at {SYSTEM}")),
+            None => ("no dev cluster of this user runs".to_owned(), format!("crux status --at {SYSTEM}")),
         };
         let cause = format!("--at {at:?} is neither a socket's path nor a node of your dev cluster ({known})");
         return Err(ErrorDoc::new(Code::NotFound, cause, next));
@@ -86,16 +105,20 @@ fn choose(
                 socket.display(),
                 own.display()
             );
-            Err(ErrorDoc::new(Code::Ambiguous, cause, format!("--at {first}, or --at {}", own.display())))
+            Err(ErrorDoc::new(
+                Code::Ambiguous,
+                cause,
+                format!("crux status --at {first}, or crux status --at {}", own.display()),
+            ))
         }
         (Some(dev), None) => {
             // The first one may have been killed on purpose.
             let up = dev.nodes.iter().map(|(_, socket)| socket).find(|socket| answers(socket));
             let socket = up.or(dev.nodes.first().map(|(_, socket)| socket)).cloned().unwrap_or_default();
-            Ok(Target { socket, dev_operator: Some(dev.operator.clone()) })
+            Ok(Target { socket, dev_operator: Some(dev.operator.clone()), dev_node: None })
         }
-        (None, Some(own)) => Ok(Target { socket: own.clone(), dev_operator: None }),
-        (None, None) => Ok(Target { socket: PathBuf::from(SYSTEM), dev_operator: None }),
+        (None, Some(own)) => Ok(Target { socket: own.clone(), dev_operator: None, dev_node: None }),
+        (None, None) => Ok(Target { socket: PathBuf::from(SYSTEM), dev_operator: None, dev_node: None }),
     }
 }
 
@@ -125,7 +148,7 @@ mod tests {
         assert_eq!(find("/d/n1/crux.sock").unwrap().dev_operator, Some("/d/operator".into()));
         assert_eq!(find("/other.sock").unwrap().dev_operator, None);
         let error = find("n9").unwrap_err();
-        assert_eq!((error.code, error.next.as_str()), (Code::NotFound, "--at n1"));
+        assert_eq!((error.code, error.next.as_str()), (Code::NotFound, "crux status --at n1"));
         assert!(error.cause.contains("it has n1, n2"), "{}", error.cause);
     }
 

@@ -32,6 +32,12 @@ fn settings_that_nobody_knows_are_pointed_at() {
     ran.failed(2, "E204", &["cannot read nowhere.toml"]);
     world.crux(&["up", "--listen", "here"]).failed(2, "E204", &["\"here\" is not ADDR:PORT"]);
     world.crux(&["up", "--page", "127.0.0.1:1"]).failed(2, "E202", &["--page is not yet supported"]);
+    world.crux(&["up", "--dev", "2", "--page", "127.0.0.1:1"]).failed(2, "E202", &["--page is not yet supported"]);
+    world.crux(&["up", "--seed", "bogus"]).failed(2, "E204", &["\"bogus\" is not HOST:PORT"]);
+    world.crux(&["doctor"]).failed(2, "E202", &["crux doctor is not yet in this version"]);
+    world.crux(&["ca", "renew"]).failed(2, "E202", &["crux ca renew is not yet in this version"]);
+    world.crux(&["docter"]).failed(2, "E200", &["docter"]);
+    world.crux(&["--at", "n1", "run", "--env", "FOO", "true"]).failed(2, "E200", &["next: crux run --help"]);
 }
 
 #[test]
@@ -142,7 +148,7 @@ fn following_prints_one_document_per_line_until_the_fulcrum_goes() {
     let ran = world.crux(&["events", "-w", "--at", fake.at()]);
     assert!(ran.out.contains("member-lost"), "{}", ran.out);
     let ran = world.crux(&["logs", "api", "-f", "--tail", "5", "--at", fake.at()]);
-    assert_eq!(ran.out, "web/api.2  listening\n");
+    assert_eq!(ran.out, "web/api.2@n1  listening\n");
     assert!(fake.asked().iter().any(|asked| asked.query == "service=main%2Fapi&tail=5&follow"));
 }
 

@@ -55,7 +55,7 @@ fn an_operator_gets_a_profile_and_it_is_never_overwritten() {
     let key = std::fs::read(profile.join("key.pem")).unwrap();
 
     let again = world.crux(&["ca", "issue", "--ca", "ca", "--operator", "bob"]);
-    again.failed(2, "E200", &["not overwritten", "next: --out BUNDLE"]);
+    again.failed(1, "E100", &["not overwritten", "next: crux ca issue --ca ca --operator bob --out NEW-DIR"]);
     let beside = world.crux(&["ca", "issue", "--ca", "ca", "--operator", "bob", "--out", "bob"]);
     assert!(beside.done().contains("spiffe://acme/operator/bob"));
     assert!(beside.err.contains("--as"), "{}", beside.err);

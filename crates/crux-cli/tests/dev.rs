@@ -243,6 +243,32 @@ fn a_dead_leader_is_followed_and_comes_back() {
 }
 
 #[test]
+fn a_paused_fulcrum_holds_up_no_fault_and_is_told_of_it_when_it_wakes() {
+    let cluster = Cluster::up(4);
+    assert!(cluster.ok(&["lab", "pause", "n2", "2s"]).contains("n2 stands still for 2 s"));
+    // Those that are not named stay together, and the answer says so.
+    assert!(cluster.ok(&["lab", "split", "n1,n2"]).contains("n1,n2 / n3,n4"));
+    cluster.ok(&["lab", "loss", "0"]);
+    for (node, part) in [("n1", ["n1", "n2"]), ("n2", ["n1", "n2"]), ("n3", ["n3", "n4"]), ("n4", ["n3", "n4"])] {
+        cluster.until(node, "its part", |status| status["members"] == names(&part) && status["stable"] == true);
+    }
+    cluster.ok(&["lab", "pause", "n3", "1s"]);
+    cluster.ok(&["lab", "heal"]);
+    for node in ["n1", "n2", "n3", "n4"] {
+        cluster.until(node, "one flock", |status| status["members"] == names(&["n1", "n2", "n3", "n4"]));
+    }
+    cluster.ok(&["lab", "kill", "n4"]);
+    let again = cluster.run(&["lab", "kill", "n4"]);
+    assert_eq!(again.status.code(), Some(1));
+    let said = String::from_utf8(again.stderr).unwrap();
+    assert!(said.contains("n4 does not run") && said.contains("next: crux lab start n4"), "{said}");
+    let status = cluster.run(&["--at", "n4", "status"]);
+    assert_eq!(status.status.code(), Some(5));
+    let said = String::from_utf8(status.stderr).unwrap();
+    assert!(said.contains("next: crux lab start n4"), "{said}");
+}
+
+#[test]
 fn a_life_that_forgot_its_number_begins_again_above_what_peers_know() {
     let cluster = Cluster::up(3);
     let state = cluster.socket("n3").parent().unwrap().to_owned();

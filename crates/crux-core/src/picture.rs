@@ -66,6 +66,8 @@ pub struct Status {
     pub instances: Vec<InstanceLine>,
     /// The facts held here.
     pub facts: FactsLine,
+    /// How many members this fulcrum's flock is expected to have, where that was configured.
+    pub expect: Option<u32>,
     /// Fulcrums of which two live at once, with their addresses.
     pub clones: Vec<(FulcrumId, [SocketAddr; 2])>,
     /// Programs that heartbeat in ADMIN, as the yurt has them.
@@ -88,7 +90,7 @@ pub enum MemberState {
 pub struct RosterLine {
     /// Who.
     pub member: Member,
-    /// Where.
+    /// Where it is reached from here; for this fulcrum itself, where it listens.
     pub addr: SocketAddr,
     /// Since when it has been in this fulcrum's flock without a break, by this fulcrum's wall clock.
     pub since: Wall,

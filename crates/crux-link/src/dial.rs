@@ -1,5 +1,6 @@
 //! Dialling: connect, say hello, judge the welcome, and only then count the link.
 
+use crate::door::twin;
 use crate::event::{DialFailure, LinkEvent, PeerInfo};
 use crate::links::Inner;
 use crate::registry::{Admission, Verdict};
@@ -55,7 +56,9 @@ async fn attempt(inner: &Arc<Inner>, addr: SocketAddr) -> Result<Box<Admission>,
         _ => addr,
     };
     // The name is of no use: who the peer is stands in its certificate.
-    let connecting = inner.endpoint.connect(target, "crux").map_err(|e| DialFailure::Unreachable(e.to_string()))?;
+    let endpoint = inner.endpoint().ok_or_else(|| DialFailure::Unreachable("this fulcrum is going down".to_owned()))?;
+    let connecting = endpoint.connect(target, "crux").map_err(|e| DialFailure::Unreachable(e.to_string()))?;
+    drop(endpoint);
     let connection = connecting.await.map_err(|error| lost(addr, &error))?;
     let welcome = greet(inner, addr, &connection).await.map_err(|error| match error {
         Broken::Failure(failure) => failure,
@@ -137,6 +140,9 @@ async fn greet(
     let member = welcome.member(node).map_err(rejected)?;
     if member == inner.me {
         return Err(Broken::Failure(DialFailure::Myself));
+    }
+    if member.id == inner.me.id {
+        return Err(rejected(twin(&member)));
     }
     if let Some(floor) = inner.registry.too_old(&member) {
         let reason = format!("{member} is an old boot; {floor} is known here");

@@ -5,7 +5,8 @@ use crate::event::LinkEvent;
 use crate::links::Inner;
 use crate::registry::{Admission, Knock};
 use crate::wire::{self, Answer, Code, Hello, Refuse, WireError};
-use quinn::{Connection, ConnectionError, Incoming};
+use crux_names::Member;
+use quinn::{Connection, ConnectionError, Endpoint, Incoming};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use std::time::Duration;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Accepts until the endpoint is closed.
-pub(crate) async fn keep(inner: Arc<Inner>) {
-    while let Some(incoming) = inner.endpoint.accept().await {
+pub(crate) async fn keep(inner: Arc<Inner>, endpoint: Endpoint) {
+    while let Some(incoming) = endpoint.accept().await {
         let ip = incoming.remote_address().ip().to_canonical();
         match inner.registry.knock(ip, incoming.remote_address_validated()) {
             Knock::Enter(half_open) => {
@@ -51,6 +52,11 @@ async fn receive(inner: &Arc<Inner>, incoming: Incoming) -> Option<Admission> {
         inner.emit(LinkEvent::Refused { addr, reason }).await;
     }
     None
+}
+
+/// Two fulcrums met that carry one identity: neither is believed over the other.
+pub(crate) fn twin(other: &Member) -> String {
+    format!("{other} and the fulcrum that it met have one identity; one of the two is a copy")
 }
 
 /// What a lost connection means at the door: words if somebody was refused, nothing if they only went away.
@@ -115,6 +121,11 @@ async fn admit(inner: &Arc<Inner>, incoming: Incoming, addr: SocketAddr) -> Resu
     if member == inner.me {
         refuse(&connection, send, refuse_with("that is this fulcrum itself".to_owned(), 0, true)).await;
         return Err(None);
+    }
+    if member.id == inner.me.id {
+        let reason = twin(&member);
+        refuse(&connection, send, refuse_with(reason.clone(), 0, false)).await;
+        return Err(Some(reason));
     }
     if let Some(floor) = inner.registry.too_old(&member) {
         let reason = format!("{member} is an old boot; {floor} is known here");

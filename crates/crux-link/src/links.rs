@@ -10,7 +10,7 @@ use crux_names::{Boot, FulcrumId, Member};
 use crux_pki::{Admitted, CertificateDer, Refusal, Role};
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -27,7 +27,8 @@ pub(crate) struct Inner {
     pub(crate) cfg: LinkConfig,
     pub(crate) me: Member,
     pub(crate) local: SocketAddr,
-    pub(crate) endpoint: Endpoint,
+    /// Until the shutdown: its last handle keeps the socket.
+    endpoint: Mutex<Option<Endpoint>>,
     pub(crate) registry: Arc<Registry>,
     events: mpsc::Sender<LinkEvent>,
     /// Where our tasks run, so that a dial can be asked for from any thread.
@@ -38,6 +39,11 @@ impl Inner {
     pub(crate) async fn emit(&self, event: LinkEvent) {
         // Without a receiver the owner is going away, and the links with it.
         let _ = self.events.send(event).await;
+    }
+
+    /// The endpoint, for a moment; nothing after the shutdown.
+    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
+        self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Who the certificate at the other end speaks for.
@@ -114,8 +120,10 @@ impl Links {
         let endpoint = endpoint::bind(&cfg)?;
         let local = endpoint.local_addr().map_err(|cause| BindError::Listen { addr: cfg.listen, cause })?;
         let registry = Arc::new(Registry::new(me.clone()));
+        let accept = endpoint.clone();
+        let endpoint = Mutex::new(Some(endpoint));
         let inner = Arc::new(Inner { cfg, me, local, endpoint, registry, events, runtime: Handle::current() });
-        tokio::spawn(door::keep(inner.clone()));
+        tokio::spawn(door::keep(inner.clone(), accept));
         Ok(Self { inner })
     }
 
@@ -192,8 +200,8 @@ impl Links {
         self.inner.registry.infos()
     }
 
-    /// Ends all links, telling the peers, and stops listening. Frames that were taken before still arrive, unless a peer
-    /// takes longer than 300 ms for them. Waits at most 1.3 s.
+    /// Ends all links, telling the peers, and stops listening: the port is free soon after, whoever still holds a handle.
+    /// Frames that were taken before still arrive, unless a peer takes longer than 300 ms for them. Waits at most 1.3 s.
     pub async fn shutdown(&self) {
         let all = self.inner.registry.all();
         all.iter().for_each(|live| live.queue.end());
@@ -209,7 +217,10 @@ impl Links {
         for live in all {
             live.close(Code::Closed, "shutting down");
         }
-        self.inner.endpoint.close(Code::Closed.into(), b"shutting down");
-        let _ = tokio::time::timeout(GOODBYE, self.inner.endpoint.wait_idle()).await;
+        let endpoint = self.inner.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(endpoint) = endpoint {
+            endpoint.close(Code::Closed.into(), b"shutting down");
+            let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;
+        }
     }
 }

@@ -32,6 +32,9 @@ const RETRY_ABOVE: usize = 64;
 const REFUSAL_EVERY: Duration = Duration::from_secs(10);
 /// Refusals remembered for that.
 const REFUSALS_MAX: usize = 1_024;
+/// A link that we close before this is over says nothing of its fulcrum: it may have been a clone's, which is challenged
+/// and closed within a second.
+const CREDIBLE: Duration = Duration::from_secs(3);
 /// A link that is older than this, and that the other side says it does not have, is dead: the other side lost it.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -120,7 +123,6 @@ impl State {
             dialed,
             done: done_seen,
         };
-        self.raise_floor(&live.info.member);
         let old = self.live.insert(live.info.member.clone(), live.clone());
         Admission { live, old, done }
     }
@@ -139,9 +141,7 @@ impl State {
 
 impl Registry {
     pub(crate) fn new(me: Member) -> Self {
-        let mut state = State::default();
-        state.raise_floor(&me);
-        Self { me, state: Mutex::new(state), changed: watch::Sender::new(()) }
+        Self { me, state: Mutex::default(), changed: watch::Sender::new(()) }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -163,9 +163,14 @@ impl Registry {
         self.lock().dialing.remove(&addr);
     }
 
-    /// The boot that a member would have to reach, if it is too old.
+    /// The boot that a member would have to reach, if it is too old: a higher one was linked here until it went by
+    /// itself, is linked here now and has been for a while, or is known from elsewhere. A higher boot that has only just
+    /// linked refuses nobody: it may be a clone, and whoever owns the links finds out which of the two is.
     pub(crate) fn too_old(&self, member: &Member) -> Option<Boot> {
-        self.lock().floors.get(&member.id).copied().filter(|floor| *floor > member.boot)
+        let state = self.lock();
+        let linked = state.live.values().filter(|live| live.info.member.id == member.id && live.is_up());
+        let linked = linked.filter(|live| live.since.elapsed() > CREDIBLE).map(|live| live.info.member.boot).max();
+        linked.max(state.floors.get(&member.id).copied()).filter(|floor| *floor > member.boot)
     }
 
     pub(crate) fn raise_floor(&self, member: &Member) {
@@ -222,6 +227,9 @@ impl Registry {
     /// Forgets a link whose `Down` was told.
     pub(crate) fn remove(&self, live: &Live) {
         let mut state = self.lock();
+        if live.why.get().is_none() || live.since.elapsed() > CREDIBLE {
+            state.raise_floor(&live.info.member);
+        }
         if state.live.get(&live.info.member).is_some_and(|current| current.id == live.id) {
             state.live.remove(&live.info.member);
         }
@@ -389,7 +397,6 @@ mod tests {
     #[test]
     fn boots_never_go_back() {
         let registry = Registry::new(member("n1", 5));
-        assert_eq!(registry.too_old(&member("n1", 4)), Some(Boot(5)));
         registry.raise_floor(&member("n2", 7));
         registry.raise_floor(&member("n2", 6));
         assert_eq!(registry.too_old(&member("n2", 6)), Some(Boot(7)));

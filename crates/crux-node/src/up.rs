@@ -5,7 +5,7 @@ mod stops;
 
 use crate::api::SocketError;
 use crate::driver::End;
-use crate::effects::EffectsError;
+use crate::effects::{EffectsError, running_instances};
 use crate::harden;
 use crate::store::{Store, StoreError};
 use crux_link::BindError;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{error, warn};
 
 /// At most once in this time the word of a peer makes a fulcrum begin anew: any node could say it again and again.
 const STEADY: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ pub struct UpConfig {
     pub listen: SocketAddr,
     /// The state directory: store, socket, instances, files. One fulcrum each.
     pub state: PathBuf,
-    /// `host[:port]` of fulcrums to dial for ever. Host names are looked up again every 30 s.
+    /// `host:port` of fulcrums to dial for ever. Host names are looked up again every 30 s.
     pub seeds: Vec<String>,
     /// With so many in the flock, it is complete at once; fewer are said loudly.
     pub expect: Option<u32>,
@@ -105,7 +105,17 @@ pub fn run(config: UpConfig) -> Result<(), UpError> {
         .enable_all()
         .build()
         .map_err(|source| UpError::System { what: "start threads", source })?;
+    let state = config.state.clone();
     let result = runtime.block_on(up(config));
+    if result.is_err() {
+        let left = running_instances(&state);
+        if left > 0 {
+            error!(
+                "{left} instances run on without a fulcrum; start it again with --state {} and it takes them over",
+                state.display()
+            );
+        }
+    }
     // A read of standard input cannot be cancelled and must not keep the process.
     runtime.shutdown_background();
     result

@@ -399,10 +399,12 @@ pub fn check_on_split(text: &str) -> Result<(), String> {
 /// What is wrong, for people.
 pub fn check_port_name(name: &str) -> Result<(), String> {
     let good = name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_'));
-    if good && !name.is_empty() && name.len() <= 63 {
+    if good && name.starts_with(|first: char| first.is_ascii_lowercase()) && name.len() <= 63 {
         return Ok(());
     }
-    Err(format!("{name:?} is not a port's name: lower-case letters, digits, '-' and '_'"))
+    Err(format!(
+        "{name:?} is not a port's name: a lower-case letter, then lower-case letters, digits, '-' and '_', 63 at most"
+    ))
 }
 
 /// That each `${port.NAME}` in a word names a port.

@@ -140,7 +140,8 @@ fn errors_point() {
         ),
         (
             "[service.api]\nrun = [\"a\"]\nports = { Http = 0 }\n",
-            "m.toml:3:18: service.api.ports.Http: \"Http\" is not a port's name: lower-case letters, digits, '-' and '_'",
+            "m.toml:3:18: service.api.ports.Http: \"Http\" is not a port's name: a lower-case letter, then lower-case \
+             letters, digits, '-' and '_', 63 at most",
         ),
         (
             "[service.api]\nrun = [\"a\"]\nports = { a = 0, b = 70000 }\n",

@@ -19,12 +19,12 @@ impl Kind for ErrorDoc {
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $text:literal, $exit:literal, $status:literal, $explain:literal;)*) => {
+    ($(#[doc = $title:literal] $name:ident = $text:literal, $exit:literal, $status:literal, $explain:literal;)*) => {
         /// The kinds of errors. Their texts are stable.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Code {
-            $($(#[$doc])* $name,)*
+            $(#[doc = $title] $name,)*
         }
 
         impl Code {
@@ -47,6 +47,12 @@ macro_rules! codes {
             #[must_use]
             pub const fn status(self) -> u16 {
                 match self { $(Self::$name => $status,)* }
+            }
+
+            /// What it means in one sentence.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$name => $title.trim_ascii(),)* }
             }
 
             /// What it means and what usually helps: the text of `crux explain`.
@@ -77,9 +83,9 @@ codes! {
     /// The manifest is wrong.
     BadManifest = "E201", 2, 400,
         "The manifest breaks its form: a key that is not known, a value of the wrong form, or two keys that exclude each other. The cause names file, line and key. Nothing was changed.";
-    /// A field of the manifest is not supported yet.
+    /// This version does not do that yet.
     NotYet = "E202", 2, 400,
-        "The key belongs to the manifest's form, but this version of crux does not do what it asks for, and would rather refuse than ignore it. Remove the key.";
+        "The command, the flag or the key belongs to crux's form, but this version does not do what it asks for yet, and would rather refuse than ignore it. Leave it away.";
     /// A khan expression is wrong.
     BadKhan = "E203", 2, 400,
         "A placement, set or start condition is not khan: `pick(api, 3, ALL)`, `LABEL(zone=a) & !NODE(n1)`, `2 of db.ready`. The cause names line, column and what was expected. Nothing was changed.";

@@ -23,7 +23,7 @@ pub use list::{
 };
 pub use status::{
     Apart, Certificate, Claim, ClaimKind, Clock, Expelled, Facts, Horde, HordeState, Instance, InstanceState, Link,
-    MemberState, Outside, OutsideState, RosterEntry, Service, Sibling, Status, Store, StoreState,
+    MemberState, Outside, OutsideState, RosterEntry, Service, Sibling, Status, Store, StoreState, Twins,
 };
 
 use serde::de::{DeserializeOwned, Error as _};

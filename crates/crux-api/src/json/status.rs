@@ -28,6 +28,12 @@ pub struct Status {
     pub certificate: Certificate,
     /// Who was put out of the bloc.
     pub expelled: Vec<Expelled>,
+    /// Identities under which two fulcrums live at once: an alarm.
+    #[serde(default)]
+    pub clones: Vec<Twins>,
+    /// How many members this fulcrum's flock is expected to have; `null` if nothing was said.
+    #[serde(default)]
+    pub expect: Option<u32>,
     /// This fulcrum's clock.
     pub clock: Clock,
     /// This fulcrum's store.
@@ -140,6 +146,15 @@ pub enum OutsideState {
     OtherBloc,
     /// It was expelled.
     Expelled,
+}
+
+/// Two fulcrums that live under one identity: a bundle was copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Twins {
+    /// `node` or `node/fulcrum`.
+    pub name: String,
+    /// Where the two are.
+    pub addrs: [String; 2],
 }
 
 /// A horde.

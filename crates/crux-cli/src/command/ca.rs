@@ -122,14 +122,14 @@ fn refused(e: &PkiError, next: &str) -> ErrorDoc {
     ErrorDoc::new(code, e.to_string(), next)
 }
 
-fn bad_name(e: &crux_names::NameError) -> ErrorDoc {
-    ErrorDoc::new(Code::Usage, e.to_string(), "crux ca issue --help")
+fn bad_name(e: &crux_names::NameError, next: &str) -> ErrorDoc {
+    ErrorDoc::new(Code::Usage, e.to_string(), next)
 }
 
 pub(crate) fn run(global: &Global, command: CaCommand) -> Outcome {
     match command {
         CaCommand::Init { bloc, out } => {
-            let bloc = BlocName::parse(&bloc).map_err(|e| bad_name(&e))?;
+            let bloc = BlocName::parse(&bloc).map_err(|e| bad_name(&e, "crux ca init --help"))?;
             let ca = Ca::init(bloc, &out).map_err(|e| refused(&e, "crux ca init --bloc NAME --out NEW-DIR"))?;
             let made = Made {
                 id: format!("spiffe://{}", ca.bloc()),
@@ -159,11 +159,20 @@ pub(crate) fn run(global: &Global, command: CaCommand) -> Outcome {
     }
 }
 
+const HELP: &str = "crux ca issue --help";
+
+/// The command again, up to where the bundle goes.
+fn again(args: &IssueArgs) -> String {
+    let who = [("node", &args.who.node), ("operator", &args.who.operator), ("beacon", &args.who.beacon)];
+    let who = who.iter().find_map(|(flag, name)| Some(format!(" --{flag} {}", name.as_ref()?)));
+    format!("crux ca issue --ca {}{}", args.ca.display(), who.unwrap_or_default())
+}
+
 fn issue(global: &Global, args: IssueArgs) -> Outcome {
     let role = match (&args.who.node, &args.who.operator, &args.who.beacon) {
-        (Some(name), ..) => Role::Node(NodeName::parse(name).map_err(|e| bad_name(&e))?),
-        (_, Some(name), _) => Role::Operator(OperatorName::parse(name).map_err(|e| bad_name(&e))?),
-        (.., Some(name)) => Role::Beacon(NodeName::parse(name).map_err(|e| bad_name(&e))?),
+        (Some(name), ..) => Role::Node(NodeName::parse(name).map_err(|e| bad_name(&e, HELP))?),
+        (_, Some(name), _) => Role::Operator(OperatorName::parse(name).map_err(|e| bad_name(&e, HELP))?),
+        (.., Some(name)) => Role::Beacon(NodeName::parse(name).map_err(|e| bad_name(&e, HELP))?),
         _ => {
             return Err(ErrorDoc::new(Code::Usage, "for whom? --node, --operator or --beacon", "crux ca issue --help"));
         }
@@ -172,30 +181,32 @@ fn issue(global: &Global, args: IssueArgs) -> Outcome {
     let profile = profile().filter(|_| operator && !args.no_profile);
     let new_profile = profile.clone().filter(|path| !path.exists());
     if args.out.is_none() && new_profile.is_none() {
-        let cause = match &profile {
-            Some(path) => format!("there is a profile in {} already and it is not overwritten", path.display()),
-            None => "nowhere to write the bundle to".to_owned(),
+        let (code, cause) = match &profile {
+            Some(path) => {
+                (Code::Failed, format!("there is a profile in {} already and it is not overwritten", path.display()))
+            }
+            None => (Code::Usage, "nowhere to write the bundle to".to_owned()),
         };
-        return Err(ErrorDoc::new(Code::Usage, cause, "--out BUNDLE"));
+        return Err(ErrorDoc::new(code, cause, format!("{} --out NEW-DIR", again(&args))));
     }
     // Looked at before anything is issued, so that no certificate is recorded that nobody gets.
     if let Some(out) = args.out.as_deref().filter(|out| is_used(out)) {
         let cause = format!("{} exists already and is not overwritten", out.display());
-        return Err(ErrorDoc::new(Code::Failed, cause, "--out with a new directory"));
+        return Err(ErrorDoc::new(Code::Failed, cause, format!("{} --out NEW-DIR", again(&args))));
     }
     let next = "crux ca issue --ca DIR --node NAME --out BUNDLE";
     let mut ca = Ca::open(&args.ca).map_err(|e| refused(&e, "crux ca init --bloc NAME --out DIR"))?;
     let mut request = IssueRequest::new(role.clone());
     request.days = args.days.unwrap_or(request.days);
-    request.labels = args.label.into_iter().collect();
-    request.seeds = args.seed;
+    request.labels = args.label.iter().cloned().collect();
+    request.seeds.clone_from(&args.seed);
     let last = ca.last_admission(&role);
     request.admission = match (args.readmit, last) {
         (false, last) => last.unwrap_or(1),
         (true, Some(last)) => last + 1,
         (true, None) => {
             let cause = format!("{role} was never issued here, so there is nothing to readmit");
-            return Err(ErrorDoc::new(Code::Usage, cause, "leave --readmit away"));
+            return Err(ErrorDoc::new(Code::Usage, cause, again(&args)));
         }
     };
     let bundle = ca.issue(request).map_err(|e| refused(&e, next))?;
@@ -230,15 +241,10 @@ fn is_used(path: &Path) -> bool {
 
 fn save(bundle: &Bundle, path: &Path) -> Result<(), ErrorDoc> {
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(|e| {
-            ErrorDoc::new(
-                Code::Failed,
-                format!("cannot make {}: {e}", parent.display()),
-                "--out with another directory",
-            )
-        })?;
+        fs::create_dir_all(parent)
+            .map_err(|e| ErrorDoc::new(Code::Failed, format!("cannot make {}: {e}", parent.display()), HELP))?;
     }
-    bundle.save(path).map_err(|e| refused(&e, "--out with a new directory"))
+    bundle.save(path).map_err(|e| refused(&e, HELP))
 }
 
 fn inspected(found: Inspection) -> Inspected {

@@ -2,7 +2,7 @@
 
 use super::{Ctx, ended};
 use crate::Outcome;
-use crate::output::{self, Format, clean};
+use crate::output::{self, Format, clean, short_hashes};
 use clap::Args;
 use crux_api::json::{Event, EventList};
 use crux_api::routes;
@@ -45,6 +45,31 @@ fn line(event: &Event, format: Format) -> String {
             "{:>6}  {}  {:<10} {:<14} {:<16} {}",
             event.cursor.0, event.at, event.node, event.event, event.subject, event.text
         ),
-        _ => format!("{at}  {:<14} {:<16} {}", event.event, event.subject, event.text),
+        _ => {
+            let subject = shortened(&short_hashes(&event.subject));
+            format!("{at}  {:<13} {subject:<24} {}", event.event, short_hashes(&event.text))
+        }
     })
+}
+
+/// A key that fits its column: its end tells more than its middle.
+fn shortened(key: &str) -> String {
+    const COLUMN: usize = 24;
+    let chars: Vec<char> = key.chars().collect();
+    if chars.len() <= COLUMN {
+        return key.to_owned();
+    }
+    chars[..10].iter().chain(['…'].iter()).chain(&chars[chars.len() - 13..]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_keys_keep_both_ends() {
+        assert_eq!(shortened("web/api.2"), "web/api.2");
+        let long = shortened("place/web/a-service-with-a-long-name");
+        assert_eq!((long.as_str(), long.chars().count()), ("place/web/…h-a-long-name", 24));
+    }
 }

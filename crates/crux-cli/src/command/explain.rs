@@ -37,10 +37,9 @@ impl Kind for Explanation {
 
 pub(crate) fn explain(global: &Global, args: &ExplainArgs) -> Outcome {
     let Some(text) = &args.code else {
-        let rows = Code::ALL.iter().map(|code| {
-            let first = code.explain().split(". ").next().unwrap_or_default().trim_end_matches('.');
-            [code.to_string(), code.exit().to_string(), first.to_owned()]
-        });
+        let rows = Code::ALL
+            .iter()
+            .map(|code| [code.to_string(), code.exit().to_string(), code.title().trim_end_matches('.').to_owned()]);
         return output::say(&output::table(["CODE", "EXIT", "MEANS"], rows)).map(|()| 0);
     };
     let code: Code = text.parse().map_err(|()| {

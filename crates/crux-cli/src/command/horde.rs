@@ -6,8 +6,9 @@ use crate::args::key_value;
 use crate::operator::{fact_at, in_force};
 use crate::output::{Format, names};
 use clap::{Args, Subcommand};
+use crux_api::client::encode;
 use crux_api::intent::{HordeIntent, Intent, own_horde_name};
-use crux_api::json::{Code, ErrorDoc, HordeList, from_hex};
+use crux_api::json::{Code, ErrorDoc, FactList, HordeList, from_hex};
 use crux_api::routes;
 use crux_api::write::NewFact;
 
@@ -29,6 +30,9 @@ pub(crate) enum HordeCommand {
     Delete {
         /// Which
         name: String,
+        /// Delete the services that are placed in it too
+        #[arg(long)]
+        prune: bool,
     },
 }
 
@@ -75,6 +79,14 @@ fn usage(problem: String) -> ErrorDoc {
 fn missing(name: &str) -> ErrorDoc {
     let cause = format!("horde {name} does not exist");
     ErrorDoc::new(Code::NotFound, cause, format!("crux horde list, or crux horde create {name} --want 3"))
+}
+
+/// Paths of the services that are placed in a horde.
+async fn placed_in(ctx: &Ctx, horde: &str) -> Result<Vec<String>, ErrorDoc> {
+    let prefix = format!("place/{horde}/");
+    let list: FactList = ctx.client().get(&format!("{}?prefix={}", routes::FACTS, encode(&prefix))).await?;
+    let placed = list.facts.into_iter().filter(|fact| fact.path.starts_with(&prefix) && in_force(Some(fact)));
+    Ok(placed.map(|fact| fact.path).collect())
 }
 
 async fn write(ctx: &Ctx, horde: HordeIntent) -> Outcome {
@@ -134,13 +146,19 @@ pub(crate) async fn run(ctx: &Ctx, command: HordeCommand) -> Outcome {
             horde.sets.retain(|_, text| !text.trim().is_empty());
             write(ctx, horde).await
         }
-        HordeCommand::Delete { name } => {
+        HordeCommand::Delete { name, prune } => {
             let name = own_horde_name(&name).map_err(usage)?;
             let path = format!("horde/{name}");
             if !in_force(fact_at(&ctx.client(), &path).await?.as_ref()) {
                 return Err(missing(name.as_str()));
             }
-            let facts = vec![NewFact { path, value: None }];
+            let placed = placed_in(ctx, name.as_str()).await?;
+            if !placed.is_empty() && !prune {
+                let services: Vec<&str> = placed.iter().map(|path| path.trim_start_matches("place/")).collect();
+                let cause = format!("horde {name} still runs {}; nothing was changed", services.join(", "));
+                return Err(ErrorDoc::new(Code::Failed, cause, format!("crux horde delete {name} --prune")));
+            }
+            let facts = placed.into_iter().chain([path]).map(|path| NewFact { path, value: None }).collect();
             ctx.make_so(&Intent { facts, uploads: Vec::new() }).await
         }
     }

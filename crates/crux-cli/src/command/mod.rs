@@ -58,7 +58,7 @@ async fn ask(global: Global, command: Command) -> Outcome {
         Command::Down(args) => node::down(&global, args).await,
         command => {
             let ctx = Ctx { target: target::find(global.at.as_deref())?, global };
-            match command {
+            let outcome = match command {
                 Command::Confab => show::confab(&ctx).await,
                 Command::Status => show::status(&ctx).await,
                 Command::Ps => show::ps(&ctx).await,
@@ -78,7 +78,8 @@ async fn ask(global: Global, command: Command) -> Outcome {
                     let cause = format!("{other:?} does not ask a fulcrum");
                     Err(ErrorDoc::new(Code::Failed, cause, "report this: it is a fault of crux"))
                 }
-            }
+            };
+            outcome.map_err(|error| ctx.target.explain(error))
         }
     }
 }
@@ -113,7 +114,8 @@ impl Ctx {
         while let Some(body) = watch.next().await? {
             match self.format() {
                 Format::Json => output::say(&output::json(&body, true))?,
-                format => output::say(&text(&body, format))?,
+                Format::Name => output::say(&text(&body, Format::Name))?,
+                format => output::say(&format!("{}\n{}", output::now(), text(&body, format)))?,
             }
         }
         ended()

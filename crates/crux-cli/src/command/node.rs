@@ -7,7 +7,8 @@ use crate::fulcrum::DevCluster;
 use crate::output::{Format, names};
 use crate::target;
 use clap::{Args, Subcommand};
-use crux_api::json::{Code, Done, ErrorDoc, NodeList};
+use crux_api::client::Client;
+use crux_api::json::{Code, Confab, Done, ErrorDoc, NodeList};
 use crux_api::routes::{self, DownRequest, ForgetRequest};
 use crux_names::FulcrumId;
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,7 +19,13 @@ pub(crate) enum NodeCommand {
     /// Members of the flock, and who is outside
     List,
     /// Stop the services of this fulcrum, leave the flock, and end
-    Leave,
+    Leave {
+        /// Which [default: the one that --at names]; it must be of your dev cluster, or the one of this machine
+        node: Option<String>,
+        /// Stop the fulcrum that was found, though neither it nor --at was given
+        #[arg(long)]
+        yes: bool,
+    },
     /// Forget the addresses of a fulcrum that will not come back
     Forget {
         /// Which: NODE or NODE/FULCRUM
@@ -38,13 +45,18 @@ pub(crate) async fn run(ctx: &Ctx, command: NodeCommand) -> Outcome {
     match command {
         NodeCommand::List => {
             ctx.show(routes::NODES, |list: &NodeList, format| match format {
-                Format::Name => names(list.roster.iter().map(|entry| entry.name.as_str())),
+                Format::Name => {
+                    let mut all: Vec<&str> = list.roster.iter().map(|entry| entry.name.as_str()).collect();
+                    all.sort_unstable();
+                    names(all)
+                }
                 _ => show::nodes_text(list, format == Format::Wide),
             })
             .await
         }
-        NodeCommand::Leave => {
-            let done: Done = ctx.client().post(routes::DOWN, &DownRequest { services: true }).await?;
+        NodeCommand::Leave { node, yes } => {
+            let client = leaving(ctx, node.as_deref(), yes).await?;
+            let done: Done = client.post(routes::DOWN, &DownRequest { services: true }).await?;
             ctx.done(&done)
         }
         NodeCommand::Forget { node } => {
@@ -53,6 +65,36 @@ pub(crate) async fn run(ctx: &Ctx, command: NodeCommand) -> Outcome {
             })?;
             let done: Done = ctx.client().post(routes::NODE_FORGET, &ForgetRequest { node: id.to_string() }).await?;
             ctx.done(&done)
+        }
+    }
+}
+
+/// The fulcrum that is to leave: the one that was named, and no other by accident.
+async fn leaving(ctx: &Ctx, node: Option<&str>, yes: bool) -> Result<Client, ErrorDoc> {
+    let dev = DevCluster::find();
+    let of_dev = |name: &str| dev.as_ref()?.nodes.iter().find(|(known, _)| known == name).map(|(_, socket)| socket);
+    if let (Some(socket), None) = (node.and_then(of_dev), &ctx.global.at) {
+        return Ok(Client::new(socket));
+    }
+    let client = ctx.client();
+    if node.is_none() && (ctx.global.at.is_some() || yes) {
+        return Ok(client);
+    }
+    let here: Confab = client.get(routes::CONFAB).await?;
+    let me = match here.fulcrum.as_str() {
+        crux_names::DEFAULT_FULCRUM => here.node,
+        fulcrum => format!("{}/{fulcrum}", here.node),
+    };
+    match node {
+        None => {
+            let cause = format!("this would stop {me} and its services, and neither it nor --at was given");
+            Err(ErrorDoc::new(Code::Usage, cause, format!("crux node leave {me}")))
+        }
+        Some(node) if node == me => Ok(client),
+        Some(node) => {
+            let cause =
+                format!("this is {me}; a fulcrum is told to leave on its own machine, or by its socket with --at");
+            Err(ErrorDoc::new(Code::Failed, cause, format!("crux node leave {node} --at SOCKET")))
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::Ctx;
 use crate::Outcome;
 use crate::args::key_value;
+use crate::output::note;
 use clap::Args;
 use crux_api::intent::{Intent, ServiceIntent, check_on_split, check_port_name, service_horde};
 use crux_api::json::{Code, ErrorDoc};
@@ -45,8 +46,7 @@ pub(crate) struct RunArgs {
 }
 
 fn usage(problem: String) -> ErrorDoc {
-    let next = "crux run --count 3 --port http ./server, or crux run --help";
-    ErrorDoc::new(Code::Usage, format!("{problem}; nothing was changed"), next)
+    ErrorDoc::new(Code::Usage, format!("{problem}; nothing was changed"), "crux run --help")
 }
 
 /// A service's name made of a program's: `My_Server.py` becomes `my-server`.
@@ -62,6 +62,14 @@ fn is_local(program: &str) -> bool {
     let path = Path::new(program);
     // A bare word is looked up along PATH there as here, so a file of that name in this directory is not meant.
     program.contains('/') && path.is_file() && !SYSTEM.iter().any(|system| path.starts_with(system))
+}
+
+/// A flag of `crux run` among the words of the command, where it does nothing of crux's. Flags that programs often have
+/// too, like `--port`, are not meant.
+fn stray_flag(cmd: &[String]) -> Option<&str> {
+    const OURS: [&str; 6] = ["--wait", "--timeout", "--count", "--horde", "--on-split", "--at"];
+    let words = cmd.iter().skip(1).take_while(|word| *word != "--");
+    words.map(String::as_str).find(|word| OURS.contains(&word.split('=').next().unwrap_or(word)))
 }
 
 /// What a command line asks for.
@@ -94,7 +102,9 @@ fn service(args: RunArgs, uploads: &mut Vec<crux_api::intent::Upload>) -> Result
         let (name, port) = spec.split_once('=').unwrap_or((spec, "0"));
         check_port_name(name).map_err(usage)?;
         let port: u16 = port.parse().map_err(|_| usage(format!("{port:?} is not a port (--port NAME=8080)")))?;
-        service.ports.insert(name.to_owned(), u32::from(port));
+        if service.ports.insert(name.to_owned(), u32::from(port)).is_some() {
+            return Err(usage(format!("port {name} is given twice")));
+        }
     }
     service.env = args.env.into_iter().collect();
     service.check = match &args.check {
@@ -110,6 +120,12 @@ fn service(args: RunArgs, uploads: &mut Vec<crux_api::intent::Upload>) -> Result
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: RunArgs) -> Outcome {
+    if let Some(flag) = stray_flag(&args.cmd) {
+        note(&format!(
+            "{flag} stands after the command and is passed to it; if it is meant for crux, give it before {}",
+            args.cmd[0]
+        ));
+    }
     let mut intent = Intent::default();
     let service = service(args, &mut intent.uploads)?;
     service.lower(&mut intent).map_err(usage)?;
@@ -157,6 +173,18 @@ mod tests {
     }
 
     #[test]
+    fn flags_of_crux_after_the_command_are_noticed() {
+        let stray = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            stray_flag(&words).map(str::to_owned)
+        };
+        assert_eq!(stray(&["false", "--wait"]).as_deref(), Some("--wait"));
+        assert_eq!(stray(&["false", "--timeout=3s"]).as_deref(), Some("--timeout=3s"));
+        assert_eq!(stray(&["server", "--port", "8080", "--waiter"]), None);
+        assert_eq!(stray(&["server", "--", "--wait"]), None);
+    }
+
+    #[test]
     fn a_program_of_the_system_is_not_pushed() {
         let mut uploads = Vec::new();
         assert_eq!(service(args(&["sleep", "9"]), &mut uploads).unwrap().run, ["sleep", "9"]);
@@ -170,6 +198,10 @@ mod tests {
         check.check = Some("http:web:/".to_owned());
         let mut port = args(&["sleep"]);
         port.port.push("x=99999".to_owned());
+        let mut twice = args(&["sleep"]);
+        twice.port.push("http=1".to_owned());
+        let mut digit = args(&["sleep"]);
+        digit.port.push("9p".to_owned());
         let mut policy = args(&["sleep"]);
         policy.on_split = Some("both".to_owned());
         let mut horde = args(&["sleep"]);
@@ -177,6 +209,12 @@ mod tests {
         for (args, expected) in [
             (check, "\"web\" is not a port of this service; it has admin, http; nothing was changed"),
             (port, "\"99999\" is not a port (--port NAME=8080); nothing was changed"),
+            (twice, "port http is given twice; nothing was changed"),
+            (
+                digit,
+                "\"9p\" is not a port's name: a lower-case letter, then lower-case letters, digits, '-' and '_', 63 at \
+                 most; nothing was changed",
+            ),
             (policy, "expected each-side, majority, home:NAME or stop, found \"both\"; nothing was changed"),
             (horde, "ADMIN runs crux's own programs only; choose another horde; nothing was changed"),
             (args(&["./nowhere"]), "there is no file ./nowhere; nothing was changed"),

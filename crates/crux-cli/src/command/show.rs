@@ -2,7 +2,7 @@
 
 use super::Ctx;
 use crate::Outcome;
-use crate::output::{Format, age, clean, names, or_dash, short, table};
+use crate::output::{Format, age, brief, clean, names, or_dash, short, table};
 use crux_api::json::{Confab, Horde, Instance, NodeList, Outside, Ps, RosterEntry, Service, ServiceList, Status};
 use crux_api::routes;
 
@@ -25,7 +25,10 @@ pub(crate) async fn status(ctx: &Ctx) -> Outcome {
 pub(crate) async fn ps(ctx: &Ctx) -> Outcome {
     ctx.show(routes::PS, |ps: &Ps, format| match format {
         Format::Name => names(ps.instances.iter().map(|instance| instance.name.as_str())),
-        _ => parts([services_table(&ps.services), instances_table(&ps.instances, format == Format::Wide)]),
+        _ => parts([
+            services_table(&ps.services, format == Format::Wide),
+            instances_table(&ps.instances, format == Format::Wide),
+        ]),
     })
     .await
 }
@@ -44,7 +47,7 @@ pub(crate) async fn services(ctx: &Ctx) -> Outcome {
                 .map(|program| [program.name.clone(), program.node.clone(), age(program.started.as_deref())]);
             let programs =
                 if list.yurt.is_empty() { String::new() } else { table(["IN ADMIN", "NODE", "SINCE"], rows) };
-            parts([services_table(&list.services), programs])
+            parts([services_table(&list.services, format == Format::Wide), programs])
         }
     })
     .await
@@ -82,8 +85,19 @@ fn status_text(status: &Status, wide: bool) -> String {
     let facts = &status.facts;
     head += &format!("\nfacts    {} (digest {})", facts.count, short(&facts.digest));
     let mut alarms = Vec::new();
-    if status.roster.len() == 1 {
-        alarms.push("this fulcrum is ALONE: it sees no other of its bloc".to_owned());
+    for twins in &status.clones {
+        let [one, other] = &twins.addrs;
+        alarms.push(format!(
+            "CLONE: two nodes live with the identity of {}, at {one} and {other}: crux why node {}",
+            twins.name, twins.name
+        ));
+    }
+    let size = status.roster.len();
+    if let Some(expect) = status.expect.filter(|expect| size < usize::try_from(*expect).unwrap_or(usize::MAX)) {
+        alarms.push(format!("BELOW the expected size: {size} of {expect} members: crux why flock"));
+    }
+    if size == 1 && (status.expect != Some(1) || !status.siblings.is_empty()) {
+        alarms.push("this fulcrum is ALONE in its flock: crux why flock".to_owned());
     }
     if facts.conflicts > 0 {
         alarms.push(format!("{} facts in conflict: crux facts conflicts", facts.conflicts));
@@ -115,7 +129,7 @@ fn status_text(status: &Status, wide: bool) -> String {
         siblings,
         outside_table(&status.outside),
         hordes,
-        services_table(&status.services),
+        services_table(&status.services, wide),
         instances_table(&status.instances, wide),
     ])
 }
@@ -135,6 +149,9 @@ pub(super) fn nodes_text(list: &NodeList, wide: bool) -> String {
 
 fn roster_table(roster: &[RosterEntry], wide: bool) -> String {
     let ms = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.1}ms"));
+    // For the eye; who leads stands above.
+    let mut roster: Vec<&RosterEntry> = roster.iter().collect();
+    roster.sort_by(|a, b| a.name.cmp(&b.name));
     let admin = |entry: &RosterEntry| if entry.admin { "ADMIN".to_owned() } else { String::new() };
     if wide {
         let rows = roster.iter().map(|entry| {
@@ -172,6 +189,17 @@ fn outside_table(outside: &[Outside]) -> String {
     table(["OUTSIDE", "ADDRESS", "STATE", "SEEN", "REASON"], rows)
 }
 
+/// A reason, whole only where it was asked for.
+fn why(text: &str, wide: bool) -> String {
+    if wide { text.to_owned() } else { brief(text) }
+}
+
+fn sorted(names: &[String]) -> String {
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    names.join(" ")
+}
+
 /// Hordes.
 pub(super) fn hordes_table(hordes: &[Horde]) -> String {
     let rows = hordes.iter().map(|horde| {
@@ -179,15 +207,15 @@ pub(super) fn hordes_table(hordes: &[Horde]) -> String {
             horde.name.clone(),
             word(&horde.state),
             or_dash(horde.want),
-            horde.present.join(" "),
-            horde.absent.join(" "),
-            horde.substitutes.join(" "),
+            sorted(&horde.present),
+            sorted(&horde.absent),
+            sorted(&horde.substitutes),
         ]
     });
     table(["HORDE", "STATE", "WANT", "PRESENT", "ABSENT", "SUBSTITUTES"], rows)
 }
 
-fn services_table(services: &[Service]) -> String {
+fn services_table(services: &[Service], wide: bool) -> String {
     if services.is_empty() {
         return String::new();
     }
@@ -207,7 +235,7 @@ fn services_table(services: &[Service]) -> String {
             service.ready.to_string(),
             not_ready.join(" "),
             service.revision.as_deref().map(short).unwrap_or_default(),
-            service.why.clone(),
+            why(&service.why, wide),
         ]
     });
     table(["SERVICE", "SHOULD", "READY", "OTHERS", "REVISION", "WHY"], rows)
@@ -247,7 +275,7 @@ fn instances_table(instances: &[Instance], wide: bool) -> String {
             or_dash(instance.pid),
             age(instance.started.as_deref()),
             ports(instance),
-            instance.why.clone(),
+            why(&instance.why, false),
         ]
     });
     table(["INSTANCE", "NODE", "STATE", "PID", "AGE", "PORTS", "WHY"], rows)

@@ -32,6 +32,7 @@ pub(crate) struct UpArgs {
 }
 
 pub(crate) fn run(args: UpArgs) -> Outcome {
+    args.layer.later.check()?;
     log(args.verbose, args.dev.is_some());
     match args.dev {
         Some(size) => fulcrum::dev(size, args.keep)?,

@@ -6,6 +6,7 @@
 
 mod read;
 mod told;
+mod why_flock;
 
 use crate::facts::version::Stamp;
 use crate::facts::{self, Facts};

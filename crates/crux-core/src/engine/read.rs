@@ -1,8 +1,9 @@
 //! The read side: what the engine can say about its bloc. See [`crate::picture`].
 
 use super::Engine;
+use super::why_flock::why_flock;
 use crate::facts::Facts;
-use crate::flock::{Apart, Flock};
+use crate::flock::Flock;
 use crate::picture::{
     Claim, ClaimKind, Confab, FactsLine, HordeLine, HordeState, InstanceLine, InstanceState, MemberState, OutsideLine,
     ProgramLine, Reason, RosterLine, ServiceLine, Status, Subject,
@@ -54,7 +55,7 @@ impl Engine {
             let id = &member.seat.member.id;
             let row = self.known.rows().get(id);
             RosterLine {
-                addr: member.seat.addr,
+                addr: member.addr,
                 since: self.since.get(&member.seat.member).copied().unwrap_or(self.began),
                 horde: self.services.roles().home(id),
                 joining: row.is_some_and(|row| home_of(row).1),
@@ -84,6 +85,7 @@ impl Engine {
                 conflicts: u32::try_from(self.facts.conflicts().count()).unwrap_or(u32::MAX),
                 quarantined: 0,
             },
+            expect: flock.expect,
             clones: flock.clones,
             programs: self.program_lines(now),
             at: wall,
@@ -393,7 +395,7 @@ impl Engine {
     pub fn why(&self, now: Time, wall: Wall, subject: &Subject) -> Vec<Reason> {
         let status = self.status(now, wall);
         match subject {
-            Subject::Flock => self.why_flock(&status),
+            Subject::Flock => why_flock(&status),
             Subject::Node(id) => self.why_node(&status, id),
             Subject::Horde(name) => status.hordes.iter().filter(|line| line.name == *name).map(why_horde).collect(),
             Subject::Service(of) => {
@@ -424,55 +426,16 @@ impl Engine {
         }
     }
 
-    fn why_flock(&self, status: &Status) -> Vec<Reason> {
-        let confab = &status.confab;
-        let (state, rule, text) = if confab.stable {
-            let text = format!("flock {} is complete as far as that can be known", confab.flock);
-            ("stable", "stable-lease", text)
-        } else {
-            let suspects: Vec<String> = status
-                .roster
-                .iter()
-                .filter(|line| line.state == MemberState::Suspect)
-                .map(|line| line.member.id.to_string())
-                .collect();
-            let text = if suspects.is_empty() {
-                format!("the leader {} has not granted that flock {} is complete", confab.leader, confab.flock)
-            } else {
-                format!("{} in flock {} do not answer", suspects.join(", "), confab.flock)
-            };
-            ("unstable", "stable-lease", text)
-        };
-        let mut reasons = Vec::from([Reason {
-            subject: confab.flock.clone(),
-            state: state.into(),
-            since: Some(status.age),
-            rule: rule.into(),
-            inputs: Vec::from([input("members", confab.members.len()), input("epoch", confab.epoch)]),
-            text,
-        }]);
-        for sibling in &status.siblings {
-            let (state, text) = match &sibling.apart {
-                Apart::Merging => ("merging", String::from("the two are becoming one")),
-                Apart::Busy => ("busy", String::from("one of the two is in another change")),
-                Apart::BrokenPair(a, b) => ("broken-pair", format!("{} and {} cannot talk directly", a.id, b.id)),
-            };
-            let header = &sibling.head.header;
-            let inputs = [input("leader", &header.leader), input("size", header.size)];
-            reasons.push(Reason {
-                subject: header.name.clone(),
-                state: state.into(),
-                since: None,
-                rule: "clique".into(),
-                inputs: inputs.into(),
-                text: format!("flock {} of {} is apart: {text}", header.name, header.leader),
-            });
-        }
-        reasons
-    }
-
     fn why_node(&self, status: &Status, id: &FulcrumId) -> Vec<Reason> {
         let mut reasons = Vec::new();
+        // It outweighs whatever else is said of this fulcrum, for nobody knows of which of the two.
+        for (_, addrs) in status.clones.iter().filter(|(fulcrum, _)| fulcrum == id) {
+            let text = format!(
+                "two nodes live with this identity, at {} and {}: stop one and issue a new certificate for it",
+                addrs[0], addrs[1]
+            );
+            reasons.push(reason(id, "clone", "two-answers", Vec::new(), text));
+        }
         if let Some(line) = status.roster.iter().find(|line| line.member.id == *id) {
             let (state, text) = match line.state {
                 MemberState::Member => ("member", format!("{id} is in flock {} and answers", status.confab.flock)),
@@ -494,10 +457,6 @@ impl Engine {
             let state = if line.who.refused { "refused" } else { "silent" };
             let text = if line.who.why.is_empty() { format!("{id} does not answer") } else { line.who.why.clone() };
             reasons.push(reason(id, state, "no-link", Vec::from([input("address", line.who.addr)]), text));
-        }
-        for (_, addrs) in status.clones.iter().filter(|(fulcrum, _)| fulcrum == id) {
-            let text = format!("two nodes live with this identity, at {} and {}", addrs[0], addrs[1]);
-            reasons.push(reason(id, "clone", "two-answers", Vec::new(), text));
         }
         if reasons.is_empty() && self.known.rows().contains_key(id) {
             let text = format!("{id} is known by its row, but it is in no flock seen from here");
@@ -577,6 +536,6 @@ fn reason(subject: impl ToString, state: &str, rule: &str, inputs: Vec<(String, 
     Reason { subject: subject.to_string(), state: state.into(), since: None, rule: rule.into(), inputs, text }
 }
 
-fn input(name: &str, value: impl ToString) -> (String, String) {
+pub(super) fn input(name: &str, value: impl ToString) -> (String, String) {
     (name.into(), value.to_string())
 }

@@ -277,6 +277,7 @@ impl Flock {
             let peer = self.peers.get(&seat.member);
             MemberStatus {
                 seat: seat.clone(),
+                addr: peer.map_or(seat.addr, |peer| peer.addr),
                 suspect: self.alerts.keys().any(|(subject, _)| *subject == seat.member)
                     || peer.is_some_and(Peer::misses_probes),
                 heard: peer.and_then(|peer| peer.proof).map(|proof| now.since(proof)),
@@ -313,6 +314,7 @@ impl Flock {
                     why: target.why.clone(),
                 })
                 .collect(),
+            expect: self.config.expect,
             clones: self.clones.iter().map(|(id, addrs)| (id.clone(), *addrs)).collect(),
         }
     }

@@ -183,6 +183,9 @@ pub struct Outside {
 pub struct MemberStatus {
     /// Who and where.
     pub seat: view::Seat,
+    /// Where it is reached from here: its link's address if it ever had a link, else its seat's. A fulcrum that listens on
+    /// every address knows no better one of itself.
+    pub addr: SocketAddr,
     /// Whether it misses probes or stands accused.
     pub suspect: bool,
     /// How long ago it completed a direct round trip; `None` for this fulcrum itself or before the first.
@@ -204,6 +207,8 @@ pub struct Status {
     pub siblings: Vec<Sibling>,
     /// Who is outside.
     pub outside: Vec<Outside>,
+    /// How many members are expected, where that was configured.
+    pub expect: Option<u32>,
     /// Fulcrums of which two live at once.
     pub clones: Vec<(FulcrumId, [SocketAddr; 2])>,
 }

@@ -55,6 +55,24 @@ pub(super) async fn forget(State(door): State<Door>, json: Result<Json<ForgetReq
     let node = body(json)?.node;
     let fulcrum: FulcrumId =
         node.parse().map_err(|cause| Refusal::new(Code::Usage, format!("{cause}"), "crux node list"))?;
+    let status = door.status().await?;
+    let linked = door.links.links().iter().any(|link| link.peer.member.id == fulcrum);
+    let twins = status.clones.iter().any(|(id, _)| *id == fulcrum);
+    // Of two that live under one identity at least one does; to forget them ends the alarm.
+    if !twins && (linked || status.roster.iter().any(|line| line.member.id == fulcrum)) {
+        let cause = format!("{fulcrum} lives; only a fulcrum that will not come back is forgotten");
+        return Err(Refusal::new(
+            Code::Failed,
+            cause,
+            format!("crux node leave {fulcrum}, then crux node forget {fulcrum}"),
+        ));
+    }
+    let outside = status.outside.iter().any(|line| line.who.fulcrum.as_ref() == Some(&fulcrum));
+    let named = fulcrum.clone();
+    let row = door.asker.look(move |engine, _| engine.muster().rows().contains_key(&named)).await;
+    if !(outside || twins || row.map_err(|_| Refusal::going_down())?) {
+        return Err(Refusal::new(Code::NotFound, format!("{} knows no {fulcrum}", door.me.id), "crux node list"));
+    }
     let reply = door.asker.command(Command::Forget { fulcrum: fulcrum.clone() }).await;
     done(reply.map_err(|_| Refusal::going_down())?, format!("{} forgot where {fulcrum} was", door.me.id))
 }

@@ -6,6 +6,7 @@ use crux_core::flock;
 use crux_core::picture;
 use crux_names::{Duration, FulcrumId, Member, Wall};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// What of a status the engine does not know: the node's own affairs.
 pub(crate) struct Own {
@@ -79,6 +80,8 @@ pub(crate) fn status(from: &picture::Status, own: Own) -> json::Status {
         },
         certificate: own.certificate,
         expelled: Vec::new(),
+        clones: from.clones.iter().map(twins).collect(),
+        expect: from.expect,
         clock: json::Clock { skew_ms: None },
         store: own.store,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -119,13 +122,28 @@ fn sibling(from: &flock::Sibling, now: Wall) -> json::Sibling {
     }
 }
 
+fn twins((fulcrum, addrs): &(FulcrumId, [SocketAddr; 2])) -> json::Twins {
+    json::Twins { name: fulcrum.to_string(), addrs: addrs.map(|addr| addr.to_string()) }
+}
+
+/// How a refusal begins, ours or theirs, where two blocs meet.
+const OTHER_BLOC: &str = "certificate of bloc ";
+
+fn outside_state(who: &flock::Outside) -> json::OutsideState {
+    match who.refused {
+        true if who.why.contains(OTHER_BLOC) => json::OutsideState::OtherBloc,
+        true => json::OutsideState::Refused,
+        false => json::OutsideState::Silent,
+    }
+}
+
 /// Who is in no flock that is seen from here.
 pub(crate) fn outside(from: &picture::Status) -> Vec<json::Outside> {
     let line = |line: &picture::OutsideLine| json::Outside {
         name: line.who.fulcrum.as_ref().map(ToString::to_string),
         addr: line.who.addr.to_string(),
         last_seen: line.last_seen.map(moment),
-        state: if line.who.refused { json::OutsideState::Refused } else { json::OutsideState::Silent },
+        state: outside_state(&line.who),
         reason: line.who.why.clone(),
     };
     from.outside.iter().map(line).collect()
@@ -226,11 +244,16 @@ pub(crate) fn programs(from: &picture::Status) -> Vec<json::Program> {
 /// Reasons as one document: the decisive one first.
 pub(crate) fn why(subject: &str, reasons: &[picture::Reason], by: &FulcrumId, now: Wall) -> Option<json::Why> {
     let first = reasons.first()?;
-    let sentence = |reason: &picture::Reason| {
-        let inputs: Vec<String> = reason.inputs.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+    // A number beside the reason; what is a sentence itself stands by itself.
+    let long = |name: &str, value: &str| name.contains(' ') || value.len() > 60;
+    let sentences = |reason: &picture::Reason| -> Vec<String> {
+        let inputs = reason.inputs.iter().filter(|(name, value)| !long(name, value));
+        let inputs: Vec<String> = inputs.map(|(name, value)| format!("{name}: {value}")).collect();
         let inputs = if inputs.is_empty() { String::new() } else { format!(" ({})", inputs.join(", ")) };
         let whose = if reason.subject == first.subject { String::new() } else { format!("{}: ", reason.subject) };
-        format!("{whose}{}{inputs}", reason.text)
+        let more = reason.inputs.iter().filter(|(name, value)| long(name, value));
+        let more = more.map(|(name, value)| format!("{name}: {value}"));
+        [format!("{whose}{}{inputs}", reason.text)].into_iter().chain(more).collect()
     };
     Some(json::Why {
         subject: subject.to_owned(),
@@ -238,13 +261,26 @@ pub(crate) fn why(subject: &str, reasons: &[picture::Reason], by: &FulcrumId, no
         since: first.since.map(|age| moment(ago(now, age))),
         rule: (!first.rule.is_empty()).then(|| json::WhyRule { id: first.rule.clone(), text: first.text.clone() }),
         by: Some(by.to_string()),
-        reasons: reasons.iter().map(sentence).collect(),
+        reasons: reasons.iter().flat_map(sentences).collect(),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_bloc_is_told_from_other_refusals() {
+        let outside = |why: &str| flock::Outside {
+            fulcrum: None,
+            addr: "10.0.0.1:2789".parse().unwrap(),
+            refused: true,
+            why: why.into(),
+        };
+        let refusal = crux_pki::Refusal::OtherBloc { theirs: "a".into(), ours: "b".into() };
+        assert_eq!(outside_state(&outside(&format!("refused: {refusal}"))), json::OutsideState::OtherBloc);
+        assert_eq!(outside_state(&outside("certificate expired")), json::OutsideState::Refused);
+    }
 
     #[test]
     fn moments_are_rfc_3339_with_microseconds() {

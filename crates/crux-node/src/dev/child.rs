@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{ChildStdin, Command};
+use tokio::time::Instant;
 
 /// What every child of one cluster has in common.
 pub(crate) struct Family {
@@ -37,6 +38,8 @@ pub(crate) struct Child {
     running: Option<Running>,
     /// Its end was asked for, or was said already.
     told: bool,
+    /// It stands still until then.
+    pub(super) paused_until: Option<Instant>,
 }
 
 struct Running {
@@ -47,7 +50,7 @@ struct Running {
 impl Child {
     /// A fulcrum that does not run yet.
     pub(crate) fn new(name: String, addr: SocketAddr, identity: PathBuf, state: PathBuf) -> Self {
-        Self { name, addr, identity, state, running: None, told: true }
+        Self { name, addr, identity, state, running: None, told: true, paused_until: None }
     }
 
     /// Its local socket.
@@ -107,6 +110,7 @@ impl Child {
         let mut process = command.spawn()?;
         let leash = process.stdin.take();
         self.running = Some(Running { process, leash });
+        self.paused_until = None;
         self.told = false;
         Ok(())
     }
@@ -114,6 +118,7 @@ impl Child {
     /// Ends the process as if the machine died. What it started is the caller's affair.
     pub(crate) async fn kill(&mut self) {
         self.told = true;
+        self.paused_until = None;
         if let Some(mut running) = self.running.take() {
             // It may just have ended by itself.
             let _ = running.process.kill().await;

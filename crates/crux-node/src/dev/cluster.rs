@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal as Caught, SignalKind, signal};
 use tokio::sync::{Mutex, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// What all timers are multiplied with.
@@ -31,6 +32,9 @@ const READY: Duration = Duration::from_secs(60);
 const ASK: Duration = Duration::from_millis(20);
 /// How often is looked whether every fulcrum still runs.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a fulcrum may take to obey, and to answer one request. One that was just started needs a moment.
+const TELL: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(2);
 /// How long a fulcrum may take to go down with its services.
 const DOWN: Duration = Duration::from_secs(15);
 
@@ -75,7 +79,7 @@ pub(super) async fn run(config: DevConfig) -> Result<(), DevError> {
     cluster.what_next();
     let shared = Arc::new(Mutex::new(cluster));
     let (stop, stopped) = watch::channel(false);
-    let door = tokio::spawn(api::serve(listener, lab::router(shared.clone()), stopped));
+    let door = tokio::spawn(api::serve(listener, lab::router(lab::Shared::new(shared.clone())), stopped));
     let mut look = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
@@ -249,11 +253,16 @@ impl Cluster {
         }
     }
 
-    /// Breaks something, or mends it.
+    /// Breaks something, or mends it: what to answer. What concerns the network is then told to the fulcrums with
+    /// [`tell`], without holding the cluster.
     pub(super) async fn inflict(&mut self, fault: &Fault) -> Result<String, Refusal> {
         let text = match fault {
             Fault::Kill(place) => {
                 let child = &mut self.children[*place];
+                if !child.runs() {
+                    let next = format!("crux lab start {}", child.name);
+                    return Err(Refusal::new(Code::Failed, format!("{} does not run", child.name), next));
+                }
                 child.kill().await;
                 let state = child.state.clone();
                 let killed = tokio::task::spawn_blocking(move || kill_all_instances(&state)).await;
@@ -266,11 +275,6 @@ impl Cluster {
             Fault::Start(place) => self.start_again(*place)?,
             fault => {
                 self.network.apply(fault, self.children.len());
-                for place in 0..self.children.len() {
-                    if self.children[place].runs() {
-                        self.tell(place).await?;
-                    }
-                }
                 self.describe(fault)
             }
         };
@@ -305,45 +309,38 @@ impl Cluster {
         }
     }
 
-    /// Lets a fulcrum stand still; the caller lets it go on.
+    /// Lets a fulcrum stand still; the caller lets it go on. Of two pauses the later one counts.
     pub(super) fn pause(&mut self, place: usize, time: Duration) -> Result<String, Refusal> {
         let child = &mut self.children[place];
         if !child.runs() {
             let cause = format!("{} does not run", child.name);
-            return Err(Refusal::new(Code::Usage, cause, format!("crux lab start {}", child.name)));
+            return Err(Refusal::new(Code::Failed, cause, format!("crux lab start {}", child.name)));
         }
+        child.paused_until = Some(Instant::now() + time);
         child.signal(Signal::STOP);
         let text = format!("{} stands still for {} s", child.name, time.as_secs_f64());
         self.say(&text);
         Ok(text)
     }
 
-    /// Lets it go on.
-    pub(super) fn resume(&mut self, place: usize) {
-        self.children[place].signal(Signal::CONT);
-        let name = self.children[place].name.clone();
+    /// Lets it go on, if its pause is over; whether it was.
+    pub(super) fn resume(&mut self, place: usize) -> bool {
+        let child = &mut self.children[place];
+        if child.paused_until.is_none_or(|until| until > Instant::now()) {
+            return false;
+        }
+        child.paused_until = None;
+        child.signal(Signal::CONT);
+        let name = child.name.clone();
         self.say(&format!("{name} goes on"));
+        true
     }
 
-    /// Tells one fulcrum what is broken between it and the others. A fulcrum that has just been started is waited for.
-    async fn tell(&mut self, place: usize) -> Result<(), Refusal> {
-        let rules = self.rules(place);
-        let client = self.client(place);
-        let limit = Instant::now() + Duration::from_secs(10);
-        loop {
-            match client.post::<Rules, Done>(LAB, &rules).await {
-                Ok(_) => return Ok(()),
-                Err(error) if error.code == Code::Unreachable && Instant::now() < limit => {
-                    if !self.children[place].runs() {
-                        let child = &self.children[place];
-                        let cause = format!("{} ended: {}", child.name, child.last_words());
-                        return Err(Refusal::new(Code::Failed, cause, format!("look at {}", child.log().display())));
-                    }
-                    tokio::time::sleep(ASK).await;
-                }
-                Err(error) => return Err(Refusal(error)),
-            }
-        }
+    /// How to tell a fulcrum what is broken around it; `None` if it does not run, or stands still: then it is told when
+    /// it wakes.
+    fn whom_to_tell(&mut self, place: usize) -> Option<(Client, Rules)> {
+        let child = &mut self.children[place];
+        (child.runs() && child.paused_until.is_none()).then(|| (self.client(place), self.rules(place)))
     }
 
     fn describe(&self, fault: &Fault) -> String {
@@ -390,6 +387,43 @@ impl Cluster {
         }
         self.say("all down");
     }
+}
+
+/// Tells one fulcrum what is broken between it and the others. One that has just been started is waited for. The cluster
+/// is held only to look, so a fulcrum that does not answer holds up neither pauses nor their ends.
+pub(super) async fn tell(cluster: &Mutex<Cluster>, place: usize) -> Result<(), Refusal> {
+    let limit = Instant::now() + TELL;
+    loop {
+        let Some((client, rules)) = cluster.lock().await.whom_to_tell(place) else { return Ok(()) };
+        let cause = match tokio::time::timeout(ANSWER, client.post::<Rules, Done>(LAB, &rules)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) if error.code != Code::Unreachable => return Err(Refusal(error)),
+            Ok(Err(error)) => error.cause,
+            Err(_) => format!("no answer within {} s", ANSWER.as_secs()),
+        };
+        if Instant::now() >= limit {
+            let locked = cluster.lock().await;
+            let child = &locked.children[place];
+            let cause = format!("{} could not be told what is broken around it: {cause}", child.name);
+            return Err(Refusal::new(Code::Failed, cause, format!("crux lab kill {}", child.name)));
+        }
+        tokio::time::sleep(ASK).await;
+    }
+}
+
+/// Tells all fulcrums at once.
+pub(super) async fn tell_all(cluster: &Arc<Mutex<Cluster>>) -> Result<(), Refusal> {
+    let size = cluster.lock().await.size();
+    let mut tells = JoinSet::new();
+    for place in 0..size {
+        let cluster = cluster.clone();
+        tells.spawn(async move { tell(&cluster, place).await });
+    }
+    let mut outcome = Ok(());
+    while let Some(told) = tells.join_next().await {
+        outcome = outcome.and(told.unwrap_or(Ok(())));
+    }
+    outcome
 }
 
 fn all_of(confab: &Confab) -> String {

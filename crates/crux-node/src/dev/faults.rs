@@ -8,7 +8,7 @@ use thiserror::Error;
 /// One fault, or the end of all, as `crux lab` asks for it. Fulcrums are named by their place, from 0.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Fault {
-    /// Parts that cannot talk to each other; who is in no part is a part alone.
+    /// Parts that cannot talk to each other; those that are not named are in one more part.
     Split(Vec<Vec<usize>>),
     /// These two cannot talk to each other.
     Cut(usize, usize),
@@ -41,7 +41,9 @@ pub(crate) enum BadFault {
     #[error("{0} cannot be cut from itself; name two fulcrums")]
     Itself(String),
     /// Named in two parts of a split.
-    #[error("{0} stands in the split twice; each fulcrum is in one part, or in none and then alone")]
+    #[error(
+        "{0} stands in the split twice; each fulcrum is in one part, or in none and then with the others that are in none"
+    )]
     Twice(String),
     /// Not a share.
     #[error("a loss of {0} % is not from 0 to 100")]
@@ -75,7 +77,9 @@ impl Fault {
                 if let Some(twice) = parts.iter().flatten().find(|place| !seen.insert(**place)) {
                     return Err(BadFault::Twice(format!("n{}", twice + 1)));
                 }
-                Ok(Self::Split(parts))
+                let rest: Vec<usize> = (0..size).filter(|place| !seen.contains(place)).collect();
+                let parts = parts.into_iter().chain([rest]).filter(|part| !part.is_empty());
+                Ok(Self::Split(parts.collect()))
             }
             LabRequest::Cut { a, b } => pair(a, b).map(|(a, b)| Self::Cut(a, b)),
             LabRequest::Oneway { from, to } => pair(from, to).map(|(from, to)| Self::OneWay(from, to)),
@@ -103,8 +107,7 @@ impl Network {
     pub(crate) fn apply(&mut self, fault: &Fault, size: usize) {
         match fault {
             Fault::Split(parts) => {
-                let part =
-                    |place: usize| parts.iter().position(|part| part.contains(&place)).unwrap_or(parts.len() + place);
+                let part = |place: usize| parts.iter().position(|part| part.contains(&place));
                 self.blocked = (0..size)
                     .flat_map(|a| (0..size).map(move |b| (a, b)))
                     .filter(|&(a, b)| part(a) != part(b))
@@ -140,7 +143,9 @@ mod tests {
     #[test]
     fn names_are_those_of_the_cluster() {
         let read = |request| Fault::read(&request, 5);
-        assert_eq!(read(split(&[&["n1", "n2"], &["n3"]])), Ok(Fault::Split(vec![vec![0, 1], vec![2]])));
+        assert_eq!(read(split(&[&["n1", "n2"], &["n3"]])), Ok(Fault::Split(vec![vec![0, 1], vec![2], vec![3, 4]])));
+        let all = read(split(&[&["n1", "n2"], &["n3", "n4", "n5"]]));
+        assert_eq!(all, Ok(Fault::Split(vec![vec![0, 1], vec![2, 3, 4]])), "nobody is left for one more part");
         assert_eq!(read(split(&[&["n1"], &["n1"]])), Err(BadFault::Twice("n1".into())));
         let same = LabRequest::Cut { a: "n1".into(), b: "n1".into() };
         assert_eq!(read(same), Err(BadFault::Itself("n1".into())));
@@ -156,9 +161,9 @@ mod tests {
     #[test]
     fn a_split_cuts_between_parts_only_and_heal_ends_everything() {
         let mut network = Network::default();
-        network.apply(&Fault::read(&split(&[&["n1", "n2"], &["n3", "n4"]]), 5).unwrap(), 5);
+        network.apply(&Fault::read(&split(&[&["n1", "n2"]]), 5).unwrap(), 5);
         assert_eq!(network.of(0), (vec![2, 3, 4], vec![2, 3, 4]));
-        assert_eq!(network.of(4), (vec![0, 1, 2, 3], vec![0, 1, 2, 3]), "n5 is named in no part and stands alone");
+        assert_eq!(network.of(4), (vec![0, 1], vec![0, 1]), "those that are not named stay together");
         network.apply(&Fault::Heal, 5);
         network.apply(&Fault::OneWay(0, 1), 5);
         assert_eq!((network.of(0), network.of(1)), ((vec![1], vec![]), (vec![], vec![0])));

@@ -88,6 +88,34 @@ impl DevFile {
     }
 }
 
+/// Removes directories of dev clusters of this user that could not do so themselves: their process is gone.
+fn remove_stale(temp: &Path) {
+    let me = rustix::process::geteuid().as_raw();
+    for entry in std::fs::read_dir(temp).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        // `crux-dev-PID-MOMENT`; without a moment it is the directory of the file by which commands find a cluster.
+        let pid = name.to_str().and_then(|name| name.strip_prefix("crux-dev-")?.split_once('-')?.0.parse::<u32>().ok());
+        let Some(pid) = pid else { continue };
+        // Not followed: a link is not ours.
+        let ours = std::fs::symlink_metadata(entry.path()).is_ok_and(|meta| meta.is_dir() && meta.uid() == me);
+        let path = entry.path();
+        if !ours || Path::new(&format!("/proc/{pid}")).exists() || in_use(&path) {
+            continue;
+        }
+        match std::fs::remove_dir_all(&path) {
+            Ok(()) => tracing::warn!("{} of a dev cluster that was killed is removed", path.display()),
+            Err(error) => tracing::warn!("{} of a dev cluster that was killed stays: {error}", path.display()),
+        }
+    }
+}
+
+/// Whether something of the cluster still goes down there.
+fn in_use(dir: &Path) -> bool {
+    let serves = |socket: PathBuf| std::os::unix::net::UnixStream::connect(socket).is_ok();
+    let nodes = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    serves(dir.join("lab.sock")) || nodes.map(|node| node.path().join("crux.sock")).any(serves)
+}
+
 fn private_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
@@ -108,6 +136,9 @@ impl Place {
             }
             None => std::env::temp_dir().join(format!("crux-dev-{}-{:x}", std::process::id(), crate::wall().0)),
         };
+        if temporary {
+            remove_stale(&std::env::temp_dir());
+        }
         let fault = |source| DevError::Io { what: "make", path: dir.clone(), source };
         let builder = |recursive| DirBuilder::new().recursive(recursive).mode(0o700).create(&dir);
         // A temporary one must be new: its name could be guessed.
@@ -153,6 +184,36 @@ impl Drop for Place {
             && let Err(error) = std::fs::remove_dir_all(&self.dir)
         {
             tracing::warn!("{} could not be removed: {error}", self.dir.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_of_clusters_that_are_gone_are_removed_and_no_others() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        let pid = gone.id();
+        gone.wait().unwrap();
+        let make = |name: String| {
+            let path = temp.path().join(name);
+            std::fs::create_dir_all(path.join("n1")).unwrap();
+            path
+        };
+        let stale = make(format!("crux-dev-{pid}-1f"));
+        let kept = [
+            make(format!("crux-dev-{}-1f", std::process::id())),
+            make(format!("crux-dev-{pid}")),
+            make("crux-dev-x-1f".to_owned()),
+            make(format!("other-{pid}-1f")),
+        ];
+        remove_stale(temp.path());
+        assert!(!stale.exists());
+        for path in kept {
+            assert!(path.exists(), "{}", path.display());
         }
     }
 }

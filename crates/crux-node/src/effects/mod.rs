@@ -19,6 +19,7 @@ pub use fetch::{FetchError, Opener, Stream, fetch, serve};
 pub use journal::Ending;
 pub use logs::{Cursor, LogLine, LogStream, Logs};
 pub use picket::kill_all_instances;
+pub(crate) use picket::running_instances;
 pub use supervise::supervise_main;
 
 use crate::effects::journal::Home;

@@ -418,6 +418,13 @@ fn bury(home: &Home, id: &str) -> io::Result<Option<Ending>> {
     Ok(Some(ended))
 }
 
+/// How many instances of this state directory have a living supervisor. What cannot be looked at is not counted.
+pub(crate) fn running_instances(state: &Path) -> usize {
+    let list = std::fs::read_dir(state.join("instances")).into_iter().flatten().flatten();
+    let homes = list.filter_map(|entry| std::fs::canonicalize(entry.path()).ok()).map(Home);
+    homes.filter(|home| matches!(take_lock(home), Ok(None))).count()
+}
+
 /// Kills every instance below this state directory with its supervisor, all at once, as if the machine had died: no
 /// outcome is written down. For `crux lab kill`, after the crux that owns the directory was killed. Blocks. Returns how
 /// many supervisors were killed.

@@ -16,7 +16,7 @@ use crate::up::UpConfig;
 use crux_core::engine::{self, Engine};
 use crux_core::flock;
 use crux_core::io::{Input, Report};
-use crux_link::{FaultGate, LinkConfig, Links};
+use crux_link::{BindError, FaultGate, LinkConfig, LinkEvent, Links};
 use crux_names::{Boot, FulcrumId, Member};
 use crux_pki::{Bundle, unix_now};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,9 @@ fn or_nothing<T>(what: &str, loaded: Result<Vec<T>, StoreError>) -> Vec<T> {
 const SOCKET: &str = "crux.sock";
 /// Where root's fulcrum is found without knowing its state directory.
 const WELL_KNOWN: &str = "/run/crux/crux.sock";
+/// How long a second life waits for the mesh port of the first, and how often it tries.
+const REBIND: Duration = Duration::from_secs(10);
+const REBIND_AGAIN: Duration = Duration::from_millis(50);
 /// How long open requests may take to end after the driver.
 const API_CLOSE: Duration = Duration::from_millis(500);
 
@@ -62,8 +65,7 @@ pub(super) async fn live(
     link_config.fulcrum = me.fulcrum.clone();
     link_config.gate = gate.clone();
     let trust = link_config.trust.clone();
-    let (link_events_in, link_events) = mpsc::channel(LINK_EVENTS);
-    let links = Links::bind(link_config, link_events_in).await?;
+    let (links, link_events) = listen(link_config, floor).await?;
     let addr = links.local_addr();
 
     let (reports_in, reports) = mpsc::channel(REPORTS);
@@ -159,6 +161,22 @@ pub(super) async fn live(
         let _ = std::fs::remove_file(socket);
     }
     Ok(end)
+}
+
+/// Opens the mesh port. Where this is not the process's first life, the port may still be held by the one before: the
+/// links that it closed are drained first.
+async fn listen(config: LinkConfig, floor: Boot) -> Result<(Links, mpsc::Receiver<LinkEvent>), UpError> {
+    let limit = Instant::now() + REBIND;
+    loop {
+        let (events_in, events) = mpsc::channel(LINK_EVENTS);
+        match Links::bind(config.clone(), events_in).await {
+            Ok(links) => return Ok((links, events)),
+            Err(BindError::Busy { .. }) if floor != Boot(0) && Instant::now() < limit => {
+                tokio::time::sleep(REBIND_AGAIN).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// The state directory's socket, and for root the well-known one. That one busy is a warning: a second fulcrum of a
