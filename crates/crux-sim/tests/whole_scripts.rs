@@ -1,5 +1,6 @@
 //! Whole engines, scripted: the job that crux has to do, on the real heart, under all rules.
 
+use crux_core::io::{Command, Input};
 use crux_core::services::instance::ServiceRef;
 use crux_names::{Duration, FulcrumId};
 use crux_sim::operator::Wanted;
@@ -161,4 +162,36 @@ fn all_at_once_die_and_come_back_to_what_was_acknowledged() {
         settle(&mut swarm, "all back");
         assert_eq!(running(&swarm, 0..5), 3, "seed {seed}");
     }
+}
+
+/// The operators' trial: `node leave` left the node silent and its horde parted, as a crash would.
+#[test]
+fn who_leaves_on_purpose_is_not_told_as_a_loss() {
+    let mut swarm = five(3, 3, "");
+    let command = Command::Down { services: true };
+    swarm.world.poke(4, |life, now, out| life.feed(now, Input::Command { request: 0, command }, out));
+    settle(&mut swarm, "n5 has left");
+    swarm.end(3, true);
+    settle(&mut swarm, "n4 is lost");
+    let life = swarm.world.slots[0].node.as_ref().unwrap();
+    let told = |kind: &str| -> Vec<&str> {
+        let events = life.events.iter().filter(|(_, event)| event.kind == kind);
+        events.map(|(_, event)| event.subject.as_str()).collect()
+    };
+    assert_eq!((told("member-left"), told("member-lost")), (vec!["n5"], vec!["n4"]));
+    let status = life.engine.status(swarm.world.now, life.machine.wall(swarm.world.now));
+    let why = |name: &str| {
+        let line =
+            status.outside.iter().find(|line| line.who.fulcrum.as_ref().is_some_and(|id| id.to_string() == name));
+        line.map(|line| line.who.why.as_str())
+    };
+    assert_eq!(why("n5"), Some("it left on purpose"));
+    assert_ne!(why("n4"), Some("it left on purpose"));
+    // Back again, it may be lost like any other.
+    swarm.restart(4);
+    settle(&mut swarm, "n5 is back");
+    swarm.end(4, true);
+    settle(&mut swarm, "n5 is lost");
+    let life = swarm.world.slots[0].node.as_ref().unwrap();
+    assert!(life.events.iter().any(|(_, event)| event.kind == "member-lost" && event.subject == "n5"));
 }

@@ -17,7 +17,7 @@ use crate::services::known::Known;
 use crate::services::pace::Pace;
 use crate::services::{self, Services};
 use crate::wire::Frame;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -54,6 +54,8 @@ pub struct Engine {
     known: Known,
     seen: BTreeMap<FulcrumId, Wall>,
     since: BTreeMap<Member, Wall>,
+    /// Members that said that they leave, until they are here again.
+    left: BTreeSet<FulcrumId>,
     /// The last confab, to know when what it says began to hold.
     confab: Option<Confab>,
     began: Wall,
@@ -82,6 +84,7 @@ impl Engine {
             known: Known::default(),
             seen: config.seen,
             since: BTreeMap::new(),
+            left: BTreeSet::new(),
             confab: None,
             began: Wall(0),
             down: None,
@@ -199,7 +202,12 @@ impl Engine {
 
     fn frame(&mut self, from: Member, frame: Frame) {
         let message = match frame {
-            Frame::Flock(message) => return self.flock(flock::Input::Message { from, message }),
+            Frame::Flock(message) => {
+                if message == flock::message::Message::Leave && self.flock.view().has(&from) {
+                    self.left.insert(from.id.clone());
+                }
+                return self.flock(flock::Input::Message { from, message });
+            }
             Frame::Service(message) => return self.services(services::Input::Message { from, message }),
             // The node checks signatures and makes `Input::Facts` of it; unchecked versions go nowhere.
             Frame::Facts { .. } => return,
@@ -228,6 +236,7 @@ impl Engine {
             }
             Command::Forget { fulcrum } => {
                 self.seen.remove(&fulcrum);
+                self.left.remove(&fulcrum);
                 self.flock(flock::Input::Forget(fulcrum));
                 out.push(Output::Reply { request, reply: Reply::Done });
             }
@@ -283,7 +292,8 @@ impl Engine {
             flock::Output::Installed { view, lost, joined } => {
                 self.changed = true;
                 let before = self.services.view();
-                out.extend(told::installed(before, &view, &lost, &joined).into_iter().map(Output::Event));
+                out.extend(told::installed(before, &view, &lost, &joined, &self.left).into_iter().map(Output::Event));
+                joined.iter().for_each(|member| _ = self.left.remove(&member.id));
                 self.since.retain(|member, _| view.has(member));
                 for seat in &view.roster {
                     self.since.entry(seat.member.clone()).or_insert(wall);

@@ -142,8 +142,13 @@ impl Engine {
             let lacks = fact.map_or(0, |fact| (fact.want as usize).saturating_sub(home.len()));
             let mut why = Vec::new();
             if !members.absent.is_empty() {
-                let names: Vec<String> = members.absent.iter().map(ToString::to_string).collect();
-                why.push(format!("{} of it: not in this flock", names.join(", ")));
+                let (left, gone): (Vec<_>, Vec<_>) = members.absent.iter().partition(|id| self.left.contains(*id));
+                for (ids, how) in [(gone, "not in this flock"), (left, "left on purpose")] {
+                    if !ids.is_empty() {
+                        let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                        why.push(format!("{} of it: {how}", names.join(", ")));
+                    }
+                }
             }
             match self.services.waits().get(name) {
                 Some(waits) => why.push(waits.clone()),
@@ -322,13 +327,14 @@ impl Engine {
                     why.push(String::from("its plan was made before the flock changed; the next is being made"));
                 }
                 let shortfalls = heard.word.shortfalls.iter().filter(|shortfall| shortfall.of == *of);
-                // The plan may be older than what is seen: nothing lacks where enough are there.
-                let lacks = |missing: u32| line.should.is_none_or(|should| existing(line) < should) && missing > 0;
+                // The plan may be older than what is seen: nothing lacks where enough are there. Where none should be, it
+                // says what the service's policy withholds.
+                let enough = line.should.is_some_and(|should| should > 0 && existing(line) >= should);
                 for shortfall in shortfalls {
                     match shortfall.missing {
                         0 => why.push(shortfall.why.clone()),
-                        missing if lacks(missing) => why.push(format!("lacks {missing}: {}", shortfall.why)),
-                        _ => {}
+                        _ if enough => {}
+                        missing => why.push(format!("lacks {missing}: {}", shortfall.why)),
                     }
                 }
             }

@@ -3,10 +3,11 @@
 use crate::facts::version::Checked;
 use crate::flock::view::View;
 use crate::io::Event;
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use crux_names::Member;
+use crux_names::{FulcrumId, Member};
 
 fn names(members: &[Member]) -> String {
     let names: Vec<String> = members.iter().map(|member| format!("{}", member.id)).collect();
@@ -14,7 +15,13 @@ fn names(members: &[Member]) -> String {
 }
 
 /// A new view was installed.
-pub(super) fn installed(before: &View, view: &View, lost: &[Member], joined: &[Member]) -> Vec<Event> {
+pub(super) fn installed(
+    before: &View,
+    view: &View,
+    lost: &[Member],
+    joined: &[Member],
+    left: &BTreeSet<FulcrumId>,
+) -> Vec<Event> {
     let (name, size) = (&view.head.header.name, view.roster.len());
     let old = &before.head.header.name;
     let how = match (lost, joined) {
@@ -37,6 +44,11 @@ pub(super) fn installed(before: &View, view: &View, lost: &[Member], joined: &[M
         events.push(Event { kind: "member-joined", subject: format!("{}", member.id), text });
     }
     for member in lost {
+        if left.contains(&member.id) {
+            let text = format!("{} left flock {name}: it was told to", member.id);
+            events.push(Event { kind: "member-left", subject: format!("{}", member.id), text });
+            continue;
+        }
         let text = format!("{} is no longer in flock {name}", member.id);
         events.push(Event { kind: "member-lost", subject: format!("{}", member.id), text });
     }

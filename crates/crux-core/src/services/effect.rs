@@ -63,7 +63,7 @@ pub enum Effect {
 /// Something that happened, for people, hooks and `crux events`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// What kind, a stable word: `flock-formed`, `member-joined`, `member-lost`, `leader`, `stable`, `plan`, `instance`,
+    /// What kind, a stable word: `flock-formed`, `member-joined`, `member-lost`, `member-left`, `leader`, `stable`, `plan`, `instance`,
     /// `verdict`, `fact`, `horde`, `alarm`.
     pub kind: &'static str,
     /// The subject: a node, a service, an instance.
