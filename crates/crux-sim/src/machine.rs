@@ -104,6 +104,13 @@ impl Machine {
         }
     }
 
+    /// A blank disk: facts and address book are gone.
+    pub fn wipe(&mut self) {
+        self.durable.clear();
+        self.book.clear();
+        self.writing.clear();
+    }
+
     /// Its wall clock.
     #[must_use]
     pub fn wall(&self, now: Time) -> Wall {

@@ -161,6 +161,10 @@ pub struct Services {
     waits: BTreeMap<HordeName, String>,
 
     started: Time,
+    /// Whether this life has not been in a stable flock with others yet.
+    young: bool,
+    /// Since when the flock is not stable: since the start, or since it was last stable.
+    unstable: Time,
     /// Whether it is known what earlier lives left running; no dean speaks before.
     adopted: bool,
     signing: Option<(Row, Time)>,
@@ -200,6 +204,8 @@ impl Services {
             reports: BTreeMap::new(),
             waits: BTreeMap::new(),
             started: now,
+            young: true,
+            unstable: now,
             adopted: false,
             signing: None,
             offers: Vec::new(),
@@ -223,7 +229,11 @@ impl Services {
             Input::View(view) => self.install(now, wall, view, out),
             Input::Stable(stable) => {
                 self.changed = true;
+                if !stable {
+                    self.doubt(now);
+                }
                 self.stable_since = stable.then(|| self.stable_since.unwrap_or(now));
+                self.young &= !(stable && self.view.roster.len() > 1);
             }
             Input::Facts => {
                 self.briefed = false;
@@ -258,6 +268,7 @@ impl Services {
         self.briefed = false;
         self.changed = true;
         // The grant is of a view; the new one has its own. What settled before has to settle again.
+        self.doubt(now);
         self.stable_since = None;
         self.repeat_at = now;
         self.told = settle::Told::default();
@@ -269,6 +280,21 @@ impl Services {
         for (from, message) in core::mem::take(&mut self.early) {
             self.hear(now, wall, &from, message, out);
         }
+    }
+
+    /// The flock is not known to be complete any more.
+    fn doubt(&mut self, now: Time) {
+        if self.stable_since.is_some() {
+            self.unstable = now;
+        }
+    }
+
+    /// Until when this life plans nothing new: until its flock is stable, but no longer than a part of a split waits.
+    /// Once it was stable together with others it is one of them; one that was stable alone and then meets somebody
+    /// hears what is wanted before it hears who does it.
+    fn young_until(&self) -> Option<Time> {
+        let until = self.unstable + proctor::SPLIT_HOLD * self.config.pace.0 / 1000;
+        (self.young && self.stable_since.is_none()).then_some(until)
     }
 
     fn came(&mut self, now: Time, wall: Wall, outcome: Outcome, out: &mut Vec<Output>) {

@@ -109,6 +109,7 @@ impl Services {
         let minders = self.minders.values().map(|minder| minder.deadline(now));
         let settled = self.stable_since.map(|since| since + self.config.pace.ms(5_000)).filter(|at| *at > now);
         let adopted = (!self.adopted).then(|| self.started + self.config.pace.ms(10_000));
+        let grown = self.young_until().filter(|at| *at > now);
         let fixed = [
             self.repeat_at,
             self.picket.deadline(now),
@@ -117,7 +118,7 @@ impl Services {
             if self.adopted { self.heartbeat.deadline(self.picket.items()) } else { Time::NEVER },
             self.signing.as_ref().map_or(Time::NEVER, |(_, until)| *until),
         ];
-        let all = fixed.into_iter().chain(proctors).chain(minders).chain(settled).chain(adopted);
+        let all = fixed.into_iter().chain(proctors).chain(minders).chain(settled).chain(adopted).chain(grown);
         all.min().unwrap_or(Time::NEVER)
     }
 
@@ -206,6 +207,7 @@ impl Services {
     fn settle_proctors(&mut self, now: Time, out: &mut Vec<Output>) {
         let roster: Vec<Member> = self.view.roster.iter().map(|seat| seat.member.clone()).collect();
         let view = self.view.id().clone();
+        let young = self.young_until().is_some_and(|until| now < until);
         let mut said = Vec::new();
         for (horde, proctor) in &mut self.proctors {
             // Only a plan of the installed view's proctor counts.
@@ -230,6 +232,7 @@ impl Services {
                 homes: &brief.homes,
                 sets: &brief.sets,
                 wanted: &brief.wanted,
+                young,
                 verdicts: &verdicts,
             };
             said.extend(proctor.step(now, &seen).into_iter().map(|output| (horde.clone(), output)));

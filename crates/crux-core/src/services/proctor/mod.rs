@@ -23,6 +23,7 @@ use crate::flock::view::ViewId;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::mem;
 use crux_names::{Boot, Duration, FulcrumId, Hash256, HordeName, Member, Time};
 
 /// How long a new proctor waits for every dean's word before it plans without, and the pause before it asks again.
@@ -77,6 +78,9 @@ pub struct Seen<'a> {
     pub sets: &'a BTreeMap<String, String>,
     /// The horde's services. What is not in here is in no plan, so its deans stop it.
     pub wanted: &'a BTreeMap<ServiceRef, Wanted>,
+    /// Whether this life has begun so lately, and its flock is so little known to be complete, that it may be doubling
+    /// what others run: what runs stays, and nothing new is planned.
+    pub young: bool,
     /// The healthminder's word on instances. One that is not in here is [`Health::Unknown`].
     pub verdicts: &'a BTreeMap<InstanceId, Health>,
 }
@@ -132,7 +136,9 @@ pub struct Proctor {
     newest: Option<PlanId>,
     office: Option<Office>,
     /// The members at the last step, to see who was lost.
-    present: Option<BTreeSet<FulcrumId>>,
+    present: BTreeSet<FulcrumId>,
+    /// The home members at the last step, to see who is new.
+    homes: BTreeSet<FulcrumId>,
     /// Recent losses, oldest first.
     losses: Vec<(Time, FulcrumId)>,
     hold: Option<Hold>,
@@ -152,7 +158,8 @@ impl Proctor {
             plan: None,
             newest: None,
             office: None,
-            present: None,
+            present: BTreeSet::new(),
+            homes: BTreeSet::new(),
             losses: Vec::new(),
             hold: None,
             trouble: Trouble::default(),
@@ -261,33 +268,34 @@ impl Proctor {
         self.words.get(&member.id).is_some_and(|word| word.fresh && word.boot == member.boot)
     }
 
-    /// Sees who is lost and who is back.
+    /// Sees who is lost, who is back, and who is heard of for the first time.
     fn watch(&mut self, now: Time, seen: &Seen<'_>) {
         let here: BTreeSet<FulcrumId> = seen.roster.iter().map(|member| member.id.clone()).collect();
         let until = now + self.scaled(SPLIT_HOLD);
-        match self.present.replace(here.clone()) {
-            None => {
-                let absent = seen.homes.keys().filter(|id| !here.contains(*id));
-                let lost: BTreeMap<_, _> = absent.map(|id| (id.clone(), Lost::Unseen)).collect();
-                if lost.len() > 1 {
-                    self.hold = Some(Hold { until, lost });
-                }
+        let window = self.scaled(MASS_LOSS);
+        self.losses.retain(|(at, id)| now.since(*at) <= window && !here.contains(id));
+        let before = mem::replace(&mut self.present, here.clone());
+        let lost: Vec<FulcrumId> = before.difference(&here).cloned().collect();
+        self.losses.extend(lost.iter().map(|id| (now, id.clone())));
+        if !lost.is_empty() && (self.losses.len() > 1 || self.hold.is_some()) {
+            let gone: Vec<_> = self.losses.iter().map(|(_, id)| (id.clone(), self.ran_on(id))).collect();
+            let hold = self.hold.get_or_insert_with(|| Hold { until, lost: BTreeMap::new() });
+            if self.losses.len() > 1 {
+                hold.until = until;
             }
-            Some(before) => {
-                let window = self.scaled(MASS_LOSS);
-                self.losses.retain(|(at, id)| now.since(*at) <= window && !here.contains(id));
-                let lost: Vec<FulcrumId> = before.difference(&here).cloned().collect();
-                self.losses.extend(lost.iter().map(|id| (now, id.clone())));
-                if !lost.is_empty() && (self.losses.len() > 1 || self.hold.is_some()) {
-                    let gone: Vec<_> = self.losses.iter().map(|(_, id)| (id.clone(), self.ran_on(id))).collect();
-                    let hold = self.hold.get_or_insert_with(|| Hold { until, lost: BTreeMap::new() });
-                    if self.losses.len() > 1 {
-                        hold.until = until;
-                    }
-                    for (id, ran) in gone {
-                        hold.lost.entry(id).or_insert(Lost::Gone(ran));
-                    }
-                }
+            for (id, ran) in gone {
+                hold.lost.entry(id).or_insert(Lost::Gone(ran));
+            }
+        }
+        // Of whom nothing was known before, at the start of this life or later, something may run where it is.
+        let known = mem::replace(&mut self.homes, seen.homes.keys().cloned().collect());
+        let unseen: Vec<FulcrumId> =
+            self.homes.iter().filter(|id| !known.contains(*id) && !here.contains(*id)).cloned().collect();
+        if !unseen.is_empty() {
+            let hold = self.hold.get_or_insert_with(|| Hold { until, lost: BTreeMap::new() });
+            hold.until = until;
+            for id in unseen {
+                hold.lost.entry(id).or_insert(Lost::Unseen);
             }
         }
         let boots: BTreeMap<&FulcrumId, Boot> = seen.roster.iter().map(|member| (&member.id, member.boot)).collect();

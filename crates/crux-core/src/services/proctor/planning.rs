@@ -13,6 +13,9 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use crux_names::{FulcrumId, Hash256, Wall};
 
+/// Why nothing moves at a fulcrum whose life has just begun.
+const YOUNG: &str = "this fulcrum has just begun, and its flock is not known to be complete yet";
+
 /// What a plan says, and which instances it leaves out on purpose.
 #[derive(Debug, Default)]
 pub(super) struct Content {
@@ -282,8 +285,8 @@ impl<'a> Planning<'a> {
         let wanted = u32::try_from(placed.wanted).unwrap_or(u32::MAX);
         if let Err(why) = intent.on_split.allows(self.seen.homes, &self.here) {
             content.say(of, wanted, why.clone());
-            if self.proctor.hold.is_some() {
-                content.keep_all(of, stock, &format!("runs on until the hold ends; {why}"));
+            if self.proctor.hold.is_some() || self.seen.young {
+                content.keep_all(of, stock, &format!("runs on until it is clear who is here; {why}"));
             } else {
                 content.dropped.extend(stock.units.iter().filter_map(|unit| unit.instance.clone()));
                 content.should.push((of.clone(), 0));
@@ -331,7 +334,10 @@ impl<'a> Planning<'a> {
         }
         stock.blocked.extend(surplus.iter().map(|unit| (unit.on.clone(), unit.slot)));
         let mut slots = Slots::number(&mut kept, &mut surplus, wanted);
-        let may_start = khan::may_start(&intent.after, stages).map_err(|waiting| waiting.why);
+        let may_start = match khan::may_start(&intent.after, stages) {
+            _ if self.seen.young => Err(YOUNG.into()),
+            other => other.map_err(|waiting| waiting.why),
+        };
         let settled = self.silent.is_empty() && self.proctor.hold.is_none();
         let had_surplus = !surplus.is_empty();
         self.shed(of, intent, &kept, surplus, should_here, stock, content);
@@ -404,7 +410,9 @@ impl<'a> Planning<'a> {
         let victim =
             surplus.iter().enumerate().min_by_key(|(index, unit)| (unit.ready, unit.may_be_ready(), Reverse(*index)));
         let hold = self.proctor.hold.as_ref().filter(|_| !intent.wanted.single);
-        let wait = if let Some(hold) = hold {
+        let wait = if self.seen.young {
+            Err(YOUNG.into())
+        } else if let Some(hold) = hold {
             Err(format!("the hold for {} goes on", list(&hold.lost.keys().collect::<Vec<_>>())))
         } else if !self.silent.is_empty() {
             Err(format!("the deans of {} have not answered", list(&self.silent)))
