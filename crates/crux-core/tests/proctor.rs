@@ -874,9 +874,20 @@ fn the_word_of_who_left_the_horde_does_not_outlive_the_office_in_which_it_was_sa
     };
     let runs = || vec![instance(&n3, 1, Phase::Running), instance(&n3, 2, Phase::Running)];
     assert!(step(&homes(&["n3"]), Vec::new()).is_none(), "it asks first");
-    // In office, n1 has left and is still stopping one: nothing more is taken away meanwhile.
-    let plan = step(&homes(&["n3"]), vec![(&n3, runs()), (&n1, vec![instance(&n1, 3, Phase::Stopping)])]).unwrap();
+    // One who is no member can say what it likes.
+    let forged =
+        vec![instance(&n1, 4, Phase::Stopping), instance(&n1, 5, Phase::Running), instance(&n3, 6, Phase::Running)];
+    let plan = step(&homes(&["n3"]), vec![(&n3, runs()), (&n1, forged)]).unwrap();
+    assert_eq!(plan.entries.len(), 1, "{plan:?}");
+    // In office, n1 was a member and is still stopping one as it leaves: nothing more is taken away meanwhile.
+    let one = |phase: Phase| vec![instance(&n1, 9, phase)];
+    let more = || vec![instance(&n3, 7, Phase::Running), instance(&n3, 8, Phase::Running)];
+    let plan = step(&homes(&["n1", "n3"]), vec![(&n3, more()), (&n1, one(Phase::Running))]).unwrap();
+    assert!(plan.entries.iter().all(|entry| entry.on == n3.id), "the youngest goes first: {plan:?}");
     assert_eq!(plan.entries.len(), 2, "{plan:?}");
+    let plan = step(&homes(&["n3"]), vec![(&n3, more()), (&n1, one(Phase::Stopping))]).unwrap();
+    assert_eq!(plan.entries.len(), 2, "{plan:?}");
+    let runs = more;
     // The seat moves away and back. n1 has nothing left of the horde and says nothing of it any more.
     step(&homes(&["n1"]), Vec::new());
     assert!(step(&homes(&["n3"]), Vec::new()).is_none(), "it asks again");

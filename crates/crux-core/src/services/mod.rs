@@ -359,7 +359,8 @@ impl Services {
                     self.tell(from, message, out);
                 }
             }
-            Message::DeanReport { horde, obeys, instances } => {
+            Message::DeanReport { horde, obeys, mut instances } => {
+                instances.retain(|instance| instance.id.fulcrum == from.id && instance.of.horde == horde);
                 let proctor = self.proctors.entry(horde.clone());
                 let (me, timers) = (self.config.me.id.clone(), self.config.pace.0);
                 let proctor = proctor.or_insert_with(|| Proctor::new(horde.clone(), me, timers));

@@ -16,7 +16,7 @@ pub use self::policy::{BadPolicy, OnRejoin, OnSplit};
 use self::planning::Planning;
 use self::policy::{Hold, Lost};
 use self::trouble::Trouble;
-use super::instance::{Instance, InstanceId, ServiceRef};
+use super::instance::{Instance, InstanceId, Phase, ServiceRef};
 use super::plan::{Plan, PlanId};
 use super::verdict::Health;
 use crate::flock::view::ViewId;
@@ -130,6 +130,9 @@ pub struct Proctor {
     /// Scales every timer, in thousandths.
     timers: u32,
     words: BTreeMap<FulcrumId, Word>,
+    /// What members ran or were stopping by a plan when they left the horde, and still have: on its way out. Nothing else that one who is
+    /// no member says counts, or any node could hold up a horde that it is not of.
+    departing: BTreeSet<InstanceId>,
     /// The newest plan of this horde, own or heard.
     plan: Option<Plan>,
     /// The newest plan id that this fulcrum has made or heard; nothing at or below it is ever made.
@@ -155,6 +158,7 @@ impl Proctor {
             me,
             timers,
             words: BTreeMap::new(),
+            departing: BTreeSet::new(),
             plan: None,
             newest: None,
             office: None,
@@ -167,11 +171,13 @@ impl Proctor {
         }
     }
 
-    /// Takes a dean's report. Call [`Proctor::step`] after it.
-    pub fn report(&mut self, from: &Member, instances: Vec<Instance>) {
+    /// Takes a dean's report: what it says of its own fulcrum and of this horde; the rest is passed over. Call
+    /// [`Proctor::step`] after it.
+    pub fn report(&mut self, from: &Member, mut instances: Vec<Instance>) {
         if self.words.get(&from.id).is_some_and(|word| word.boot > from.boot) {
             return;
         }
+        instances.retain(|instance| instance.id.fulcrum == from.id && instance.of.horde == self.horde);
         self.words.insert(from.id.clone(), Word { boot: from.boot, fresh: true, instances });
     }
 
@@ -300,6 +306,18 @@ impl Proctor {
         }
         let boots: BTreeMap<&FulcrumId, Boot> = seen.roster.iter().map(|member| (&member.id, member.boot)).collect();
         self.words.retain(|id, word| boots.get(id).is_some_and(|boot| *boot <= word.boot));
+        let planned: BTreeSet<&InstanceId> =
+            self.plan.iter().flat_map(|plan| &plan.entries).filter_map(|entry| entry.instance.as_ref()).collect();
+        // Who has left is not asked, and is silent once nothing is left there: its word counts only if it was said to
+        // this holder of the seat, not to one before.
+        let left = self.words.iter().filter(|(id, word)| word.fresh && !seen.homes.contains_key(*id));
+        let there = left.flat_map(|(_, word)| &word.instances).filter(|instance| instance.phase != Phase::Gone);
+        let dropped = self.office.as_ref().map(|office| &office.dropped);
+        let known = |id: &&InstanceId| {
+            planned.contains(id) || self.departing.contains(*id) || dropped.is_some_and(|ids| ids.contains(*id))
+        };
+        let departing = there.map(|instance| &instance.id).filter(known).cloned().collect();
+        self.departing = departing;
         if let Some(hold) = &mut self.hold {
             hold.lost.retain(|id, _| !here.contains(id));
             if hold.lost.is_empty() || now >= hold.until {

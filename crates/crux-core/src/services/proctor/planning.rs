@@ -4,7 +4,7 @@ use super::super::instance::{Instance, InstanceId, Phase, ServiceRef};
 use super::super::plan::{Entry, Shortfall};
 use super::super::verdict::Health;
 use super::policy::{Lost, OnRejoin, OnSplit};
-use super::{MOST, Proctor, Seen, Wanted, Word};
+use super::{MOST, Proctor, Seen, Wanted};
 use crate::khan::{self, Condition, Host, HostState, Placement, Program, StageCounts, Stages, Statement, World};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -111,12 +111,15 @@ impl<'a> Planning<'a> {
     fn stock(&self, of: &ServiceRef, wanted: &Wanted) -> Stock {
         let mut stock = Stock::default();
         let dropped = self.proctor.office.as_ref().map(|office| &office.dropped);
-        // Who has left the horde is not asked, and is silent once nothing is left there: its word counts only if it was
-        // said to this holder of the seat, not to one before.
-        let counts = |(id, word): &(&FulcrumId, &Word)| word.fresh || self.seen.homes.contains_key(*id);
-        let words = self.proctor.words.iter().filter(counts);
-        let said = words.flat_map(|(_, word)| &word.instances).filter(|instance| instance.of == *of);
+        let said = self.proctor.words.values().flat_map(|word| &word.instances).filter(|instance| instance.of == *of);
         for instance in said {
+            if !self.seen.homes.contains_key(&instance.id.fulcrum) {
+                if self.proctor.departing.contains(&instance.id) {
+                    stock.blocked.insert((instance.id.fulcrum.clone(), instance.slot));
+                    stock.leaving.push(instance.id.clone());
+                }
+                continue;
+            }
             let health = self.seen.verdicts.get(&instance.id).copied().unwrap_or(Health::Unknown);
             // A job that ended is not run again because its verdict is still on its way.
             let ended = instance.phase == Phase::Gone && wanted.once;
