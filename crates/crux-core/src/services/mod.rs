@@ -352,6 +352,10 @@ impl Services {
             }
             return;
         }
+        if horde_of(&message).is_some_and(|horde| !self.briefs.contains_key(horde)) {
+            // Of a horde that no fact and no row knows here, or not yet: nothing is kept of it, and it is said again.
+            return;
+        }
         match message {
             Message::AskDean { horde, .. } => {
                 if self.adopted {
@@ -564,6 +568,19 @@ fn view_of(message: &Message) -> Option<&ViewId> {
         | Message::Who { view, .. } => Some(view),
         Message::Plan(plan) => Some(&plan.id.view),
         Message::DeanReport { .. } | Message::Beats { .. } | Message::Offer { .. } | Message::Forgotten { .. } => None,
+    }
+}
+
+fn horde_of(message: &Message) -> Option<&HordeName> {
+    match message {
+        Message::AskDean { horde, .. }
+        | Message::DeanReport { horde, .. }
+        | Message::Beats { horde, .. }
+        | Message::Verdicts { horde, .. }
+        | Message::Board { horde, .. }
+        | Message::Offer { horde, .. } => Some(horde),
+        Message::Plan(plan) => Some(&plan.horde),
+        Message::Who { .. } | Message::Forgotten { .. } => None,
     }
 }
 

@@ -154,8 +154,18 @@ impl Services {
             self.roles = roles;
         }
         let mut hordes: BTreeSet<HordeName> = self.roles.hordes.keys().cloned().collect();
+        // These two need no fact and may have nobody.
+        hordes.extend([HordeName::main(), HordeName::admin()]);
+        hordes.extend(known.hordes().keys().cloned());
         hordes.extend(known.places().keys().map(|of| of.horde.clone()));
         self.briefs = hordes.into_iter().map(|horde| (horde.clone(), brief(&horde, &self.roles, known))).collect();
+        // A horde that is no more, or that only a row named for a while, leaves nothing behind.
+        let briefs = &self.briefs;
+        self.proctors.retain(|horde, _| briefs.contains_key(horde));
+        self.plans.retain(|horde, _| briefs.contains_key(horde));
+        self.boards.retain(|horde, _| briefs.contains_key(horde));
+        self.verdicts.retain(|horde, _| briefs.contains_key(horde));
+        self.reports.retain(|horde, _| briefs.contains_key(horde));
         for horde in self.briefs.keys() {
             let (me, timers) = (self.config.me.id.clone(), self.config.pace.0);
             let proctor = self.proctors.entry(horde.clone());
