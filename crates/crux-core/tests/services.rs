@@ -337,11 +337,16 @@ fn the_life_of_a_service_from_its_fact_through_loss_split_and_rejoin() {
         assert_eq!(world.nodes[*name].running.len(), 1, "spread over the fulcrums");
     }
 
+    let board = &world.nodes["n1"].services.boards()[&of.horde].word;
+    let lost = board.iter().find(|instance| instance.id.fulcrum == id("n3")).unwrap().clone();
     world.kill("n3");
     world.views(&[&["n1", "n2"]]);
     let two = ["n1", "n2"];
     let took = world.until(Duration::from_secs(5), "the lost one is replaced", |world| world.running(&two, &of) == 3);
     assert!(took <= Duration::from_millis(300), "replaced after {took:?}");
+    let told = |world: &World| world.nodes["n1"].services.boards()[&of.horde].word.iter().any(|on| on.id == lost.id);
+    world.until(Duration::from_secs(5), "the board is rid of it", |world| !told(world));
+    assert_eq!(world.nodes["n1"].services.slot(&lost.id), Some(lost.slot), "what is gone keeps its place");
 
     world.boot("n3");
     world.views(&[ALL]);

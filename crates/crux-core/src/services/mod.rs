@@ -159,6 +159,8 @@ pub struct Services {
     /// Dean's words to the seats that are here: what runs where.
     reports: BTreeMap<HordeName, BTreeMap<Member, Vec<Instance>>>,
     waits: BTreeMap<HordeName, String>,
+    /// The places that instances had on the last board that told of them, for as long as anything is said of them.
+    slots: BTreeMap<InstanceId, u32>,
 
     started: Time,
     /// Whether this life has not been in a stable flock with others yet.
@@ -203,6 +205,7 @@ impl Services {
             verdicts: BTreeMap::new(),
             reports: BTreeMap::new(),
             waits: BTreeMap::new(),
+            slots: BTreeMap::new(),
             started: now,
             young: true,
             unstable: now,
@@ -397,7 +400,12 @@ impl Services {
                             wall
                         }
                     };
+                    self.slots.extend(instances.iter().map(|instance| (instance.id.clone(), instance.slot)));
                     self.boards.insert(horde, Heard { by: from.id.clone(), view, at, heard: now, word: instances });
+                    let told = self.boards.values().flat_map(|heard| &heard.word).map(|instance| &instance.id);
+                    let judged = self.verdicts.values().flat_map(|heard| &heard.word).map(|verdict| &verdict.subject);
+                    let named: BTreeSet<&InstanceId> = told.chain(judged).collect();
+                    self.slots.retain(|id, _| named.contains(id));
                 }
             }
             Message::Offer { horde, .. } => {
@@ -539,6 +547,12 @@ impl Services {
     #[must_use]
     pub fn boards(&self) -> &BTreeMap<HordeName, Heard<Vec<Instance>>> {
         &self.boards
+    }
+
+    /// The place that an instance had when it was last told of.
+    #[must_use]
+    pub fn slot(&self, id: &InstanceId) -> Option<u32> {
+        self.slots.get(id).copied()
     }
 
     /// What the healthminders believe.
