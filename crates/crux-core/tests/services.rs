@@ -99,7 +99,7 @@ impl World {
         let view = self.view(&[name]);
         let services = Services::new(self.now, config, view);
         self.nodes.insert(name.into(), Node { services, known, facts, running: BTreeMap::new() });
-        self.feed(name, Input::Outcome(Outcome::Adopted(Vec::new())));
+        self.feed(name, Input::Outcome(Outcome::Adopted { instances: Vec::new(), ended: Vec::new() }));
     }
 
     /// The machine dies, its processes with it.

@@ -303,8 +303,8 @@ impl Services {
     fn came(&mut self, now: Time, wall: Wall, outcome: Outcome, out: &mut Vec<Output>) {
         let mut done = Vec::new();
         match outcome {
-            Outcome::Adopted(instances) => {
-                self.picket.adopt(now, wall, instances, &mut done);
+            Outcome::Adopted { instances, ended } => {
+                self.picket.adopt(now, wall, instances, ended, &mut done);
                 self.adopted = true;
             }
             Outcome::Started { id, pid, at, ports } => self.picket.started(now, &id, pid, at, ports, &mut done),
