@@ -311,7 +311,9 @@ impl Services {
             Outcome::StartFailed { id, why } => self.picket.start_failed(now, &id, &why, &mut done),
             Outcome::Exited { id, code, signal } => self.picket.exited(now, &id, code, signal, &mut done),
             Outcome::Checked { id, ok, detail } => {
-                self.heartbeat.checked(now, &id, ok, detail);
+                if let Some(item) = self.picket.items().get(&id) {
+                    self.heartbeat.checked(now, item, ok, detail);
+                }
                 self.heartbeat.hurry(now);
             }
             Outcome::Fetched { hash, result } => self.pastiche.fetched(now, &hash, result),
