@@ -39,6 +39,7 @@ pub(super) struct Told {
     offers: Vec<genghis::Offer>,
 }
 
+/// Cordons come with a fact of their own, which there is none of yet: until then no home is cordoned.
 fn brief(horde: &HordeName, roles: &Roles, known: &Known) -> Brief {
     let members = roles.hordes.get(horde).cloned().unwrap_or_default();
     let home = |id: &FulcrumId| (id.clone(), Home { labels: known.labels(id), cordoned: false });

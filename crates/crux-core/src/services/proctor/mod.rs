@@ -42,7 +42,7 @@ pub const MOST: u32 = 100;
 pub struct Home {
     /// Its labels: the certificate's and the operators'.
     pub labels: BTreeMap<String, String>,
-    /// Whether it takes nothing new.
+    /// Whether it takes nothing new. Operators have no way to say that yet; it is always false in a fulcrum's services.
     pub cordoned: bool,
 }
 
