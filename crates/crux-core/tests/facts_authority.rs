@@ -47,6 +47,8 @@ fn who_may_write_what() {
         ("row/n0/0", node(), bytes(&row("web")), true),
         ("row/n0/0", node(), None, true),
         ("row/n0/0", operator(), bytes(&row("web")), false),
+        ("row/n0/0", operator(), None, true),
+        ("row/n1/0", node(), None, false),
         ("row/n1/0", node(), bytes(&row("web")), false),
         ("row/n0/b", node(), bytes(&row("web")), false),
         ("row/n0/b", Author::Fulcrum(id("n0/b")), bytes(&row("web")), true),

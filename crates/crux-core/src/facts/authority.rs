@@ -7,9 +7,11 @@
 //! | `muster/<service>/<revision>` | operator | a [`Manifest`] of that service whose bytes hash to the revision |
 //! | `place/<horde>/<service>` | operator | a [`Place`] |
 //! | `row/<node>/<fulcrum>` | that fulcrum | a [`Row`] |
+//! | `row/<node>/<fulcrum>` | operator | nothing but its deletion |
 //! | anything else | nobody | |
 //!
-//! Who may write a value may delete it.
+//! Who may write a value may delete it. An operator deletes the row of a node that will not come back, which counts as a
+//! member of its horde for as long as the row stands; one that does come back writes its row again.
 
 use super::path::{BadPath, Path};
 use super::value::{Check, File, Horde, Manifest, Place, Row};
@@ -47,7 +49,10 @@ impl fmt::Display for Refusal {
             Self::OtherBloc(bloc) => write!(f, "it is for the bloc {bloc}"),
             Self::Path(why) => why.fmt(f),
             Self::Author(Author::Operator(name)) => {
-                write!(f, "operator {name} may not write it: a row is written only by its own fulcrum")
+                write!(
+                    f,
+                    "operator {name} may not write it: a row is written only by its own fulcrum, and an operator may delete it"
+                )
             }
             Self::Author(Author::Fulcrum(id)) => {
                 write!(f, "node {id} may not write it: a node writes its own row, operators write all else")
@@ -72,6 +77,7 @@ pub fn authorise(bloc: &BlocName, statement: &Statement) -> Result<Path, Refusal
     let may = match (&path, &statement.author) {
         (Path::Horde(_) | Path::Muster(..) | Path::Place(..), Author::Operator(_)) => true,
         (Path::Row(fulcrum), Author::Fulcrum(author)) => fulcrum == author,
+        (Path::Row(_), Author::Operator(_)) => statement.value.is_none(),
         _ => false,
     };
     if !may {

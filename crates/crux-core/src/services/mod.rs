@@ -170,6 +170,8 @@ pub struct Services {
     /// Whether it is known what earlier lives left running; no dean speaks before.
     adopted: bool,
     signing: Option<(Row, Time)>,
+    /// Its row as this life knew it last.
+    row: Option<Row>,
     offers: Vec<Offered>,
     programs: BTreeMap<String, Wall>,
     told: settle::Told,
@@ -211,6 +213,7 @@ impl Services {
             unstable: now,
             adopted: false,
             signing: None,
+            row: None,
             offers: Vec::new(),
             programs: BTreeMap::new(),
             told: settle::Told::default(),

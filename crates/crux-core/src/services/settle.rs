@@ -178,12 +178,24 @@ impl Services {
     fn settle_boot(&mut self, now: Time, known: &Known, out: &mut Vec<Output>) {
         let me = &self.config.me.id;
         let row = known.rows().get(me);
+        if row.is_some() {
+            self.row = row.cloned();
+        }
         if let Some((written, until)) = &self.signing {
             if row == Some(written) || now >= *until {
                 self.signing = None;
             } else {
                 return;
             }
+        }
+        if row.is_none()
+            && !self.stopping
+            && let Some(own) = &self.row
+        {
+            // An operator had it forgotten, but it is here: it stays what it was.
+            self.signing = Some((own.clone(), now + self.config.pace.ms(5_000)));
+            out.push(Output::Row(own.clone()));
+            return;
         }
         let life = self.config.pace.repeat() * 2;
         let admin = self.roles.seat(&HordeName::admin()).cloned();
