@@ -41,6 +41,8 @@ pub enum Refusal {
     Malformed,
     /// A field of the value breaks its rule.
     Field(&'static str),
+    /// Its author has written too much already.
+    TooMuch(&'static str),
 }
 
 impl fmt::Display for Refusal {
@@ -58,7 +60,7 @@ impl fmt::Display for Refusal {
                 write!(f, "node {id} may not write it: a node writes its own row, operators write all else")
             }
             Self::Malformed => f.write_str("its value is not of the form that this path holds"),
-            Self::Field(why) => f.write_str(why),
+            Self::Field(why) | Self::TooMuch(why) => f.write_str(why),
         }
     }
 }
