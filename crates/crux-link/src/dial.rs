@@ -4,7 +4,7 @@ use crate::event::{DialFailure, LinkEvent, PeerInfo};
 use crate::links::Inner;
 use crate::registry::{Admission, Verdict};
 use crate::wire::{self, Answer, Code, Hello, Refuse, WireError};
-use crux_names::Boot;
+use crux_names::NodeName;
 use quinn::{Connection, ConnectionError, SendStream, TransportErrorCode};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,12 +15,7 @@ pub(crate) async fn dial(inner: Arc<Inner>, addr: SocketAddr) {
     inner.registry.end_dial(addr);
     match outcome.unwrap_or(Err(DialFailure::Silent)) {
         Ok(admission) => crate::link::run(inner, admission).await,
-        Err(why) => {
-            if let DialFailure::BootTooOld { floor, .. } = why {
-                inner.emit(LinkEvent::BootTooOld { floor }).await;
-            }
-            inner.emit(LinkEvent::DialFailed { addr, why }).await;
-        }
+        Err(why) => inner.emit(LinkEvent::DialFailed { addr, why }).await,
     }
 }
 
@@ -96,6 +91,13 @@ async fn attempt(inner: &Arc<Inner>, addr: SocketAddr) -> Result<Box<Admission>,
     }
 }
 
+/// What is said of a boot number that this fulcrum cannot have had.
+pub(crate) fn incredible(node: &NodeName, claimed: u64) -> String {
+    format!(
+        "{node} claims to know boot {claimed} of this fulcrum, which it cannot have had; look after {node}'s clock and program"
+    )
+}
+
 enum Broken {
     Wire(WireError),
     Failure(DialFailure),
@@ -125,7 +127,10 @@ async fn greet(
         return Err(Broken::Failure(match floor {
             _ if myself => DialFailure::Myself,
             0 => DialFailure::Refused { by: addr, reason: wire::foreign(reason.as_bytes()) },
-            floor => DialFailure::BootTooOld { by: addr, floor: Boot(floor) },
+            claimed => match inner.believable(claimed) {
+                Some(floor) => DialFailure::BootTooOld { by: addr, node: node.clone(), floor },
+                None => DialFailure::Refused { by: addr, reason: incredible(node, claimed) },
+            },
         }));
     }
     let welcome: Hello = answer.welcome.ok_or_else(|| WireError::Broken("an empty answer to our hello".to_owned()))?;

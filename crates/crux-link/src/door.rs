@@ -1,11 +1,10 @@
 //! The door: strangers come in, show a certificate, say hello and are welcomed or refused, all within a deadline.
 
-use crate::dial::is_tls;
+use crate::dial::{incredible, is_tls};
 use crate::event::LinkEvent;
 use crate::links::Inner;
 use crate::registry::{Admission, Knock};
 use crate::wire::{self, Answer, Code, Hello, Refuse, WireError};
-use crux_names::Boot;
 use quinn::{Connection, ConnectionError, Incoming};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -141,8 +140,10 @@ async fn admit(inner: &Arc<Inner>, incoming: Incoming, addr: SocketAddr) -> Resu
         }
         Ok(Some(answer)) => {
             let refusal = answer.refusal.unwrap_or_default();
-            if refusal.floor > inner.me.boot.0 {
-                inner.emit(LinkEvent::BootTooOld { floor: Boot(refusal.floor) }).await;
+            match inner.believable(refusal.floor) {
+                Some(floor) => inner.emit(LinkEvent::BootTooOld { node, floor }).await,
+                None if refusal.floor != 0 => return Err(Some(incredible(&node, refusal.floor))),
+                None => {}
             }
             Err(Some(format!("it refuses us: {}", wire::foreign(refusal.reason.as_bytes()))))
         }

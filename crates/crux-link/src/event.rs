@@ -1,7 +1,7 @@
 //! What links tell their owner.
 
 use bytes::Bytes;
-use crux_names::{Boot, Member};
+use crux_names::{Boot, Member, NodeName};
 use quinn::{RecvStream, SendStream};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -65,11 +65,13 @@ pub enum DialFailure {
         /// Why.
         reason: String,
     },
-    /// It knows, or we know, a higher boot of the same fulcrum.
-    #[error("refused by {by}: it knows a higher boot of this fulcrum, {floor}")]
+    /// It knows a higher boot of the same fulcrum, one that can be.
+    #[error("refused by {node} at {by}: it knows a higher boot of this fulcrum, {floor}")]
     BootTooOld {
         /// Where it is.
         by: SocketAddr,
+        /// Who it is, by its certificate.
+        node: NodeName,
         /// The boot that it knows; the next one must be above it.
         floor: Boot,
     },
@@ -132,8 +134,11 @@ pub enum LinkEvent {
         /// Why, for people; escaped.
         reason: String,
     },
-    /// A peer knows a higher boot of this very fulcrum: start again above it.
+    /// A peer that dialled knows a higher boot of this very fulcrum, one that can be: start again above it. One that was
+    /// dialled says so by a [`DialFailure::BootTooOld`].
     BootTooOld {
+        /// Who says so, by its certificate.
+        node: NodeName,
         /// The boot that it knows.
         floor: Boot,
     },

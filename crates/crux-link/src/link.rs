@@ -10,8 +10,13 @@ use quinn::{ConnectionError, ReadExactError, RecvStream};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+
+/// How long what came before a peer's goodbye may take to be told.
+const LAST_FRAMES: Duration = Duration::from_secs(1);
+/// How long a peer that has ended its frames may take to end the link.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// How often the end of the peer's certificate is looked at again: wall clocks jump.
 const EXPIRY_CHECK: Duration = Duration::from_secs(30);
@@ -21,12 +26,16 @@ const EXPIRY_CHECK: Duration = Duration::from_secs(30);
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     more: Notify,
+    /// Whether the peer has all that was queued before the end.
+    flushed: watch::Sender<bool>,
 }
 
 #[derive(Default)]
 struct Waiting {
     frames: VecDeque<Bytes>,
     bytes: usize,
+    /// Nothing more is taken.
+    ending: bool,
 }
 
 impl Queue {
@@ -37,7 +46,7 @@ impl Queue {
     /// Whether there was room.
     pub(crate) fn push(&self, frame: Bytes) -> bool {
         let mut waiting = self.lock();
-        if waiting.frames.len() >= QUEUE_FRAMES || waiting.bytes + frame.len() > QUEUE_BYTES {
+        if waiting.ending || waiting.frames.len() >= QUEUE_FRAMES || waiting.bytes + frame.len() > QUEUE_BYTES {
             return false;
         }
         waiting.bytes += frame.len();
@@ -54,14 +63,28 @@ impl Queue {
         Some(frame)
     }
 
-    async fn pop(&self) -> Bytes {
+    /// The next frame; `None` at the end of the queue.
+    async fn pop(&self) -> Option<Bytes> {
         loop {
             match self.take() {
-                Some(frame) => return frame,
-                // One that was pushed since then has left a permit.
+                Some(frame) => return Some(frame),
+                None if self.lock().ending => return None,
+                // What was pushed, or ended, since then has left a permit.
                 None => self.more.notified().await,
             }
         }
+    }
+
+    /// Ends the queue: what is in it is still sent.
+    pub(crate) fn end(&self) {
+        self.lock().ending = true;
+        self.more.notify_one();
+    }
+
+    /// Waits until the peer has what was queued before [`Queue::end`].
+    pub(crate) async fn flushed(&self) {
+        // The sender is ours.
+        let _ = self.flushed.subscribe().wait_for(|flushed| *flushed).await;
     }
 }
 
@@ -77,11 +100,17 @@ pub(crate) async fn run(inner: Arc<Inner>, admission: Box<Admission>) {
 
     let mut parts = JoinSet::new();
     parts.spawn(send_frames(live.clone()));
-    parts.spawn(receive_frames(inner.clone(), live.clone()));
+    let mut frames = JoinSet::new();
+    frames.spawn(receive_frames(inner.clone(), live.clone()));
     parts.spawn(receive_datagrams(inner.clone(), live.clone()));
     parts.spawn(receive_bulk(inner.clone(), live.clone()));
     parts.spawn(watch_expiry(live.clone()));
     let ended = live.connection.closed().await;
+    if matches!(ended, ConnectionError::ApplicationClosed(_)) {
+        // A peer that says goodbye knows that its last frames have arrived: here, not yet with our owner.
+        let _ = tokio::time::timeout(LAST_FRAMES, frames.join_next()).await;
+    }
+    frames.shutdown().await;
     // Nothing of this link may be told after its end.
     parts.shutdown().await;
     let why = match (&ended, live.why.get()) {
@@ -99,14 +128,18 @@ async fn send_frames(live: Live) {
     // A failure means that the connection has ended, and that is told elsewhere.
     let Ok(mut stream) = live.connection.open_uni().await else { return };
     let _ = stream.set_priority(1); // Before bulk transfers.
-    loop {
-        let frame = live.queue.pop().await;
+    while let Some(frame) = live.queue.pop().await {
         let length = u32::try_from(frame.len()).expect("frames are bounded when queued");
         let mut parts = [Bytes::copy_from_slice(&length.to_be_bytes()), frame];
         if stream.write_all_chunks(&mut parts).await.is_err() {
             return live.close(Code::Protocol, "the peer stopped the stream of frames");
         }
     }
+    // Done when the peer has acknowledged the last byte, or the connection has ended.
+    if stream.finish().is_ok() {
+        let _ = stream.stopped().await;
+    }
+    live.queue.flushed.send_replace(true);
 }
 
 async fn receive_frames(inner: Arc<Inner>, live: Live) {
@@ -114,16 +147,24 @@ async fn receive_frames(inner: Arc<Inner>, live: Live) {
     while let Some(bytes) = next_frame(&mut stream, &live).await {
         inner.emit(LinkEvent::Frame { peer: live.info.member.clone(), bytes }).await;
     }
+    if live.connection.close_reason().is_none() {
+        tokio::time::sleep(GOODBYE).await;
+        live.close(Code::Protocol, "the peer ended its stream of frames but not the link");
+    }
 }
 
-/// The next frame; `None` once the link is over or was closed for a breach.
+/// The next frame; `None` once the stream or the link is over, or was closed for a breach.
 async fn next_frame(stream: &mut RecvStream, live: &Live) -> Option<Bytes> {
     let failed = |error: ReadExactError| match error {
         ReadExactError::ReadError(quinn::ReadError::ConnectionLost(_)) => {}
         _ => live.close(Code::Protocol, "the peer broke off its stream of frames"),
     };
     let mut length = [0; 4];
-    stream.read_exact(&mut length).await.map_err(failed).ok()?;
+    match stream.read_exact(&mut length).await {
+        // It is going down, and says so next.
+        Err(ReadExactError::FinishedEarly(0)) => return None,
+        other => other.map_err(failed).ok()?,
+    }
     let length = u32::from_be_bytes(length) as usize;
     if length > FRAME_MAX {
         live.close(Code::Protocol, "the peer sent a frame of more than 1 MiB");
@@ -167,8 +208,11 @@ mod tests {
         let queue = Queue::default();
         while queue.push(Bytes::from_static(b"x")) {}
         assert_eq!(queue.lock().frames.len(), QUEUE_FRAMES);
-        assert_eq!(queue.pop().await, Bytes::from_static(b"x"));
+        assert_eq!(queue.pop().await, Some(Bytes::from_static(b"x")));
         assert!(queue.push(Bytes::from_static(b"y")));
+        queue.end();
+        assert!(queue.pop().await.is_some());
+        assert!(!queue.push(Bytes::from_static(b"z")), "it has ended");
 
         let queue = Queue::default();
         let big = Bytes::from(vec![0; FRAME_MAX]);

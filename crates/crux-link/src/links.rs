@@ -6,7 +6,7 @@ use crate::registry::Registry;
 use crate::wire::{Code, Hello, PROTOCOL};
 use crate::{FRAME_MAX, dial, door, endpoint};
 use bytes::Bytes;
-use crux_names::{FulcrumId, Member};
+use crux_names::{Boot, FulcrumId, Member};
 use crux_pki::{Admitted, CertificateDer, Refusal, Role};
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use std::net::SocketAddr;
@@ -18,6 +18,10 @@ use tokio::sync::mpsc;
 
 /// How long a shutdown waits for peers to hear of it.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How far ahead of ours and of the clock a boot may be that a peer knows of us: 12 days of a clock that was wrong.
+const BOOT_AHEAD: u64 = 1 << 20;
+/// How long a shutdown waits for peers to have what was sent to them.
+const FLUSH: Duration = Duration::from_millis(300);
 
 pub(crate) struct Inner {
     pub(crate) cfg: LinkConfig,
@@ -40,6 +44,13 @@ impl Inner {
     pub(crate) fn verify(&self, connection: &Connection) -> Result<Admitted, Refusal> {
         let shown = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
         self.cfg.trust.verify_chain(&shown.ok_or(Refusal::NoCertificate)?, crux_pki::unix_now())
+    }
+
+    /// The boot that a peer claims to know of this fulcrum, if there can have been one: boots are Unix seconds, or count
+    /// on from there. Without the bound any node could make this one use up all its numbers.
+    pub(crate) fn believable(&self, floor: u64) -> Option<Boot> {
+        let highest = self.me.boot.0.max(crux_pki::unix_now()).saturating_add(BOOT_AHEAD).min(u64::MAX - 1);
+        (self.me.boot.0 < floor && floor <= highest).then_some(Boot(floor))
     }
 
     pub(crate) fn hello(&self, linked: bool) -> Hello {
@@ -181,9 +192,21 @@ impl Links {
         self.inner.registry.infos()
     }
 
-    /// Ends all links, telling the peers, and stops listening. Waits at most 1 s.
+    /// Ends all links, telling the peers, and stops listening. Frames that were taken before still arrive, unless a peer
+    /// takes longer than 300 ms for them. Waits at most 1.3 s.
     pub async fn shutdown(&self) {
-        for live in self.inner.registry.all() {
+        let all = self.inner.registry.all();
+        all.iter().for_each(|live| live.queue.end());
+        let arrived = async {
+            for live in &all {
+                tokio::select! {
+                    () = live.queue.flushed() => {}
+                    _ = live.connection.closed() => {}
+                }
+            }
+        };
+        let _ = tokio::time::timeout(FLUSH, arrived).await;
+        for live in all {
             live.close(Code::Closed, "shutting down");
         }
         self.inner.endpoint.close(Code::Closed.into(), b"shutting down");

@@ -419,14 +419,68 @@ async fn an_old_boot_hears_which_one_is_known() {
     b.links.close(&old.me(), "test");
     old.down().await;
     old.links.dial(b.addr());
-    assert_eq!(old.failed().await, DialFailure::BootTooOld { by: b.addr(), floor: Boot(9) });
-    assert!(old.all().iter().any(|e| matches!(e, LinkEvent::BootTooOld { floor: Boot(9) })));
+    let node = b.me().id.node;
+    assert_eq!(old.failed().await, DialFailure::BootTooOld { by: b.addr(), node: node.clone(), floor: Boot(9) });
+    assert!(!old.all().iter().any(|e| matches!(e, LinkEvent::BootTooOld { .. })), "it is said once");
 
     // And if the one who knows is the one who dials:
     b.links.dial(old.addr());
-    old.wait("BootTooOld", |e| matches!(e, LinkEvent::BootTooOld { floor: Boot(9) }).then_some(())).await;
+    let told = |e: &LinkEvent| match e {
+        LinkEvent::BootTooOld { node, floor: Boot(9) } => Some(node.clone()),
+        _ => None,
+    };
+    assert_eq!(old.wait("BootTooOld", told).await, node);
     assert!(matches!(b.failed().await, DialFailure::Rejected { .. }));
     assert_eq!((old.ups(), new.downs()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_boot_that_cannot_have_been_is_not_believed() {
+    let mut ca = ca("acme");
+    let (mut a, mut liar) = (End::new(&mut ca, "a").await, End::new(&mut ca, "liar").await);
+    let highest = unix_now() + (1 << 20);
+    for claimed in [highest + 1_000, u64::MAX] {
+        liar.links.know_boot(&Member { id: a.me().id, boot: Boot(claimed) });
+        a.links.dial(liar.addr());
+        match a.failed().await {
+            DialFailure::Refused { reason, .. } => assert!(reason.contains("liar claims to know boot"), "{reason}"),
+            other => panic!("{claimed}: {other:?}"),
+        }
+    }
+    liar.links.dial(a.addr());
+    assert!(matches!(liar.failed().await, DialFailure::Rejected { .. }));
+    let reason = a.refused().await;
+    assert!(reason.contains("liar claims to know boot"), "{reason}");
+    assert!(!a.all().iter().any(|e| matches!(e, LinkEvent::BootTooOld { .. })));
+
+    // What a wrong clock may have made is believed.
+    let mut honest = End::new(&mut ca, "honest").await;
+    honest.links.know_boot(&Member { id: a.me().id, boot: Boot(highest - 1_000) });
+    a.links.dial(honest.addr());
+    assert!(matches!(a.failed().await, DialFailure::BootTooOld { floor, .. } if floor == Boot(highest - 1_000)));
+    assert_eq!(honest.ups(), 0);
+}
+
+#[tokio::test]
+async fn what_was_sent_before_a_shutdown_arrives() {
+    let mut ca = ca("acme");
+    for round in 0..5_u8 {
+        let (a, mut b) = pair(&mut ca).await;
+        for n in 0..20_u8 {
+            assert!(a.links.send_frame(&b.me(), Bytes::from(vec![n; 20_000])));
+        }
+        assert!(a.links.send_frame(&b.me(), Bytes::from_static(b"goodbye")));
+        a.links.shutdown().await;
+        let (who, why) = b.down().await;
+        assert_eq!((who, why.as_str()), (a.me(), "closed by the peer: shutting down"));
+        let frames: Vec<&Bytes> = b
+            .seen
+            .iter()
+            .filter_map(|e| if let LinkEvent::Frame { bytes, .. } = e { Some(bytes) } else { None })
+            .collect();
+        assert_eq!(frames.len(), 21, "round {round}");
+        assert_eq!(*frames[20], "goodbye");
+    }
 }
 
 #[test]

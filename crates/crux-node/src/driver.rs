@@ -9,31 +9,39 @@ mod clock;
 mod hands;
 mod inbox;
 mod lag;
+mod order;
 
 pub(crate) use clock::{Clock, wall};
 pub(crate) use hands::Hands;
-pub(crate) use inbox::{Inbox, check_loaded};
+pub(crate) use inbox::{Inbox, Looked, check_loaded};
 
 use crate::ask::{Ask, Now};
 use crate::events::Events;
 use crate::notify::Notifier;
 use crux_core::engine::Engine;
-use crux_core::facts::version::Checked;
 use crux_core::io::{Command, Input, Output, Reply, Report, RequestId};
 use crux_link::LinkEvent;
-use crux_names::{Boot, Member};
+use crux_names::{Boot, NodeName};
 use lag::Lag;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 use tracing::{info, warn};
 
 /// How long leaving may take, services included, before the process ends all the same.
 const LEAVE: Duration = Duration::from_secs(60);
 /// The shortest sleep after a timer: an engine that wants to be woken at once, again and again, must not eat a core.
 const BREATH: Duration = Duration::from_millis(1);
+
+/// The next beat; never without an interval.
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
+}
 
 /// Somebody wants the process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +66,7 @@ pub(crate) struct Channels {
     /// From effects and the store; [`REPORTS`].
     pub(crate) reports: mpsc::Receiver<Report>,
     /// Facts whose signatures hold; [`CHECKED`].
-    pub(crate) checked: mpsc::Receiver<(Member, Vec<Checked>)>,
+    pub(crate) checked: mpsc::Receiver<Looked>,
     /// From the API; [`ASKS`].
     pub(crate) asks: mpsc::Receiver<Ask>,
     /// Addresses that seeds resolved to since the start; a handful.
@@ -71,7 +79,7 @@ pub(crate) struct Channels {
 enum Event {
     Link(LinkEvent),
     Report(Report),
-    Checked(Member, Vec<Checked>),
+    Looked(Looked),
     Ask(Ask),
     Seed(SocketAddr),
     Stop(Stop),
@@ -79,14 +87,14 @@ enum Event {
 }
 
 /// Why a driver ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The fulcrum has left its flock, and its instances are as wanted.
     Finished,
     /// Asked twice, or leaving took too long.
     Forced,
-    /// A peer knows a life of this fulcrum with this number: start again with a higher one.
-    BootTooOld(Boot),
+    /// This peer knows a life of this fulcrum with this number: start again with a higher one.
+    BootTooOld { node: NodeName, known: Boot },
     /// The links have ended, which they do only when their socket broke.
     LinksEnded,
 }
@@ -147,6 +155,8 @@ impl Driver {
         self.settle();
         self.look_changed();
         let mut woken = Instant::now();
+        // The one loop feeds the watchdog: should it stand still, the service manager starts crux anew.
+        let mut feeding = self.notifier.watchdog().map(tokio::time::interval);
         while self.end.is_none() {
             let deadline = self.clock.instant(self.engine.deadline()).max(woken + BREATH);
             let deadline = self.leaving.map_or(deadline, |limit| deadline.min(limit));
@@ -157,9 +167,13 @@ impl Driver {
                     None => return End::LinksEnded,
                 },
                 Some(report) = channels.reports.recv() => Event::Report(report),
-                Some((from, versions)) = channels.checked.recv() => Event::Checked(from, versions),
+                Some(looked) = channels.checked.recv() => Event::Looked(looked),
                 Some(ask) = channels.asks.recv() => Event::Ask(ask),
                 Some(addr) = channels.seeds.recv() => Event::Seed(addr),
+                () = tick(&mut feeding) => {
+                    self.notifier.alive();
+                    continue;
+                }
                 () = tokio::time::sleep_until(deadline) => Event::Timer,
             };
             let began = Instant::now();
@@ -183,11 +197,11 @@ impl Driver {
         match event {
             Event::Link(event) => match self.inbox.link(event) {
                 inbox::Taken::Input(input) => self.next.push_back(input),
-                inbox::Taken::BootTooOld(boot) => self.end = Some(End::BootTooOld(boot)),
+                inbox::Taken::BootTooOld { node, known } => self.end = Some(End::BootTooOld { node, known }),
                 inbox::Taken::Nothing => {}
             },
             Event::Report(report) => self.next.push_back(Input::Report(report)),
-            Event::Checked(from, versions) => self.next.push_back(Input::Facts { from, versions }),
+            Event::Looked(looked) => self.next.extend(self.inbox.looked(looked)),
             Event::Ask(Ask::Look(look)) => look(&self.engine, self.clock.now()),
             Event::Ask(Ask::Command { command, reply }) => self.command(command, Some(reply)),
             Event::Seed(addr) => self.command(Command::Seed { addr }, None),
@@ -244,7 +258,7 @@ impl Driver {
                         self.events.push(wall, event);
                     }
                     Output::Changed => changed = true,
-                    Output::Finished => self.end = self.end.or(Some(End::Finished)),
+                    Output::Finished => self.end = self.end.take().or(Some(End::Finished)),
                     output => self.next.extend(self.hands.execute(output, wall)),
                 }
             }

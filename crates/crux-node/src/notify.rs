@@ -5,21 +5,27 @@ use std::ffi::OsString;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 /// Tells the service manager, if there is one.
 pub(crate) struct Notifier {
     socket: Option<(UnixDatagram, SocketAddr)>,
     last: String,
     ready: bool,
+    watchdog: Option<Duration>,
 }
 
 impl Notifier {
     /// Reads `NOTIFY_SOCKET`; without it, or when it cannot be used, every message goes nowhere.
     pub(crate) fn from_env() -> Self {
-        Self::to(env::var_os("NOTIFY_SOCKET"))
+        let word = |name| env::var(name).ok();
+        Self::to(
+            env::var_os("NOTIFY_SOCKET"),
+            watchdog(word("WATCHDOG_USEC"), word("WATCHDOG_PID"), std::process::id()),
+        )
     }
 
-    fn to(path: Option<OsString>) -> Self {
+    fn to(path: Option<OsString>, watchdog: Option<Duration>) -> Self {
         let socket = path.and_then(|path| {
             let bytes = path.as_bytes();
             let addr = match bytes.strip_prefix(b"@") {
@@ -28,7 +34,18 @@ impl Notifier {
             };
             Some((UnixDatagram::unbound().ok()?, addr.ok()?))
         });
-        Self { socket, last: String::new(), ready: false }
+        let watchdog = watchdog.filter(|_| socket.is_some());
+        Self { socket, last: String::new(), ready: false, watchdog }
+    }
+
+    /// How often [`Notifier::alive`] is to be said, if the service manager restarts who is silent.
+    pub(crate) fn watchdog(&self) -> Option<Duration> {
+        self.watchdog
+    }
+
+    /// Says that the loop goes round.
+    pub(crate) fn alive(&self) {
+        self.send("WATCHDOG=1\n");
     }
 
     /// Says how the fulcrum is; the first word also says that it is ready. Repetitions are not sent.
@@ -55,6 +72,13 @@ impl Notifier {
     }
 }
 
+/// Half the time that the manager grants, as sd_watchdog_enabled(3) advises; `None` if it does not watch this process.
+fn watchdog(usec: Option<String>, pid: Option<String>, me: u32) -> Option<Duration> {
+    let limit: u64 = usec?.parse().ok().filter(|usec| *usec > 0)?;
+    let mine = pid.is_none_or(|pid| pid.parse() == Ok(me));
+    mine.then(|| Duration::from_micros(limit) / 2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,7 +89,7 @@ mod tests {
         let path = dir.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
         manager.set_nonblocking(true).unwrap();
-        let mut notifier = Notifier::to(Some(path.into_os_string()));
+        let mut notifier = Notifier::to(Some(path.into_os_string()), None);
         for status in ["flock calm-heron, 1 member", "flock calm-heron, 1 member", "flock calm-heron, 2 members"] {
             notifier.status(status);
         }
@@ -81,8 +105,20 @@ mod tests {
 
     #[test]
     fn without_a_manager_nothing_happens() {
-        let mut notifier = Notifier::to(None);
+        let mut notifier = Notifier::to(None, Some(Duration::from_secs(1)));
+        assert_eq!(notifier.watchdog(), None);
         notifier.status("alone");
         notifier.stopping();
+    }
+
+    #[test]
+    fn the_watchdog_is_fed_twice_as_often_as_asked_and_only_for_this_process() {
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(watchdog(some("10000000"), None, 7), Some(Duration::from_secs(5)));
+        assert_eq!(watchdog(some("10000000"), some("7"), 7), Some(Duration::from_secs(5)));
+        assert_eq!(watchdog(some("10000000"), some("8"), 7), None);
+        for nothing in [None, some("0"), some("soon")] {
+            assert_eq!(watchdog(nothing, None, 7), None);
+        }
     }
 }

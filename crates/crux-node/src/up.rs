@@ -14,8 +14,13 @@ use crux_pki::{Bundle, PkiError, Role, unix_now};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::warn;
+
+/// At most once in this time the word of a peer makes a fulcrum begin anew: any node could say it again and again.
+const STEADY: Duration = Duration::from_secs(60);
 
 /// What a fulcrum is started with. The names are those of the flags and of the keys of `crux.toml`.
 #[derive(Clone, Debug)]
@@ -133,15 +138,17 @@ async fn up(mut config: UpConfig) -> Result<(), UpError> {
     }
     let store = Arc::new(store);
     let mut stops = stops::Stops::listen(config.dev_child)?;
-    let mut floor = Boot(0);
+    let (mut floor, mut steady_until) = (Boot(0), Instant::now());
     loop {
-        let end = life::live(&config, &me, &bundle, &store, floor, &mut stops).await?;
+        let end = life::live(&config, &me, &bundle, &store, floor, steady_until, &mut stops).await?;
         match end {
             End::Finished | End::Forced => return Ok(()),
             End::LinksEnded => return Err(UpError::LinksEnded { listen: config.listen }),
-            End::BootTooOld(known) => {
-                info!("a peer knows boot {known} of {me}; starting again above it");
+            End::BootTooOld { node, known } => {
+                warn!("{node} knows boot {known} of {me}, which is higher; starting again above it");
+                // The links believe no number that has none above it.
                 floor = Boot(known.0.saturating_add(1));
+                steady_until = Instant::now() + STEADY;
             }
         }
     }

@@ -11,6 +11,7 @@ use crux_names::Duration;
 use crux_node::effects::{Ending, LogStream, kill_all_instances};
 use crux_node::store::Store;
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
 
 const GRACE: Duration = Duration::from_secs(5);
@@ -404,12 +405,99 @@ async fn an_instance_that_ended_is_started_again_under_its_id_and_one_that_runs_
         rig.run(Effect::Start(spec.clone()));
         let Report::Started { pid, .. } = rig.report().await else { panic!("it did not start") };
         assert_eq!(lines(rig.root(&id).join("runs"), run).await.len(), run, "its directory stays");
-        // Asked again while it runs, nothing happens.
+        // Asked again while it runs, it only says so again.
         rig.run(Effect::Start(spec.clone()));
+        let again = rig.report().await;
+        assert!(matches!(&again, Report::Started { pid: same, .. } if *same == pid), "{again:?}");
         rig.stop(&id, GRACE);
         assert_eq!(rig.exited(&id).await, (None, Some(15)));
         assert!(!runs(pid));
     }
     rig.restart().await;
     assert_eq!(rig.adoption.instances, []);
+}
+
+#[tokio::test]
+async fn a_restart_follows_no_link_that_the_instance_laid() {
+    let mut rig = Rig::new().await;
+    let outside = tempfile::tempdir().unwrap();
+    let victim = outside.path().join("tool");
+    std::fs::write(&victim, "not yours").unwrap();
+    let files = vec![store(&rig, b"#!/bin/sh\n", "a/bin/tool", true).await, store(&rig, b"x", "plain", false).await];
+    // Links in the place of a directory and of a file, and a file in the place of a directory above.
+    let script = format!(
+        "test -x a/bin/tool && test ! -L a/bin && test ! -L plain && echo good >> log || echo bad >> log
+         case $(wc -l < log) in
+         1) rm -rf a/bin plain; ln -s '{0}' a/bin; ln -s '{0}/tool' plain;;
+         2) rm -rf a plain; ln -s '{0}' a; ln -s '{0}/new' plain;;
+         3) rm -rf a; echo > a;;
+         esac",
+        outside.path().display()
+    );
+    let spec = rig.spec(&Manifest { files, ..shell(&script) });
+    let id = spec.instance.id.clone();
+    for round in 1..=4 {
+        rig.run(Effect::Start(spec.clone()));
+        match rig.report().await {
+            Report::Started { .. } => assert_eq!(rig.exited(&id).await, (Some(0), None)),
+            other => panic!("round {round}: {other:?}"),
+        }
+    }
+    assert_eq!(lines(rig.root(&id).join("log"), 4).await, ["good"; 4]);
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "not yours");
+    let there: Vec<_> = std::fs::read_dir(outside.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(there, ["tool"], "nothing outside is touched");
+
+    // A directory in the place of a file is the instance's own work: it is not thrown away but named.
+    let again = rig.root(&id).join("plain");
+    std::fs::remove_file(&again).unwrap();
+    std::fs::create_dir(&again).unwrap();
+    rig.run(Effect::Start(spec));
+    let Report::StartFailed { why, .. } = rig.report().await else { panic!("started") };
+    assert!(why.contains("`plain`") && why.contains("directory in its place"), "{why}");
+}
+
+#[tokio::test]
+async fn a_second_start_of_what_runs_is_answered_and_starts_nothing() {
+    let mut rig = Rig::new().await;
+    let spec = rig.spec(&shell("exec sleep 1000"));
+    let id = spec.instance.id.clone();
+    rig.run(Effect::Start(spec.clone()));
+    rig.run(Effect::Start(spec.clone()));
+    let pids: Vec<u32> = [rig.report().await, rig.report().await]
+        .into_iter()
+        .map(|report| if let Report::Started { pid, .. } = report { pid } else { panic!("{report:?}") })
+        .collect();
+    assert_eq!(pids[0], pids[1]);
+    assert_eq!(of_instance(&id, &rig.root(&id)), [pids[0]]);
+    // Also when it was taken back from an earlier life.
+    rig.restart().await;
+    assert_eq!(rig.adoption.instances.len(), 1);
+    rig.run(Effect::Start(spec));
+    let report = rig.report().await;
+    assert!(matches!(&report, Report::Started { pid, .. } if *pid == pids[0]), "{report:?}");
+    rig.stop(&id, GRACE);
+    assert_eq!(rig.exited(&id).await, (None, Some(15)));
+}
+
+#[tokio::test]
+async fn a_supervisor_that_says_nothing_is_given_up() {
+    let mut rig = Rig::new().await;
+    // In the place of crux: a program that holds its output and never speaks.
+    let exe = rig.dir.path().join("mute");
+    std::fs::write(&exe, "#!/bin/sh\necho $$ > \"$2/mute\"\nexec /bin/sleep 1000\n").unwrap();
+    std::fs::set_permissions(&exe, std::fs::Permissions::from_mode(0o755)).unwrap();
+    rig.restart_with(&exe).await;
+    let spec = rig.spec(&shell("exec sleep 1000"));
+    let id = spec.instance.id.clone();
+    rig.run(Effect::Start(spec.clone()));
+    rig.run(Effect::Start(spec));
+    let mute: u32 = lines(rig.home(&id).join("mute"), 1).await[0].parse().unwrap();
+    rig.stop(&id, GRACE);
+    for _ in 0..2 {
+        let report = rig.report().await;
+        assert!(matches!(&report, Report::StartFailed { id: about, .. } if *about == id), "{report:?}");
+    }
+    assert_eq!(rig.exited(&id).await, (None, None));
+    assert!(!runs(mute), "it is killed");
 }

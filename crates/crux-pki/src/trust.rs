@@ -7,18 +7,37 @@ use crate::leaf::{self, Leaf};
 use crate::refusal::Refusal;
 use crux_names::{BlocName, NodeName};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error as TlsError, RootCertStore};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 
 /// A root with its own dates: path validation does not look at a trust anchor's.
 #[derive(Clone, Debug)]
 struct Root {
     der: CertificateDer<'static>,
+    /// The same as path validation takes it: read once.
+    anchor: TrustAnchor<'static>,
     not_before: u64,
     not_after: u64,
+}
+
+impl Root {
+    /// The one place where a root is read.
+    fn read(der: CertificateDer<'static>) -> Result<Self, PkiError> {
+        let unusable = |cause: &dyn Display| PkiError::Root(cause.to_string());
+        let certificate = leaf::decode(&der).map_err(|e| unusable(&e))?;
+        if !leaf::is_ca(&certificate).map_err(|e| unusable(&e))? {
+            return Err(unusable(&"a certificate in it is not a CA's"));
+        }
+        let mut store = RootCertStore::empty();
+        store.add(der.clone()).map_err(|e| unusable(&e))?;
+        let anchor = store.roots.pop().ok_or_else(|| unusable(&"a certificate in it is no root"))?;
+        let (not_before, not_after) = leaf::validity(&certificate);
+        Ok(Self { der, anchor, not_before, not_after })
+    }
 }
 
 /// A bloc and the roots that may vouch for it. Adding and removing roots rotates without a gap.
@@ -109,17 +128,12 @@ impl Trust {
     /// # Errors
     /// [`PkiError::Root`] if there is none, or one is no CA certificate.
     pub fn new(bloc: BlocName, roots: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<Self, PkiError> {
-        let mut trust = Self { bloc, roots: Vec::new() };
-        for der in roots {
-            let certificate = leaf::decode(&der).map_err(|e| PkiError::Root(e.to_string()))?;
-            if !leaf::is_ca(&certificate).map_err(|e| PkiError::Root(e.to_string()))? {
-                return Err(PkiError::Root("a certificate in it is not a CA's".to_owned()));
-            }
-            RootCertStore::empty().add(der.clone()).map_err(|e| PkiError::Root(e.to_string()))?;
-            let (not_before, not_after) = leaf::validity(&certificate);
-            trust.roots.push(Root { der, not_before, not_after });
+        let roots: Vec<Root> = roots.into_iter().map(Root::read).collect::<Result<_, _>>()?;
+        if roots.is_empty() {
+            Err(PkiError::Root("there is no root in it".to_owned()))
+        } else {
+            Ok(Self { bloc, roots })
         }
-        if trust.roots.is_empty() { Err(PkiError::Root("there is no root in it".to_owned())) } else { Ok(trust) }
     }
 
     /// The bloc that this set vouches for.
@@ -178,10 +192,7 @@ impl Trust {
 
     /// The path from the leaf to one of the roots, by webpki.
     fn verify_path(roots: &[&Root], chain: &[CertificateDer<'_>], now: u64) -> Result<(), Refusal> {
-        let mut store = RootCertStore::empty();
-        for root in roots {
-            store.add(root.der.clone()).map_err(|e| Refusal::BadChain(e.to_string()))?;
-        }
+        let store = RootCertStore { roots: roots.iter().map(|root| root.anchor.clone()).collect() };
         let at = UnixTime::since_unix_epoch(Duration::from_secs(now));
         let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
         let parsed = ParsedCertificate::try_from(&chain[0]).map_err(|e| Refusal::Unreadable(e.to_string()))?;

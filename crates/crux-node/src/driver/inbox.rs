@@ -2,13 +2,14 @@
 //! named in the log, at most once in ten seconds, and never stops the node.
 
 use crate::driver::CHECKED;
+use crate::driver::order::{Batch, Order};
 use crate::peers::Peers;
 use bytes::Bytes;
 use crux_core::facts::version::Checked;
 use crux_core::io::{Input, Peer};
 use crux_core::wire::{self, BadFrame, Frame};
 use crux_link::{DialFailure, LinkEvent, PeerInfo};
-use crux_names::{BlocName, Boot, FulcrumId, Member};
+use crux_names::{BlocName, Boot, FulcrumId, Member, NodeName};
 use crux_pki::Trust;
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -26,17 +27,28 @@ const COMPLAIN: Duration = Duration::from_secs(10);
 pub(super) enum Taken {
     /// The engine has to know.
     Input(Input),
-    /// A peer knows a later life of this fulcrum.
-    BootTooOld(Boot),
+    /// This peer knows a later life of this fulcrum.
+    BootTooOld { node: NodeName, known: Boot },
     /// Somebody else deals with it, or nobody.
     Nothing,
+}
+
+/// Facts of a peer whose signatures were looked at.
+pub(crate) struct Looked {
+    from: Member,
+    good: Vec<Checked>,
+    /// Why the others are not taken.
+    bad: Vec<String>,
 }
 
 /// Decodes, checks, complains.
 pub(crate) struct Inbox {
     bloc: BlocName,
-    /// Sealed facts on their way to be checked.
-    unchecked: blocking::SyncSender<(Member, Vec<Bytes>)>,
+    /// Sealed facts on their way to be checked: at most one batch of each peer.
+    unchecked: blocking::Sender<(Member, Batch)>,
+    order: Order,
+    /// Before this no peer makes this fulcrum begin anew.
+    steady_until: Instant,
     /// Streams that peers open.
     peers: Peers,
     complaints: BTreeMap<FulcrumId, (Option<Instant>, u32)>,
@@ -44,10 +56,11 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     /// An inbox, and where facts come out of it once they are checked. Signatures are checked on a thread of their own:
-    /// a thousand facts of a peer must not hold up a probe.
-    pub(crate) fn new(trust: Arc<Trust>, peers: Peers) -> (Self, mpsc::Receiver<(Member, Vec<Checked>)>) {
+    /// a thousand facts of a peer must not hold up a probe. Before `steady_until` it is not believed that a peer knows a
+    /// later life of this fulcrum.
+    pub(crate) fn new(trust: Arc<Trust>, peers: Peers, steady_until: Instant) -> (Self, mpsc::Receiver<Looked>) {
         let bloc = trust.bloc().clone();
-        let (unchecked, jobs) = blocking::sync_channel::<(Member, Vec<Bytes>)>(CHECKED);
+        let (unchecked, jobs) = blocking::channel::<(Member, Batch)>();
         let (checked, out) = mpsc::channel(CHECKED);
         std::thread::Builder::new()
             .name("crux-facts".into())
@@ -55,16 +68,36 @@ impl Inbox {
                 // Ends with the inbox, or with the driver.
                 for (from, sealed) in jobs {
                     let (good, bad) = check(&trust, sealed);
-                    for cause in bad {
-                        warn!("a fact from {from} is not taken: {cause}");
-                    }
-                    if !good.is_empty() && checked.blocking_send((from, good)).is_err() {
+                    if checked.blocking_send(Looked { from, good, bad }).is_err() {
                         return;
                     }
                 }
             })
             .expect("a thread at the start");
-        (Self { bloc, unchecked, peers, complaints: BTreeMap::new() }, out)
+        let (order, complaints) = (Order::default(), BTreeMap::new());
+        (Self { bloc, unchecked, order, steady_until, peers, complaints }, out)
+    }
+
+    /// Takes facts that were checked, and what came after them.
+    pub(super) fn looked(&mut self, Looked { from, good, bad }: Looked) -> Vec<Input> {
+        for cause in bad {
+            self.complain(&from, "a fact", &cause);
+        }
+        let mut inputs = Vec::new();
+        let next = self.order.checked(&from);
+        if !good.is_empty() {
+            inputs.push(Input::Facts { from: from.clone(), versions: good });
+        }
+        inputs.extend(next.frames.into_iter().map(|frame| Input::Frame { from: from.clone(), frame }));
+        if let Some(facts) = next.facts {
+            self.check_later(from, facts);
+        }
+        inputs
+    }
+
+    fn check_later(&self, from: Member, facts: Batch) {
+        // Its thread ends before the inbox only when the driver is ending.
+        let _ = self.unchecked.send((from, facts));
     }
 
     /// Takes one link event.
@@ -76,6 +109,7 @@ impl Inbox {
             }
             LinkEvent::Down { peer, why } => {
                 info!("the link to {peer} ended: {why}");
+                self.order.ended(&peer);
                 Taken::Input(Input::LinkDown { peer, why })
             }
             LinkEvent::Datagram { peer, bytes } => match wire::decode_datagram(bytes) {
@@ -84,22 +118,29 @@ impl Inbox {
             },
             LinkEvent::Frame { peer, bytes } => match Frame::decode(bytes, &self.bloc) {
                 Ok(Frame::Facts { sealed }) => {
-                    if self.unchecked.try_send((peer, sealed)).is_err() {
-                        // The digests will differ, so they come again.
-                        debug!("too many facts wait to be checked; these are taken later");
+                    if let Some(sealed) = self.order.facts(&peer, sealed) {
+                        self.check_later(peer, sealed);
                     }
                     Taken::Nothing
                 }
-                Ok(frame) => Taken::Input(Input::Frame { from: peer, frame }),
+                Ok(frame) => match self.order.frame(&peer, frame) {
+                    Some(frame) => Taken::Input(Input::Frame { from: peer, frame }),
+                    None => Taken::Nothing,
+                },
                 Err(cause) => self.bad(&peer, cause),
             },
             LinkEvent::DialFailed { addr, why } => match why {
-                DialFailure::BootTooOld { floor, .. } => Taken::BootTooOld(floor),
+                DialFailure::BootTooOld { node, floor, .. } if self.may_begin_anew() => {
+                    Taken::BootTooOld { node, known: floor }
+                }
                 // There is a link, so nothing failed that the flock should know of.
                 DialFailure::Already(_) => Taken::Nothing,
                 why => {
                     let myself = matches!(why, DialFailure::Myself);
-                    let refused = matches!(why, DialFailure::Refused { .. } | DialFailure::Rejected { .. });
+                    let refused = matches!(
+                        why,
+                        DialFailure::Refused { .. } | DialFailure::Rejected { .. } | DialFailure::BootTooOld { .. }
+                    );
                     debug!("dialling {addr}: {why}");
                     Taken::Input(Input::DialFailed { addr, why: why.to_string(), myself, refused })
                 }
@@ -108,7 +149,11 @@ impl Inbox {
                 warn!("refused at the door: {addr}: {reason}");
                 Taken::Nothing
             }
-            LinkEvent::BootTooOld { floor } => Taken::BootTooOld(floor),
+            LinkEvent::BootTooOld { node, floor } if self.may_begin_anew() => Taken::BootTooOld { node, known: floor },
+            LinkEvent::BootTooOld { node, floor } => {
+                warn!("{node} knows boot {floor} of this fulcrum, which has begun anew for such a word a moment ago");
+                Taken::Nothing
+            }
             LinkEvent::Bulk { peer, send, recv } => {
                 self.peers.answer(peer, send, recv);
                 Taken::Nothing
@@ -116,23 +161,28 @@ impl Inbox {
         }
     }
 
+    /// A word of a peer makes this fulcrum begin anew, but not again and again.
+    fn may_begin_anew(&self) -> bool {
+        Instant::now() >= self.steady_until
+    }
+
     fn bad(&mut self, peer: &Member, cause: BadFrame) -> Taken {
         if cause == BadFrame::Unknown {
             debug!("{peer} says something that only a newer version knows");
         } else {
-            self.complain(peer, &cause);
+            self.complain(peer, "a message", &cause);
         }
         Taken::Nothing
     }
 
-    fn complain(&mut self, peer: &Member, cause: &dyn Display) {
+    fn complain(&mut self, peer: &Member, what: &str, cause: &dyn Display) {
         let now = Instant::now();
         let (said, silent) = self.complaints.entry(peer.id.clone()).or_default();
         if said.is_some_and(|said| now.saturating_duration_since(said) < COMPLAIN) {
             *silent += 1;
             return;
         }
-        warn!("a message from {peer} is not taken: {cause} ({silent} more since the last such line)");
+        warn!("{what} from {peer} is not taken: {cause} ({silent} more since the last such line)");
         (*said, *silent) = (Some(now), 0);
     }
 }
@@ -155,4 +205,57 @@ fn check(trust: &Trust, sealed: Vec<Bytes>) -> (Vec<Checked>, Vec<String>) {
         }
     }
     (good, bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crux_link::{LinkConfig, Links};
+    use crux_pki::{Ca, IssueRequest, Role};
+
+    /// An inbox that begins anew for nobody for so long.
+    async fn inbox(steady: Duration) -> (Inbox, mpsc::Receiver<Looked>) {
+        let mut ca = Ca::in_memory("acme.example".parse().unwrap()).unwrap();
+        let bundle = ca.issue(IssueRequest::new(Role::Node("n1".parse().unwrap()))).unwrap();
+        let trust = Arc::new(bundle.trust().clone());
+        let (events, _) = mpsc::channel(1);
+        let links =
+            Links::bind(LinkConfig::new(bundle, "127.0.0.1:0".parse().unwrap(), Boot(1)), events).await.unwrap();
+        Inbox::new(trust, Peers::new(links), Instant::now() + steady)
+    }
+
+    #[tokio::test]
+    async fn a_peers_word_makes_it_begin_anew_but_not_again_at_once() {
+        let node: NodeName = "n2".parse().unwrap();
+        let addr = "127.0.0.1:1".parse().unwrap();
+        let dialled = || LinkEvent::DialFailed {
+            addr,
+            why: DialFailure::BootTooOld { by: addr, node: node.clone(), floor: Boot(9) },
+        };
+        let at_door = || LinkEvent::BootTooOld { node: node.clone(), floor: Boot(9) };
+        let (mut fresh, _out) = inbox(Duration::ZERO).await;
+        for event in [dialled(), at_door()] {
+            assert!(matches!(fresh.link(event), Taken::BootTooOld { node: who, known: Boot(9) } if who == node));
+        }
+        let (mut steady, _out) = inbox(Duration::from_secs(3_600)).await;
+        assert!(matches!(steady.link(dialled()), Taken::Input(Input::DialFailed { refused: true, .. })));
+        assert!(matches!(steady.link(at_door()), Taken::Nothing));
+    }
+
+    #[tokio::test]
+    async fn what_closes_facts_waits_until_they_are_checked_also_bad_ones() {
+        let (mut inbox, mut out) = inbox(Duration::ZERO).await;
+        let peer = Member { id: "n2".parse().unwrap(), boot: Boot(1) };
+        let digest = Frame::FactsDigest { digest: crux_names::Hash256([7; 32]), count: 1 };
+        for frame in [Frame::Facts { sealed: vec![Bytes::from_static(b"no fact")] }, digest.clone()] {
+            let event = LinkEvent::Frame { peer: peer.clone(), bytes: frame.encode() };
+            assert!(matches!(inbox.link(event), Taken::Nothing));
+        }
+        let looked = tokio::time::timeout(Duration::from_secs(60), out.recv()).await.unwrap().unwrap();
+        assert_eq!((looked.good.len(), looked.bad.len()), (0, 1));
+        let inputs = inbox.looked(looked);
+        assert!(matches!(&inputs[..], [Input::Frame { from, frame }] if *from == peer && *frame == digest));
+        let event = LinkEvent::Frame { peer: peer.clone(), bytes: digest.encode() };
+        assert!(matches!(inbox.link(event), Taken::Input(Input::Frame { .. })), "nothing is before it any more");
+    }
 }

@@ -2,7 +2,7 @@
 //! not at all.
 
 use crate::effects::EffectsError;
-use crate::effects::journal::make_dir;
+use crate::effects::journal::{disk_refuses, make_dir};
 use crux_names::Hash256;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -54,21 +54,28 @@ struct Inner {
     fetching: Mutex<BTreeMap<Hash256, Arc<tokio::sync::Mutex<()>>>>,
 }
 
+fn make_dirs(dir: &Path) -> io::Result<()> {
+    make_dir(&dir.join("sha256")).and_then(|()| make_dir(&dir.join("part")))
+}
+
 impl Blobs {
     /// Opens the store in this directory, making it where missing. What was half added by an earlier life is removed,
     /// what was half fetched is kept to go on with.
     ///
     /// # Errors
-    /// [`EffectsError`] if it cannot be made or listed.
+    /// [`EffectsError`] if it cannot be made or listed. A disk that refuses is no error: the first file tries again.
     pub fn open(dir: &Path) -> Result<Self, EffectsError> {
         let fault = |what, path: PathBuf| move |source| EffectsError { what, path, source };
-        for name in ["sha256", "part"] {
-            make_dir(&dir.join(name)).map_err(fault("make", dir.join(name)))?;
-        }
         let parts = dir.join("part");
-        for entry in std::fs::read_dir(&parts).map_err(fault("list", parts.clone()))?.flatten() {
-            if entry.file_name().to_string_lossy().starts_with("add-") {
-                let _ = std::fs::remove_file(entry.path());
+        match make_dirs(dir).and_then(|()| std::fs::read_dir(&parts)) {
+            Err(error) if disk_refuses(&error) => {}
+            Err(error) => return Err(fault("make and list", dir.to_owned())(error)),
+            Ok(entries) => {
+                for entry in entries.flatten() {
+                    if entry.file_name().to_string_lossy().starts_with("add-") {
+                        let _ = std::fs::remove_file(entry.path());
+                    }
+                }
             }
         }
         let inner = Inner { dir: dir.to_owned(), counter: AtomicU64::new(0), fetching: Mutex::default() };
@@ -116,6 +123,7 @@ impl Blobs {
     ) -> Result<(Hash256, u64), BlobError> {
         let number = self.inner.counter.fetch_add(1, Ordering::Relaxed);
         let temporary = Temporary(self.inner.dir.join("part").join(format!("add-{number}")));
+        make_dirs(&self.inner.dir)?;
         let mut file = File::create(&temporary.0).await?;
         let (mut hasher, mut size, mut buffer) = (Sha256::new(), 0_u64, vec![0; CHUNK]);
         loop {

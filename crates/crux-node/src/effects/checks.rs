@@ -85,7 +85,8 @@ async fn http(port: u16, path: &str) -> Result<String, String> {
     if (200..400).contains(&status) { Ok(said) } else { Err(said) }
 }
 
-/// Runs in the instance's directory with the instance's environment. When it takes too long, what it forked is killed with it.
+/// Runs in the instance's directory with the instance's environment. When it takes too long, it has failed, and it is
+/// killed with what it forked.
 async fn exec(home: &Home, command: &[String], deadline: Duration) -> Result<String, String> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let (program, arguments) = command.split_first().ok_or("the exec check has no command")?;
@@ -112,10 +113,14 @@ async fn exec(home: &Home, command: &[String], deadline: Duration) -> Result<Str
         if let Some(group) = group {
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
-        let _ = child.wait().await;
         let marks =
             vec![format!("CRUX_CHECK={mark}").into_bytes(), format!("CRUX_INSTANCE={}", intent.id).into_bytes()];
-        let _ = tokio::task::spawn_blocking(move || kill_marked(&marks, 100)).await;
+        // Not waited for: a process that hangs in a dead mount does not die of a kill, and the verdict is due now.
+        tokio::spawn(async move {
+            let killed = tokio::task::spawn_blocking(move || kill_marked(&marks, 100));
+            let _ = child.wait().await;
+            let _ = killed.await;
+        });
     }
     match ended {
         Ok(Ok(status)) if status.success() => Ok(format!("`{program}` exited 0")),

@@ -61,6 +61,14 @@ pub enum Ending {
     Lost,
 }
 
+impl Ending {
+    /// Whether it is known how the process itself ended.
+    #[must_use]
+    pub const fn known(&self) -> bool {
+        matches!(self, Self::Exited { code: Some(_), .. } | Self::Exited { signal: Some(_), .. })
+    }
+}
+
 impl std::fmt::Display for Ending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -193,6 +201,13 @@ impl Record {
 /// A private directory; it may be there.
 pub(super) fn make_dir(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Whether the disk takes nothing now, though what was asked of it is right.
+pub(super) fn disk_refuses(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
+        || error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
 }
 
 /// Microseconds since the Unix epoch, by the wall clock: for people.

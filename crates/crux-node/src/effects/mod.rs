@@ -23,7 +23,7 @@ pub use supervise::supervise_main;
 
 use crate::effects::journal::Home;
 use crate::effects::picket::{Handle, Ports};
-use crux_core::io::{Effect, Report};
+use crux_core::io::{Effect, Ended, Report};
 use crux_core::services::instance::{Instance, InstanceId};
 use crux_names::FulcrumId;
 use std::collections::BTreeMap;
@@ -55,6 +55,20 @@ pub struct Adoption {
     pub ended: Vec<(Instance, Ending)>,
     /// What people should know, each a sentence.
     pub warnings: Vec<String>,
+}
+
+impl Adoption {
+    /// Of what ended, those of which it is known how; for [`Report::Adopted`]. The others are put away already.
+    #[must_use]
+    pub fn known_ends(&self) -> Vec<Ended> {
+        let end = |(instance, ending): &(Instance, Ending)| match ending {
+            Ending::Exited { code, signal } if ending.known() => {
+                Some(Ended { instance: instance.clone(), code: *code, signal: *signal })
+            }
+            _ => None,
+        };
+        self.ended.iter().filter_map(end).collect()
+    }
 }
 
 /// Why the effects cannot be set up.
@@ -94,20 +108,30 @@ impl Effects {
     /// Makes the directories and takes back what earlier lives left running. Call it inside a tokio runtime, once.
     ///
     /// # Errors
-    /// [`EffectsError`] if a directory below the state directory cannot be made or listed.
+    /// [`EffectsError`] if a directory below the state directory cannot be made or listed. A disk that refuses is a
+    /// warning.
     pub async fn start(mut config: EffectsConfig) -> Result<(Self, Adoption), EffectsError> {
         let state = config.state.clone();
         journal::make_dir(&state)
             .and_then(|()| picket::absolute(&state))
             .map(|absolute| config.state = absolute)
             .map_err(|source| EffectsError { what: "make", path: state, source })?;
+        let mut warnings = Vec::new();
         for name in ["instances", "ended"] {
             let path = config.state.join(name);
-            journal::make_dir(&path).map_err(|source| EffectsError { what: "make", path, source })?;
+            match journal::make_dir(&path) {
+                // Each start tries again.
+                Err(error) if journal::disk_refuses(&error) => warnings.push(format!(
+                    "cannot make {}: {error}; nothing can be started here until that is cured",
+                    path.display()
+                )),
+                made => made.map_err(|source| EffectsError { what: "make", path, source })?,
+            }
         }
         let blobs = Blobs::open(&config.state.join("pastiche"))?;
         let inner = Arc::new(Inner { config, blobs, instances: Mutex::default(), ports: Ports::default() });
-        let adoption = picket::adopt(&inner).await?;
+        let mut adoption = picket::adopt(&inner).await?;
+        adoption.warnings.splice(..0, warnings);
         Ok((Self { inner }, adoption))
     }
 

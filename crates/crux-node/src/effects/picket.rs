@@ -6,7 +6,7 @@ mod prepare;
 pub(super) use adopt::adopt;
 
 use crate::effects::Inner;
-use crate::effects::journal::{Ending, Entry, Home, Started};
+use crate::effects::journal::{Ending, Entry, Home, Started, make_dir};
 use crate::effects::processes::{ProcessId, descendants, kill_marked, marks, signal_seen};
 use crate::effects::supervise::{Said, Told};
 use crux_core::io::{Report, StartSpec};
@@ -39,9 +39,17 @@ const RETRY: Duration = Duration::from_millis(20);
 /// Ports that crux picked for instances of this fulcrum.
 pub(super) type Ports = Arc<Mutex<BTreeMap<u16, InstanceId>>>;
 
+/// What the task of an instance is asked.
+enum Order {
+    /// Tell the supervisor.
+    Tell(Told),
+    /// It was to be started once more: say how its start went.
+    SayAgain,
+}
+
 /// The way to the task that holds an instance.
 pub(super) struct Handle {
-    orders: mpsc::UnboundedSender<Told>,
+    orders: mpsc::UnboundedSender<Order>,
     ended: Arc<OnceLock<Ending>>,
 }
 
@@ -51,7 +59,9 @@ struct Life {
     home: Home,
     reports: mpsc::Sender<Report>,
     ports: Ports,
-    orders: mpsc::UnboundedReceiver<Told>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    /// The report of its start, once it runs.
+    runs: Option<Report>,
     /// The last order, said again to a supervisor whose connection broke.
     order: Option<Told>,
     ended: Arc<OnceLock<Ending>>,
@@ -67,6 +77,7 @@ fn enlist(inner: &Inner, id: &InstanceId) -> Life {
         reports: inner.config.reports.clone(),
         ports: inner.ports.clone(),
         orders,
+        runs: None,
         order: None,
         ended,
     }
@@ -74,41 +85,48 @@ fn enlist(inner: &Inner, id: &InstanceId) -> Life {
 
 pub(super) fn start(inner: &Inner, spec: StartSpec) {
     let id = spec.instance.id.clone();
-    // An instance that ended may be started again under its id; one that has not is never doubled.
-    if inner.instances().get(&id).is_some_and(|handle| handle.ended.get().is_none()) {
+    // An instance that ended may be started again under its id; one that has not is never doubled, but says how it is.
+    let asked = |handle: &Handle| handle.ended.get().is_none() && handle.orders.send(Order::SayAgain).is_ok();
+    if inner.instances().get(&id).is_some_and(asked) {
         tracing::warn!(%id, "an instance that has not ended was to be started again; it is left as it is");
         return;
     }
-    let life = enlist(inner, &id);
+    let mut life = enlist(inner, &id);
     let (blobs, exe) = (inner.blobs.clone(), inner.config.exe.clone());
     tokio::spawn(async move {
         let (home, ports, program) = (life.home.clone(), life.ports.clone(), exe.clone());
         let prepared = tokio::task::spawn_blocking(move || prepare::prepare(&home, &spec, &blobs, &ports, &program));
         let prepared = prepared.await.unwrap_or_else(|error| Err(format!("its preparation broke: {error}")));
         let begun = match prepared {
-            Ok(ports) => begin(&life.home, &exe).await.map(|(child, started)| (ports, child, started)),
+            Ok(ports) => begin(&life, &exe).await.map(|(child, started)| (ports, child, started)),
             Err(why) => Err(why),
         };
         match begun {
             Ok((ports, child, started)) => {
                 let Started { process, at } = started;
                 let report = Report::Started { id: life.id.clone(), pid: process.pid, at: Wall(at), ports };
+                life.runs = Some(report.clone());
                 let _ = life.reports.send(report).await;
                 life.hold(None, Some(child)).await;
             }
             Err(why) => {
-                life.end(Ending::Failed { why: why.clone() });
+                let ended = Ending::Failed { why: why.clone() };
+                life.end(ended.clone());
                 let _ = life.reports.send(Report::StartFailed { id: life.id.clone(), why }).await;
+                let told = life.close(&ended).await;
+                if told {
+                    let _ = life.reports.send(exited(life.id.clone(), Some(&ended))).await;
+                }
             }
         }
     });
 }
 
-/// Makes the supervisor and waits for its first line.
-async fn begin(home: &Home, exe: &Path) -> Result<(Child, Started), String> {
+/// Makes the supervisor and waits for its first line, which it says at once unless the machine or its disk stands still.
+async fn begin(life: &Life, exe: &Path) -> Result<(Child, Started), String> {
     let mut child = Command::new(exe)
         .arg("supervise")
-        .arg(&home.0)
+        .arg(&life.home.0)
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::null())
@@ -117,8 +135,9 @@ async fn begin(home: &Home, exe: &Path) -> Result<(Child, Started), String> {
         .spawn()
         .map_err(|error| format!("cannot run the supervisor {}: {error}", exe.display()))?;
     let mut line = Vec::new();
+    let mut silent = false;
     if let Some(pipe) = child.stdout.take() {
-        let _ = BufReader::new(pipe).read_until(b'\n', &mut line).await;
+        silent = tokio::time::timeout(ANSWER, BufReader::new(pipe).read_until(b'\n', &mut line)).await.is_err();
     }
     let why = match serde_json::from_slice(&line) {
         Ok(Said::Hello { started, .. }) => return Ok((child, started)),
@@ -126,10 +145,27 @@ async fn begin(home: &Home, exe: &Path) -> Result<(Child, Started), String> {
             Ending::Failed { why } => why,
             other => other.to_string(),
         },
+        Err(_) if silent => {
+            let limit = ANSWER.as_secs();
+            format!("its supervisor {} said nothing for {limit} s; look at this machine's load and disk", exe.display())
+        }
         Err(_) => format!("its supervisor {} ended without a word", exe.display()),
     };
     // Whatever went wrong, no supervisor may be left that starts it later.
-    let _ = child.wait().await;
+    if silent {
+        let _ = child.start_kill();
+    }
+    if tokio::time::timeout(ANSWER, child.wait()).await.is_err() {
+        tracing::error!(id = %life.id, "the supervisor of a start that failed does not end");
+    }
+    if silent {
+        // It may have got as far as making the process.
+        let (home, id) = (life.home.clone(), life.id.to_string());
+        match tokio::task::spawn_blocking(move || bury(&home, &id)).await {
+            Ok(Ok(Some(_))) => {}
+            _ => tracing::error!(id = %life.id, "it is not known whether something of a failed start runs"),
+        }
+    }
     Err(why)
 }
 
@@ -138,10 +174,12 @@ pub(super) fn stop(inner: &Inner, id: InstanceId, signal: String, grace: Duratio
     let ended = {
         let instances = inner.instances();
         match instances.get(&id) {
-            Some(handle) if handle.ended.get().is_none() => match handle.orders.send(Told::Stop { signal, grace_ms }) {
-                Ok(()) => return,
-                Err(_) => handle.ended.get().cloned(),
-            },
+            Some(handle) if handle.ended.get().is_none() => {
+                match handle.orders.send(Order::Tell(Told::Stop { signal, grace_ms })) {
+                    Ok(()) => return,
+                    Err(_) => handle.ended.get().cloned(),
+                }
+            }
             Some(handle) => handle.ended.get().cloned(),
             None => None,
         }
@@ -185,6 +223,7 @@ fn send(reports: &mpsc::Sender<Report>, report: Report) {
 /// Removes an instance's directory, keeping its log files for a while. Blocks.
 fn put_away(home: &Home, state: &Path) -> io::Result<()> {
     let kept = home.ended_logs(state);
+    make_dir(&state.join("ended"))?;
     match std::fs::rename(home.logs(), &kept) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => tracing::warn!(%error, "log files are not kept"),
         _ => {}
@@ -250,6 +289,7 @@ impl Life {
         };
         self.end(ended.clone());
         let _ = self.reports.send(exited(self.id.clone(), Some(&ended))).await;
+        self.close(&ended).await;
         if let Some(mut child) = child {
             let _ = child.wait().await;
         }
@@ -258,6 +298,22 @@ impl Life {
     fn end(&self, ended: Ending) {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, holder| *holder != self.id);
         let _ = self.ended.set(ended);
+    }
+
+    /// Takes no more orders and answers starts that came too late. Whether it was told something, too.
+    async fn close(&mut self, ended: &Ending) -> bool {
+        self.orders.close();
+        let mut told = false;
+        while let Ok(order) = self.orders.try_recv() {
+            match order {
+                Order::Tell(_) => told = true,
+                Order::SayAgain => {
+                    let why = format!("it was still running when it was to be started again, and has ended: {ended}");
+                    let _ = self.reports.send(Report::StartFailed { id: self.id.clone(), why }).await;
+                }
+            }
+        }
+        told
     }
 
     async fn listen(&mut self, stream: UnixStream) -> Left {
@@ -277,7 +333,12 @@ impl Life {
                     None => return Left::HungUp,
                 },
                 order = self.orders.recv() => match order {
-                    Some(order) => {
+                    Some(Order::SayAgain) => {
+                        if let Some(report) = self.runs.clone() {
+                            let _ = self.reports.send(report).await;
+                        }
+                    }
+                    Some(Order::Tell(order)) => {
                         // If it hangs up meanwhile, its end comes next or it is told again.
                         let _ = write.write_all(&line(&order)).await;
                         self.order = Some(order);

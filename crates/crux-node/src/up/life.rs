@@ -11,7 +11,7 @@ use crate::events::Events;
 use crate::notify::Notifier;
 use crate::peers::Peers;
 use crate::seeds;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::up::UpConfig;
 use crux_core::engine::{self, Engine};
 use crux_core::flock;
@@ -24,7 +24,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tracing::{info, warn};
+
+/// What the store holds; nothing if the disk refuses, for that must not stop a start: peers have it too.
+fn or_nothing<T>(what: &str, loaded: Result<Vec<T>, StoreError>) -> Vec<T> {
+    loaded.unwrap_or_else(|error| {
+        warn!("{what} cannot be read at the start: {error}; going on without, until peers tell it again");
+        Vec::new()
+    })
+}
 
 /// The socket's name in the state directory.
 const SOCKET: &str = "crux.sock";
@@ -40,6 +49,7 @@ pub(super) async fn live(
     bundle: &Arc<Bundle>,
     store: &Arc<Store>,
     floor: Boot,
+    steady_until: Instant,
     stops: &mut Stops,
 ) -> Result<End, UpError> {
     let boot = store.next_boot(unix_now(), floor);
@@ -76,13 +86,13 @@ pub(super) async fn live(
         warn!("{warning}");
     }
     peers.serve(effects.clone());
-    let (inbox, checked) = Inbox::new(trust.clone(), peers.clone());
+    let (inbox, checked) = Inbox::new(trust.clone(), peers.clone(), steady_until);
 
-    let (versions, bad) = check_loaded(&trust, store.load()?);
+    let (versions, bad) = check_loaded(&trust, or_nothing("facts", store.load()));
     for cause in bad {
         warn!("a stored fact is not taken: {cause}; it is fetched again from peers if they have it");
     }
-    let book = store.load_book()?;
+    let book = or_nothing("the address book", store.load_book());
     let seed_addrs = seeds::resolve(&config.seeds).await;
     let clock = Clock::start();
     let now = clock.now();
@@ -130,7 +140,9 @@ pub(super) async fn live(
         reports: reports_in,
     };
     let driver = Driver::new(engine, clock, hands, inbox, events, changed_in, Notifier::from_env(), config.expect);
-    let first = vec![Input::Loaded { versions }, Input::Report(Report::Adopted { instances: adoption.instances })];
+    let ended = adoption.known_ends();
+    let adopted = Report::Adopted { instances: adoption.instances, ended };
+    let first = vec![Input::Loaded { versions }, Input::Report(adopted)];
     let mut channels = Channels { links: link_events, reports, checked, asks, seeds: new_seeds, stops: stops.lend() };
     let end = driver.run(first, &mut channels).await;
     stops.give_back(channels.stops);

@@ -37,14 +37,19 @@ impl Rig {
     pub async fn new() -> Self {
         // Longer than the path of a socket may be.
         let dir = tempfile::Builder::new().prefix(&"long-".repeat(25)).tempdir().unwrap();
-        let (effects, reports, adoption) = life(dir.path()).await;
+        let (effects, reports, adoption) = life(dir.path(), env!("CARGO_BIN_EXE_crux-test-supervisor").as_ref()).await;
         Self { dir, effects: Some(effects), reports, adoption, counter: 0 }
     }
 
     /// crux ends and comes back.
     pub async fn restart(&mut self) {
+        self.restart_with(env!("CARGO_BIN_EXE_crux-test-supervisor").as_ref()).await;
+    }
+
+    /// The same, with another program in the place of crux.
+    pub async fn restart_with(&mut self, exe: &Path) {
         self.effects = None;
-        let (effects, reports, adoption) = life(self.dir.path()).await;
+        let (effects, reports, adoption) = life(self.dir.path(), exe).await;
         (self.effects, self.reports, self.adoption) = (Some(effects), reports, adoption);
     }
 
@@ -138,15 +143,10 @@ impl Drop for Rig {
     }
 }
 
-async fn life(state: &Path) -> (Effects, mpsc::Receiver<Report>, Adoption) {
+async fn life(state: &Path, exe: &Path) -> (Effects, mpsc::Receiver<Report>, Adoption) {
     let (sender, reports) = mpsc::channel(64);
-    let config = EffectsConfig {
-        state: state.to_owned(),
-        exe: env!("CARGO_BIN_EXE_crux-test-supervisor").into(),
-        fulcrum: me(),
-        reports: sender,
-        open: nobody(),
-    };
+    let config =
+        EffectsConfig { state: state.to_owned(), exe: exe.to_owned(), fulcrum: me(), reports: sender, open: nobody() };
     let (effects, adoption) = Effects::start(config).await.unwrap();
     (effects, reports, adoption)
 }

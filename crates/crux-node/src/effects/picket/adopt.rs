@@ -5,6 +5,7 @@ use crate::effects::picket::{ANSWER, RETRY, bury, connect, enlist, put_away, tak
 use crate::effects::processes::kill_marked;
 use crate::effects::supervise::Said;
 use crate::effects::{Adoption, EffectsError, Inner};
+use crux_core::io::Report;
 use crux_core::services::instance::{Instance, Phase};
 use crux_names::Wall;
 use std::io;
@@ -31,7 +32,12 @@ pub(in crate::effects) async fn adopt(inner: &Inner) -> Result<Adoption, Effects
     let path = inner.config.state.join("instances");
     let fault = |source| EffectsError { what: "list", path: path.clone(), source };
     let mut homes = Vec::new();
-    for entry in std::fs::read_dir(&path).map_err(fault)? {
+    let entries = match std::fs::read_dir(&path) {
+        // A disk that refuses let nobody make it, so there are none.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Adoption::default()),
+        entries => entries.map_err(fault)?,
+    };
+    for entry in entries {
         homes.push(Home(entry.map_err(fault)?.path()));
     }
     homes.sort_by(|a, b| a.0.cmp(&b.0));
@@ -40,7 +46,13 @@ pub(in crate::effects) async fn adopt(inner: &Inner) -> Result<Adoption, Effects
         let state = inner.config.state.clone();
         match look(inner, &home).await {
             Ok(Found::Runs(instance, stream)) => {
-                let life = enlist(inner, &instance.id);
+                let mut life = enlist(inner, &instance.id);
+                life.runs = instance.pid.zip(instance.started).map(|(pid, at)| Report::Started {
+                    id: instance.id.clone(),
+                    pid,
+                    at,
+                    ports: instance.ports.clone(),
+                });
                 {
                     let mut ports = inner.ports.lock().unwrap_or_else(PoisonError::into_inner);
                     ports.extend(instance.ports.values().map(|port| (*port, instance.id.clone())));
@@ -49,8 +61,11 @@ pub(in crate::effects) async fn adopt(inner: &Inner) -> Result<Adoption, Effects
                 adoption.instances.push(instance);
             }
             Ok(Found::Ended(instance, ending)) => {
+                // What is known to have ended may be of a service that runs once: its directory is what remembers that,
+                // until the engine has it cleaned. What only went with its machine runs again, here or elsewhere.
+                let known = ending.known();
                 adoption.ended.push((instance, ending));
-                if let Err(error) = put_away(&home, &state) {
+                if !known && let Err(error) = put_away(&home, &state) {
                     adoption.warnings.push(format!("{} cannot be removed: {error}", home.0.display()));
                 }
             }

@@ -40,6 +40,8 @@ pub(super) fn prepare(
         ));
     }
     let io = |what: &'static str| move |error: std::io::Error| format!("cannot {what}: {error}");
+    // It is there, unless the disk refused when crux started.
+    make_dir(home.0.parent().unwrap_or(&home.0)).map_err(io("make the directory of all instances"))?;
     match std::fs::DirBuilder::new().mode(0o700).create(&home.0) {
         // Only an instance that ended and is started again has a directory already.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && spec.instance.restarts > 0 => {
