@@ -4,17 +4,15 @@
 //! The signatures are made over the contexts below (see `crux_pki::Signer::sign`): the author signs the statement's
 //! bytes, the accepting fulcrum the statement's bytes followed by the author's signature.
 
+pub use crux_core::facts::value::row_path;
+pub use crux_core::facts::version::{ACCEPTOR_CONTEXT, AUTHOR_CONTEXT};
+
 use crate::json::{BadHex, Fact, from_hex, to_hex};
 use bytes::Bytes;
 use crux_core::facts::clock::acceptable;
-use crux_core::facts::version::{ANCESTORS_MAX, Author, Sealed, Stamp, Statement, VERSION_MAX};
+use crux_core::facts::version::{Author, Sealed, Stamp, Statement, VERSION_MAX, ancestors_of};
 use crux_names::{BlocName, Hash256, OperatorName, Wall};
 use prost::Message;
-
-/// For what an author signs a statement.
-pub const AUTHOR_CONTEXT: &str = "crux fact author";
-/// For what the accepting fulcrum countersigns it.
-pub const ACCEPTOR_CONTEXT: &str = "crux fact acceptor";
 
 /// A fact to be written: `None` deletes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,18 +91,10 @@ impl Writer<'_> {
 
 /// The versions that a write replaces: what the client saw, then what those replaced, newest first.
 fn ancestors(seen: Option<&Fact>) -> Result<Vec<Hash256>, BadHex> {
-    let heads = seen.map_or(&[][..], |fact| &fact.heads);
-    let deepest = heads.iter().map(|head| head.ancestors.len()).max().unwrap_or(0);
-    let older = (0..deepest).flat_map(|depth| heads.iter().filter_map(move |head| head.ancestors.get(depth)));
-    let mut ids: Vec<Hash256> = Vec::new();
-    for id in heads.iter().map(|head| &head.id).chain(older) {
-        let id = Hash256(from_hex(id)?.try_into().map_err(|_| BadHex)?);
-        if !ids.contains(&id) {
-            ids.push(id);
-        }
-    }
-    ids.truncate(ANCESTORS_MAX);
-    Ok(ids)
+    let id = |text: &String| Ok(Hash256(from_hex(text)?.try_into().map_err(|_| BadHex)?));
+    let heads = seen.map_or(&[][..], |fact| &fact.heads).iter();
+    let heads = heads.map(|head| Ok((id(&head.id)?, head.ancestors.iter().map(id).collect::<Result<_, BadHex>>()?)));
+    Ok(ancestors_of(&heads.collect::<Result<Vec<_>, BadHex>>()?))
 }
 
 /// A hybrid-clock stamp after everything seen, but for what a wrong clock stamped so far ahead that no door takes a stamp

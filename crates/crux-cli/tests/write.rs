@@ -209,3 +209,44 @@ fn what_is_fetched_is_verified_and_a_wrong_file_leaves_nothing() {
     assert_eq!(ran.done().trim(), good);
     world.crux(&[&["files", "push", "data", "nowhere"], &at[..]].concat()).failed(1, "E100", &["nowhere"]);
 }
+
+#[test]
+fn a_forgotten_node_s_row_is_removed_by_the_operator_s_signature() {
+    let world = World::new().with_operator();
+    let head = crux_api::json::Head {
+        id: crux_api::json::to_hex(&[9; 32]),
+        value: Some("00".into()),
+        ancestors: Vec::new(),
+        wall: crux_api::json::Counter(1),
+        logical: 0,
+        author: "n7".into(),
+    };
+    let fact = crux_api::json::Fact { path: "row/n7/0".into(), heads: vec![head] };
+    let list = crux_api::json::FactList { facts: vec![fact], digest: "00".into() };
+    let facts = serde_json::to_string(&Doc(list)).unwrap();
+    let fake = Fake::start(&world, move |asked| match (asked.method.as_str(), asked.path.as_str()) {
+        ("GET", "/v1/facts") => Answer::json(facts.clone()),
+        ("GET", "/v1/nodes") => Answer::json(r#"{"apiVersion":"crux/v1","kind":"NodeList","roster":[],"outside":[]}"#),
+        ("POST", "/v1/node/forget") => doc(crux_api::json::Done { text: "n7 is forgotten".into() }),
+        _ => empty(asked),
+    });
+    assert!(world.crux(&["node", "forget", "n7", "--at", fake.at()]).done().contains("n7 is forgotten"));
+    let statements = statements(&world, &fake);
+    let [row] = &statements[..] else { panic!("{statements:?}") };
+    assert_eq!((row.path.as_str(), &row.value, row.ancestors.len()), ("row/n7/0", &None, 1));
+    let forgot = |asked: &Asked| asked.path == "/v1/node/forget";
+    assert!(fake.asked().iter().any(forgot), "and its addresses");
+}
+
+#[test]
+fn a_member_of_the_flock_is_not_forgotten() {
+    let world = World::new().with_operator();
+    let fake = Fake::start(&world, |asked| match asked.path.as_str() {
+        "/v1/nodes" => Answer::json(sample("NodeList")),
+        _ => empty(asked),
+    });
+    let list: serde_json::Value = serde_json::from_str(&sample("NodeList")).unwrap();
+    let member = list["roster"][0]["name"].as_str().unwrap();
+    world.crux(&["node", "forget", member, "--at", fake.at()]).failed(4, "E401", &["is a member of this flock"]);
+    assert!(fake.asked().iter().all(|asked| asked.method == "GET"), "nothing was sent");
+}

@@ -6,7 +6,7 @@
 
 use crate::facts::version::Checked;
 use crate::flock::message::Datagram;
-pub use crate::services::effect::{Effect, Event, StartSpec};
+pub use crate::services::effect::{Effect, Ended, Event, StartSpec};
 use crate::services::instance::{Instance, InstanceId};
 use crate::wire::Frame;
 use alloc::collections::BTreeMap;
@@ -160,10 +160,12 @@ pub enum Report {
         /// The version, checked like any other.
         version: Checked,
     },
-    /// What the pickets of earlier lives left running and this life re-adopted, once, after start.
+    /// What the pickets of earlier lives left, once, after start.
     Adopted {
-        /// Each with its manifest's revision.
+        /// What runs and this life re-adopted, each with its manifest's revision.
         instances: Vec<Instance>,
+        /// What ended and was not cleaned, as far as it is known how.
+        ended: Vec<Ended>,
     },
     /// A process runs.
     Started {

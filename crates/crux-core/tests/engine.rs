@@ -37,7 +37,10 @@ impl Alone {
         };
         let now = Time::from_millis(1_000);
         let engine = Engine::new(now, Config { flock, labels: BTreeMap::new(), seen: BTreeMap::new() });
-        let first = [Input::Loaded { versions: Vec::new() }, Input::Report(Report::Adopted { instances: Vec::new() })];
+        let first = [
+            Input::Loaded { versions: Vec::new() },
+            Input::Report(Report::Adopted { instances: Vec::new(), ended: Vec::new() }),
+        ];
         let (todo, replies, events) = (first.into(), Vec::new(), Vec::new());
         Self { engine, now, todo, replies, events, nonce: 0, finished: false }
     }

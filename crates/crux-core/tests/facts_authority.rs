@@ -47,6 +47,8 @@ fn who_may_write_what() {
         ("row/n0/0", node(), bytes(&row("web")), true),
         ("row/n0/0", node(), None, true),
         ("row/n0/0", operator(), bytes(&row("web")), false),
+        ("row/n0/0", operator(), None, true),
+        ("row/n1/0", node(), None, false),
         ("row/n1/0", node(), bytes(&row("web")), false),
         ("row/n0/b", node(), bytes(&row("web")), false),
         ("row/n0/b", Author::Fulcrum(id("n0/b")), bytes(&row("web")), true),
@@ -204,4 +206,31 @@ fn a_value_from_the_far_future_can_be_changed() {
     assert_eq!(net.nodes[0].facts.conflicts().count(), 0);
     let wall = net.wall();
     assert!(net.nodes[0].facts.stamp(wall).wall <= wall.0 + 60_000_000);
+}
+
+/// A review's find: a node could fill everybody's memory with rows and with versions of its row.
+#[test]
+fn a_node_is_taken_in_with_so_many_rows_and_so_many_versions_of_one_and_no_more() {
+    let mut net = Net::flock(2);
+    let mut wall = WALL;
+    let mut push = |net: &mut Net, path: &str, author: Author, value: Option<Bytes>| {
+        wall += 1;
+        let version = seal(&Statement { stamp: Stamp { wall, logical: 0 }, ..statement(path, author, value) });
+        net.input(0, Input::Versions { from: member(1), versions: vec![version] });
+        net.settle();
+    };
+    for number in 0..100 {
+        push(&mut net, &format!("row/n7/f{number}"), Author::Fulcrum(id(&format!("n7/f{number}"))), bytes(&row("web")));
+    }
+    assert_eq!(net.nodes[0].facts.rows().count(), 64);
+    for _ in 0..100 {
+        push(&mut net, "row/n8/0", Author::Fulcrum(id("n8")), bytes(&row("web")));
+    }
+    assert_eq!(net.nodes[0].facts.heads("row/n8/0").len(), 8);
+    let ignored = net.nodes[0].answers.iter().filter(|answer| matches!(answer, Output::Ignored { .. })).count();
+    assert_eq!(ignored, 36 + 92, "each is said once");
+    // Others are not hindered, nor is an operator who cleans up.
+    push(&mut net, "row/n9/0", Author::Fulcrum(id("n9")), bytes(&row("web")));
+    push(&mut net, "row/n8/0", operator(), None);
+    assert_eq!((net.nodes[0].facts.heads("row/n9/0").len(), net.nodes[0].facts.heads("row/n8/0").len()), (1, 9));
 }

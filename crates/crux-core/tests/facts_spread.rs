@@ -176,6 +176,28 @@ fn a_row_is_signed_once_kept_and_put_right_when_something_else_stands_there() {
     }
 }
 
+/// A review's find: a dead node counted as a member of its horde for ever.
+#[test]
+fn a_row_that_an_operator_removed_stays_away_until_its_fulcrum_says_it_again() {
+    let mut net = Net::flock(3);
+    net.input(2, Input::Row(row("web")));
+    net.settle();
+    net.cut(0, 2);
+    net.cut(1, 2);
+    net.unite(&[0, 1]);
+    net.write(0, 1, "row/n2/0", None);
+    net.run(SECOND * 20);
+    for node in &net.nodes[..2] {
+        assert_eq!((node.facts.row(&member(2).id), node.facts.conflicts().count()), (None, 0));
+    }
+    // It was alive after all.
+    net.link(0, 2);
+    net.run(SECOND * 10);
+    for node in &net.nodes {
+        assert_eq!((node.facts.row(&member(2).id), node.facts.conflicts().count()), (Some(row("web")), 0));
+    }
+}
+
 #[test]
 fn the_disk_forgets_what_was_replaced() {
     let mut net = Net::flock(2);

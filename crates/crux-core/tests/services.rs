@@ -99,7 +99,7 @@ impl World {
         let view = self.view(&[name]);
         let services = Services::new(self.now, config, view);
         self.nodes.insert(name.into(), Node { services, known, facts, running: BTreeMap::new() });
-        self.feed(name, Input::Outcome(Outcome::Adopted(Vec::new())));
+        self.feed(name, Input::Outcome(Outcome::Adopted { instances: Vec::new(), ended: Vec::new() }));
     }
 
     /// The machine dies, its processes with it.
@@ -337,11 +337,16 @@ fn the_life_of_a_service_from_its_fact_through_loss_split_and_rejoin() {
         assert_eq!(world.nodes[*name].running.len(), 1, "spread over the fulcrums");
     }
 
+    let board = &world.nodes["n1"].services.boards()[&of.horde].word;
+    let lost = board.iter().find(|instance| instance.id.fulcrum == id("n3")).unwrap().clone();
     world.kill("n3");
     world.views(&[&["n1", "n2"]]);
     let two = ["n1", "n2"];
     let took = world.until(Duration::from_secs(5), "the lost one is replaced", |world| world.running(&two, &of) == 3);
     assert!(took <= Duration::from_millis(300), "replaced after {took:?}");
+    let told = |world: &World| world.nodes["n1"].services.boards()[&of.horde].word.iter().any(|on| on.id == lost.id);
+    world.until(Duration::from_secs(5), "the board is rid of it", |world| !told(world));
+    assert_eq!(world.nodes["n1"].services.slot(&lost.id), Some(lost.slot), "what is gone keeps its place");
 
     world.boot("n3");
     world.views(&[ALL]);
@@ -365,6 +370,68 @@ fn the_life_of_a_service_from_its_fact_through_loss_split_and_rejoin() {
     world.pass(Duration::from_secs(20));
     assert!(enough(&world) && least.get() >= 3, "never fewer than should be");
     world.until(Duration::from_secs(5), "everybody believes three ready", every);
+}
+
+/// A review's find: any name in a message made its receiver remember a horde, without bound.
+#[test]
+fn nothing_is_kept_of_a_horde_that_nobody_made() {
+    let mut world = World::new(ALL);
+    world.pass(Duration::from_secs(1));
+    let (from, view) = (world.member("n2"), world.nodes["n1"].services.view().id().clone());
+    for number in 0..50 {
+        let horde: HordeName = format!("ghost{number}").parse().unwrap();
+        let board = Message::Board { horde: horde.clone(), view: view.clone(), instances: Vec::new() };
+        let report = Message::DeanReport { horde: horde.clone(), obeys: None, instances: Vec::new() };
+        let verdicts = Message::Verdicts { horde, view: view.clone(), verdicts: Vec::new() };
+        for message in [board, report, verdicts] {
+            world.feed("n1", Input::Message { from: from.clone(), message });
+        }
+    }
+    let services = &world.nodes["n1"].services;
+    assert!(services.boards().is_empty() && services.verdicts().is_empty(), "{:?}", services.boards());
+    assert!(!format!("{services:?}").contains("ghost"));
+}
+
+/// A review's find: a dead node counted as a member of its horde for ever, so that `stop` never ran again.
+#[test]
+fn an_operator_forgets_a_dead_member_and_the_horde_is_whole_without_it() {
+    let (mut world, of) = (World::new(ALL), api("main"));
+    world.pass(Duration::from_secs(1));
+    world.serve("n1", &of, "pick(api, 2, ALL)", "stop");
+    world.until(Duration::from_secs(5), "two run", |world| world.running(ALL, &of) == 2);
+    world.kill("n3");
+    let two = ["n1", "n2"];
+    world.views(&[&two]);
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.running(&two, &of), 0, "nobody, until every home member is here");
+    for name in two {
+        let node = world.nodes.get_mut(name).unwrap();
+        node.facts.remove(&row_path(&id("n3")));
+        node.known.take(&row_path(&id("n3")), None);
+        world.feed(name, Input::Facts);
+    }
+    world.until(Duration::from_secs(5), "two run", |world| world.running(&two, &of) == 2);
+}
+
+#[test]
+fn a_fulcrum_that_was_forgotten_and_lives_stays_what_it_was() {
+    let (mut world, of) = (World::new(ALL), api("web"));
+    world.pass(Duration::from_secs(1));
+    world.write("n1", &horde_path(&of.horde), &Horde { want: 2, ..Horde::default() }.encode_to_vec());
+    let homes = |world: &World, horde: &HordeName| -> Vec<&str> {
+        ALL.iter().filter(|name| world.nodes["n1"].services.roles().home(&id(name)) == *horde).copied().collect()
+    };
+    world.until(Duration::from_secs(30), "it has two", |world| homes(world, &of.horde).len() == 2);
+    let before: Vec<String> = homes(&world, &of.horde).iter().map(ToString::to_string).collect();
+    for name in ALL {
+        let node = world.nodes.get_mut(*name).unwrap();
+        node.facts.remove(&row_path(&id(&before[0])));
+        node.known.take(&row_path(&id(&before[0])), None);
+    }
+    let rows = |world: &World| world.nodes["n1"].known.rows().len();
+    assert_eq!(rows(&world), 2);
+    world.feed(&before[0], Input::Facts);
+    assert_eq!((rows(&world), homes(&world, &of.horde)), (3, before.iter().map(String::as_str).collect()));
 }
 
 #[test]

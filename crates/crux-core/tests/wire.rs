@@ -148,6 +148,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
                     done: false,
                     check: Some(Checkup { age: second, failed: 2, detail: "503".into() }),
                     has_check: true,
+                    check_every: Duration::ZERO,
                 }],
             }),
         ),

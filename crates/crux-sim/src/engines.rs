@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crux_core::engine::{Config, Engine};
 use crux_core::facts::version::Checked;
 use crux_core::flock;
-use crux_core::io::{Event, Input, Output, Peer, Reply, Report, RequestId};
+use crux_core::io::{Event, Input, Output, Peer, Reply, RequestId};
 use crux_core::wire::{self, Frame};
 use crux_names::{BlocName, Boot, Member, Time};
 use std::collections::{BTreeMap, VecDeque};
@@ -72,10 +72,7 @@ impl Life {
             seen: machine.book.iter().map(|entry| (entry.fulcrum.clone(), entry.seen)).collect(),
         };
         let engine = Engine::new(now, config);
-        let first = vec![
-            Input::Loaded { versions: machine.load() },
-            Input::Report(Report::Adopted { instances: machine.adopt() }),
-        ];
+        let first = vec![Input::Loaded { versions: machine.load() }, Input::Report(machine.adopt())];
         if !machine.processes.is_empty() {
             machine.marks.insert("instances outlived crux and were re-adopted");
         }

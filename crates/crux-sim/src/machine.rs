@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use crux_core::facts::version::{Author, Checked, Sealed, Stamp, Statement};
 use crux_core::hash::Random;
-use crux_core::io::{BookEntry, Effect, Report, StartSpec};
+use crux_core::io::{BookEntry, Effect, Ended, Report, StartSpec};
 use crux_core::services::instance::{Instance, InstanceId, Phase, ServiceRef};
 use crux_names::{BlocName, Duration, FulcrumId, Hash256, Time, Wall};
 use prost::Message;
@@ -68,6 +68,8 @@ pub struct Machine {
     pub book: Vec<BookEntry>,
     /// What lives on it.
     pub processes: BTreeMap<InstanceId, Process>,
+    /// What ended on it and was not cleaned: the directories that the node keeps.
+    pub ended: BTreeMap<InstanceId, Ended>,
     /// What it saw that must never be.
     pub wrong: Vec<String>,
     /// What it came through, for the list of points that a run should reach.
@@ -92,6 +94,7 @@ impl Machine {
             offset,
             book: Vec::new(),
             processes: BTreeMap::new(),
+            ended: BTreeMap::new(),
             wrong: Vec::new(),
             marks: BTreeSet::new(),
             durable: BTreeMap::new(),
@@ -102,6 +105,13 @@ impl Machine {
             random: Random::new(seed),
             counter: 0,
         }
+    }
+
+    /// A blank disk: facts and address book are gone.
+    pub fn wipe(&mut self) {
+        self.durable.clear();
+        self.book.clear();
+        self.writing.clear();
     }
 
     /// Its wall clock.
@@ -142,10 +152,21 @@ impl Machine {
         self.durable.values().filter_map(|sealed| Checked::vouched(sealed.clone()).ok()).collect()
     }
 
-    /// What a new life re-adopts.
+    /// What a new life finds of instances.
     #[must_use]
-    pub fn adopt(&self) -> Vec<Instance> {
-        self.processes.values().map(|process| process.instance.clone()).collect()
+    pub fn adopt(&self) -> Report {
+        Report::Adopted {
+            instances: self.processes.values().map(|process| process.instance.clone()).collect(),
+            ended: self.ended.values().cloned().collect(),
+        }
+    }
+
+    /// The processes of a service end now, and well.
+    pub fn finish(&mut self, now: Time, of: &ServiceRef) {
+        let ending = self.processes.values().filter(|process| process.instance.of == *of);
+        for (id, run) in ending.map(|process| (process.instance.id.clone(), process.run)).collect::<Vec<_>>() {
+            self.ahead(now, Ahead::End { id, run, code: Some(0), signal: None });
+        }
     }
 
     /// How many processes of a service live here.
@@ -185,7 +206,10 @@ impl Machine {
                 Ahead::Make(spec) => reports.push(self.make(now, *spec)),
                 Ahead::End { id, run, code, signal } => {
                     if self.processes.get(&id).is_some_and(|process| process.run == run) {
-                        self.processes.remove(&id);
+                        if let Some(process) = self.processes.remove(&id) {
+                            let instance = Instance { phase: Phase::Gone, pid: None, ..process.instance };
+                            self.ended.insert(id.clone(), Ended { instance, code, signal });
+                        }
                         reports.push(Report::Exited { id, code, signal });
                     }
                 }
@@ -216,6 +240,7 @@ impl Machine {
         instance.started = Some(at);
         instance.ports = BTreeMap::from([("http".into(), 20_000)]);
         let ports = instance.ports.clone();
+        self.ended.remove(&id);
         let process = Process { instance, run, stopping: false };
         if let Some(twin) = self.processes.insert(id.clone(), process) {
             self.wrong.push(format!("a second process of {id} while process {:?} lives", twin.instance.pid));
@@ -294,7 +319,7 @@ impl Machine {
                 let at = self.soon(now, 300);
                 self.ahead(at, Ahead::Say(Box::new(Report::Fetched { hash, result })));
             }
-            Effect::Clean { .. } => {}
+            Effect::Clean { id } => _ = self.ended.remove(&id),
         }
     }
 

@@ -145,6 +145,8 @@ pub struct Wanted {
     pub single: bool,
     /// Makes revisions differ.
     pub variant: u32,
+    /// Never started again when it ends.
+    pub once: bool,
     /// With a health check.
     pub check: bool,
     /// With a file to be fetched.
@@ -156,8 +158,8 @@ impl Wanted {
     #[must_use]
     pub fn plain(of: &ServiceRef, place: String) -> Self {
         let (horde, service) = (of.horde.clone(), of.service.clone());
-        let (on_split, single, variant, check, file) = (String::new(), false, 0, false, false);
-        Self { horde, service, place, on_split, single, variant, check, file }
+        let (on_split, single, variant, once, check, file) = (String::new(), false, 0, false, false, false);
+        Self { horde, service, place, on_split, single, variant, once, check, file }
     }
 
     /// The facts that say so.
@@ -174,6 +176,7 @@ impl Wanted {
             check: self.check.then_some(check),
             files: if self.file { vec![file] } else { Vec::new() },
             stop_grace_ms: 2_000,
+            once: self.once,
             ..Manifest::default()
         };
         let bytes: Bytes = manifest.encode_to_vec().into();

@@ -535,6 +535,13 @@ impl Swarm {
         self.restarts.push((self.world.now + self.scaled(after), place));
     }
 
+    /// Gives the machine of a place without a life a blank disk.
+    pub fn wipe(&mut self, place: usize) {
+        if let Some(machine) = self.idle.get_mut(&place) {
+            machine.wipe();
+        }
+    }
+
     /// Begins a new life in a place without one.
     pub fn restart(&mut self, place: usize) {
         let Some(machine) = self.idle.remove(&place) else { return };

@@ -1,15 +1,18 @@
 //! `crux node` and `crux down`.
 
+use super::write::accepted;
 use super::{Ctx, show};
 use crate::Outcome;
 use crate::args::Global;
 use crate::fulcrum::DevCluster;
+use crate::operator::{Operator, fact_at, in_force};
 use crate::output::{Format, names};
 use crate::target;
 use clap::{Args, Subcommand};
 use crux_api::client::Client;
 use crux_api::json::{Code, Confab, Done, ErrorDoc, NodeList};
 use crux_api::routes::{self, DownRequest, ForgetRequest};
+use crux_api::write::{NewFact, row_path};
 use crux_names::FulcrumId;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -26,7 +29,7 @@ pub(crate) enum NodeCommand {
         #[arg(long)]
         yes: bool,
     },
-    /// Forget the addresses of a fulcrum that will not come back
+    /// Forget a fulcrum that will not come back: its addresses, and that it is of its horde
     Forget {
         /// Which: NODE or NODE/FULCRUM
         node: String,
@@ -63,8 +66,7 @@ pub(crate) async fn run(ctx: &Ctx, command: NodeCommand) -> Outcome {
             let id: FulcrumId = node.parse().map_err(|e: crux_names::NameError| {
                 ErrorDoc::new(Code::Usage, e.to_string(), "crux node list shows the names")
             })?;
-            let done: Done = ctx.client().post(routes::NODE_FORGET, &ForgetRequest { node: id.to_string() }).await?;
-            ctx.done(&done)
+            forget(ctx, &id).await
         }
     }
 }
@@ -97,6 +99,26 @@ async fn leaving(ctx: &Ctx, node: Option<&str>, yes: bool) -> Result<Client, Err
             Err(ErrorDoc::new(Code::Failed, cause, format!("crux node leave {node} --at SOCKET")))
         }
     }
+}
+
+/// What it said of itself counts for as long as it stands: an absent member of its horde. An operator takes it away; the
+/// fulcrum writes it again should it come back.
+async fn forget(ctx: &Ctx, id: &FulcrumId) -> Outcome {
+    let client = ctx.client();
+    let list: NodeList = client.get(routes::NODES).await?;
+    if list.roster.iter().any(|entry| entry.name == id.to_string()) {
+        let cause = format!("{id} is a member of this flock, so there is nothing to forget");
+        return Err(ErrorDoc::new(Code::Refused, cause, format!("crux node leave {id}, then crux node forget {id}")));
+    }
+    let fact = NewFact { path: row_path(id), value: None };
+    let seen = fact_at(&client, &fact.path).await?;
+    let mut code = 0;
+    if in_force(seen.as_ref()) {
+        let operator = Operator::load(&ctx.global, &ctx.target)?;
+        code = accepted(&operator.write(&client, &[(&fact, seen.as_ref())]).await?);
+    }
+    let done: Done = client.post(routes::NODE_FORGET, &ForgetRequest { node: id.to_string() }).await?;
+    ctx.done(&done).map(|_| code)
 }
 
 pub(crate) async fn down(global: &Global, args: DownArgs) -> Outcome {

@@ -7,7 +7,7 @@ use crate::operator::{Operator, check_hordes, seen};
 use crate::output::{self, Format, may_draw, note, short};
 use crux_api::client::Client;
 use crux_api::intent::{Diff, Intent, Upload, diff};
-use crux_api::json::{ChangeAction, Code, ErrorDoc, FileList, PlanDiff};
+use crux_api::json::{ChangeAction, Code, ErrorDoc, FileList, PlanDiff, Written};
 use crux_api::routes;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeSet;
@@ -23,14 +23,7 @@ impl Ctx {
         push(&client, &intent.uploads).await?;
         let mut code = 0;
         if !writes.is_empty() {
-            let written = operator.write(&client, &writes).await?;
-            if !written.converged {
-                note(&format!(
-                    "accepted, but only {} other fulcrums have it on disk yet; it will spread by itself: crux status",
-                    written.others
-                ));
-                code = Code::NotConverged.exit();
-            }
+            code = accepted(&operator.write(&client, &writes).await?);
         }
         self.print(&plan, &plan_text)?;
         if self.global.wait == Some(WaitFor::Ready) {
@@ -43,6 +36,18 @@ impl Ctx {
         }
         Ok(code)
     }
+}
+
+/// The exit code of a write that was accepted; says so if it has not spread yet.
+pub(super) fn accepted(written: &Written) -> u8 {
+    if written.converged {
+        return 0;
+    }
+    note(&format!(
+        "accepted, but only {} other fulcrums have it on disk yet; it will spread by itself: crux status",
+        written.others
+    ));
+    Code::NotConverged.exit()
 }
 
 /// Horde and service of a placement's path.

@@ -178,7 +178,9 @@ impl Engine {
             Input::Command { request, command } => self.command(now, wall, request, command, out),
             Input::Report(Report::Persisted { token, result }) => self.facts(facts::Input::Persisted { token, result }),
             Input::Report(Report::Signed { version }) => self.facts(facts::Input::Signed(version)),
-            Input::Report(Report::Adopted { instances }) => self.outcome(Outcome::Adopted(instances)),
+            Input::Report(Report::Adopted { instances, ended }) => {
+                self.outcome(Outcome::Adopted { instances, ended });
+            }
             Input::Report(Report::Started { id, pid, at, ports }) => {
                 self.outcome(Outcome::Started { id, pid, at, ports });
             }

@@ -209,7 +209,8 @@ impl Engine {
         for (id, (verdict, by, at)) in verdicts {
             // An instance of this fulcrum that its own picket does not know is not there, whatever is still believed.
             if id.fulcrum != self.me.id && !lines.contains_key(id) {
-                lines.insert(id.clone(), believed(verdict, by, at, planned.contains(id)));
+                let slot = self.services.slot(id).unwrap_or(0);
+                lines.insert(id.clone(), believed(verdict, slot, by, at, planned.contains(id)));
             }
         }
         lines.into_values().collect()
@@ -361,7 +362,7 @@ fn existing(line: &ServiceLine) -> u32 {
     line.ready + line.late + line.dead + line.done + line.unknown
 }
 
-fn believed(verdict: &Verdict, by: &FulcrumId, at: Wall, planned: bool) -> InstanceLine {
+fn believed(verdict: &Verdict, slot: u32, by: &FulcrumId, at: Wall, planned: bool) -> InstanceLine {
     let state = match verdict.health {
         Health::Unknown => InstanceState::Starting,
         Health::Ready => InstanceState::Ready,
@@ -373,7 +374,7 @@ fn believed(verdict: &Verdict, by: &FulcrumId, at: Wall, planned: bool) -> Insta
     InstanceLine {
         id: verdict.subject.clone(),
         of: verdict.of.clone(),
-        slot: 0,
+        slot,
         node: verdict.subject.fulcrum.clone(),
         pid: None,
         started: None,

@@ -7,9 +7,11 @@
 //! | `muster/<service>/<revision>` | operator | a [`Manifest`] of that service whose bytes hash to the revision |
 //! | `place/<horde>/<service>` | operator | a [`Place`] |
 //! | `row/<node>/<fulcrum>` | that fulcrum | a [`Row`] |
+//! | `row/<node>/<fulcrum>` | operator | nothing but its deletion |
 //! | anything else | nobody | |
 //!
-//! Who may write a value may delete it.
+//! Who may write a value may delete it. An operator deletes the row of a node that will not come back, which counts as a
+//! member of its horde for as long as the row stands; one that does come back writes its row again.
 
 use super::path::{BadPath, Path};
 use super::value::{Check, File, Horde, Manifest, Place, Row};
@@ -39,6 +41,8 @@ pub enum Refusal {
     Malformed,
     /// A field of the value breaks its rule.
     Field(&'static str),
+    /// Its author has written too much already.
+    TooMuch(&'static str),
 }
 
 impl fmt::Display for Refusal {
@@ -47,13 +51,16 @@ impl fmt::Display for Refusal {
             Self::OtherBloc(bloc) => write!(f, "it is for the bloc {bloc}"),
             Self::Path(why) => why.fmt(f),
             Self::Author(Author::Operator(name)) => {
-                write!(f, "operator {name} may not write it: a row is written only by its own fulcrum")
+                write!(
+                    f,
+                    "operator {name} may not write it: a row is written only by its own fulcrum, and an operator may delete it"
+                )
             }
             Self::Author(Author::Fulcrum(id)) => {
                 write!(f, "node {id} may not write it: a node writes its own row, operators write all else")
             }
             Self::Malformed => f.write_str("its value is not of the form that this path holds"),
-            Self::Field(why) => f.write_str(why),
+            Self::Field(why) | Self::TooMuch(why) => f.write_str(why),
         }
     }
 }
@@ -72,6 +79,7 @@ pub fn authorise(bloc: &BlocName, statement: &Statement) -> Result<Path, Refusal
     let may = match (&path, &statement.author) {
         (Path::Horde(_) | Path::Muster(..) | Path::Place(..), Author::Operator(_)) => true,
         (Path::Row(fulcrum), Author::Fulcrum(author)) => fulcrum == author,
+        (Path::Row(_), Author::Operator(_)) => statement.value.is_none(),
         _ => false,
     };
     if !may {

@@ -199,7 +199,8 @@ impl Facts {
         let mut ids = Vec::new();
         let mut paths: BTreeSet<String> = BTreeSet::new();
         for version in versions {
-            if let Err(why) = authority::authorise(&self.config.bloc, version.statement()) {
+            let judged = authority::authorise(&self.config.bloc, version.statement());
+            if let Some(why) = judged.err().or_else(|| self.too_much(&version)) {
                 if self.compare.refused.len() < REFUSED_MAX && self.compare.refused.insert(version.id()) {
                     let path = version.statement().path.clone();
                     out.push(Output::Ignored { from: from.clone(), path, why });

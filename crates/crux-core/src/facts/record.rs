@@ -10,7 +10,7 @@
 //! [`EVIDENCE_MAX`] are kept per path, the latest: what was replaced some thousand edits ago and comes back only then is
 //! shown as a conflict, never taken in silence.
 
-use super::version::{ANCESTORS_MAX, Checked};
+use super::version::{Checked, ancestors_of};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -120,14 +120,8 @@ impl Record {
     /// one in force, and losers stay listed.
     pub(super) fn ancestors(&self, all: bool) -> Vec<Hash256> {
         let heads = if all { &self.heads[..] } else { &self.heads[..self.heads.len().min(1)] };
-        let mut ids: Vec<Hash256> = heads.iter().map(Checked::id).collect();
-        for older in heads.iter().flat_map(|head| &head.statement().ancestors) {
-            if !ids.contains(older) {
-                ids.push(*older);
-            }
-        }
-        ids.truncate(ANCESTORS_MAX);
-        ids
+        let heads: Vec<_> = heads.iter().map(|head| (head.id(), head.statement().ancestors.clone())).collect();
+        ancestors_of(&heads)
     }
 }
 

@@ -3,8 +3,9 @@
 
 use super::disk::Purpose;
 use super::value::{Row, row_path};
-use super::version::Checked;
+use super::version::{Author, Checked};
 use super::{Facts, Output, RETRY, authority};
+use alloc::format;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use crux_names::{Duration, Time, Wall};
@@ -12,6 +13,11 @@ use prost::Message;
 
 /// After this long without an answer the signature is asked for again.
 const SIGNING: Duration = Duration::from_secs(10);
+
+/// How many rows are taken in that one node wrote: as many fulcrums as anybody would run on it.
+const ROWS_MAX: usize = 64;
+/// How many versions of a row may stand side by side. An honest fulcrum replaces all that it knows with each.
+const HEADS_MAX: usize = 8;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct OwnRow {
@@ -36,6 +42,27 @@ impl Facts {
             (Some(_), None) => false,
             (wanted, Some((record, winner))) => winner.statement().value == *wanted && record.heads().len() == 1,
         }
+    }
+
+    /// Why one more version of a row is not taken in from a peer, if a node has written too much. It is judged at this
+    /// door and not when versions merge: to drop a head, or one path for another, is no union any more, and order would
+    /// matter. So two fulcrums may keep different ones of what is too much, and their digests differ until the node or an
+    /// operator replaces it; that hurts nobody's facts but the node's own. Operators' versions, which clean up, come in.
+    pub(super) fn too_much(&self, version: &Checked) -> Option<authority::Refusal> {
+        let statement = version.statement();
+        let Author::Fulcrum(author) = &statement.author else { return None };
+        if self.store.keeps(&version.id()) {
+            return None;
+        }
+        let Some(record) = self.store.record(&statement.path) else {
+            let rows = self.store.records_under(&format!("row/{}/", author.node)).count();
+            let why = "its node has 64 rows already; forget those of fulcrums that are no more";
+            return (rows >= ROWS_MAX).then_some(authority::Refusal::TooMuch(why));
+        };
+        let late = record.covered().contains(&version.id());
+        let replaces = record.heads().iter().any(|head| statement.ancestors.contains(&head.id()));
+        let why = "8 versions of this row stand side by side already; its fulcrum has to replace them";
+        (!late && !replaces && record.heads().len() >= HEADS_MAX).then_some(authority::Refusal::TooMuch(why))
     }
 
     pub(super) fn row_deadline(&self) -> Time {

@@ -10,6 +10,22 @@ use prost::Message;
 
 /// How many ancestors a version names at most. Beyond that the answer is "conflict", never silence.
 pub const ANCESTORS_MAX: usize = 32;
+
+/// What a version that replaces these heads names, each given with its own ancestors: the heads, then what those
+/// replaced, newest first, in turn of each, so that what does not fit any more is the oldest.
+#[must_use]
+pub fn ancestors_of(heads: &[(Hash256, Vec<Hash256>)]) -> Vec<Hash256> {
+    let deepest = heads.iter().map(|(_, ancestors)| ancestors.len()).max().unwrap_or(0);
+    let older = (0..deepest).flat_map(|depth| heads.iter().filter_map(move |(_, ancestors)| ancestors.get(depth)));
+    let mut ids: Vec<Hash256> = Vec::new();
+    for id in heads.iter().map(|(id, _)| id).chain(older) {
+        if !ids.contains(id) {
+            ids.push(*id);
+        }
+    }
+    ids.truncate(ANCESTORS_MAX);
+    ids
+}
 /// Longest path in bytes.
 pub const PATH_MAX: usize = 512;
 /// Largest sealed version in bytes. A fact is a record, not a file.

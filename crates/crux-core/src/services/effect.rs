@@ -72,11 +72,27 @@ pub struct Event {
     pub text: String,
 }
 
+/// An instance that ended by itself while no crux looked, or under an earlier life, and whose directory is still there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The instance, gone.
+    pub instance: Instance,
+    /// Its exit code, unless a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+}
+
 /// The outcome of an effect, as services take it: the part of the door's report that is theirs.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// What earlier lives left running and this life re-adopted, once, after start.
-    Adopted(Vec<Instance>),
+    /// What earlier lives left, once, after start.
+    Adopted {
+        /// What runs and this life re-adopted.
+        instances: Vec<Instance>,
+        /// What ended, as far as it is known how: of what runs once, nothing else tells that it ran.
+        ended: Vec<Ended>,
+    },
     /// A process runs.
     Started {
         /// Which instance.

@@ -4,10 +4,13 @@
 //! |---|---|---|---|
 //! | heartbeat, every T | age ≤ 2 T | ≤ 4 T | > 4 T |
 //! | health check, every T | the last one passed | 1 or 2 failed in a row | 3 failed in a row |
+//! | its last answer | age ≤ 2 T | ≤ 4 T | > 4 T |
 //! | process | runs | does not run, ≤ 4 T | does not run, > 4 T |
 //! | node | in the view | | not in the view: its instances are *gone*, not dead |
 //!
-//! T is 2 s. An instance is `ready` when every input that it has is healthy, and without a check after it ran 1 s. The
+//! T is 2 s; for health checks it is what the manifest says. A check that fails within 4 s of an instance's first start,
+//! before any passed, does not count: it is *unknown* until then, and the age of an answer that never came counts from
+//! there. An instance is `ready` when every input that it has is healthy, and without a check after it ran 1 s. The
 //! worst input decides, and the verdict names it. A new healthminder carries the old verdicts until 4 T. Not here yet:
 //! rules of operators, flap damping, peers' reports.
 
@@ -171,10 +174,13 @@ fn judge(now: Time, pace: Pace, patient: &Patient, present: bool, node: &Fulcrum
     } else {
         (Health::Ready, "beat-age", format!("last beat {} ago", seconds(age)))
     };
-    [process(now, pace, patient, beat), checks(beat)].into_iter().flatten().fold(beats, |worst, next| {
-        // Of equals the later speaks: that a check passed says more than that beats come.
-        if rank(next.0) >= rank(worst.0) { next } else { worst }
-    })
+    [process(now, pace, patient, beat), checks(now, pace, *heard, beat)].into_iter().flatten().fold(
+        beats,
+        |worst, next| {
+            // Of equals the later speaks: that a check passed says more than that beats come.
+            if rank(next.0) >= rank(worst.0) { next } else { worst }
+        },
+    )
 }
 
 fn process(now: Time, pace: Pace, patient: &Patient, beat: &Beat) -> Option<(Health, &'static str, String)> {
@@ -203,21 +209,41 @@ fn process(now: Time, pace: Pace, patient: &Patient, beat: &Beat) -> Option<(Hea
     }
 }
 
-fn checks(beat: &Beat) -> Option<(Health, &'static str, String)> {
-    if !beat.has_check || beat.running.is_none() {
-        return None;
-    }
-    let Some(check) = &beat.check else {
-        return Some((Health::Unknown, "not-yet", String::from("its first health check has not ended yet")));
+fn checks(now: Time, pace: Pace, heard: Time, beat: &Beat) -> Option<(Health, &'static str, String)> {
+    let ran = beat.running.filter(|_| beat.has_check)?;
+    let every = if beat.check_every.is_zero() { pace.t() } else { beat.check_every };
+    let since = now.since(heard);
+    let silent = |age: Duration, what: &str| {
+        let (late, dead) = (every * 2, every * 4);
+        let (health, limit, word) = match () {
+            () if age > dead => (Health::Dead, dead, "dead"),
+            () if age > late => (Health::Late, late, "late"),
+            () => return None,
+        };
+        Some((health, "check-age", format!("{what} {} ago, {word} after {}", seconds(age), seconds(limit))))
     };
-    let age = seconds(check.age);
-    Some(match check.failed {
-        0 => (Health::Ready, "check-passed", format!("health check passed {age} ago: {}", check.detail)),
+    let Some(check) = &beat.check else {
+        let grace = pace.t() * 2;
+        let age = (ran + since).saturating_sub(grace);
+        let none =
+            || (Health::Unknown, "not-yet", String::from("no health check has passed yet, and none counts as failed"));
+        return silent(age, "no health check has ended since it should have been up,").or_else(|| Some(none()));
+    };
+    let age = check.age + since;
+    let answer = match check.failed {
+        0 => {
+            let why = format!("health check passed {} ago: {}", seconds(age), check.detail);
+            (Health::Ready, "check-passed", why)
+        }
         failed @ 1..=2 => {
             let why = format!("{failed} health checks in a row failed, dead after 3: {}", check.detail);
             (Health::Late, "check-failed", why)
         }
         failed => (Health::Dead, "check-failed", format!("{failed} health checks in a row failed: {}", check.detail)),
+    };
+    Some(match silent(age, "the last health check ended") {
+        Some(silent) if rank(silent.0) > rank(answer.0) => silent,
+        _ => answer,
     })
 }
 
@@ -242,6 +268,7 @@ mod tests {
             done: false,
             check: None,
             has_check: false,
+            check_every: Duration::ZERO,
         }
     }
 
@@ -297,6 +324,30 @@ mod tests {
             assert_eq!(state(&mut minder, 1, true), (health, rule.into()));
             assert!(minder.verdicts(Time::from_millis(1))[0].why.contains("503"));
         }
+    }
+
+    /// A review's find: an instance whose checks no longer came back stayed ready for as long as its process lived.
+    #[test]
+    fn a_check_that_answers_no_more_makes_late_and_dead_by_its_age() {
+        let node: FulcrumId = "n1".parse().unwrap();
+        let checked = |every: u64, check: Option<u64>, ran: u64, ago: u64| {
+            let mut minder = minder();
+            let check = check.map(|age| Checkup { age: Duration::from_millis(age), failed: 0, detail: "ok".into() });
+            let check_every = Duration::from_millis(every);
+            let beat = Beat { check, has_check: true, check_every, ..beat(Some(ran)) };
+            minder.hear(Time::from_millis(1_000), &node, Vec::from([beat]));
+            state(&mut minder, 1_000 + ago, true)
+        };
+        let passed = |age: u64, ago: u64| checked(0, Some(age), 60_000, ago);
+        assert_eq!(passed(3_000, 1_000), (Health::Ready, "check-passed".into()));
+        assert_eq!(passed(3_000, 1_001), (Health::Late, "check-age".into()), "it grows between the beats");
+        assert_eq!(passed(8_000, 0).0, Health::Late);
+        assert_eq!(passed(8_001, 0), (Health::Dead, "check-age".into()));
+        let slow = |age: u64| checked(10_000, Some(age), 60_000, 0).0;
+        assert_eq!((slow(20_000), slow(20_001), slow(40_001)), (Health::Ready, Health::Late, Health::Dead));
+        // The first one never ends.
+        let none = |ran: u64| checked(0, None, ran, 0).0;
+        assert_eq!((none(8_000), none(8_001), none(12_001)), (Health::Unknown, Health::Late, Health::Dead));
     }
 
     #[test]

@@ -17,6 +17,7 @@ struct Watch {
     asked: Option<Time>,
     ended: Option<Time>,
     failed: u32,
+    passed: bool,
     detail: String,
 }
 
@@ -40,10 +41,17 @@ impl Heartbeat {
         Some(if check.every_ms == 0 { self.pace.t() } else { Duration::from_millis(check.every_ms) })
     }
 
-    /// Takes the outcome of a health check.
-    pub fn checked(&mut self, now: Time, id: &InstanceId, ok: bool, detail: String) {
-        if let Some(watch) = self.watches.get_mut(id) {
+    /// Takes the outcome of a health check. One that fails within 2 T of an instance's first start, before any has
+    /// passed, says only that it is not up yet, and does not count.
+    pub fn checked(&mut self, now: Time, item: &Item, ok: bool, detail: String) {
+        let grace = self.pace.t() * 2;
+        let begins = item.instance.restarts == 0 && item.running(now).is_some_and(|ran| ran <= grace);
+        if let Some(watch) = self.watches.get_mut(&item.instance.id) {
             watch.asked = None;
+            watch.passed |= ok;
+            if begins && !watch.passed {
+                return;
+            }
             watch.ended = Some(now);
             watch.failed = if ok { 0 } else { watch.failed.saturating_add(1) };
             watch.detail = detail;
@@ -59,7 +67,7 @@ impl Heartbeat {
             let (Some(every), Some(check)) = (self.every(item), item.manifest().and_then(|m| m.check.clone())) else {
                 continue;
             };
-            let fresh = Watch { due: now, asked: None, ended: None, failed: 0, detail: String::new() };
+            let fresh = Watch { due: now, asked: None, ended: None, failed: 0, passed: false, detail: String::new() };
             let watch = self.watches.entry(id.clone()).or_insert(fresh);
             // An answer that never came must not end the checking.
             if now < watch.due || watch.asked.is_some_and(|asked| now < asked + every * 3) {
@@ -103,6 +111,10 @@ impl Heartbeat {
                 done: item.ended == Some(true),
                 check,
                 has_check: item.manifest().is_some_and(|manifest| manifest.check.is_some()),
+                check_every: item
+                    .manifest()
+                    .and_then(|manifest| manifest.check.as_ref())
+                    .map_or(Duration::ZERO, |check| Duration::from_millis(check.every_ms)),
             });
         }
         batches
@@ -133,13 +145,12 @@ mod tests {
     use alloc::sync::Arc;
     use prost::Message;
 
-    #[test]
-    fn checks_are_asked_every_t_and_their_failures_in_a_row_are_counted() {
+    /// A service with a health check, whose one instance has just begun to run.
+    fn setup(now: Time) -> (InstanceId, BTreeMap<InstanceId, Item>) {
         let check = Check { kind: "tcp".into(), port: "http".into(), ..Check::default() };
         let manifest = Manifest { service: "api".into(), check: Some(check), ..Manifest::default() };
         let bytes: bytes::Bytes = manifest.encode_to_vec().into();
         let id: InstanceId = "n1:1:1".parse().unwrap();
-        let now = Time::from_millis(1);
         let instance = Instance {
             id: id.clone(),
             of: ServiceRef { horde: HordeName::main(), service: "api".parse().unwrap() },
@@ -154,7 +165,42 @@ mod tests {
         };
         let mut item = Item::new(instance, false, now);
         item.revision = Some(Arc::new(Revision { bytes, manifest }));
-        let mut items = BTreeMap::from([(id.clone(), item)]);
+        (id.clone(), BTreeMap::from([(id, item)]))
+    }
+
+    /// A review's find: a program that takes a moment to listen was called late at once.
+    #[test]
+    fn a_check_that_fails_while_an_instance_comes_up_does_not_count_unless_it_passed_or_ran_before() {
+        let begin = Time::from_millis(1);
+        let fails = |items: &BTreeMap<InstanceId, Item>, id: &InstanceId, passed: bool, after: u64| {
+            let mut heartbeat = Heartbeat::new(begin, Pace(1000));
+            heartbeat.step(begin, items);
+            if passed {
+                heartbeat.checked(begin, &items[id], true, "ok".into());
+            }
+            let now = begin + Duration::from_millis(after);
+            heartbeat.checked(now, &items[id], false, "refused".into());
+            let batches = heartbeat.beats(now, items, &BTreeSet::new());
+            batches[&HordeName::main()][0].check.as_ref().map(|check| check.failed)
+        };
+        let (id, mut items) = setup(begin);
+        if let Some(item) = items.get_mut(&id) {
+            item.instance.phase = Phase::Running;
+            item.running_since = Some(begin);
+        }
+        assert_eq!(fails(&items, &id, false, 4_000), None);
+        assert_eq!(fails(&items, &id, false, 4_001), Some(1));
+        assert_eq!(fails(&items, &id, true, 100), Some(1));
+        if let Some(item) = items.get_mut(&id) {
+            item.instance.restarts = 1;
+        }
+        assert_eq!(fails(&items, &id, false, 100), Some(1));
+    }
+
+    #[test]
+    fn checks_are_asked_every_t_and_their_failures_in_a_row_are_counted() {
+        let now = Time::from_millis(1);
+        let (id, mut items) = setup(now);
         let mut heartbeat = Heartbeat::new(now, Pace(1000));
         assert!(heartbeat.step(now, &items).is_empty(), "nothing runs yet");
         if let Some(item) = items.get_mut(&id) {
@@ -163,8 +209,9 @@ mod tests {
         }
         assert_eq!(heartbeat.step(now, &items).len(), 1);
         assert!(heartbeat.step(now + Duration::from_secs(2), &items).is_empty(), "the answer is awaited");
+        heartbeat.checked(now, &items[&id], true, "ok".into());
         for _ in 0..2 {
-            heartbeat.checked(now, &id, false, "refused".into());
+            heartbeat.checked(now, &items[&id], false, "refused".into());
         }
         let later = now + Duration::from_secs(2);
         assert_eq!(heartbeat.step(later, &items).len(), 1);
@@ -173,7 +220,7 @@ mod tests {
         assert_eq!(beat.check.as_ref().map(|check| (check.failed, check.age)), Some((2, Duration::from_secs(2))));
         assert_eq!((beat.running, beat.has_check), (Some(Duration::from_secs(2)), true));
         assert!(heartbeat.beats(later, &items, &BTreeSet::new()).is_empty(), "one batch a second");
-        heartbeat.checked(later, &id, true, "ok".into());
+        heartbeat.checked(later, &items[&id], true, "ok".into());
         heartbeat.hurry(later);
         let batches = heartbeat.beats(later, &items, &BTreeSet::new());
         assert_eq!(batches[&HordeName::main()][0].check.as_ref().unwrap().failed, 0);

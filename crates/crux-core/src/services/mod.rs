@@ -159,11 +159,19 @@ pub struct Services {
     /// Dean's words to the seats that are here: what runs where.
     reports: BTreeMap<HordeName, BTreeMap<Member, Vec<Instance>>>,
     waits: BTreeMap<HordeName, String>,
+    /// The places that instances had on the last board that told of them, for as long as anything is said of them.
+    slots: BTreeMap<InstanceId, u32>,
 
     started: Time,
+    /// Whether this life has not been in a stable flock with others yet.
+    young: bool,
+    /// Since when the flock is not stable: since the start, or since it was last stable.
+    unstable: Time,
     /// Whether it is known what earlier lives left running; no dean speaks before.
     adopted: bool,
     signing: Option<(Row, Time)>,
+    /// Its row as this life knew it last.
+    row: Option<Row>,
     offers: Vec<Offered>,
     programs: BTreeMap<String, Wall>,
     told: settle::Told,
@@ -199,9 +207,13 @@ impl Services {
             verdicts: BTreeMap::new(),
             reports: BTreeMap::new(),
             waits: BTreeMap::new(),
+            slots: BTreeMap::new(),
             started: now,
+            young: true,
+            unstable: now,
             adopted: false,
             signing: None,
+            row: None,
             offers: Vec::new(),
             programs: BTreeMap::new(),
             told: settle::Told::default(),
@@ -223,7 +235,11 @@ impl Services {
             Input::View(view) => self.install(now, wall, view, out),
             Input::Stable(stable) => {
                 self.changed = true;
+                if !stable {
+                    self.doubt(now);
+                }
                 self.stable_since = stable.then(|| self.stable_since.unwrap_or(now));
+                self.young &= !(stable && self.view.roster.len() > 1);
             }
             Input::Facts => {
                 self.briefed = false;
@@ -258,6 +274,7 @@ impl Services {
         self.briefed = false;
         self.changed = true;
         // The grant is of a view; the new one has its own. What settled before has to settle again.
+        self.doubt(now);
         self.stable_since = None;
         self.repeat_at = now;
         self.told = settle::Told::default();
@@ -271,18 +288,35 @@ impl Services {
         }
     }
 
+    /// The flock is not known to be complete any more.
+    fn doubt(&mut self, now: Time) {
+        if self.stable_since.is_some() {
+            self.unstable = now;
+        }
+    }
+
+    /// Until when this life plans nothing new: until its flock is stable, but no longer than a part of a split waits.
+    /// Once it was stable together with others it is one of them; one that was stable alone and then meets somebody
+    /// hears what is wanted before it hears who does it.
+    fn young_until(&self) -> Option<Time> {
+        let until = self.unstable + proctor::SPLIT_HOLD * self.config.pace.0 / 1000;
+        (self.young && self.stable_since.is_none()).then_some(until)
+    }
+
     fn came(&mut self, now: Time, wall: Wall, outcome: Outcome, out: &mut Vec<Output>) {
         let mut done = Vec::new();
         match outcome {
-            Outcome::Adopted(instances) => {
-                self.picket.adopt(now, wall, instances, &mut done);
+            Outcome::Adopted { instances, ended } => {
+                self.picket.adopt(now, wall, instances, ended, &mut done);
                 self.adopted = true;
             }
             Outcome::Started { id, pid, at, ports } => self.picket.started(now, &id, pid, at, ports, &mut done),
             Outcome::StartFailed { id, why } => self.picket.start_failed(now, &id, &why, &mut done),
             Outcome::Exited { id, code, signal } => self.picket.exited(now, &id, code, signal, &mut done),
             Outcome::Checked { id, ok, detail } => {
-                self.heartbeat.checked(now, &id, ok, detail);
+                if let Some(item) = self.picket.items().get(&id) {
+                    self.heartbeat.checked(now, item, ok, detail);
+                }
                 self.heartbeat.hurry(now);
             }
             Outcome::Fetched { hash, result } => self.pastiche.fetched(now, &hash, result),
@@ -326,6 +360,10 @@ impl Services {
             }
             return;
         }
+        if horde_of(&message).is_some_and(|horde| !self.briefs.contains_key(horde)) {
+            // Of a horde that no fact and no row knows here, or not yet: nothing is kept of it, and it is said again.
+            return;
+        }
         match message {
             Message::AskDean { horde, .. } => {
                 if self.adopted {
@@ -333,7 +371,8 @@ impl Services {
                     self.tell(from, message, out);
                 }
             }
-            Message::DeanReport { horde, obeys, instances } => {
+            Message::DeanReport { horde, obeys, mut instances } => {
+                instances.retain(|instance| instance.id.fulcrum == from.id && instance.of.horde == horde);
                 let proctor = self.proctors.entry(horde.clone());
                 let (me, timers) = (self.config.me.id.clone(), self.config.pace.0);
                 let proctor = proctor.or_insert_with(|| Proctor::new(horde.clone(), me, timers));
@@ -366,7 +405,12 @@ impl Services {
                             wall
                         }
                     };
+                    self.slots.extend(instances.iter().map(|instance| (instance.id.clone(), instance.slot)));
                     self.boards.insert(horde, Heard { by: from.id.clone(), view, at, heard: now, word: instances });
+                    let told = self.boards.values().flat_map(|heard| &heard.word).map(|instance| &instance.id);
+                    let judged = self.verdicts.values().flat_map(|heard| &heard.word).map(|verdict| &verdict.subject);
+                    let named: BTreeSet<&InstanceId> = told.chain(judged).collect();
+                    self.slots.retain(|id, _| named.contains(id));
                 }
             }
             Message::Offer { horde, .. } => {
@@ -510,6 +554,12 @@ impl Services {
         &self.boards
     }
 
+    /// The place that an instance had when it was last told of.
+    #[must_use]
+    pub fn slot(&self, id: &InstanceId) -> Option<u32> {
+        self.slots.get(id).copied()
+    }
+
     /// What the healthminders believe.
     #[must_use]
     pub fn verdicts(&self) -> &BTreeMap<HordeName, Heard<Vec<Verdict>>> {
@@ -537,6 +587,19 @@ fn view_of(message: &Message) -> Option<&ViewId> {
         | Message::Who { view, .. } => Some(view),
         Message::Plan(plan) => Some(&plan.id.view),
         Message::DeanReport { .. } | Message::Beats { .. } | Message::Offer { .. } | Message::Forgotten { .. } => None,
+    }
+}
+
+fn horde_of(message: &Message) -> Option<&HordeName> {
+    match message {
+        Message::AskDean { horde, .. }
+        | Message::DeanReport { horde, .. }
+        | Message::Beats { horde, .. }
+        | Message::Verdicts { horde, .. }
+        | Message::Board { horde, .. }
+        | Message::Offer { horde, .. } => Some(horde),
+        Message::Plan(plan) => Some(&plan.horde),
+        Message::Who { .. } | Message::Forgotten { .. } => None,
     }
 }
 

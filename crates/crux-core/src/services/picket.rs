@@ -7,7 +7,7 @@
 //!    └────────── pause ──────────────────┴──── ended by itself ┘        (once: gone, and `done` if it ended well)
 //! ```
 
-use super::effect::{Effect, StartSpec};
+use super::effect::{Effect, Ended, StartSpec};
 use super::instance::{Instance, InstanceId, Phase, ServiceRef};
 use super::item::Item;
 use super::known::Known;
@@ -127,8 +127,22 @@ impl Picket {
         }
     }
 
-    /// What an earlier life left running.
-    pub fn adopt(&mut self, now: Time, wall: Wall, instances: Vec<Instance>, out: &mut Vec<Output>) {
+    /// Takes over what earlier lives left running, and what ended: of that, what runs once keeps its place, and the rest
+    /// is put away as soon as its manifest says so.
+    pub fn adopt(&mut self, now: Time, wall: Wall, instances: Vec<Instance>, ended: Vec<Ended>, out: &mut Vec<Output>) {
+        // A life that has an earlier one's number, for its disk was restored or forgot, must not give ids out again.
+        let given = instances.iter().chain(ended.iter().map(|ended| &ended.instance)).map(|instance| &instance.id);
+        let given = given.filter(|id| id.fulcrum == self.me.id && id.boot == self.me.boot).map(|id| id.counter);
+        self.counter = self.counter.max(given.max().unwrap_or(0));
+        for Ended { instance, code, signal } in ended {
+            if self.items.contains_key(&instance.id) {
+                continue;
+            }
+            let mut item = Item::new(Instance { pid: None, ports: BTreeMap::new(), ..instance }, true, now);
+            item.ended = Some(code == Some(0));
+            out.push(say(&mut item, Phase::Gone, format!("{}, before crux began again", how(code, signal))));
+            self.items.insert(item.instance.id.clone(), item);
+        }
         for instance in instances {
             if instance.pid.is_none() || self.items.contains_key(&instance.id) {
                 continue;
@@ -187,12 +201,7 @@ impl Picket {
         signal: Option<i32>,
         out: &mut Vec<Output>,
     ) {
-        let how = match (code, signal) {
-            (Some(code), _) => format!("exit code {code}"),
-            (None, Some(signal)) => format!("ended by signal {signal}"),
-            (None, None) => String::from("it ended"),
-        };
-        self.ended(now, id, &how, code == Some(0), out);
+        self.ended(now, id, &how(code, signal), code == Some(0), out);
     }
 
     fn ended(&mut self, now: Time, id: &InstanceId, how: &str, well: bool, out: &mut Vec<Output>) {
@@ -255,6 +264,13 @@ impl Picket {
                 try_start(&self.me, item, &missing, starts < STARTS, out);
                 starts += usize::from(item.instance.phase == Phase::Starting);
             }
+            // What is started again when it ends is not there any more if it ended before this life.
+            let again = item.manifest().is_some_and(|manifest| !manifest.once);
+            if item.ended.is_some() && item.adopted && again && item.gone_at.is_none() {
+                item.stop = true;
+                item.gone_at = Some(now);
+                out.push(Output::Effect(Effect::Clean { id: item.instance.id.clone() }));
+            }
         }
         let forget: Vec<InstanceId> = self
             .items
@@ -277,6 +293,14 @@ impl Picket {
             _ => item.gone_at.map_or(Time::NEVER, |at| at + keep),
         };
         self.items.values().map(next).min().unwrap_or(Time::NEVER)
+    }
+}
+
+fn how(code: Option<i32>, signal: Option<i32>) -> String {
+    match (code, signal) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(signal)) => format!("ended by signal {signal}"),
+        (None, None) => String::from("it ended"),
     }
 }
 
@@ -503,11 +527,62 @@ mod tests {
         };
         // This life's clock has just begun, and the process is older than it.
         let (now, mut out) = (Time::from_millis(20), Vec::new());
-        picket.adopt(now, Wall(40_000_000), Vec::from([instance]), &mut out);
+        picket.adopt(now, Wall(40_000_000), Vec::from([instance]), Vec::new(), &mut out);
         picket.step(now, &known, none, &mut out);
         assert_eq!(picket.items()[&id].running(now), Some(Duration::from_secs(30)));
         let later = now + Duration::from_secs(5);
         assert_eq!(picket.items()[&id].running(later), Some(Duration::from_secs(35)));
         assert!(picket.items()[&id].adopted && picket.items()[&id].manifest().is_some());
+    }
+
+    fn ended(id: &str, of: &ServiceRef, revision: Hash256, code: Option<i32>) -> Ended {
+        let instance = Instance {
+            id: id.parse().unwrap(),
+            of: of.clone(),
+            slot: 3,
+            revision,
+            phase: Phase::Gone,
+            pid: None,
+            started: Some(Wall(1)),
+            ports: BTreeMap::new(),
+            restarts: 0,
+            why: String::new(),
+        };
+        Ended { instance, code, signal: code.is_none().then_some(9) }
+    }
+
+    /// A review's find: a job that was done ran again after every restart of crux.
+    #[test]
+    fn a_job_that_ended_before_this_life_keeps_its_place_and_what_is_started_again_is_put_away() {
+        for once in [true, false] {
+            let (mut picket, known, revision, of) = setup(|manifest| manifest.once = once);
+            let (now, mut out) = (Time::from_millis(1), Vec::new());
+            let left = [("n1:0:1", Some(0)), ("n1:0:2", Some(3)), ("n1:0:3", None)];
+            let all = left.iter().map(|(id, code)| ended(id, &of, revision, *code)).collect();
+            picket.adopt(now, Wall(5), Vec::new(), all, &mut out);
+            picket.step(now, &known, none, &mut out);
+            let clean = out.iter().filter(|out| matches!(out, Output::Effect(Effect::Clean { .. }))).count();
+            let states: Vec<_> = picket.items().values().map(|item| (item.ended, item.fills())).collect();
+            if once {
+                assert_eq!(states, [(Some(true), true), (Some(false), true), (Some(false), true)]);
+                assert_eq!((clean, picket.idle()), (0, true));
+            } else {
+                assert!(states.iter().all(|(_, fills)| !fills));
+                assert_eq!(clean, 3, "put away, not kept for ever");
+                picket.step(now + Duration::from_secs(6), &known, none, &mut out);
+                assert!(picket.items().is_empty());
+            }
+        }
+    }
+
+    /// A review's find: a life whose boot number was that of an earlier one gave ids out a second time.
+    #[test]
+    fn an_id_that_an_earlier_life_of_the_same_number_gave_out_is_not_given_out_again() {
+        let (mut picket, _, revision, of) = setup(|_| {});
+        let (now, mut out) = (Time::from_millis(1), Vec::new());
+        let gone = ended("n1:1:7", &of, revision, Some(0));
+        let runs = Instance { id: "n1:1:4".parse().unwrap(), pid: Some(7), ..gone.instance.clone() };
+        picket.adopt(now, Wall(5), Vec::from([runs]), Vec::from([gone]), &mut out);
+        assert_eq!(picket.start(now, of, 1, revision, "").to_string(), "n1:1:8");
     }
 }

@@ -39,6 +39,7 @@ pub(super) struct Told {
     offers: Vec<genghis::Offer>,
 }
 
+/// Cordons come with a fact of their own, which there is none of yet: until then no home is cordoned.
 fn brief(horde: &HordeName, roles: &Roles, known: &Known) -> Brief {
     let members = roles.hordes.get(horde).cloned().unwrap_or_default();
     let home = |id: &FulcrumId| (id.clone(), Home { labels: known.labels(id), cordoned: false });
@@ -109,6 +110,7 @@ impl Services {
         let minders = self.minders.values().map(|minder| minder.deadline(now));
         let settled = self.stable_since.map(|since| since + self.config.pace.ms(5_000)).filter(|at| *at > now);
         let adopted = (!self.adopted).then(|| self.started + self.config.pace.ms(10_000));
+        let grown = self.young_until().filter(|at| *at > now);
         let fixed = [
             self.repeat_at,
             self.picket.deadline(now),
@@ -117,7 +119,7 @@ impl Services {
             if self.adopted { self.heartbeat.deadline(self.picket.items()) } else { Time::NEVER },
             self.signing.as_ref().map_or(Time::NEVER, |(_, until)| *until),
         ];
-        let all = fixed.into_iter().chain(proctors).chain(minders).chain(settled).chain(adopted);
+        let all = fixed.into_iter().chain(proctors).chain(minders).chain(settled).chain(adopted).chain(grown);
         all.min().unwrap_or(Time::NEVER)
     }
 
@@ -153,8 +155,18 @@ impl Services {
             self.roles = roles;
         }
         let mut hordes: BTreeSet<HordeName> = self.roles.hordes.keys().cloned().collect();
+        // These two need no fact and may have nobody.
+        hordes.extend([HordeName::main(), HordeName::admin()]);
+        hordes.extend(known.hordes().keys().cloned());
         hordes.extend(known.places().keys().map(|of| of.horde.clone()));
         self.briefs = hordes.into_iter().map(|horde| (horde.clone(), brief(&horde, &self.roles, known))).collect();
+        // A horde that is no more, or that only a row named for a while, leaves nothing behind.
+        let briefs = &self.briefs;
+        self.proctors.retain(|horde, _| briefs.contains_key(horde));
+        self.plans.retain(|horde, _| briefs.contains_key(horde));
+        self.boards.retain(|horde, _| briefs.contains_key(horde));
+        self.verdicts.retain(|horde, _| briefs.contains_key(horde));
+        self.reports.retain(|horde, _| briefs.contains_key(horde));
         for horde in self.briefs.keys() {
             let (me, timers) = (self.config.me.id.clone(), self.config.pace.0);
             let proctor = self.proctors.entry(horde.clone());
@@ -166,12 +178,24 @@ impl Services {
     fn settle_boot(&mut self, now: Time, known: &Known, out: &mut Vec<Output>) {
         let me = &self.config.me.id;
         let row = known.rows().get(me);
+        if row.is_some() {
+            self.row = row.cloned();
+        }
         if let Some((written, until)) = &self.signing {
             if row == Some(written) || now >= *until {
                 self.signing = None;
             } else {
                 return;
             }
+        }
+        if row.is_none()
+            && !self.stopping
+            && let Some(own) = &self.row
+        {
+            // An operator had it forgotten, but it is here: it stays what it was.
+            self.signing = Some((own.clone(), now + self.config.pace.ms(5_000)));
+            out.push(Output::Row(own.clone()));
+            return;
         }
         let life = self.config.pace.repeat() * 2;
         let admin = self.roles.seat(&HordeName::admin()).cloned();
@@ -206,6 +230,7 @@ impl Services {
     fn settle_proctors(&mut self, now: Time, out: &mut Vec<Output>) {
         let roster: Vec<Member> = self.view.roster.iter().map(|seat| seat.member.clone()).collect();
         let view = self.view.id().clone();
+        let young = self.young_until().is_some_and(|until| now < until);
         let mut said = Vec::new();
         for (horde, proctor) in &mut self.proctors {
             // Only a plan of the installed view's proctor counts.
@@ -230,6 +255,7 @@ impl Services {
                 homes: &brief.homes,
                 sets: &brief.sets,
                 wanted: &brief.wanted,
+                young,
                 verdicts: &verdicts,
             };
             said.extend(proctor.step(now, &seen).into_iter().map(|output| (horde.clone(), output)));

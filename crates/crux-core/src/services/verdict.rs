@@ -53,6 +53,8 @@ pub struct Beat {
     pub check: Option<Checkup>,
     /// Whether its manifest declares a check.
     pub has_check: bool,
+    /// How often it is checked, if the manifest says that; zero: every T.
+    pub check_every: Duration,
 }
 
 /// The outcome of health checks.

@@ -286,6 +286,8 @@ struct BeatWire {
     check: Option<CheckupWire>,
     #[prost(bool, tag = "6")]
     has_check: bool,
+    #[prost(uint64, tag = "7")]
+    check_every: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -311,6 +313,7 @@ impl From<&Beat> for BeatWire {
                 detail: check.detail.clone(),
             }),
             has_check: beat.has_check,
+            check_every: nanos(beat.check_every),
         }
     }
 }
@@ -327,6 +330,7 @@ impl BeatWire {
             done: self.done,
             check: self.check.map(checkup).transpose()?,
             has_check: self.has_check,
+            check_every: duration(self.check_every),
         })
     }
 }

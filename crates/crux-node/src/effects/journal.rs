@@ -61,6 +61,14 @@ pub enum Ending {
     Lost,
 }
 
+impl Ending {
+    /// Whether it is known how the process itself ended.
+    #[must_use]
+    pub const fn known(&self) -> bool {
+        matches!(self, Self::Exited { code: Some(_), .. } | Self::Exited { signal: Some(_), .. })
+    }
+}
+
 impl std::fmt::Display for Ending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

@@ -24,7 +24,7 @@ pub use supervise::supervise_main;
 
 use crate::effects::journal::Home;
 use crate::effects::picket::{Handle, Ports};
-use crux_core::io::{Effect, Report};
+use crux_core::io::{Effect, Ended, Report};
 use crux_core::services::instance::{Instance, InstanceId};
 use crux_names::FulcrumId;
 use std::collections::BTreeMap;
@@ -56,6 +56,20 @@ pub struct Adoption {
     pub ended: Vec<(Instance, Ending)>,
     /// What people should know, each a sentence.
     pub warnings: Vec<String>,
+}
+
+impl Adoption {
+    /// Of what ended, those of which it is known how; for [`Report::Adopted`]. The others are put away already.
+    #[must_use]
+    pub fn known_ends(&self) -> Vec<Ended> {
+        let end = |(instance, ending): &(Instance, Ending)| match ending {
+            Ending::Exited { code, signal } if ending.known() => {
+                Some(Ended { instance: instance.clone(), code: *code, signal: *signal })
+            }
+            _ => None,
+        };
+        self.ended.iter().filter_map(end).collect()
+    }
 }
 
 /// Why the effects cannot be set up.

@@ -142,7 +142,9 @@ pub(super) async fn live(
         reports: reports_in,
     };
     let driver = Driver::new(engine, clock, hands, inbox, events, changed_in, Notifier::from_env(), config.expect);
-    let first = vec![Input::Loaded { versions }, Input::Report(Report::Adopted { instances: adoption.instances })];
+    let ended = adoption.known_ends();
+    let adopted = Report::Adopted { instances: adoption.instances, ended };
+    let first = vec![Input::Loaded { versions }, Input::Report(adopted)];
     let mut channels = Channels { links: link_events, reports, checked, asks, seeds: new_seeds, stops: stops.lend() };
     let end = driver.run(first, &mut channels).await;
     stops.give_back(channels.stops);

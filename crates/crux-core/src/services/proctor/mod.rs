@@ -16,13 +16,14 @@ pub use self::policy::{BadPolicy, OnRejoin, OnSplit};
 use self::planning::Planning;
 use self::policy::{Hold, Lost};
 use self::trouble::Trouble;
-use super::instance::{Instance, InstanceId, ServiceRef};
+use super::instance::{Instance, InstanceId, Phase, ServiceRef};
 use super::plan::{Plan, PlanId};
 use super::verdict::Health;
 use crate::flock::view::ViewId;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::mem;
 use crux_names::{Boot, Duration, FulcrumId, Hash256, HordeName, Member, Time};
 
 /// How long a new proctor waits for every dean's word before it plans without, and the pause before it asks again.
@@ -41,7 +42,7 @@ pub const MOST: u32 = 100;
 pub struct Home {
     /// Its labels: the certificate's and the operators'.
     pub labels: BTreeMap<String, String>,
-    /// Whether it takes nothing new.
+    /// Whether it takes nothing new. Operators have no way to say that yet; it is always false in a fulcrum's services.
     pub cordoned: bool,
 }
 
@@ -77,6 +78,9 @@ pub struct Seen<'a> {
     pub sets: &'a BTreeMap<String, String>,
     /// The horde's services. What is not in here is in no plan, so its deans stop it.
     pub wanted: &'a BTreeMap<ServiceRef, Wanted>,
+    /// Whether this life has begun so lately, and its flock is so little known to be complete, that it may be doubling
+    /// what others run: what runs stays, and nothing new is planned.
+    pub young: bool,
     /// The healthminder's word on instances. One that is not in here is [`Health::Unknown`].
     pub verdicts: &'a BTreeMap<InstanceId, Health>,
 }
@@ -126,13 +130,18 @@ pub struct Proctor {
     /// Scales every timer, in thousandths.
     timers: u32,
     words: BTreeMap<FulcrumId, Word>,
+    /// What members ran or were stopping by a plan when they left the horde, and still have: on its way out. Nothing else that one who is
+    /// no member says counts, or any node could hold up a horde that it is not of.
+    departing: BTreeSet<InstanceId>,
     /// The newest plan of this horde, own or heard.
     plan: Option<Plan>,
     /// The newest plan id that this fulcrum has made or heard; nothing at or below it is ever made.
     newest: Option<PlanId>,
     office: Option<Office>,
     /// The members at the last step, to see who was lost.
-    present: Option<BTreeSet<FulcrumId>>,
+    present: BTreeSet<FulcrumId>,
+    /// The home members at the last step, to see who is new.
+    homes: BTreeSet<FulcrumId>,
     /// Recent losses, oldest first.
     losses: Vec<(Time, FulcrumId)>,
     hold: Option<Hold>,
@@ -149,10 +158,12 @@ impl Proctor {
             me,
             timers,
             words: BTreeMap::new(),
+            departing: BTreeSet::new(),
             plan: None,
             newest: None,
             office: None,
-            present: None,
+            present: BTreeSet::new(),
+            homes: BTreeSet::new(),
             losses: Vec::new(),
             hold: None,
             trouble: Trouble::default(),
@@ -160,11 +171,13 @@ impl Proctor {
         }
     }
 
-    /// Takes a dean's report. Call [`Proctor::step`] after it.
-    pub fn report(&mut self, from: &Member, instances: Vec<Instance>) {
+    /// Takes a dean's report: what it says of its own fulcrum and of this horde; the rest is passed over. Call
+    /// [`Proctor::step`] after it.
+    pub fn report(&mut self, from: &Member, mut instances: Vec<Instance>) {
         if self.words.get(&from.id).is_some_and(|word| word.boot > from.boot) {
             return;
         }
+        instances.retain(|instance| instance.id.fulcrum == from.id && instance.of.horde == self.horde);
         self.words.insert(from.id.clone(), Word { boot: from.boot, fresh: true, instances });
     }
 
@@ -261,37 +274,50 @@ impl Proctor {
         self.words.get(&member.id).is_some_and(|word| word.fresh && word.boot == member.boot)
     }
 
-    /// Sees who is lost and who is back.
+    /// Sees who is lost, who is back, and who is heard of for the first time.
     fn watch(&mut self, now: Time, seen: &Seen<'_>) {
         let here: BTreeSet<FulcrumId> = seen.roster.iter().map(|member| member.id.clone()).collect();
         let until = now + self.scaled(SPLIT_HOLD);
-        match self.present.replace(here.clone()) {
-            None => {
-                let absent = seen.homes.keys().filter(|id| !here.contains(*id));
-                let lost: BTreeMap<_, _> = absent.map(|id| (id.clone(), Lost::Unseen)).collect();
-                if lost.len() > 1 {
-                    self.hold = Some(Hold { until, lost });
-                }
+        let window = self.scaled(MASS_LOSS);
+        self.losses.retain(|(at, id)| now.since(*at) <= window && !here.contains(id));
+        let before = mem::replace(&mut self.present, here.clone());
+        let lost: Vec<FulcrumId> = before.difference(&here).cloned().collect();
+        self.losses.extend(lost.iter().map(|id| (now, id.clone())));
+        if !lost.is_empty() && (self.losses.len() > 1 || self.hold.is_some()) {
+            let gone: Vec<_> = self.losses.iter().map(|(_, id)| (id.clone(), self.ran_on(id))).collect();
+            let hold = self.hold.get_or_insert_with(|| Hold { until, lost: BTreeMap::new() });
+            if self.losses.len() > 1 {
+                hold.until = until;
             }
-            Some(before) => {
-                let window = self.scaled(MASS_LOSS);
-                self.losses.retain(|(at, id)| now.since(*at) <= window && !here.contains(id));
-                let lost: Vec<FulcrumId> = before.difference(&here).cloned().collect();
-                self.losses.extend(lost.iter().map(|id| (now, id.clone())));
-                if !lost.is_empty() && (self.losses.len() > 1 || self.hold.is_some()) {
-                    let gone: Vec<_> = self.losses.iter().map(|(_, id)| (id.clone(), self.ran_on(id))).collect();
-                    let hold = self.hold.get_or_insert_with(|| Hold { until, lost: BTreeMap::new() });
-                    if self.losses.len() > 1 {
-                        hold.until = until;
-                    }
-                    for (id, ran) in gone {
-                        hold.lost.entry(id).or_insert(Lost::Gone(ran));
-                    }
-                }
+            for (id, ran) in gone {
+                hold.lost.entry(id).or_insert(Lost::Gone(ran));
+            }
+        }
+        // Of whom nothing was known before, at the start of this life or later, something may run where it is.
+        let known = mem::replace(&mut self.homes, seen.homes.keys().cloned().collect());
+        let unseen: Vec<FulcrumId> =
+            self.homes.iter().filter(|id| !known.contains(*id) && !here.contains(*id)).cloned().collect();
+        if !unseen.is_empty() {
+            let hold = self.hold.get_or_insert_with(|| Hold { until, lost: BTreeMap::new() });
+            hold.until = until;
+            for id in unseen {
+                hold.lost.entry(id).or_insert(Lost::Unseen);
             }
         }
         let boots: BTreeMap<&FulcrumId, Boot> = seen.roster.iter().map(|member| (&member.id, member.boot)).collect();
         self.words.retain(|id, word| boots.get(id).is_some_and(|boot| *boot <= word.boot));
+        let planned: BTreeSet<&InstanceId> =
+            self.plan.iter().flat_map(|plan| &plan.entries).filter_map(|entry| entry.instance.as_ref()).collect();
+        // Who has left is not asked, and is silent once nothing is left there: its word counts only if it was said to
+        // this holder of the seat, not to one before.
+        let left = self.words.iter().filter(|(id, word)| word.fresh && !seen.homes.contains_key(*id));
+        let there = left.flat_map(|(_, word)| &word.instances).filter(|instance| instance.phase != Phase::Gone);
+        let dropped = self.office.as_ref().map(|office| &office.dropped);
+        let known = |id: &&InstanceId| {
+            planned.contains(id) || self.departing.contains(*id) || dropped.is_some_and(|ids| ids.contains(*id))
+        };
+        let departing = there.map(|instance| &instance.id).filter(known).cloned().collect();
+        self.departing = departing;
         if let Some(hold) = &mut self.hold {
             hold.lost.retain(|id, _| !here.contains(id));
             if hold.lost.is_empty() || now >= hold.until {

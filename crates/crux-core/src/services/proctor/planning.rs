@@ -4,7 +4,7 @@ use super::super::instance::{Instance, InstanceId, Phase, ServiceRef};
 use super::super::plan::{Entry, Shortfall};
 use super::super::verdict::Health;
 use super::policy::{Lost, OnRejoin, OnSplit};
-use super::{MOST, Proctor, Seen, Wanted, Word};
+use super::{MOST, Proctor, Seen, Wanted};
 use crate::khan::{self, Condition, Host, HostState, Placement, Program, StageCounts, Stages, Statement, World};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -12,6 +12,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 use crux_names::{FulcrumId, Hash256, Wall};
+
+/// Why nothing moves at a fulcrum whose life has just begun.
+const YOUNG: &str = "this fulcrum has just begun, and its flock is not known to be complete yet";
 
 /// What a plan says, and which instances it leaves out on purpose.
 #[derive(Debug, Default)]
@@ -108,12 +111,15 @@ impl<'a> Planning<'a> {
     fn stock(&self, of: &ServiceRef, wanted: &Wanted) -> Stock {
         let mut stock = Stock::default();
         let dropped = self.proctor.office.as_ref().map(|office| &office.dropped);
-        // Who has left the horde is not asked, and is silent once nothing is left there: its word counts only if it was
-        // said to this holder of the seat, not to one before.
-        let counts = |(id, word): &(&FulcrumId, &Word)| word.fresh || self.seen.homes.contains_key(*id);
-        let words = self.proctor.words.iter().filter(counts);
-        let said = words.flat_map(|(_, word)| &word.instances).filter(|instance| instance.of == *of);
+        let said = self.proctor.words.values().flat_map(|word| &word.instances).filter(|instance| instance.of == *of);
         for instance in said {
+            if !self.seen.homes.contains_key(&instance.id.fulcrum) {
+                if self.proctor.departing.contains(&instance.id) {
+                    stock.blocked.insert((instance.id.fulcrum.clone(), instance.slot));
+                    stock.leaving.push(instance.id.clone());
+                }
+                continue;
+            }
             let health = self.seen.verdicts.get(&instance.id).copied().unwrap_or(Health::Unknown);
             // A job that ended is not run again because its verdict is still on its way.
             let ended = instance.phase == Phase::Gone && wanted.once;
@@ -282,8 +288,8 @@ impl<'a> Planning<'a> {
         let wanted = u32::try_from(placed.wanted).unwrap_or(u32::MAX);
         if let Err(why) = intent.on_split.allows(self.seen.homes, &self.here) {
             content.say(of, wanted, why.clone());
-            if self.proctor.hold.is_some() {
-                content.keep_all(of, stock, &format!("runs on until the hold ends; {why}"));
+            if self.proctor.hold.is_some() || self.seen.young {
+                content.keep_all(of, stock, &format!("runs on until it is clear who is here; {why}"));
             } else {
                 content.dropped.extend(stock.units.iter().filter_map(|unit| unit.instance.clone()));
                 content.should.push((of.clone(), 0));
@@ -331,7 +337,10 @@ impl<'a> Planning<'a> {
         }
         stock.blocked.extend(surplus.iter().map(|unit| (unit.on.clone(), unit.slot)));
         let mut slots = Slots::number(&mut kept, &mut surplus, wanted);
-        let may_start = khan::may_start(&intent.after, stages).map_err(|waiting| waiting.why);
+        let may_start = match khan::may_start(&intent.after, stages) {
+            _ if self.seen.young => Err(YOUNG.into()),
+            other => other.map_err(|waiting| waiting.why),
+        };
         let settled = self.silent.is_empty() && self.proctor.hold.is_none();
         let had_surplus = !surplus.is_empty();
         self.shed(of, intent, &kept, surplus, should_here, stock, content);
@@ -404,7 +413,9 @@ impl<'a> Planning<'a> {
         let victim =
             surplus.iter().enumerate().min_by_key(|(index, unit)| (unit.ready, unit.may_be_ready(), Reverse(*index)));
         let hold = self.proctor.hold.as_ref().filter(|_| !intent.wanted.single);
-        let wait = if let Some(hold) = hold {
+        let wait = if self.seen.young {
+            Err(YOUNG.into())
+        } else if let Some(hold) = hold {
             Err(format!("the hold for {} goes on", list(&hold.lost.keys().collect::<Vec<_>>())))
         } else if !self.silent.is_empty() {
             Err(format!("the deans of {} have not answered", list(&self.silent)))

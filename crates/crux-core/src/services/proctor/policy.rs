@@ -154,7 +154,7 @@ pub(super) struct Hold {
 pub(super) enum Lost {
     /// It was here and ran so many of each service.
     Gone(BTreeMap<ServiceRef, u32>),
-    /// This fulcrum has just begun and has not seen it yet: it may come any moment, and keeps its share until then.
+    /// It became known just now and was never here in this life: it may come any moment, and keeps its share until then.
     Unseen,
 }
 
@@ -163,7 +163,7 @@ impl Hold {
     pub fn why(&self, among: &[&FulcrumId]) -> String {
         let names: Vec<String> = among.iter().map(ToString::to_string).collect();
         let how = if among.iter().any(|id| self.lost.get(*id) == Some(&Lost::Unseen)) {
-            "not been seen since this fulcrum began"
+            "become known just now and not been seen here"
         } else {
             "been lost together with others"
         };

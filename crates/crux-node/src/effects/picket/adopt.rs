@@ -61,8 +61,11 @@ pub(in crate::effects) async fn adopt(inner: &Inner) -> Result<Adoption, Effects
                 adoption.instances.push(instance);
             }
             Ok(Found::Ended(instance, ending)) => {
+                // What is known to have ended may be of a service that runs once: its directory is what remembers that,
+                // until the engine has it cleaned. What only went with its machine runs again, here or elsewhere.
+                let known = ending.known();
                 adoption.ended.push((instance, ending));
-                if let Err(error) = put_away(&home, &state) {
+                if !known && let Err(error) = put_away(&home, &state) {
                     adoption.warnings.push(format!("{} cannot be removed: {error}", home.0.display()));
                 }
             }
