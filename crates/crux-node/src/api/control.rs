@@ -8,6 +8,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::{Method, Uri};
 use crux_api::json::{Code, Done};
 use crux_api::routes::{DownRequest, ForgetRequest};
+use crux_core::facts::value::row_path;
 use crux_core::io::{Command, Reply};
 use crux_names::FulcrumId;
 use serde::{Deserialize, Serialize};
@@ -68,8 +69,9 @@ pub(super) async fn forget(State(door): State<Door>, json: Result<Json<ForgetReq
         ));
     }
     let outside = status.outside.iter().any(|line| line.who.fulcrum.as_ref() == Some(&fulcrum));
-    let named = fulcrum.clone();
-    let row = door.asker.look(move |engine, _| engine.muster().rows().contains_key(&named)).await;
+    // A row that was just deleted is known all the same.
+    let path = row_path(&fulcrum);
+    let row = door.asker.look(move |engine, _| engine.facts_room().paths().any(|known| *known == path)).await;
     if !(outside || twins || row.map_err(|_| Refusal::going_down())?) {
         return Err(Refusal::new(Code::NotFound, format!("{} knows no {fulcrum}", door.me.id), "crux node list"));
     }

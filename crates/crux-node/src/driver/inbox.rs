@@ -13,6 +13,7 @@ use crux_names::{BlocName, Boot, FulcrumId, Member, NodeName};
 use crux_pki::Trust;
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
 use std::time::Duration;
@@ -20,6 +21,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+/// A dial that is refused is told of once in this time.
+const REFUSED: Duration = Duration::from_secs(60);
 /// At most one complaint about a peer in this time.
 const COMPLAIN: Duration = Duration::from_secs(10);
 
@@ -52,6 +55,8 @@ pub(crate) struct Inbox {
     /// Streams that peers open.
     peers: Peers,
     complaints: BTreeMap<FulcrumId, (Option<Instant>, u32)>,
+    /// When a dial that was refused was last told of, by address.
+    refused: BTreeMap<SocketAddr, Instant>,
 }
 
 impl Inbox {
@@ -74,8 +79,8 @@ impl Inbox {
                 }
             })
             .expect("a thread at the start");
-        let (order, complaints) = (Order::default(), BTreeMap::new());
-        (Self { bloc, unchecked, order, steady_until, peers, complaints }, out)
+        let (order, complaints, refused) = (Order::default(), BTreeMap::new(), BTreeMap::new());
+        (Self { bloc, unchecked, order, steady_until, peers, complaints, refused }, out)
     }
 
     /// Takes facts that were checked, and what came after them.
@@ -141,7 +146,11 @@ impl Inbox {
                         why,
                         DialFailure::Refused { .. } | DialFailure::Rejected { .. } | DialFailure::BootTooOld { .. }
                     );
-                    debug!("dialling {addr}: {why}");
+                    if refused && self.news(addr) {
+                        warn!("at {addr} somebody answers, but no link comes of it: {why}");
+                    } else {
+                        debug!("dialling {addr}: {why}");
+                    }
                     Taken::Input(Input::DialFailed { addr, why: why.to_string(), myself, refused })
                 }
             },
@@ -164,6 +173,17 @@ impl Inbox {
     /// A word of a peer makes this fulcrum begin anew, but not again and again.
     fn may_begin_anew(&self) -> bool {
         Instant::now() >= self.steady_until
+    }
+
+    /// Whether a refused dial to this address was not told of lately: it is dialled again and again.
+    fn news(&mut self, addr: SocketAddr) -> bool {
+        let now = Instant::now();
+        self.refused.retain(|_, said| now.saturating_duration_since(*said) < REFUSED);
+        let news = !self.refused.contains_key(&addr);
+        if news {
+            self.refused.insert(addr, now);
+        }
+        news
     }
 
     fn bad(&mut self, peer: &Member, cause: BadFrame) -> Taken {
