@@ -841,8 +841,8 @@ fn the_word_of_who_left_the_horde_does_not_outlive_the_office_in_which_it_was_sa
     let (n1, n3) = (Member { id: id("n1"), boot: Boot(1) }, Member { id: id("n3"), boot: Boot(1) });
     let roster = [n3.clone(), n1.clone()];
     let view = ViewId { epoch: 1, leader: id("n3"), hash: [0; 16] };
-    let ready = |counter| (InstanceId { fulcrum: id("n3"), boot: Boot(1), counter }, Health::Ready);
-    let (sets, verdicts) = (BTreeMap::new(), BTreeMap::from([ready(1), ready(2)]));
+    let ready = ["n3:1:1", "n3:1:2", "n3:1:7", "n3:1:8", "n1:1:9"].map(|id| (id.parse().unwrap(), Health::Ready));
+    let (sets, verdicts) = (BTreeMap::new(), BTreeMap::<InstanceId, Health>::from(ready));
     let wants = BTreeMap::from([(of("api"), wanted("pick(api, 1, ALL)"))]);
     let homes = |names: &[&str]| -> BTreeMap<FulcrumId, Home> {
         names.iter().map(|name| (id(name), Home::default())).collect()
