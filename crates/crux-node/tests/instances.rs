@@ -269,6 +269,9 @@ async fn a_stranger_with_its_number_is_not_touched() {
     rig.effects = None;
     assert_eq!(kill_all_instances(rig.dir.path()).unwrap(), 1);
     assert!(!runs(pid));
+    // Start times are told in ticks: the decoy's must be another.
+    let killed = Instant::now();
+    until("the clock ticks on", || (killed.elapsed() > Duration::from_millis(50)).then_some(())).await;
     // The number is given out again: the journal names the decoy's, with the start time of the dead one.
     let mut decoy = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
     let journal = rig.home(&id).join("journal");

@@ -171,8 +171,12 @@ fn who_leaves_on_purpose_is_not_told_as_a_loss() {
     let command = Command::Down { services: true };
     swarm.world.poke(4, |life, now, out| life.feed(now, Input::Command { request: 0, command }, out));
     settle(&mut swarm, "n5 has left");
+    swarm.end(4, true);
+    settle(&mut swarm, "n5's process has ended");
     swarm.end(3, true);
     settle(&mut swarm, "n4 is lost");
+    // Their links are given up, and nobody answers where they were.
+    ok(swarm.run_for(Duration::from_secs(8)));
     let life = swarm.world.slots[0].node.as_ref().unwrap();
     let told = |kind: &str| -> Vec<&str> {
         let events = life.events.iter().filter(|(_, event)| event.kind == kind);

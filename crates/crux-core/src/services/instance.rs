@@ -6,6 +6,10 @@ use core::fmt;
 use core::str::FromStr;
 use crux_names::{Boot, FulcrumId, Hash256, HordeName, ServiceName, Wall};
 
+/// The words in an instance's `why` for a file whose fetch failed: a proctor knows by them that it waits for
+/// something that does not come by itself.
+pub const UNFETCHED: &str = "could not be fetched";
+
 /// An instance's id, from fulcrum, boot and a counter: never used twice. `web/api.2` is only its display name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId {

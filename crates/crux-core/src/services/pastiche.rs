@@ -2,6 +2,7 @@
 //! SHA-256 and says how it went; this decides what to ask for, from whom first, and when to try again.
 
 use super::effect::Effect;
+use super::instance::UNFETCHED;
 use super::pace::{Pace, seconds};
 use crate::hash::{Random, stable64};
 use alloc::collections::BTreeMap;
@@ -9,10 +10,6 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use crux_names::{Duration, Hash256, Member, Time};
-
-/// The words of [`Pastiche::missing`] for a file whose fetch failed: a proctor knows by them that an instance waits for
-/// something that does not come by itself.
-pub const UNFETCHED: &str = "could not be fetched";
 
 #[derive(Clone, Debug)]
 struct Wanted {

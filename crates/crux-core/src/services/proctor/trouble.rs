@@ -5,8 +5,8 @@
 //! can have it, and its fulcrum is avoided for this service and revision for [`AVOID`], twice as long each time that it
 //! fails there again, at most [`AVOID_MOST`]. A new holder of the seat begins without this memory and learns it anew.
 
+use super::super::instance::UNFETCHED;
 use super::super::instance::{Instance, InstanceId, Phase, ServiceRef};
-use super::super::pastiche::UNFETCHED;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
