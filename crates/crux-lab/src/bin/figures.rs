@@ -64,7 +64,7 @@ fn dev_ready(binary: &Path, fulcrums: usize) -> f64 {
         .spawn()
         .expect("crux starts");
     let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-    let ready = lines.map_while(Result::ok).find(|line| line.contains("ready in"));
+    let ready = lines.map_while(Result::ok).find(|line| line.contains("main/demo is ready"));
     let took = begin.elapsed().as_secs_f64();
     assert!(ready.is_some(), "the dev cluster of {fulcrums} never said that it is ready");
     crux_lab::run(Command::new("kill").args(["-s", "INT", &child.id().to_string()]));
