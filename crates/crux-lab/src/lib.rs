@@ -51,6 +51,18 @@ pub struct Lab {
 }
 
 impl Lab {
+    /// Makes so many machines where that is permitted; elsewhere prints why the test is skipped.
+    #[must_use]
+    pub fn or_skip(machines: usize) -> Option<Self> {
+        match permitted() {
+            Ok(binary) => Some(Self::new(binary, machines)),
+            Err(why) => {
+                eprintln!("SKIPPED: {why}");
+                None
+            }
+        }
+    }
+
     /// Makes so many machines, named n1, n2, …, with certificates from a fresh CA, and an operator `ops`.
     ///
     /// # Panics

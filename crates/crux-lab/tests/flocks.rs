@@ -1,25 +1,15 @@
 //! Real fulcrums in namespaces: forming, dying, splitting, healing. Limits are generous, since machines are shared; how
 //! long things take is measured by `cargo xtask figures`.
 
-use crux_lab::{Lab, permitted, until};
+use crux_lab::{Lab, until};
 use serde_json::Value;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn lab(machines: usize) -> Option<Lab> {
-    match permitted() {
-        Ok(binary) => Some(Lab::new(binary, machines)),
-        Err(why) => {
-            eprintln!("SKIPPED: {why}");
-            None
-        }
-    }
-}
-
 #[test]
 fn five_machines_become_one_flock_split_and_become_one_again() {
-    let Some(mut lab) = lab(5) else { return };
+    let Some(mut lab) = Lab::or_skip(5) else { return };
     lab.up_all();
     let all = [0, 1, 2, 3, 4];
     lab.await_flock(&all, true, LIMIT);
@@ -37,7 +27,7 @@ fn five_machines_become_one_flock_split_and_become_one_again() {
 
 #[test]
 fn a_killed_leader_is_followed_by_its_successor_and_comes_back_as_a_new_boot() {
-    let Some(mut lab) = lab(3) else { return };
+    let Some(mut lab) = Lab::or_skip(3) else { return };
     lab.up_all();
     let all = [0, 1, 2];
     lab.await_flock(&all, true, LIMIT);
@@ -59,7 +49,7 @@ fn a_killed_leader_is_followed_by_its_successor_and_comes_back_as_a_new_boot() {
 
 #[test]
 fn a_pause_of_two_seconds_removes_nobody() {
-    let Some(mut lab) = lab(3) else { return };
+    let Some(mut lab) = Lab::or_skip(3) else { return };
     lab.up_all();
     lab.await_flock(&[0, 1, 2], true, LIMIT);
     let view = lab.status(0)["view"].clone();
@@ -75,7 +65,7 @@ fn a_pause_of_two_seconds_removes_nobody() {
 
 #[test]
 fn a_stranger_is_no_member_and_learns_why() {
-    let Some(mut lab) = lab(3) else { return };
+    let Some(mut lab) = Lab::or_skip(3) else { return };
     let (ca, id) = (lab.path("other"), lab.path("id3"));
     lab.must(&["ca", "init", "--bloc", "lab", "--out", &ca]);
     std::fs::remove_dir_all(&id).expect("the bundle of n3");

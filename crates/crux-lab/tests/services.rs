@@ -1,20 +1,10 @@
 //! A user's own program on real machines: fetched by its content's name, started, listed, read; split, healed, killed.
 
-use crux_lab::{Lab, permitted, until};
+use crux_lab::{Lab, until};
 use serde_json::Value;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(90);
-
-fn lab(machines: usize) -> Option<Lab> {
-    match permitted() {
-        Ok(binary) => Some(Lab::new(binary, machines)),
-        Err(why) => {
-            eprintln!("SKIPPED: {why}");
-            None
-        }
-    }
-}
 
 /// Waits until a machine says that so many instances of the service should be and are ready, and none is surplus.
 fn await_ready(lab: &Lab, at: usize, service: &str, count: u64) {
@@ -41,7 +31,7 @@ fn nodes(lab: &Lab, at: usize, service: &str) -> Vec<String> {
 
 #[test]
 fn a_program_of_the_users_own_runs_on_both_sides_of_a_cut() {
-    let Some(mut lab) = lab(5) else { return };
+    let Some(mut lab) = Lab::or_skip(5) else { return };
     lab.up_all();
     let all = [0, 1, 2, 3, 4];
     lab.await_flock(&all, true, LIMIT);
@@ -73,7 +63,7 @@ fn a_program_of_the_users_own_runs_on_both_sides_of_a_cut() {
 
 #[test]
 fn a_changed_count_a_dead_machine_and_a_missing_program() {
-    let Some(mut lab) = lab(3) else { return };
+    let Some(mut lab) = Lab::or_skip(3) else { return };
     lab.up_all();
     let all = [0, 1, 2];
     lab.await_flock(&all, true, LIMIT);
@@ -105,7 +95,7 @@ fn a_changed_count_a_dead_machine_and_a_missing_program() {
 
 #[test]
 fn writes_need_an_operator_and_unknown_hordes_are_refused() {
-    let Some(mut lab) = lab(1) else { return };
+    let Some(mut lab) = Lab::or_skip(1) else { return };
     lab.up_all();
     lab.await_flock(&[0], true, LIMIT);
     let socket = lab.socket(0);
