@@ -51,6 +51,12 @@ pub enum Input {
         /// Why, for people.
         why: String,
     },
+    /// The idle connection of [`Output::Watch`] to this peer ended, or its host answered that nobody is there: its process
+    /// may have died. A hint for haste, never evidence.
+    ProcessGone {
+        /// Whose.
+        peer: Member,
+    },
     /// A dial came to nothing.
     DialFailed {
         /// Where to.
@@ -228,6 +234,9 @@ pub struct BookEntry {
 pub enum Output {
     /// Dial this address.
     Dial(SocketAddr),
+    /// Keep an idle connection to each of these peers' API ports, whose end tells at once that a process died while its
+    /// host lives, and to no others. Replaces the set said before.
+    Watch(Vec<Member>),
     /// Close the link to this peer.
     CloseLink {
         /// Whom.

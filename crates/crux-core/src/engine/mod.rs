@@ -162,6 +162,7 @@ impl Engine {
                 self.flock(flock::Input::LinkDown { member: peer.clone() });
                 self.facts(facts::Input::Unlinked(peer));
             }
+            Input::ProcessGone { peer } => self.flock(flock::Input::ProcessGone(peer)),
             Input::DialFailed { addr, why, myself, refused } => {
                 self.flock(flock::Input::DialFailed { addr, myself, refused, why });
             }
@@ -289,6 +290,7 @@ impl Engine {
     fn flocked(&mut self, wall: Wall, output: flock::Output, out: &mut Vec<Output>) {
         match output {
             flock::Output::Dial(addr) => out.push(Output::Dial(addr)),
+            flock::Output::Watch(peers) => out.push(Output::Watch(peers)),
             flock::Output::CloseLink { peer, why } => out.push(Output::CloseLink { peer, why }),
             flock::Output::Datagram { to, datagram } => out.push(Output::Datagram { to, datagram }),
             flock::Output::Message { to, message } => out.push(Output::Frame { to, frame: Frame::Flock(message) }),

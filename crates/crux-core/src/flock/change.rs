@@ -158,7 +158,7 @@ impl Flock {
     }
 
     /// Probes these at once instead of waiting for their period.
-    fn hasten(&mut self, members: &BTreeSet<Member>) {
+    pub(super) fn hasten(&mut self, members: &BTreeSet<Member>) {
         for member in members {
             if let Some(peer) = self.peers.get_mut(member)
                 && peer.answered

@@ -160,6 +160,7 @@ impl Flock {
             Input::Wake => {}
             Input::LinkUp { member, addr } => self.link_up(member, addr, out),
             Input::LinkDown { member } => self.link_down(&member, out),
+            Input::ProcessGone(member) => self.hasten(&BTreeSet::from([member])),
             Input::DialFailed { addr, myself, refused, why } => self.dial_failed(addr, myself, refused, why),
             Input::Datagram { from, datagram } => self.datagram(&from, datagram, out),
             Input::Message { from, message } => self.message(from, message, out),
@@ -376,6 +377,8 @@ impl Flock {
                 out.push(Output::Message { to: to.clone(), message });
             }
         }
+        let others = self.view.roster.iter().map(|seat| &seat.member).filter(|member| **member != self.config.me);
+        out.push(Output::Watch(others.cloned().collect()));
         out.push(Output::Installed { view: self.view.clone(), lost, joined });
     }
 

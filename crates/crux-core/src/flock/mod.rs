@@ -62,6 +62,8 @@ pub enum Input {
         /// Who.
         member: Member,
     },
+    /// The idle connection to this peer ended: its process may have died. A hint for haste, never evidence.
+    ProcessGone(Member),
     /// A dial came to nothing.
     DialFailed {
         /// Where to.
@@ -100,6 +102,8 @@ pub enum Input {
 pub enum Output {
     /// Dial this address.
     Dial(SocketAddr),
+    /// Keep an idle connection to each of these, whose end says at once that a process died, and to no others.
+    Watch(Vec<Member>),
     /// Close the link to this peer.
     CloseLink {
         /// Whom.
