@@ -33,7 +33,8 @@ impl Alone {
             timers: 250,
             expect: Some(1),
             seeds: Vec::new(),
-            book: Vec::new(),
+            book: std::sync::Arc::default(),
+            visitor: false,
         };
         let now = Time::from_millis(1_000);
         let engine = Engine::new(now, Config { flock, labels: BTreeMap::new(), seen: BTreeMap::new() });

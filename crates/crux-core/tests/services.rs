@@ -81,8 +81,9 @@ impl World {
 
     fn view(&mut self, names: &[&str]) -> View {
         self.epoch += 1;
-        let seat = |name: &&str| Seat { member: self.member(name), addr: "127.0.0.1:1".parse().unwrap() };
-        let roster = names.iter().map(seat).collect();
+        let seat =
+            |name: &&str| Seat { member: self.member(name), addr: "127.0.0.1:1".parse().unwrap(), visitor: false };
+        let roster: Vec<Seat> = names.iter().map(seat).collect();
         View::make(&"acme".parse().unwrap(), self.epoch, roster, "calm-heron".into(), 0, &[]).unwrap()
     }
 

@@ -7,11 +7,13 @@ use bytes::Bytes;
 use crux_core::engine::{Config, Engine};
 use crux_core::facts::version::Checked;
 use crux_core::flock;
+use crux_core::flock::discovery::Book;
 use crux_core::io::{Event, Input, Output, Peer, Reply, RequestId};
 use crux_core::wire::{self, Frame};
 use crux_names::{BlocName, Boot, Member, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// How many of the last events a life remembers, for the report of a failure.
 const EVENTS: usize = 400;
@@ -66,7 +68,8 @@ impl Life {
                 timers: settings.timers,
                 expect: settings.expect,
                 seeds: settings.seeds.iter().filter(|addr| **addr != machine.addr).copied().collect(),
-                book: machine.book.iter().map(|entry| (entry.fulcrum.clone(), entry.addr)).collect(),
+                book: Arc::new(Book::new(machine.book.iter().map(|entry| (entry.fulcrum.clone(), entry.addr)))),
+                visitor: false,
             },
             labels: settings.labels.get(&machine.id.to_string()).cloned().unwrap_or_default(),
             seen: machine.book.iter().map(|entry| (entry.fulcrum.clone(), entry.seen)).collect(),
@@ -102,7 +105,7 @@ impl Life {
                 Output::Effect(effect) => self.machine.obey(now, effect),
                 Output::Reply { request, reply } => self.replies.push((request, reply)),
                 Output::Event(event) => self.note(now, event),
-                Output::Changed | Output::Watch(_) => {}
+                Output::Changed | Output::Watch(_) | Output::Renew(_) => {}
                 Output::Finished => self.finished = true,
             }
         }

@@ -4,9 +4,10 @@
 use crate::world::{In, Node, Out, Weather, World};
 use crux_core::flock::message::{Datagram, Message};
 use crux_core::flock::view::View;
-use crux_core::flock::{Config, Flock, Input, Output};
+use crux_core::flock::{Apart, Config, Flock, Input, Output};
 use crux_names::{Boot, Duration, Member, Time};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// A flocking machine with the record of what it installed.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl Bird {
                 Output::Message { to, message } => out.push(Out::Frame(to, message)),
                 Output::Installed { view, .. } => self.installed.push((now, view)),
                 Output::Clone { .. } => self.clones += 1,
-                Output::Stable(_) | Output::Book(_) | Output::Watch(_) => {}
+                Output::Stable(_) | Output::Book(_) | Output::Watch(_) | Output::Renew(_) => {}
             }
         }
     }
@@ -91,7 +92,8 @@ pub fn bird(now: Time, place: usize, size: usize, boot: u64, seed: u64) -> Bird 
         timers: 1000,
         expect: None,
         seeds: (0..size).filter(|other| *other != place).map(addr).collect(),
-        book: Vec::new(),
+        book: Arc::default(),
+        visitor: false,
     };
     Bird { flock: Flock::new(now, config), installed: Vec::new(), clones: 0 }
 }
@@ -130,6 +132,38 @@ pub fn shape(world: &Flocks) -> String {
     }
     groups.sort();
     groups.join(" / ")
+}
+
+/// For how much longer the longest flap hold that anybody shows keeps flocks apart.
+#[must_use]
+pub fn longest_hold(world: &Flocks) -> Duration {
+    let held = |bird: &Bird| {
+        let siblings = bird.flock.status(world.now).siblings;
+        let held = siblings.into_iter().filter(|sibling| sibling.apart == Apart::FlapHold);
+        held.filter_map(|sibling| sibling.until).max()
+    };
+    world.slots.iter().filter_map(|slot| slot.node.as_ref()).filter_map(held).max().unwrap_or_default()
+}
+
+/// As [`until_shape`], but holds that are shown do not count: who broke off too often waits for longer.
+///
+/// # Errors
+/// The shape that stood at the limit.
+pub fn until_shape_but_holds(world: &mut Flocks, wanted: &str, limit: Duration) -> Result<Duration, String> {
+    let begin = world.now;
+    loop {
+        let why = match until_shape(world, wanted, limit) {
+            Ok(_) => return Ok(world.now.since(begin)),
+            Err(why) => why,
+        };
+        let hold = longest_hold(world);
+        // Ten minutes is the longest hold, and a few may follow each other.
+        if hold.is_zero() || world.now.since(begin) > Duration::from_secs(1800) {
+            return Err(why);
+        }
+        let end = world.now + hold;
+        world.run_until(end, &mut |_| {});
+    }
 }
 
 /// Runs until the shape is this, or the limit is over; says how long it took.

@@ -595,12 +595,11 @@ fn check(
         .iter()
         .filter_map(|slot| {
             let flock = slot.node.as_ref()?.engine.flock_room();
-            let roster = flock.view().roster.iter();
             Some(Seen {
                 member: &slot.member,
                 view: flock.view(),
                 stable: flock.stable(world.now),
-                proofs: roster.map(|seat| (&seat.member, flock.proof(&seat.member))).collect(),
+                proofs: world.slots.iter().map(|other| (&other.member, flock.proof(&other.member))).collect(),
             })
         })
         .collect();

@@ -13,7 +13,7 @@ fn seconds(n: u64) -> Duration {
 }
 
 fn seat(place: usize, boot: u64) -> Seat {
-    Seat { member: member(place, boot), addr: addr(place) }
+    Seat { member: member(place, boot), addr: addr(place), visitor: false }
 }
 
 /// A view that nobody agreed on.
@@ -66,7 +66,8 @@ fn a_proposal_with_a_made_up_parent_burns_no_epochs() {
     let huge = ViewId { epoch: EPOCH_MAX - 1, ..mine.clone() };
     let id = ProposalId { epoch: EPOCH_MAX, proposer: member(hostile, 1) };
     let candidates = vec![(seat(hostile, 1), 0), (seat(leader, 1), 0)];
-    let propose = Message::Propose { id, parents: vec![mine, huge], candidates, deadline: seconds(3) };
+    let propose =
+        Message::Propose { id, parents: vec![mine, huge].into(), candidates: candidates.into(), deadline: seconds(3) };
     say(&mut world, leader, hostile, propose);
     run(&mut world, seconds(5));
     world.crash(hostile);
@@ -82,7 +83,12 @@ fn a_junior_does_not_snatch_a_member_from_its_leader() {
     let id = ProposalId { epoch: mine.epoch + 1, proposer: member(hostile, 1) };
     let candidates = vec![(seat(hostile, 1), 0), (seat(victim, 1), 0)];
     let view = forged(mine.epoch + 1, vec![seat(hostile, 1), seat(victim, 1)]);
-    let propose = Message::Propose { id: id.clone(), parents: vec![mine.clone()], candidates, deadline: seconds(3) };
+    let propose = Message::Propose {
+        id: id.clone(),
+        parents: vec![mine.clone()].into(),
+        candidates: candidates.into(),
+        deadline: seconds(3),
+    };
     say(&mut world, victim, hostile, propose);
     say(&mut world, victim, hostile, Message::Install { id: Some(id), view });
     assert_eq!(*node(&world, victim).flock.view().id(), mine);
@@ -125,7 +131,7 @@ fn who_accepts_and_never_acts_keeps_nobody_unstable() {
     let big = forged(9, (4..804).map(|place| seat(place, 1)).collect());
     let mut out = Vec::new();
     honest.handle(now, Input::LinkUp { member: liar.clone(), addr: addr(4) }, &mut out);
-    let hello = Message::Hello { head: big.head.clone() };
+    let hello = Message::Hello { head: big.head.clone(), best: None };
     honest.handle(now, Input::Message { from: liar.clone(), message: hello }, &mut out);
     let (mut asks, mut stable, mut samples) = (0, 0, 0);
     for _ in 0..6000 {
@@ -138,7 +144,7 @@ fn who_accepts_and_never_acts_keeps_nobody_unstable() {
             };
             match output {
                 Output::Datagram { to, datagram: Datagram::Ping { seq, .. } } => {
-                    let datagram = Datagram::Ack { seq, view: big.id().clone(), complete: true };
+                    let datagram = Datagram::Ack { seq, view: big.id().clone() };
                     answer(&to, Input::Datagram { from: to.clone(), datagram }, &mut out, &mut honest);
                 }
                 Output::Message { to, message: Message::Ask { view } } => {
@@ -181,23 +187,23 @@ fn a_hundred_dead_addresses_are_dialled_at_most_thirty_two_times_a_second() {
     assert_eq!(dials.len(), 100, "nobody is starved");
 }
 
-/// Not a liar, but found by the same reading: an asking flock of which one member cannot be reached at all.
+/// Not a liar, but found by the same reading: an asking flock of which most members cannot be reached at all.
 #[test]
-fn an_asker_with_an_unreachable_member_is_refused_and_both_sides_are_stable() {
+fn an_asker_with_unreachable_members_is_refused_and_both_sides_are_stable() {
     for seed in 0..6 {
-        let mut world = flocks(5, seed, Weather::default());
+        let mut world = flocks(6, seed, Weather::default());
         let path = |world: &mut Flocks, a: usize, b: usize, works: bool| {
             world.set_path(a, b, works);
             world.set_path(b, a, works);
         };
         for a in 0..3 {
-            (3..5).for_each(|b| path(&mut world, a, b, false));
+            (3..6).for_each(|b| path(&mut world, a, b, false));
         }
-        until_shape(&mut world, "n1,n2,n3 / n4,n5", seconds(15)).unwrap();
+        until_shape(&mut world, "n1,n2,n3 / n4,n5,n6", seconds(15)).unwrap();
         (0..3).for_each(|a| path(&mut world, a, 3, true));
         run(&mut world, seconds(40));
-        assert_eq!(shape(&world), "n1,n2,n3 / n4,n5");
-        let mut stable = [0; 5];
+        assert_eq!(shape(&world), "n1,n2,n3 / n4,n5,n6");
+        let mut stable = [0; 6];
         for _ in 0..600 {
             run(&mut world, Duration::from_millis(100));
             for (place, count) in stable.iter_mut().enumerate() {
@@ -205,7 +211,7 @@ fn an_asker_with_an_unreachable_member_is_refused_and_both_sides_are_stable() {
             }
         }
         assert!(stable.iter().all(|count| *count > 500), "seed {seed}: stable samples of 600: {stable:?}");
-        (0..3).for_each(|a| path(&mut world, a, 4, true));
-        until_shape(&mut world, "n1,n2,n3,n4,n5", seconds(10)).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        (0..3).for_each(|a| (4..6).for_each(|b| path(&mut world, a, b, true)));
+        until_shape(&mut world, "n1,n2,n3,n4,n5,n6", seconds(10)).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
     }
 }

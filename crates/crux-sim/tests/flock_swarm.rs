@@ -3,7 +3,7 @@
 
 use crux_core::hash::Random;
 use crux_names::Duration;
-use crux_sim::flocks::{addr, bird, check, flocks, member, shape, until_shape};
+use crux_sim::flocks::{addr, bird, check, flocks, member, shape, until_shape, until_shape_but_holds};
 use crux_sim::invariants::flocking;
 use crux_sim::world::Weather;
 
@@ -77,13 +77,16 @@ fn one_seed(seed: u64) {
     let whole: Vec<String> = (1..=size).map(|n| format!("n{n}")).collect();
     let whole = whole.join(",");
     let limit = Duration::from_secs(30);
-    until_shape(&mut world, &whole, limit).unwrap_or_else(|why| panic!("seed {seed}: {why}\n{}", story.join("\n")));
+    until_shape_but_holds(&mut world, &whole, limit)
+        .unwrap_or_else(|why| panic!("seed {seed}: {why}\n{}", story.join("\n")));
     let end = world.now + Duration::from_secs(20);
     world.run_until(end, &mut |world| check(world, &mut rules));
     assert_eq!(shape(&world), whole, "seed {seed}: it did not stay one\n{}", story.join("\n"));
     for slot in &world.slots {
         let stable = slot.node.as_ref().is_some_and(|bird| bird.flock.stable(world.now));
-        assert!(stable, "seed {seed}: {} is not stable\n{}", slot.member, story.join("\n"));
+        let status = slot.node.as_ref().map(|bird| bird.flock.status(world.now));
+        let lacking = status.map(|status| (status.lacking, status.siblings.len(), status.outside));
+        assert!(stable, "seed {seed}: {} is not stable: {lacking:?}\n{}", slot.member, story.join("\n"));
     }
 }
 

@@ -10,7 +10,7 @@ use crux_sim::invariants::flocking;
 use crux_sim::world::Weather;
 
 fn seat(place: usize) -> Seat {
-    Seat { member: member(place, 1), addr: addr(place) }
+    Seat { member: member(place, 1), addr: addr(place), visitor: false }
 }
 
 fn both_ways(world: &mut Flocks, a: &[usize], b: &[usize], works: bool) {
@@ -80,8 +80,13 @@ fn propose(proposer: usize, epoch: u64, parents: &[&View], places: &[usize]) -> 
     let id = ProposalId { epoch, proposer: member(proposer, 1) };
     let message = Message::Propose {
         id: id.clone(),
-        parents: parents.iter().map(|view| view.id().clone()).collect(),
-        candidates: places.iter().enumerate().map(|(parent, place)| (seat(*place), parent as u32)).collect(),
+        parents: parents.iter().map(|view| view.id().clone()).collect::<Vec<_>>().into(),
+        candidates: places
+            .iter()
+            .enumerate()
+            .map(|(parent, place)| (seat(*place), parent as u32))
+            .collect::<Vec<_>>()
+            .into(),
         deadline: Duration::from_secs(3),
     };
     (id, message)
@@ -89,7 +94,7 @@ fn propose(proposer: usize, epoch: u64, parents: &[&View], places: &[usize]) -> 
 
 fn joint(epoch: u64, parents: &[&View], places: &[usize]) -> View {
     let parents: Vec<_> = parents.iter().map(|view| view.id().clone()).collect();
-    let roster = places.iter().map(|place| seat(*place)).collect();
+    let roster: Vec<Seat> = places.iter().map(|place| seat(*place)).collect();
     View::make(&"sim".parse().unwrap(), epoch, roster, "calm-heron".into(), 0, &parents).unwrap()
 }
 

@@ -61,6 +61,7 @@ fn itself(status: &Status) -> Reason {
 fn sibling(sibling: &Sibling) -> Reason {
     let (state, text) = match &sibling.apart {
         Apart::Merging => ("merging", String::from("the two are becoming one")),
+        Apart::FlapHold => ("flap-hold", String::from("one of the two broke off too often of late")),
         Apart::Busy => ("busy", String::from("one of the two is in another change")),
         Apart::BrokenPair(a, b) => ("broken-pair", format!("{} and {} cannot talk directly", a.id, b.id)),
     };

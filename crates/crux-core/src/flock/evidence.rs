@@ -1,603 +1,727 @@
 //! Evidence: who is alive. Per boot and direct only: the one thing that counts is a round trip of the two, made by
-//! themselves. Here every pair of members probes itself each period, which is right for small flocks; the observer ring,
-//! the audit sweep and the fast path for process death of the design's `flocking.md` are not here yet.
+//! themselves.
+//!
+//! Neighbours in the ring probe each other each period; one probe serves both ends, for the prober says whether it heard
+//! the last answer. Everybody else is visited by the audit, which keeps state only for exceptions. Links to strangers are
+//! probed too, so that flocks know whether they could merge.
 
+use super::Output;
 use super::machine::Flock;
 use super::message::{Accusation, Datagram, Message};
-use super::timers::{BROKEN_FAILS, HELPERS, MISSES, OBSERVERS, QUORUM_TENTHS};
-use super::view::{Headed, ViewId};
-use super::{Output, clique};
-use alloc::collections::BTreeSet;
+use super::ring::{prober, visits};
+use super::view::ViewId;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use crux_names::{Duration, FulcrumId, Member, Time};
+use crux_names::{Duration, Member, Time};
 
-/// A linked fulcrum, or a member of the view.
+/// Strays that lead no flock are probed more slowly the more there are: this much for each.
+const STRAY_PACE: Duration = Duration::from_millis(10);
+/// Answers are recognised to this many probes.
+const REMEMBERED: usize = 4;
+
+/// Why somebody is probed, and so what it means if no answer comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// A period of a neighbour or a stray.
+    Period,
+    /// The audit's visit, or the next probe of a pair under doubt.
+    Visit,
+    /// A stranger of a proposal.
+    Verify,
+    /// A process may have died: asked five times in a moment.
+    Burst,
+    /// The roll is called.
+    Call,
+    /// To know soon; silence means nothing new.
+    Ask,
+}
+
+/// A probe that has no answer yet.
 #[derive(Clone, Debug)]
-pub struct Peer {
-    /// Its mesh address.
-    pub addr: SocketAddr,
-    /// Whether there is a link that passed its welcome.
-    pub linked: bool,
-    /// When the ping of the last completed round trip was sent: the pair worked after this moment.
-    pub proof: Option<Time>,
-    /// Missed periods in a row.
-    pub misses: u32,
-    /// Failed round trips in a row, and when the first of them began.
-    pub failed: u32,
-    /// See `failed`.
-    pub failing_since: Option<Time>,
-    /// The running probe: number, when it was sent, how often it was sent again, whether it was answered.
-    pub seq: u64,
-    /// See `seq`.
-    pub sent: Time,
-    /// See `seq`.
-    pub resent: usize,
-    /// See `seq`.
-    pub answered: bool,
-    /// When the next period begins.
+struct Run {
+    seq: u64,
+    sent: Time,
+    resent: usize,
+    end: Time,
+    why: Why,
+    heard: bool,
+}
+
+/// A standing probe.
+#[derive(Clone, Debug)]
+struct Edge {
+    /// This end asks; the other end expects to be asked.
+    asks: bool,
+    /// The next question.
+    next: Time,
+    /// The pair worked at this moment, as far as this end can know.
+    heard: Time,
+    /// The last question of the other end and when it was answered first.
+    acked: Option<(u64, Time)>,
+    /// The link was made anew since it was last heard.
+    renewed: bool,
+    /// Its silence was told to the leader as a doubt.
+    doubted: bool,
+}
+
+/// A pair of members that are no neighbours and failed a visit.
+#[derive(Clone, Debug)]
+struct Doubt {
+    fails: u32,
+    since: Time,
+    next: Time,
+}
+
+/// What runs about one other.
+#[derive(Clone, Debug, Default)]
+pub struct Probe {
+    edge: Option<Edge>,
+    run: Option<Run>,
+    doubt: Option<Doubt>,
+    /// The last probes, newest first: a late answer is life too.
+    history: [(u64, Time); REMEMBERED],
+    /// Whether the last probe but the running one was answered.
+    answered: bool,
+    /// A third wants to know whether it lives.
+    asked_by: Option<Member>,
+    /// When it is to be looked at; the key under which it stands in the schedule.
+    look: Option<Time>,
+}
+
+impl Probe {
+    const fn idle(&self) -> bool {
+        self.edge.is_none() && self.run.is_none() && self.doubt.is_none()
+    }
+}
+
+/// The sweep over all pairs.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    /// The next distance to visit at, from 1.
+    cursor: usize,
     pub next: Time,
-    /// The view that it last said to have.
-    pub head: Option<Headed>,
-    /// It was asked for its view and has not answered yet.
-    pub pulling: bool,
-    /// No pull from it before this.
-    pub pull_after: Time,
-    /// Whether it said that it hears all co-members of this fulcrum's view.
-    pub complete: bool,
 }
 
-impl Peer {
-    fn fresh(addr: SocketAddr, linked: bool, now: Time) -> Self {
-        Self {
-            addr,
-            linked,
-            proof: None,
-            misses: 0,
-            failed: 0,
-            failing_since: None,
-            seq: 0,
-            sent: now,
-            resent: 0,
-            answered: true,
-            next: now,
-            head: None,
-            pulling: false,
-            pull_after: now,
-            complete: false,
-        }
+impl Audit {
+    pub const fn new(now: Time) -> Self {
+        Self { cursor: 1, next: now }
     }
-
-    /// A member of the view to which there is no link yet.
-    pub fn unlinked(addr: SocketAddr, now: Time) -> Self {
-        Self::fresh(addr, false, now)
-    }
-
-    /// Whether it missed at least two periods in a row.
-    pub fn misses_probes(&self) -> bool {
-        self.misses >= 2
-    }
-}
-
-/// A fulcrum came back under a newer boot: the old one has a second to show that it lives.
-#[derive(Clone, Debug)]
-pub struct Challenge {
-    pub old: Member,
-    pub newer: Member,
-    pub newer_addr: SocketAddr,
-    pub until: Time,
 }
 
 impl Flock {
-    pub(super) fn link_up(&mut self, member: Member, addr: SocketAddr, out: &mut Vec<Output>) {
-        if member.id == self.config.me.id {
-            out.push(Output::CloseLink { peer: member, why: "this is the same fulcrum".into() });
-            return;
-        }
-        let others: Vec<(Member, SocketAddr)> = self
-            .peers
-            .iter()
-            .filter(|(other, _)| other.id == member.id && other.boot != member.boot)
-            .map(|(other, peer)| (other.clone(), peer.addr))
-            .collect();
-        for (other, other_addr) in others {
-            if other.boot > member.boot {
-                // A newer life of it is already known, so this one is over or it is a copy.
-                out.push(Output::CloseLink { peer: member, why: "a newer boot of this fulcrum is known".into() });
-                return;
-            }
-            if let Some(addrs) = self.clones.get(&member.id)
-                && addrs.contains(&addr)
-                && self.proven(&other, self.t.period * 3)
-            {
-                out.push(Output::CloseLink { peer: member, why: "another node lives under this identity".into() });
-                return;
-            }
-            let _ = other_addr;
-            self.challenges.insert(
-                member.id.clone(),
-                Challenge {
-                    old: other.clone(),
-                    newer: member.clone(),
-                    newer_addr: addr,
-                    until: self.now + self.t.challenge,
-                },
-            );
-            if let Some(peer) = self.peers.get_mut(&other) {
-                peer.next = self.now;
-            }
-        }
-        let now = self.now;
-        let peer = self.peers.entry(member.clone()).or_insert_with(|| Peer::fresh(addr, true, now));
-        peer.linked = true;
-        peer.addr = addr;
-        peer.next = now;
-        peer.answered = true;
-        self.found(&member, addr, out);
-        out.push(Output::Message { to: member.clone(), message: Message::Hello { head: self.view.head.clone() } });
-        self.send_hints(&member, out);
-        self.repeat_change_to(&member, out);
-        self.alert_again = Time::ZERO;
-    }
-
-    pub(super) fn link_down(&mut self, member: &Member, out: &mut Vec<Output>) {
-        let in_view = self.view.has(member);
-        if let Some(peer) = self.peers.get_mut(member) {
-            peer.linked = false;
-            peer.head = None;
-            peer.complete = false;
-            let addr = peer.addr;
-            if !in_view {
-                self.peers.remove(member);
-            }
-            self.lost_link(addr);
-            self.take_back_proof(member, out);
-        }
+    pub(super) fn period(&self) -> Duration {
+        self.t.period(self.view.roster.len())
     }
 
     /// Whether a round trip with this member was completed whose ping was sent within this time.
     pub(super) fn proven(&self, member: &Member, within: Duration) -> bool {
-        self.peers.get(member).and_then(|peer| peer.proof).is_some_and(|proof| self.now.since(proof) <= within)
+        self.proof(member).is_some_and(|proof| self.now.since(proof) <= within)
     }
 
     /// When the ping of the last completed round trip with this member was sent.
     #[must_use]
     pub fn proof(&self, member: &Member) -> Option<Time> {
-        self.peers.get(member).and_then(|peer| peer.proof)
+        self.contacts.proof(member)
     }
 
-    /// Whether every co-member was heard within the audit period.
+    /// Whether nothing is in doubt here: every pair that is this fulcrum's to prove worked when it was last tried.
     pub(super) fn complete(&self) -> bool {
-        self.view.roster.iter().all(|seat| {
-            seat.member == self.config.me || (self.proven(&seat.member, self.t.audit) && !self.accuses(&seat.member))
-        })
+        self.in_doubt.is_empty()
     }
 
-    pub(super) fn ack(&self, seq: u64) -> Datagram {
-        Datagram::Ack { seq, view: self.view.id().clone(), complete: self.complete() }
+    /// Puts the neighbours of the installed view under watch, and nobody else of it. What is in doubt stays so.
+    pub(super) fn watch_ring(&mut self, out: &mut Vec<Output>) {
+        let me = self.view.roster.index(&self.config.me).unwrap_or(0);
+        let mut watched = Vec::new();
+        let mut wanted: Vec<(Member, bool)> = Vec::new();
+        for (at, asks) in self.ring.neighbours(me) {
+            let member = self.view.roster[at].member.clone();
+            watched.push(member.clone());
+            wanted.push((member, asks));
+        }
+        let keep = |member: &Member| wanted.iter().any(|(other, _)| other == member);
+        let stale: Vec<Member> = self
+            .probes
+            .iter()
+            .filter(|(member, probe)| {
+                let stray = self.contacts.strays.contains_key(*member);
+                (probe.edge.is_some() && !stray && !keep(member))
+                    || (probe.doubt.is_some() && !self.view.has(member))
+                    || (probe.run.is_some() && !stray && !self.view.has(member))
+            })
+            .map(|(member, _)| member.clone())
+            .collect();
+        for member in stale {
+            if let Some(probe) = self.probes.get_mut(&member) {
+                probe.edge = None;
+                if !self.view.has(&member) {
+                    probe.doubt = None;
+                    probe.run = None;
+                }
+            }
+            self.reschedule(&member);
+        }
+        for (member, asks) in wanted {
+            let now = self.now;
+            let proof = self.contacts.proof(&member);
+            let probe = self.probes.entry(member.clone()).or_default();
+            if probe.history[0].0 == 0 {
+                probe.answered = true;
+            }
+            probe.doubt = None;
+            match &mut probe.edge {
+                Some(edge) => edge.asks = asks,
+                None => {
+                    let heard = proof.unwrap_or(now).max(now - self.t.doubt);
+                    probe.edge = Some(Edge { asks, next: now, heard, acked: None, renewed: false, doubted: false });
+                }
+            }
+            self.reschedule(&member);
+        }
+        self.count_doubts();
+        if watched != self.watched {
+            self.watched.clone_from(&watched);
+            out.push(Output::Watch(watched));
+        }
     }
 
-    /// Whether this fulcrum itself accuses the member.
-    pub(super) fn accuses(&self, member: &Member) -> bool {
-        self.alerts.contains_key(&(member.clone(), self.config.me.clone()))
+    /// Who of the installed view is in doubt here.
+    fn count_doubts(&mut self) {
+        let edge = |probe: &Probe| probe.edge.as_ref().is_some_and(|edge| edge.doubted);
+        let of = |(member, probe): &(&Member, &Probe)| self.view.has(member) && (probe.doubt.is_some() || edge(probe));
+        self.in_doubt = self.probes.iter().filter(of).map(|(member, _)| member.clone()).collect();
+    }
+
+    /// Watches a stray, so that it is known whether the two could share a flock.
+    pub(super) fn watch_stray(&mut self, member: &Member) {
+        let now = self.now;
+        let probe = self.probes.entry(member.clone()).or_default();
+        if probe.history[0].0 == 0 {
+            probe.answered = true;
+        }
+        match &mut probe.edge {
+            Some(edge) => edge.next = now,
+            None => {
+                let edge = Edge { asks: true, next: now, heard: now, acked: None, renewed: false, doubted: false };
+                probe.edge = Some(edge);
+            }
+        }
+        self.reschedule(member);
+    }
+
+    /// Nobody needs to know any more whether it lives.
+    pub(super) fn unwatch(&mut self, member: &Member) {
+        if let Some(probe) = self.probes.remove(member)
+            && let Some(look) = probe.look
+        {
+            self.schedule.remove(&(look, member.clone()));
+        }
+    }
+
+    fn pace(&self, member: &Member) -> Duration {
+        let period = self.period();
+        match self.contacts.strays.get(member) {
+            Some(stray) if stray.head.as_ref().is_some_and(|head| head.header.leader != member.id) => {
+                period.max(STRAY_PACE * u32::try_from(self.contacts.strays.len()).unwrap_or(u32::MAX))
+            }
+            _ => period,
+        }
+    }
+
+    /// When a neighbour that stays silent has missed so many periods.
+    fn missed_at(&self, heard: Time, pace: Duration, misses: u32) -> Time {
+        heard + pace * (misses + 1)
+    }
+
+    fn silent_after(&self) -> u32 {
+        self.health.misses(self.view.roster.len()) * self.health.slowness()
+    }
+
+    /// When it has been silent for so long that the pair is broken.
+    fn broken_at(&self, heard: Time, pace: Duration) -> Time {
+        let size = self.view.roster.len();
+        let fails = self.health.fails(size, self.t.audit(size));
+        heard + pace + self.t.broken_window.max(pace * fails)
+    }
+
+    fn reschedule(&mut self, member: &Member) {
+        let pace = self.pace(member);
+        let gaps = |why: Why| match why {
+            Why::Burst => &self.t.burst[..],
+            Why::Call => &self.t.call[..],
+            _ => &self.t.resend[..],
+        };
+        let Some(probe) = self.probes.get(member) else { return };
+        let mut next = Time::NEVER;
+        if let Some(run) = &probe.run {
+            next = run.end;
+            if let Some(gap) = gaps(run.why).get(run.resent) {
+                next = next.min(run.sent + *gap);
+            }
+        }
+        if let Some(edge) = &probe.edge {
+            if edge.asks {
+                next = next.min(edge.next);
+            }
+            let marks = [
+                self.missed_at(edge.heard, pace, 2),
+                self.missed_at(edge.heard, pace, self.silent_after()),
+                self.broken_at(edge.heard, pace),
+            ];
+            for mark in marks {
+                if mark > self.now {
+                    next = next.min(mark);
+                }
+            }
+        }
+        if let Some(doubt) = &probe.doubt
+            && probe.run.is_none()
+        {
+            next = next.min(doubt.next);
+        }
+        let idle = probe.idle();
+        let Some(probe) = self.probes.get_mut(member) else { return };
+        let old = probe.look.take();
+        if !idle {
+            probe.look = Some(next);
+        }
+        if old != probe.look {
+            if let Some(old) = old {
+                self.schedule.remove(&(old, member.clone()));
+            }
+            if !idle {
+                self.schedule.insert((next, member.clone()));
+            }
+        }
+        if idle && self.probes.get(member).is_some_and(|probe| probe.asked_by.is_none()) {
+            self.probes.remove(member);
+        }
+    }
+
+    /// Asks somebody now. A running probe for a lesser reason gives way.
+    pub(super) fn ask_now(&mut self, member: &Member, why: Why, out: &mut Vec<Output>) {
+        let linked = self.contacts.linked(member);
+        let now = self.now;
+        let end = match why {
+            Why::Burst => self.t.burst_end,
+            Why::Call => self.t.call_end,
+            _ => self.period().min(self.t.doubt),
+        };
+        self.seq += 1;
+        let seq = self.seq;
+        let probe = self.probes.entry(member.clone()).or_default();
+        if probe.history[0].0 == 0 {
+            probe.answered = true;
+        }
+        let heard = probe.answered;
+        if probe.run.is_some() {
+            probe.answered = false;
+        }
+        probe.history.rotate_right(1);
+        probe.history[0] = (seq, now);
+        probe.run = Some(Run { seq, sent: now, resent: 0, end: now + end, why, heard });
+        if linked {
+            self.ping(member, seq, heard, out);
+        }
+        self.reschedule(member);
+    }
+
+    fn ping(&self, to: &Member, seq: u64, heard: bool, out: &mut Vec<Output>) {
+        let datagram = Datagram::Ping { seq, view: self.view.id().clone(), heard };
+        out.push(Output::Datagram { to: to.clone(), datagram });
+    }
+
+    /// Asks at once whom it would ask sooner or later.
+    pub(super) fn hasten<'a>(&mut self, members: impl IntoIterator<Item = &'a Member>, out: &mut Vec<Output>) {
+        for member in members {
+            let running = self.probes.get(member).is_some_and(|probe| probe.run.is_some());
+            if !running && self.contacts.linked(member) {
+                self.ask_now(member, Why::Ask, out);
+            }
+        }
+    }
+
+    /// Ends and begins probes whose time has come.
+    pub(super) fn probe(&mut self, out: &mut Vec<Output>) {
+        let first = self.schedule.first().map_or(Time::NEVER, |(at, _)| *at);
+        if first <= self.now {
+            let late = self.now.since(first);
+            if late > self.t.doubt / 2 {
+                self.overslept(late);
+            } else {
+                let period = self.period();
+                self.health.passes(self.now, period);
+            }
+        }
+        while let Some((at, member)) = self.schedule.first().cloned()
+            && at <= self.now
+        {
+            self.look_at(&member, out);
+        }
+        self.sweep(out);
+    }
+
+    /// Who was asleep learned nothing in that time, so it blames nobody for it.
+    fn overslept(&mut self, late: Duration) {
+        self.health.worse(self.now);
+        let now = self.now;
+        let mut members = Vec::new();
+        for (member, probe) in &mut self.probes {
+            if let Some(edge) = &mut probe.edge {
+                edge.heard = (edge.heard + late).min(now);
+            }
+            if let Some(doubt) = &mut probe.doubt {
+                doubt.since = (doubt.since + late).min(now);
+            }
+            if let Some(run) = &mut probe.run {
+                run.end = run.end + late;
+            }
+            members.push(member.clone());
+        }
+        if let Some(call) = &mut self.call {
+            call.until = call.until + late;
+        }
+        for member in members {
+            self.reschedule(&member);
+        }
+    }
+
+    fn look_at(&mut self, member: &Member, out: &mut Vec<Output>) {
+        let now = self.now;
+        let pace = self.pace(member);
+        let linked = self.contacts.linked(member);
+        let Some(probe) = self.probes.get_mut(member) else { return };
+        if let Some(run) = &mut probe.run {
+            let gaps = match run.why {
+                Why::Burst => &self.t.burst[..],
+                Why::Call => &self.t.call[..],
+                _ => &self.t.resend[..],
+            };
+            if run.end <= now {
+                let why = run.why;
+                probe.run = None;
+                probe.answered = false;
+                self.unanswered(member, why, out);
+            } else if gaps.get(run.resent).is_some_and(|gap| run.sent + *gap <= now) {
+                run.resent += 1;
+                let (seq, heard, first) = (run.seq, run.heard, run.resent == 1);
+                if linked {
+                    self.ping(member, seq, heard, out);
+                    if first {
+                        self.health.measured(false);
+                    }
+                }
+            }
+        }
+        let Some(probe) = self.probes.get_mut(member) else { return };
+        let mut ask = None;
+        if let Some(edge) = &mut probe.edge
+            && edge.asks
+            && edge.next <= now
+        {
+            edge.next = if edge.next + pace > now { edge.next + pace } else { now + pace };
+            if probe.run.is_none() {
+                ask = Some(Why::Period);
+            }
+        }
+        if let Some(doubt) = &mut probe.doubt
+            && doubt.next <= now
+            && probe.run.is_none()
+            && ask.is_none()
+        {
+            ask = Some(Why::Visit);
+        }
+        if let Some(why) = ask {
+            self.ask_now(member, why, out);
+        }
+        self.silence(member, pace, out);
+        self.reschedule(member);
+    }
+
+    /// What the silence of somebody under watch means by now.
+    fn silence(&mut self, member: &Member, pace: Duration, out: &mut Vec<Output>) {
+        let Some(edge) = self.probes.get(member).and_then(|probe| probe.edge.as_ref()) else { return };
+        let (heard, renewed, doubted) = (edge.heard, edge.renewed, edge.doubted);
+        if self.now < self.missed_at(heard, pace, 2) {
+            return;
+        }
+        let linked = self.contacts.linked(member);
+        if !renewed && linked {
+            // One of the two may have another address by now: its old link will never carry anything again.
+            out.push(Output::Renew(member.clone()));
+        }
+        let silent = self.now >= self.missed_at(heard, pace, self.silent_after());
+        let seated = self.view.has(member);
+        if let Some(edge) = self.probes.get_mut(member).and_then(|probe| probe.edge.as_mut()) {
+            edge.renewed = true;
+            edge.doubted |= seated;
+        }
+        if seated && !doubted {
+            self.doubts(member, out);
+        }
+        if seated && self.now >= self.broken_at(heard, pace) {
+            self.accuse(member, Accusation::Broken, out);
+        } else if seated && silent {
+            self.accuse(member, Accusation::Silent, out);
+        }
+        if silent && linked {
+            // A link that carries nothing backs off by itself and would delay a heal: dial anew instead.
+            out.push(Output::CloseLink { peer: member.clone(), why: "no answer to probes".into() });
+            self.link_down(member, out);
+        }
+    }
+
+    /// A probe came to its end without an answer.
+    fn unanswered(&mut self, member: &Member, why: Why, out: &mut Vec<Output>) {
+        match why {
+            Why::Period | Why::Ask | Why::Verify => {}
+            Why::Visit => self.doubt(member, out),
+            Why::Burst => {
+                if self.view.has(member) {
+                    self.accuse(member, Accusation::Silent, out);
+                }
+            }
+            Why::Call => self.absent(member),
+        }
+        if let Some(probe) = self.probes.get_mut(member)
+            && why != Why::Period
+        {
+            probe.asked_by = None;
+        }
+    }
+
+    /// A visit failed: the pair is probed until it works again or counts as broken.
+    fn doubt(&mut self, member: &Member, out: &mut Vec<Output>) {
+        if !self.view.has(member) {
+            return;
+        }
+        let size = self.view.roster.len();
+        let fails_needed = self.health.fails(size, self.t.audit(size));
+        let gap = self.t.doubt.max(self.t.broken_window / fails_needed);
+        let now = self.now;
+        let Some(probe) = self.probes.get_mut(member) else { return };
+        if probe.edge.is_some() {
+            return;
+        }
+        let fresh = probe.doubt.is_none();
+        let sent = probe.history[0].1;
+        let doubt = probe.doubt.get_or_insert(Doubt { fails: 0, since: sent, next: now });
+        doubt.fails += 1;
+        doubt.next = (sent + gap).max(now);
+        let broken = doubt.fails >= fails_needed && now.since(doubt.since) >= self.t.broken_window;
+        let again = doubt.fails == 2;
+        if fresh {
+            self.doubts(member, out);
+        }
+        if again && self.contacts.linked(member) {
+            out.push(Output::Renew(member.clone()));
+        }
+        if broken {
+            self.accuse(member, Accusation::Broken, out);
+        }
+    }
+
+    /// Visits the next pairs of the sweep.
+    fn sweep(&mut self, out: &mut Vec<Output>) {
+        let size = self.view.roster.len();
+        if self.ring.full() || self.audit.next > self.now {
+            return;
+        }
+        let Some(me) = self.view.roster.index(&self.config.me) else { return };
+        let own = visits(size, me).max(1);
+        let gap = self.t.audit(size) / u32::try_from(own).unwrap_or(u32::MAX);
+        // Who overslept does not catch up in one burst.
+        let mut left = 4;
+        while self.audit.next <= self.now && left > 0 {
+            left -= 1;
+            self.audit.next = self.audit.next + gap;
+            let distance = self.audit.cursor;
+            self.audit.cursor = distance % own + 1;
+            let other = (me + distance) % size;
+            if !prober(size, me, other) {
+                continue;
+            }
+            let member = self.view.roster[other].member.clone();
+            let busy = self.probes.contains_key(&member);
+            if busy || self.proven(&member, self.t.audit(size) / 2) {
+                continue;
+            }
+            if !self.contacts.linked(&member) {
+                let addr = self.contacts.addr(&member);
+                out.extend(addr.map(Output::Dial));
+            }
+            self.ask_now(&member, Why::Visit, out);
+        }
+        if self.audit.next <= self.now {
+            self.audit.next = self.now + gap;
+        }
     }
 
     pub(super) fn next_probe(&self) -> Time {
-        let mut next = Time::NEVER;
-        for peer in self.peers.values() {
-            next = next.min(peer.next);
-            if !peer.answered && peer.linked && peer.resent < self.t.resend.len() {
-                next = next.min(peer.sent + self.t.resend[peer.resent]);
-            }
-        }
-        self.challenges.values().fold(next, |next, challenge| next.min(challenge.until))
+        let first = self.schedule.first().map_or(Time::NEVER, |(at, _)| *at);
+        let sweep = if self.ring.full() { Time::NEVER } else { self.audit.next };
+        self.challenges.values().fold(first.min(sweep), |next, challenge| next.min(challenge.until))
     }
 
-    /// Ends and begins periods, and sends again what was not answered.
-    pub(super) fn probe(&mut self, out: &mut Vec<Output>) {
-        if self.next_probe() > self.now {
-            return;
+    /// Somebody asks. The answer goes back at once; what it says of this fulcrum's own answers counts here.
+    pub(super) fn asked(&mut self, from: &Member, seq: u64, heard: bool, out: &mut Vec<Output>) {
+        let datagram = Datagram::Ack { seq, view: self.view.id().clone() };
+        out.push(Output::Datagram { to: from.clone(), datagram });
+        let now = self.now;
+        let Some(edge) = self.probes.get_mut(from).and_then(|probe| probe.edge.as_mut()) else { return };
+        let before = edge.acked;
+        if before.is_none_or(|(last, _)| seq > last) {
+            edge.acked = Some((seq, now));
         }
-        let complete = self.complete();
-        let view = self.view.id().clone();
-        let mut silent = Vec::new();
-        for (member, peer) in &mut self.peers {
-            let ping = |peer: &Peer, out: &mut Vec<Output>| {
-                if peer.linked {
-                    let datagram = Datagram::Ping { seq: peer.seq, view: view.clone(), complete };
-                    out.push(Output::Datagram { to: member.clone(), datagram });
-                }
-            };
-            if peer.next <= self.now {
-                // Who was asleep itself learned nothing in that time, so it blames nobody.
-                let overslept = self.now.since(peer.next) > self.t.period / 2;
-                if !peer.answered && !overslept {
-                    peer.misses += 1;
-                    peer.failed += 1;
-                    peer.failing_since.get_or_insert(peer.sent);
-                    if peer.misses >= MISSES && peer.linked {
-                        silent.push(member.clone());
-                    }
-                }
-                peer.seq += 1;
-                peer.sent = self.now;
-                peer.resent = 0;
-                peer.answered = false;
-                peer.next = self.now + self.t.period;
-                ping(peer, out);
-            } else if !peer.answered
-                && peer.linked
-                && peer.resent < self.t.resend.len()
-                && peer.sent + self.t.resend[peer.resent] <= self.now
+        if heard && !edge.asks {
+            if let Some((last, sent)) = before
+                && seq > last
             {
-                peer.resent += 1;
-                ping(peer, out);
+                // The last answer arrived there, and its next question here: a round trip.
+                edge.heard = now;
+                self.works(from, sent, out);
+            } else if before.is_none() {
+                edge.heard = now;
             }
         }
-        // A link that carries nothing backs off by itself and would delay a heal: dial anew instead.
-        for member in silent {
-            out.push(Output::CloseLink { peer: member.clone(), why: "no answer to probes".into() });
-            self.link_down(&member, out);
-        }
-        let over: Vec<Challenge> = self.challenges.values().filter(|c| c.until <= self.now).cloned().collect();
-        for challenge in over {
-            self.challenges.remove(&challenge.newer.id);
-            self.old_boot_is_over(&challenge.old, out);
-        }
     }
 
-    /// The old boot kept silent when its successor came: it is dead at once.
-    fn old_boot_is_over(&mut self, old: &Member, out: &mut Vec<Output>) {
-        if self.view.has(old) {
-            let key = (old.clone(), self.config.me.clone());
-            self.alerts.insert(key, (Accusation::Replaced, self.now, self.now));
-            self.alert_again = Time::ZERO;
-        }
-        if self.peers.get(old).is_some_and(|peer| peer.linked) {
-            out.push(Output::CloseLink { peer: old.clone(), why: "its fulcrum was started again".into() });
-            self.link_down(old, out);
-        }
-    }
-
-    /// An ack came: life, and if it answers the running probe, proof.
+    /// An answer came: life, and proof that the pair worked when the question left.
     pub(super) fn answered(&mut self, from: &Member, seq: u64, out: &mut Vec<Output>) {
-        let Some(peer) = self.peers.get_mut(from) else { return };
-        if seq > peer.seq || seq == 0 {
+        let Some(probe) = self.probes.get_mut(from) else { return };
+        let Some((_, sent)) = probe.history.iter().find(|(known, _)| *known == seq && seq != 0).copied() else {
             return;
-        }
-        let was_proven = peer.proof.is_some();
-        if seq == peer.seq {
-            peer.answered = true;
-            peer.proof = Some(peer.sent);
-        }
-        peer.misses = 0;
-        peer.failed = 0;
-        peer.failing_since = None;
-        let challenge = self.challenges.get(&from.id).filter(|challenge| challenge.old == *from && seq == peer.seq);
-        if let Some(challenge) = challenge.cloned()
-            && peer.sent + self.t.challenge >= challenge.until
-        {
-            // Both live: one identity on two machines. The one whose flock knows it is kept.
-            let addrs = [peer.addr, challenge.newer_addr];
-            self.challenges.remove(&from.id);
-            out.push(Output::CloseLink {
-                peer: challenge.newer.clone(),
-                why: "another node lives under this identity".into(),
-            });
-            self.link_down(&challenge.newer, out);
-            if self.clones.insert(from.id.clone(), addrs).is_none() {
-                out.push(Output::Clone { fulcrum: from.id.clone(), addrs });
+        };
+        let mut why = None;
+        if let Some(run) = probe.run.take_if(|run| run.seq == seq) {
+            probe.answered = true;
+            why = Some(run.why);
+            if run.resent == 0 {
+                self.health.measured(true);
             }
         }
-        let key = (from.clone(), self.config.me.clone());
-        let accused = self.alerts.get(&key).is_some_and(|(accusation, ..)| *accusation != Accusation::Replaced);
-        if accused {
-            self.alerts.remove(&key);
-            self.tell_co_members(
-                &Message::Alert {
-                    view: self.view.id().clone(),
-                    subject: from.clone(),
-                    accusation: Accusation::Withdrawn,
-                },
-                out,
-            );
+        if let Some(edge) = &mut probe.edge {
+            edge.heard = edge.heard.max(sent);
         }
-        if !was_proven && !self.view.has(from) {
-            self.pair_works(from, out);
+        let asked_by = probe.asked_by.take();
+        if let Some(third) = asked_by {
+            let datagram = Datagram::Witness { subject: from.clone(), heard: Some(self.now.since(sent)) };
+            out.push(Output::Datagram { to: third, datagram });
         }
+        if why == Some(Why::Call) {
+            self.present(from);
+        }
+        self.answers_challenge(from, sent, out);
+        self.works(from, sent, out);
+    }
+
+    /// The pair works: it did at this moment.
+    fn works(&mut self, from: &Member, sent: Time, out: &mut Vec<Output>) {
+        let anew = !self.hears(from);
+        self.contacts.prove(from, sent);
+        let pace = self.pace(from);
+        let enough = self.now < self.missed_at(sent, pace, 2);
+        if let Some(probe) = self.probes.get_mut(from) {
+            let mut cleared = probe.doubt.take().is_some();
+            if let Some(edge) = &mut probe.edge
+                && enough
+            {
+                edge.renewed = false;
+                cleared |= core::mem::take(&mut edge.doubted);
+            }
+            if cleared && self.in_doubt.remove(from) {
+                self.tell_leader(from, Accusation::Withdrawn, out);
+            }
+        }
+        self.take_back(from, out);
+        if !self.view.has(from) {
+            self.stray_works(from, anew, out);
+        }
+        self.reschedule(from);
         self.verified(from, out);
     }
 
-    /// Accuses whom the probes condemn, and repeats accusations that stand.
-    pub(super) fn accuse(&mut self, out: &mut Vec<Output>) {
-        let me = self.config.me.clone();
-        let mut fresh = false;
-        for seat in &self.view.roster {
-            let Some(peer) = self.peers.get(&seat.member) else { continue };
-            let broken = peer.failed >= BROKEN_FAILS
-                && peer.failing_since.is_some_and(|since| self.now.since(since) >= self.t.broken_window);
-            let verdict = if broken {
-                Accusation::Broken
-            } else if peer.misses >= MISSES {
-                Accusation::Silent
-            } else {
-                continue;
-            };
-            let entry = self.alerts.entry((seat.member.clone(), me.clone()));
-            let said = entry.or_insert_with(|| {
-                fresh = true;
-                (verdict, self.now, self.now)
-            });
-            if said.0 == Accusation::Silent && verdict == Accusation::Broken {
-                *said = (verdict, self.now, self.now);
-                fresh = true;
-            }
-        }
-        if !fresh && self.alert_again > self.now {
-            return;
-        }
-        let mine: Vec<(Member, Accusation)> = self
-            .alerts
-            .iter()
-            .filter(|((_, observer), _)| *observer == me)
-            .map(|((subject, _), (accusation, ..))| (subject.clone(), *accusation))
-            .collect();
-        self.alert_again = if mine.is_empty() { Time::NEVER } else { self.now + self.t.resend_view };
-        for (subject, accusation) in mine {
-            let view = self.view.id().clone();
-            self.tell_co_members(&Message::Alert { view, subject, accusation }, out);
-        }
-    }
-
-    pub(super) fn next_accusation(&self) -> Time {
-        self.alert_again
-    }
-
-    fn tell_co_members(&self, message: &Message, out: &mut Vec<Output>) {
-        for seat in &self.view.roster {
-            if self.peers.get(&seat.member).is_some_and(|peer| peer.linked) {
-                out.push(Output::Message { to: seat.member.clone(), message: message.clone() });
-            }
-        }
-    }
-
-    pub(super) fn alert(&mut self, from: Member, view: &ViewId, subject: Member, accusation: Accusation) {
-        if accusation == Accusation::Withdrawn && !self.view.has(&subject) {
-            if self.view.has(&from) {
-                self.foreign_pair_works(&subject, &from);
-            }
-            return;
-        }
-        if view != self.view.id() || !self.view.has(&from) || !self.view.has(&subject) || subject == from {
-            return;
-        }
-        let key = (subject, from);
-        match accusation {
-            Accusation::Withdrawn => {
-                self.alerts.remove(&key);
-            }
-            // Only the one that leaves can say so, and says it with `Leave`.
-            Accusation::Left => {}
-            Accusation::Silent | Accusation::Replaced | Accusation::Broken => {
-                let first = self
-                    .alerts
-                    .get(&key)
-                    .map_or(self.now, |(before, first, _)| if *before == accusation { *first } else { self.now });
-                self.alerts.insert(key, (accusation, first, self.now));
-            }
-        }
-    }
-
-    pub(super) fn left(&mut self, from: &Member) {
-        self.goodbye(&from.id);
-        if self.view.has(from) {
-            self.alerts.insert((from.clone(), from.clone()), (Accusation::Left, self.now, self.now));
-        }
-    }
-
-    /// Whether this member said that it leaves.
-    pub(super) fn said_goodbye(&self, member: &Member) -> bool {
-        self.alerts.contains_key(&(member.clone(), member.clone()))
-    }
-
-    /// Members of the view that are dead by the evidence, or that hold a higher view without this fulcrum.
-    ///
-    /// A member is dead when enough observers say so. An observer that this fulcrum itself accuses cannot be asked: it
-    /// counts as saying so once at least one that is not accused does. A successor needs its own failed probe and two
-    /// others, or all that it still reaches, against each of its seniors.
-    pub(super) fn lost(&self) -> BTreeSet<Member> {
-        let me = &self.config.me;
-        // Who has moved on observes for another view.
-        let roster: Vec<&Member> =
-            self.view.roster.iter().map(|seat| &seat.member).filter(|member| !self.moved.contains(member)).collect();
-        let my_rank = roster.iter().position(|member| *member == me).unwrap_or(0);
-        let reached = roster.iter().filter(|member| **member != me && !self.accuses(member)).count();
-        let says = |subject: &Member, observer: &Member| self.alerts.contains_key(&(subject.clone(), observer.clone()));
-        let mut lost = self.moved.clone();
-        for (rank, subject) in roster.iter().enumerate() {
-            if *subject == me {
-                continue;
-            }
-            if says(subject, subject) {
-                lost.insert((*subject).clone());
-                continue;
-            }
-            let observers = roster.iter().filter(|observer| *observer != subject);
-            let (mut trusted, mut accused) = (0, 0);
-            for observer in observers {
-                if *observer != me && self.accuses(observer) {
-                    accused += 1;
-                } else if says(subject, observer) {
-                    trusted += 1;
-                }
-            }
-            let dead = if rank < my_rank {
-                let others = trusted - usize::from(says(subject, me));
-                self.accuses(subject) && others >= reached.min(2)
-            } else {
-                let need = (OBSERVERS.min(roster.len() - 1) * QUORUM_TENTHS).div_ceil(10);
-                trusted > 0 && trusted + accused >= need
-            };
-            if dead {
-                lost.insert((*subject).clone());
-            }
-        }
-        lost
-    }
-
-    /// Pairs of living members that cannot talk: one says so, and a third hears the accused.
-    fn broken_pairs(&self, lost: &BTreeSet<Member>) -> BTreeSet<(Member, Member)> {
-        self.alerts
-            .iter()
-            .filter(|((subject, observer), (accusation, ..))| {
-                *accusation == Accusation::Broken
-                    && !lost.contains(subject)
-                    && !lost.contains(observer)
-                    && subject != observer
-            })
-            .filter(|((subject, observer), _)| {
-                let heard_here = *observer != self.config.me && self.proven(subject, self.t.period * 2);
-                let by_third = self.witnessed.get(subject).is_some_and(|at| self.now.since(*at) <= self.t.period * 4);
-                heard_here || by_third || *subject == self.config.me
-            })
-            .map(|((subject, observer), _)| (observer.clone(), subject.clone()))
-            .collect()
-    }
-
-    /// Decides whether the evidence calls for a change, and begins it.
-    pub(super) fn judge(&mut self, out: &mut Vec<Output>) {
-        let stale = self.t.stale;
-        let (now, me) = (self.now, self.config.me.clone());
-        self.alerts.retain(|(_, observer), (accusation, _, last)| {
-            *observer == me || *accusation == Accusation::Left || now.since(*last) <= stale
-        });
-        if self.alerts.is_empty() && self.moved.is_empty() {
-            self.lost_since = None;
-            return;
-        }
-        self.ask_for_witnesses(out);
-        let lost = self.lost();
-        if lost.is_empty() {
-            self.lost_since = None;
-        } else {
-            self.lost_since.get_or_insert(self.now);
-        }
-        if self.proposal.is_some() || self.promise.is_some() || self.propose_after > self.now || self.leaving {
-            return;
-        }
-        if let Some(since) = self.lost_since {
-            let remaining: Vec<Member> = self.members_without(&lost);
-            let leader_lives = !lost.contains(&self.view.leader().member);
-            let seniors = remaining.iter().take_while(|member| **member != me).count();
-            if leader_lives && seniors > 0 {
-                return;
-            }
-            let undecided = self.alerts.keys().any(|(subject, _)| !lost.contains(subject));
-            let wait = if seniors > 0 {
-                self.t.stage * u32::try_from(seniors).unwrap_or(u32::MAX)
-            } else if undecided {
-                self.t.hold
-            } else {
-                self.t.batch
-            };
-            if self.now >= since + wait {
-                self.propose_removal(remaining, out);
-            }
-        } else if self.leads() {
-            self.resolve_broken_pairs(&lost, out);
-        }
-    }
-
-    fn members_without(&self, lost: &BTreeSet<Member>) -> Vec<Member> {
-        self.view.roster.iter().map(|seat| seat.member.clone()).filter(|member| !lost.contains(member)).collect()
-    }
-
-    fn resolve_broken_pairs(&mut self, lost: &BTreeSet<Member>, out: &mut Vec<Output>) {
-        let pairs = self.broken_pairs(lost);
-        let oldest = self
-            .alerts
-            .iter()
-            .filter(|((subject, observer), _)| pairs.contains(&(observer.clone(), subject.clone())))
-            .map(|(_, (_, first, _))| *first)
-            .min();
-        let Some(oldest) = oldest else { return };
-        if self.now < oldest + self.t.verdict_wait {
-            return;
-        }
-        let roster = self.members_without(lost);
-        let clique = clique::solve(&roster, &pairs);
-        if clique.len() == roster.len() {
-            return;
-        }
-        if clique.contains(&self.config.me) {
-            self.propose_removal(clique, out);
-        } else {
-            self.step_aside(out);
-        }
-    }
-
-    /// When `judge` may find something new to do, should nothing else happen.
-    pub(super) fn next_judgement(&self) -> Time {
-        if self.alerts.is_empty() && self.moved.is_empty() {
-            return Time::NEVER;
-        }
-        // While anything stands accused, a look every tenth of a period is cheap and keeps this rule simple.
-        self.now + self.t.period / 10
-    }
-
-    fn ask_for_witnesses(&mut self, out: &mut Vec<Output>) {
-        if !self.leads() {
-            return;
-        }
-        if self.witness_next > self.now {
-            return;
-        }
-        let mut subjects: BTreeSet<Member> = BTreeSet::new();
-        for ((subject, observer), (accusation, ..)) in &self.alerts {
-            let unknown = self.witnessed.get(subject).is_none_or(|at| self.now.since(*at) > self.t.period);
-            if *accusation == Accusation::Broken && *observer == self.config.me && unknown {
-                subjects.insert(subject.clone());
-            }
-        }
-        if !subjects.is_empty() {
-            self.witness_next = self.now + self.t.period;
-        }
-        for subject in subjects {
-            let helpers: Vec<Member> = self
-                .view
-                .roster
-                .iter()
-                .map(|seat| seat.member.clone())
-                .filter(|member| *member != subject && self.proven(member, self.t.period * 2))
-                .take(HELPERS)
-                .collect();
-            for to in helpers {
-                self.witness_asked.insert((subject.clone(), to.clone()));
-                out.push(Output::Datagram { to, datagram: Datagram::PingReq { subject: subject.clone() } });
-            }
-        }
-    }
-
+    /// A third asks whether this fulcrum hears somebody: it says what it knows, or finds out first.
     pub(super) fn asked_for_witness(&mut self, from: &Member, subject: Member, out: &mut Vec<Output>) {
-        let heard = self
-            .peers
-            .get(&subject)
-            .and_then(|peer| peer.proof)
-            .map(|proof| self.now.since(proof))
-            .filter(|age| age.as_secs() < 60);
-        out.push(Output::Datagram { to: from.clone(), datagram: Datagram::Witness { subject, heard } });
-    }
-
-    pub(super) fn witness(&mut self, from: &Member, subject: Member, heard: Option<Duration>) {
-        let asked = self.witness_asked.remove(&(subject.clone(), from.clone()));
-        if asked && self.view.has(&subject) && heard.is_some_and(|age| age <= self.t.period * 2) {
-            self.witnessed.insert(subject, self.now);
+        let fresh = self.proof(&subject).map(|proof| self.now.since(proof)).filter(|age| *age <= self.period() * 2);
+        if fresh.is_some() || !self.contacts.linked(&subject) || !self.view.has(from) {
+            out.push(Output::Datagram { to: from.clone(), datagram: Datagram::Witness { subject, heard: fresh } });
+            return;
+        }
+        if self.probes.get(&subject).is_none_or(|probe| probe.run.is_none()) {
+            self.ask_now(&subject, Why::Ask, out);
+        }
+        if let Some(probe) = self.probes.get_mut(&subject) {
+            probe.asked_by = Some(from.clone());
         }
     }
 
-    /// Forgets what the address book says of a fulcrum that is not a member.
-    pub(super) fn forget(&mut self, fulcrum: &FulcrumId, out: &mut Vec<Output>) {
-        self.clones.remove(fulcrum);
-        self.forget_target(fulcrum, out);
+    /// Whether it misses probes.
+    pub(super) fn misses_probes(&self, member: &Member) -> bool {
+        let Some(probe) = self.probes.get(member) else { return false };
+        probe.doubt.is_some() || probe.edge.as_ref().is_some_and(|edge| edge.doubted)
+    }
+
+    pub(super) fn link_up(&mut self, member: Member, addr: SocketAddr, out: &mut Vec<Output>) {
+        if member.id == self.config.me.id {
+            out.push(Output::CloseLink { peer: member, why: "this is the same fulcrum".into() });
+            return;
+        }
+        if !self.admits(&member, addr, out) {
+            return;
+        }
+        self.contacts.up(&member, addr);
+        self.discovery.found(self.now, &member.id, addr);
+        let candidate = self.is_candidate(&member);
+        if !candidate {
+            out.push(Output::Message { to: member.clone(), message: self.hello_message() });
+            self.send_hints(&member, out);
+        }
+        if self.contacts.strays.contains_key(&member) {
+            self.watch_stray(&member);
+        }
+        let due = self.probes.get(&member).is_some_and(|probe| probe.edge.as_ref().is_some_and(|edge| edge.asks));
+        if due || self.probes.get(&member).is_some_and(|probe| probe.run.is_some()) {
+            // What ran over the old link is lost; ask over this one.
+            let why = self.probes.get(&member).and_then(|probe| probe.run.as_ref()).map_or(Why::Period, |run| run.why);
+            self.ask_now(&member, why, out);
+        }
+        self.candidate_linked(&member, out);
+        self.repeat_change_to(&member, out);
+        self.alert_again = Time::ZERO;
+    }
+
+    pub(super) fn link_down(&mut self, member: &Member, out: &mut Vec<Output>) {
+        self.contacts.down(member);
+        self.pulls.remove(member);
+        self.elsewhere.remove(member);
+        self.foreign_gone(member);
+        if !self.view.has(member) {
+            self.unwatch(member);
+        }
+        if self.contacts.linked_life(&member.id).is_none() {
+            self.discovery.lost(self.now, &member.id);
+        }
+        self.take_back_proof(member, out);
+    }
+
+    /// What a member of the view says that it has, if it is not this view.
+    pub(super) fn is_elsewhere(&self, member: &Member) -> Option<&ViewId> {
+        self.elsewhere.get(member).map(|head| &head.id).filter(|id| *id != self.view.id())
+    }
+
+    fn doubts(&mut self, member: &Member, out: &mut Vec<Output>) {
+        self.in_doubt.insert(member.clone());
+        self.alert_again = self.alert_again.min(self.now + self.t.resend_view);
+        self.tell_leader(member, Accusation::Doubted, out);
+    }
+
+    /// The doubt or its end, for the leader alone: who leads grants no completeness over it.
+    pub(super) fn tell_leader(&self, subject: &Member, accusation: Accusation, out: &mut Vec<Output>) {
+        let view = self.view.id().clone();
+        let to = self.view.leader().member.clone();
+        if to != *subject && to != self.config.me {
+            out.push(Output::Message { to, message: Message::Alert { view, subject: subject.clone(), accusation } });
+        }
     }
 }

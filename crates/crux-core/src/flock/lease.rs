@@ -16,36 +16,39 @@ impl Flock {
         self.lease_until > now && self.alerts.is_empty() && self.moved.is_empty()
     }
 
-    /// The five conditions under which a leader grants.
-    fn may_grant(&self) -> bool {
+    /// The first of the five conditions under which a leader grants that does not hold, for people.
+    pub(super) fn lacking(&self) -> Option<&'static str> {
         let roster = &self.view.roster;
         // 1. every member acknowledged the view
-        let acknowledged = roster.iter().all(|seat| self.acks.contains(&seat.member));
-        // 2. every pair was verified within the audit period
-        let verified = self.complete()
-            && roster.iter().all(|seat| {
-                seat.member == self.config.me || self.peers.get(&seat.member).is_some_and(|peer| peer.complete)
-            });
+        if self.acks.len() < roster.len() {
+            return Some("a member has not acknowledged the view yet");
+        }
+        // 2. every pair was verified for the view or within the audit period: those that were not are told of as doubts
+        if !self.complete() || !self.doubted.is_empty() {
+            return Some("a pair of members is in doubt");
+        }
         // 3. no alert, proposal or merge is open
-        let quiet = self.alerts.is_empty()
-            && self.moved.is_empty()
-            && self.proposal.is_none()
-            && self.promise.is_none()
-            && self.asking.is_none()
-            && self.askers.is_empty();
-        // 4. every foreign flock that can be talked to is held apart by a recorded pair
+        if !self.alerts.is_empty() || !self.moved.is_empty() {
+            return Some("a member stands accused");
+        }
+        if self.proposal.is_some() || self.promise.is_some() || self.asking.is_some() || !self.askers.is_empty() {
+            return Some("a change is under way");
+        }
+        // 4. every foreign flock that can be talked to is held apart by a recorded pair or a flap hold
         let apart = self.foreign_leaders().iter().all(|(leader, _)| {
             self.standing(&leader.id).is_some_and(|refusal| {
-                let recorded = !refusal.pairs.is_empty() || refusal.times > 0;
+                let recorded = !refusal.pairs.is_empty() || refusal.times > 0 || refusal.held;
                 recorded && refusal.until + self.t.ask_wait > self.now
             })
         });
+        if !apart {
+            return Some("another flock of the bloc is in reach");
+        }
         // 5. one discovery round over the hot addresses is done, and the view is old enough to have been heard of
-        let unanswered = self.targets.values().any(|target| !target.linked && !target.tried_in_view);
         let expected = self.config.expect.is_some_and(|expect| roster.len() == expect as usize)
-            && self.targets.values().all(|target| target.linked);
-        let searched = !unanswered && self.now.since(self.since) >= self.t.disc * 2;
-        acknowledged && verified && quiet && apart && (expected || searched)
+            && self.discovery.hot_unanswered() == 0;
+        let searched = self.discovery.searched(self.now) && self.now.since(self.since) >= self.t.disc * 2;
+        if expected || searched { None } else { Some("others are still being looked for") }
     }
 
     /// A change begins: what was granted does not hold through it.
@@ -54,7 +57,7 @@ impl Flock {
         if self.granting {
             self.granting = false;
             for seat in &self.view.roster {
-                if seat.member != self.config.me && self.peers.get(&seat.member).is_some_and(|peer| peer.linked) {
+                if seat.member != self.config.me && self.contacts.linked(&seat.member) {
                     let message = Message::Unstable { view: self.view.id().clone() };
                     out.push(Output::Message { to: seat.member.clone(), message });
                 }
@@ -64,7 +67,7 @@ impl Flock {
 
     pub(super) fn advance_lease(&mut self, out: &mut Vec<Output>) {
         if self.leads() && !self.leaving {
-            let may = self.may_grant();
+            let may = self.lacking().is_none();
             if self.granting && !may {
                 self.withdraw_grants(out);
             }

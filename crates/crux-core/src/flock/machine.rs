@@ -1,12 +1,23 @@
 //! The flocking machine: its state, its door and the order of its work. What it decides is in its siblings: `evidence`
-//! (who is alive), `change` (the one view change), `seek` (finding other flocks), `lease` (when a flock is stable).
+//! (who is alive), `alerts`, `verdict` and `rollcall` (what that amounts to), `propose`, `promise` and `install` (the one
+//! view change), `discovery` and `seek` (finding other flocks), `lease` (when a flock is stable).
 
-use super::change::{Promise, Proposal};
-use super::evidence::{Challenge, Peer};
-use super::message::{Accusation, Datagram, Message, ProposalId};
-use super::seek::{Asking, Refusal, Target};
+use super::alerts::{Alerts, Telling};
+use super::clones::Challenge;
+use super::contacts::Contacts;
+use super::discovery::{Discovery, Pace};
+use super::evidence::{Audit, Probe};
+use super::health::{Health, SICK};
+use super::hold::Breaks;
+use super::install::Pull;
+use super::message::{Datagram, Message, ProposalId};
+use super::promise::{Promise, Verify};
+use super::propose::Proposal;
+use super::ring::Ring;
+use super::rollcall::RollCall;
+use super::seek::{Asking, Refusal, Rumour};
 use super::timers::Timers;
-use super::view::{Seat, View, ViewId};
+use super::view::{Seat, SharedHead, View, ViewId};
 use super::{Apart, Config, Input, MemberStatus, Output, Outside, Sibling, Status, name};
 use crate::hash::Random;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -14,7 +25,10 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use crux_names::{FulcrumId, Member, Time};
+use crux_names::{Duration, FulcrumId, Member, Time};
+
+/// A dial has come to something after this: the link's own deadline, which is not scaled.
+const DIAL: Duration = Duration::from_secs(1);
 
 /// One fulcrum's flocking.
 #[derive(Clone, Debug)]
@@ -29,17 +43,40 @@ pub struct Flock {
     pub(super) since: Time,
     pub(super) led_since: Time,
 
-    /// Every linked fulcrum of the bloc, and every member of the view, linked or not.
-    pub(super) peers: BTreeMap<Member, Peer>,
+    /// Whom this fulcrum is in touch with.
+    pub(super) contacts: Contacts,
+    /// Who observes whom in the installed view.
+    pub(super) ring: Ring,
+    /// Whose process is watched.
+    pub(super) watched: Vec<Member>,
+
+    // Probes.
+    /// What runs, by whom it is about and by when it is to be looked at.
+    pub(super) probes: BTreeMap<Member, Probe>,
+    pub(super) schedule: BTreeSet<(Time, Member)>,
+    pub(super) seq: u64,
+    pub(super) audit: Audit,
+    pub(super) health: Health,
+    /// Members with which the last round trip failed.
+    pub(super) in_doubt: BTreeSet<Member>,
 
     // Evidence about members of the installed view.
-    /// (subject, observer) -> what the observer says, when it said so first and last.
-    pub(super) alerts: BTreeMap<(Member, Member), (Accusation, Time, Time)>,
+    pub(super) alerts: Alerts,
     pub(super) alert_again: Time,
+    pub(super) telling: Telling,
+    /// (subject, observer) of pairs that are in doubt, as observers told their leader, and when they said so last.
+    pub(super) doubted: BTreeMap<(Member, Member), Time>,
     /// Members that hold a higher view without this fulcrum.
     pub(super) moved: BTreeSet<Member>,
+    /// Co-members that say that they have another view.
+    pub(super) elsewhere: BTreeMap<Member, SharedHead>,
+    /// Who is lost, as weighed last, when that was, and whether anything was said since.
+    pub(super) lost: BTreeSet<Member>,
+    pub(super) lost_at: Time,
+    pub(super) lost_dirty: bool,
     /// Since when somebody is lost.
     pub(super) lost_since: Option<Time>,
+    pub(super) call: Option<RollCall>,
     /// Accused members that a third heard directly, and when it said so.
     pub(super) witnessed: BTreeMap<Member, Time>,
     pub(super) witness_next: Time,
@@ -51,6 +88,7 @@ pub struct Flock {
     // The one view change.
     pub(super) promise: Option<Promise>,
     pub(super) proposal: Option<Proposal>,
+    pub(super) verify: Option<Verify>,
     /// Highest epoch heard of in a promise or a conflict.
     pub(super) epoch_floor: u64,
     /// No proposal of this fulcrum's own before this.
@@ -60,15 +98,19 @@ pub struct Flock {
     pub(super) install_again: Time,
     /// The proposal that made the view that this fulcrum leads.
     pub(super) made_by: Option<ProposalId>,
+    /// Peers that were asked for their views.
+    pub(super) pulls: BTreeMap<Member, Pull>,
 
     // Finding other flocks.
-    pub(super) targets: BTreeMap<SocketAddr, Target>,
-    pub(super) book: BTreeMap<FulcrumId, SocketAddr>,
-    pub(super) myself: BTreeSet<SocketAddr>,
-    /// When the running second of dials began, and how many it has seen.
-    pub(super) dials: (Time, usize),
+    pub(super) discovery: Discovery,
+    pub(super) rumour: Option<Rumour>,
+    pub(super) rumour_news: bool,
+    pub(super) rumour_next: Time,
     pub(super) best: Option<(ViewId, Time)>,
     pub(super) asking: Option<Asking>,
+    pub(super) seek_dirty: bool,
+    pub(super) seek_at: Time,
+    pub(super) seek_again: Time,
     /// Asks of a leader in a row that were accepted and came to nothing.
     pub(super) vain: BTreeMap<FulcrumId, u32>,
     pub(super) askers: BTreeMap<ViewId, View>,
@@ -77,6 +119,8 @@ pub struct Flock {
     pub(super) refusals: BTreeMap<FulcrumId, Refusal>,
     /// (foreign, ours) -> when that pair began to work.
     pub(super) worked: BTreeMap<(FulcrumId, FulcrumId), Time>,
+    /// Who broke off, and how often.
+    pub(super) breaks: BTreeMap<FulcrumId, Breaks>,
 
     // Completeness.
     pub(super) lease_until: Time,
@@ -97,21 +141,32 @@ impl Flock {
     #[must_use]
     pub fn new(now: Time, config: Config) -> Self {
         let mut random = Random::new(config.seed);
-        let alone = vec![Seat { member: config.me.clone(), addr: config.addr }];
+        let alone = vec![Seat { member: config.me.clone(), addr: config.addr, visitor: config.visitor }];
         let view = View::make(&config.bloc, 1, alone, name::mint(&mut random), 0, &[]).expect("a roster of one");
         let t = Timers::scaled(config.timers);
-        let mut flock = Self {
-            t,
-            random,
-            now,
-            view,
-            since: now,
-            led_since: now,
-            peers: BTreeMap::new(),
-            alerts: BTreeMap::new(),
+        let pace = Pace { disc: t.disc, dial: DIAL };
+        let discovery = Discovery::new(now, config.me.id.clone(), pace, &config.seeds, config.book.clone());
+        Self {
+            contacts: Contacts::new(view.roster.clone()),
+            ring: Ring::of(view.id(), 1),
+            watched: Vec::new(),
+            probes: BTreeMap::new(),
+            schedule: BTreeSet::new(),
+            seq: 0,
+            audit: Audit::new(now),
+            health: Health::default(),
+            in_doubt: BTreeSet::new(),
+            alerts: Alerts::default(),
             alert_again: Time::NEVER,
+            telling: Telling::new(),
+            doubted: BTreeMap::new(),
             moved: BTreeSet::new(),
+            elsewhere: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            lost_at: now,
+            lost_dirty: false,
             lost_since: None,
+            call: None,
             witnessed: BTreeMap::new(),
             witness_next: now,
             witness_asked: BTreeSet::new(),
@@ -119,38 +174,42 @@ impl Flock {
             clones: BTreeMap::new(),
             promise: None,
             proposal: None,
+            verify: None,
             epoch_floor: 0,
             propose_after: now,
             acks: BTreeSet::from([config.me.clone()]),
             install_again: Time::NEVER,
             made_by: None,
-            targets: BTreeMap::new(),
-            book: BTreeMap::new(),
-            myself: BTreeSet::new(),
-            dials: (now, 0),
+            pulls: BTreeMap::new(),
+            discovery,
+            rumour: None,
+            rumour_news: false,
+            rumour_next: now,
             best: None,
             asking: None,
+            seek_dirty: false,
+            seek_at: Time::NEVER,
+            seek_again: now,
             vain: BTreeMap::new(),
             askers: BTreeMap::new(),
             ask_window: None,
             refusals: BTreeMap::new(),
             worked: BTreeMap::new(),
+            breaks: BTreeMap::new(),
             lease_until: Time::ZERO,
             grant_seq: 0,
             grant_next: now,
             granting: false,
             said_stable: false,
             leaving: false,
+            view,
+            since: now,
+            led_since: now,
+            t,
+            random,
+            now,
             config,
-        };
-        for addr in flock.config.seeds.clone() {
-            flock.aim(addr, None, true);
         }
-        for (fulcrum, addr) in flock.config.book.clone() {
-            flock.book.insert(fulcrum.clone(), addr);
-            flock.aim(addr, Some(fulcrum), false);
-        }
-        flock
     }
 
     /// Takes one thing that happened and says what follows.
@@ -160,13 +219,20 @@ impl Flock {
             Input::Wake => {}
             Input::LinkUp { member, addr } => self.link_up(member, addr, out),
             Input::LinkDown { member } => self.link_down(&member, out),
-            Input::ProcessGone(member) => self.hasten(&BTreeSet::from([member])),
-            Input::DialFailed { addr, myself, refused, why } => self.dial_failed(addr, myself, refused, why),
+            Input::ProcessGone(member) => self.process_gone(&member, out),
+            Input::DialFailed { addr, myself, refused, why } => {
+                self.discovery.failed(self.now, addr, myself, refused, &why);
+            }
             Input::Datagram { from, datagram } => self.datagram(&from, datagram, out),
             Input::Message { from, message } => self.message(from, message, out),
             Input::Leave => self.leave(out),
-            Input::Forget(fulcrum) => self.forget(&fulcrum, out),
-            Input::Seed(addr) => self.aim(addr, None, true),
+            Input::Forget(fulcrum) => {
+                self.clones.remove(&fulcrum);
+                self.breaks.remove(&fulcrum);
+                self.discovery.forget(self.now, &fulcrum);
+            }
+            Input::Seed(addr) => self.discovery.seed(self.now, addr),
+            Input::Probed(addr) => _ = self.discovery.probe(self.now, addr),
         }
         self.work(out);
     }
@@ -175,11 +241,26 @@ impl Flock {
     /// from it.
     fn work(&mut self, out: &mut Vec<Output>) {
         self.probe(out);
-        self.accuse(out);
+        self.advance_challenges(out);
+        self.advance_alerts(out);
         self.judge(out);
         self.advance_change(out);
         self.seek(out);
+        self.hand_over_if_sick(out);
         self.advance_lease(out);
+        if self.discovery.book_changed().is_some() {
+            let book = self.discovery.book().map(|(fulcrum, addr)| (fulcrum.clone(), addr));
+            out.push(Output::Book(book.collect()));
+        }
+    }
+
+    /// A leader that has been at fault itself for long leads no more; who comes next does.
+    fn hand_over_if_sick(&mut self, out: &mut Vec<Output>) {
+        let quiet = self.proposal.is_none() && self.promise.is_none() && !self.leaving;
+        let others = self.view.roster.get(1).is_some_and(|seat| !seat.visitor);
+        if quiet && others && self.leads() && self.health.sick_for(self.now) >= self.t.sick {
+            self.step_aside(out);
+        }
     }
 
     /// When it wants to be woken at the latest.
@@ -187,7 +268,7 @@ impl Flock {
     pub fn deadline(&self) -> Time {
         [
             self.next_probe(),
-            self.next_accusation(),
+            self.next_alert(),
             self.next_judgement(),
             self.next_change(),
             self.next_seek(),
@@ -218,21 +299,45 @@ impl Flock {
 
     /// Members whose links passed their welcome, of any flock of the bloc.
     pub fn linked(&self) -> impl Iterator<Item = &Member> {
-        self.peers.iter().filter(|(_, peer)| peer.linked).map(|(member, _)| member)
+        self.contacts.all_linked()
+    }
+
+    /// How much this fulcrum keeps of others beyond a mark for each: entries of all lists that grow with what happens. It
+    /// is bounded whatever peers send.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.probes.len()
+            + self.contacts.strays.len()
+            + self.alerts.iter().count()
+            + self.doubted.len()
+            + self.elsewhere.len()
+            + self.witnessed.len()
+            + self.witness_asked.len()
+            + self.challenges.len()
+            + self.pulls.len()
+            + self.askers.len()
+            + self.refusals.len()
+            + self.worked.len()
+            + self.breaks.len()
+            + self.vain.len()
+    }
+
+    fn known(&self, from: &Member) -> bool {
+        self.contacts.linked(from) || self.view.has(from)
     }
 
     fn datagram(&mut self, from: &Member, datagram: Datagram, out: &mut Vec<Output>) {
-        if !self.peers.contains_key(from) {
+        if !self.known(from) {
             return;
         }
         match datagram {
-            Datagram::Ping { seq, view, complete } => {
-                out.push(Output::Datagram { to: from.clone(), datagram: self.ack(seq) });
-                self.heard_of_view(from, view, complete, out);
+            Datagram::Ping { seq, view, heard } => {
+                self.asked(from, seq, heard, out);
+                self.heard_of_view(from, view, out);
             }
-            Datagram::Ack { seq, view, complete } => {
+            Datagram::Ack { seq, view } => {
                 self.answered(from, seq, out);
-                self.heard_of_view(from, view, complete, out);
+                self.heard_of_view(from, view, out);
             }
             Datagram::PingReq { subject } => self.asked_for_witness(from, subject, out),
             Datagram::Witness { subject, heard } => self.witness(from, subject, heard),
@@ -240,13 +345,15 @@ impl Flock {
     }
 
     fn message(&mut self, from: Member, message: Message, out: &mut Vec<Output>) {
-        if !self.peers.contains_key(&from) {
+        if !self.known(&from) {
             return;
         }
         match message {
-            Message::Hello { head } => self.hello(&from, head, out),
+            Message::Hello { head, best } => self.hello(&from, head, best, out),
             Message::Hints { seats } => self.hints(seats),
-            Message::Alert { view, subject, accusation } => self.alert(from, &view, subject, accusation),
+            Message::Alert { view, subject, accusation } => self.alert(from, &view, subject, accusation, out),
+            Message::Heard { view, .. } => self.heard_alert(&from, &view),
+            Message::Summon { view } => self.summoned(&from, &view, out),
             Message::Ask { view } => self.ask(from, view, out),
             Message::AskReply { asked, reply } => self.ask_reply(&from, &asked, reply),
             Message::Propose { id, parents, candidates, deadline } => {
@@ -274,49 +381,46 @@ impl Flock {
     /// What is known here and now.
     #[must_use]
     pub fn status(&self, now: Time) -> Status {
-        let members = self.view.roster.iter().map(|seat| {
-            let peer = self.peers.get(&seat.member);
-            MemberStatus {
-                seat: seat.clone(),
-                addr: peer.map_or(seat.addr, |peer| peer.addr),
-                suspect: self.alerts.keys().any(|(subject, _)| *subject == seat.member)
-                    || peer.is_some_and(Peer::misses_probes),
-                heard: peer.and_then(|peer| peer.proof).map(|proof| now.since(proof)),
-            }
+        let members = self.view.roster.iter().map(|seat| MemberStatus {
+            seat: seat.clone(),
+            addr: self.contacts.addr(&seat.member).unwrap_or(seat.addr),
+            suspect: self.alerts.has(&seat.member) || self.misses_probes(&seat.member),
+            heard: self.proof(&seat.member).map(|proof| now.since(proof)),
         });
-        let mut siblings: BTreeMap<ViewId, Sibling> = BTreeMap::new();
-        for head in self.foreign_heads() {
+        let siblings = self.foreign_heads().into_values().map(|head| {
             let refusal = self.standing(&head.header.leader).filter(|refusal| refusal.until > now);
-            let pair = refusal.and_then(|refusal| refusal.pairs.first());
-            let apart = match pair {
-                Some((a, b)) => Apart::BrokenPair(a.clone(), b.clone()),
-                None if refusal.is_some() => Apart::Busy,
+            let apart = match refusal {
+                Some(refusal) if refusal.held => Apart::FlapHold,
+                Some(refusal) => match refusal.pairs.first() {
+                    Some((a, b)) => Apart::BrokenPair(a.clone(), b.clone()),
+                    None => Apart::Busy,
+                },
                 None => Apart::Merging,
             };
-            let until = refusal.map(|refusal| refusal.until.since(now));
-            siblings.insert(head.id.clone(), Sibling { head, apart, until });
-        }
-        let outside = self.targets.iter().filter(|(_, target)| !target.linked && target.tried);
+            Sibling { head, apart, until: refusal.map(|refusal| refusal.until.since(now)) }
+        });
+        let outside = self.discovery.outside().filter(|one| {
+            let fulcrum = one.fulcrum;
+            fulcrum.is_none_or(|id| self.view.seat(id).is_none() && self.contacts.linked_life(id).is_none())
+        });
         Status {
             view: self.view.clone(),
             age: now.since(self.since),
             stable: self.stable(now),
+            lacking: self.lacking().filter(|_| self.leads()),
             members: members.collect(),
-            siblings: siblings.into_values().collect(),
+            siblings: siblings.collect(),
             outside: outside
-                .filter(|(addr, target)| {
-                    !self.myself.contains(*addr)
-                        && target.fulcrum.as_ref().is_none_or(|fulcrum| self.view.seat(fulcrum).is_none())
-                })
-                .map(|(addr, target)| Outside {
-                    fulcrum: target.fulcrum.clone(),
-                    addr: *addr,
-                    refused: target.refused,
-                    why: target.why.clone(),
+                .map(|one| Outside {
+                    fulcrum: one.fulcrum.cloned(),
+                    addr: one.addr,
+                    refused: one.refused,
+                    why: one.why.into(),
                 })
                 .collect(),
             expect: self.config.expect,
             clones: self.clones.iter().map(|(id, addrs)| (id.clone(), *addrs)).collect(),
+            sick: self.health.slowness() > SICK,
         }
     }
 
@@ -331,21 +435,24 @@ impl Flock {
         if old.leader().member != self.view.leader().member {
             self.led_since = self.now;
         }
-        self.alerts.clear();
-        self.moved.clear();
-        self.witnessed.clear();
-        self.witness_asked.clear();
-        self.lost_since = None;
-        self.alert_again = Time::ZERO;
+        for gone in &lost {
+            if !self.said_goodbye(gone) && self.view.seat(&gone.id).is_none() {
+                self.broke_off(&gone.id);
+            }
+        }
+        self.end_of_evidence(&lost, out);
         let epoch = self.view.id().epoch;
         if self.promise.as_ref().is_some_and(|promise| promise.id.epoch <= epoch) {
             self.promise = None;
         }
         self.made_by = self.proposal.take().map(|proposal| proposal.id);
+        self.verify = None;
         self.asking = None;
         self.vain.clear();
         self.grant_seq = 0;
         self.best = None;
+        self.rumour = None;
+        self.seek_dirty = true;
         self.askers.clear();
         self.ask_window = None;
         self.acks = BTreeSet::from([self.config.me.clone()]);
@@ -353,33 +460,59 @@ impl Flock {
         self.lease_until = Time::ZERO;
         self.granting = false;
         self.grant_next = self.now;
-        self.targets.values_mut().for_each(|target| target.tried_in_view = false);
 
-        for seat in self.view.roster.clone() {
-            if seat.member != self.config.me {
-                let now = self.now;
-                self.peers.entry(seat.member.clone()).or_insert_with(|| Peer::unlinked(seat.addr, now));
-                self.aim(seat.addr, Some(seat.member.id.clone()), false);
-                self.remember(&seat.member.id, seat.addr, out);
+        let strays: BTreeSet<Member> = self.contacts.strays.keys().cloned().collect();
+        self.contacts.install(self.view.roster.clone());
+        self.ring = Ring::of(self.view.id(), self.view.roster.len());
+        self.audit = Audit::new(self.now);
+        self.watch_ring(out);
+        let rank = self.view.roster.index(&self.config.me).unwrap_or(0);
+        self.discovery.place(
+            self.now,
+            u32::try_from(rank).unwrap_or(u32::MAX),
+            u32::try_from(self.view.roster.len()).unwrap_or(u32::MAX),
+        );
+        for seat in &self.view.roster {
+            if seat.member != self.config.me && !self.contacts.linked(&seat.member) {
+                self.discovery.urge(self.now, &seat.member.id, seat.addr);
             }
         }
-        for gone in &lost {
-            if self.peers.get(gone).is_some_and(|peer| !peer.linked) {
-                self.peers.remove(gone);
-            }
+        let fresh: Vec<Member> = self.contacts.strays.keys().filter(|one| !strays.contains(*one)).cloned().collect();
+        for member in fresh {
+            self.watch_stray(&member);
         }
         // Members hear of it by the install itself, the other flocks by this.
-        for (to, peer) in &mut self.peers {
-            if self.view.has(to) {
-                peer.head = None;
-            } else if peer.linked {
-                let message = Message::Hello { head: self.view.head.clone() };
-                out.push(Output::Message { to: to.clone(), message });
+        let hello = self.hello_message();
+        for to in self.contacts.strays.keys() {
+            out.push(Output::Message { to: to.clone(), message: hello.clone() });
+        }
+        out.push(Output::Installed { view: self.view.clone(), lost, joined });
+    }
+
+    /// What was said about members of the old view says nothing about those of the new one, but what this fulcrum itself
+    /// sees of those who stay.
+    fn end_of_evidence(&mut self, lost: &[Member], out: &mut Vec<Output>) {
+        for gone in lost {
+            // Who is dead answers on no link; a link that carries nothing would only delay the next.
+            if self.accuses(gone) && self.contacts.linked(gone) {
+                out.push(Output::CloseLink { peer: gone.clone(), why: "no answer to probes".into() });
+                self.contacts.down(gone);
+                self.discovery.lost(self.now, &gone.id);
             }
         }
-        let others = self.view.roster.iter().map(|seat| &seat.member).filter(|member| **member != self.config.me);
-        out.push(Output::Watch(others.cloned().collect()));
-        out.push(Output::Installed { view: self.view.clone(), lost, joined });
+        self.alerts.clear();
+        self.doubted.clear();
+        self.moved.clear();
+        self.elsewhere.clear();
+        self.pulls.clear();
+        self.witnessed.clear();
+        self.witness_asked.clear();
+        self.lost.clear();
+        self.lost_dirty = false;
+        self.lost_since = None;
+        self.call = None;
+        self.telling = Telling::new();
+        self.alert_again = Time::NEVER;
     }
 
     /// The name of a view that this fulcrum makes: it lives while its leader's line lives.

@@ -1,6 +1,7 @@
 //! What fulcrums tell each other about flocking, as decoded and checked values. The bytes are `wire`'s affair.
 
-use super::view::{Headed, Seat, View, ViewId};
+use super::view::{Roster, Seat, SharedHead, View, ViewId};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use crux_names::{Duration, FulcrumId, Member};
@@ -14,8 +15,9 @@ pub enum Datagram {
         seq: u64,
         /// The sender's installed view.
         view: ViewId,
-        /// Whether the sender has heard every co-member of that view within the audit period.
-        complete: bool,
+        /// Whether the sender got an answer to its ping before. Then the receiver's last answer is proved to have arrived;
+        /// otherwise this is a miss at the receiver too, so that both see a loss that goes one way.
+        heard: bool,
     },
     /// The answer to a ping.
     Ack {
@@ -23,8 +25,6 @@ pub enum Datagram {
         seq: u64,
         /// The sender's installed view.
         view: ViewId,
-        /// As in the ping.
-        complete: bool,
     },
     /// "Do you hear this member?" Asked of a third, to tell a dead node from a dead link.
     PingReq {
@@ -63,6 +63,41 @@ pub enum Accusation {
     Left,
     /// The accusation no longer holds.
     Withdrawn,
+    /// One round trip of the pair failed. No verdict, but the pair is not verified either.
+    Doubted,
+}
+
+/// Who would be in a view, in seniority order, each with the index of its parent view. Shared, not copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidates {
+    roster: Roster,
+    parents: Arc<[u32]>,
+}
+
+impl Candidates {
+    /// The seats.
+    #[must_use]
+    pub const fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The index of the parent view of the candidate in this position.
+    #[must_use]
+    pub fn parent(&self, at: usize) -> u32 {
+        self.parents[at]
+    }
+
+    /// Each seat with the index of its parent view.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&Seat, u32)> {
+        self.roster.iter().zip(self.parents.iter().copied())
+    }
+}
+
+impl From<Vec<(Seat, u32)>> for Candidates {
+    fn from(candidates: Vec<(Seat, u32)>) -> Self {
+        let parents = candidates.iter().map(|(_, parent)| *parent).collect();
+        Self { roster: candidates.into_iter().map(|(seat, _)| seat).collect(), parents }
+    }
 }
 
 /// A member's answer to a proposal.
@@ -70,13 +105,13 @@ pub enum Accusation {
 pub enum Answer {
     /// It promises this proposal and reached every candidate that it had to verify, but these.
     Promised {
-        /// Candidates without a direct round trip before the member's deadline.
+        /// Candidates that it had to verify and made no direct round trip with before its deadline.
         unreached: Vec<Member>,
     },
     /// It has a view that is not among the parents. The proposer pulls it and proposes above it.
     Conflict {
         /// The view that it has.
-        have: Headed,
+        have: SharedHead,
     },
     /// It stands by a higher promise for this much longer at most.
     Busy {
@@ -95,7 +130,9 @@ pub enum AskReply {
     /// A change is under way; ask again after this.
     Busy(Duration),
     /// This flock has itself asked a higher one; ask that.
-    Redirect(Headed),
+    Redirect(SharedHead),
+    /// The asker broke off too often of late: not before this has passed with clean round trips.
+    Held(Duration),
     /// The union is not a clique.
     Refuse {
         /// Pairs that cannot talk directly, the asker's member second.
@@ -111,7 +148,10 @@ pub enum Message {
     /// First on every link, again whenever the sender's view changes: the view that it has.
     Hello {
         /// Its header.
-        head: Headed,
+        head: SharedHead,
+        /// The header of the best-ranked flock that the sender knows of, if that is another, and where its leader is. A
+        /// hint whom to dial.
+        best: Option<(SharedHead, SocketAddr)>,
     },
     /// Addresses of certified fulcrums of this bloc.
     Hints {
@@ -126,6 +166,18 @@ pub enum Message {
         subject: Member,
         /// What the observer says.
         accusation: Accusation,
+    },
+    /// An accusation arrived: it need not be told to juniors.
+    Heard {
+        /// The view of both.
+        view: ViewId,
+        /// The accused.
+        subject: Member,
+    },
+    /// "You are the first of this view that answers me: see whom you reach, and act."
+    Summon {
+        /// The view of both.
+        view: ViewId,
     },
     /// A lower-ranked flock's leader asks to be taken in.
     Ask {
@@ -144,9 +196,9 @@ pub enum Message {
         /// Which proposal.
         id: ProposalId,
         /// The views that it would replace. A member whose view is not among them refuses.
-        parents: Vec<ViewId>,
-        /// The candidates in seniority order, each with the index of its parent view.
-        candidates: Vec<(Seat, u32)>,
+        parents: Arc<[ViewId]>,
+        /// The candidates in seniority order.
+        candidates: Candidates,
         /// How long the proposer waits for reports.
         deadline: Duration,
     },

@@ -4,15 +4,26 @@
 //! Frozen for the rooms that build on it: [`view`] (headers, ids, their order), [`message`] (what members tell each
 //! other) and this file ([`Config`], [`Input`], [`Output`], [`Status`]).
 
-mod change;
-mod clique;
+mod alerts;
+pub mod clique;
+mod clones;
+mod contacts;
+pub mod discovery;
 mod evidence;
+mod health;
+mod hold;
+mod install;
 mod lease;
 mod machine;
 pub mod message;
 mod name;
+mod promise;
+mod propose;
+mod ring;
+mod rollcall;
 mod seek;
 mod timers;
+mod verdict;
 pub mod view;
 
 pub use machine::Flock;
@@ -20,6 +31,7 @@ pub use machine::Flock;
 use self::message::{Datagram, Message};
 use self::view::View;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use crux_names::{BlocName, Duration, FulcrumId, Member};
@@ -42,7 +54,9 @@ pub struct Config {
     /// Addresses that are tried for ever: configured seeds.
     pub seeds: Vec<SocketAddr>,
     /// Addresses where the bloc's fulcrums were last seen.
-    pub book: Vec<(FulcrumId, SocketAddr)>,
+    pub book: Arc<discovery::Book>,
+    /// It never leads others, and alone it is a flock that others absorb.
+    pub visitor: bool,
 }
 
 /// What can happen to a fulcrum's flocking.
@@ -95,6 +109,8 @@ pub enum Input {
     Forget(FulcrumId),
     /// Try an address for ever, like a configured seed.
     Seed(SocketAddr),
+    /// Somebody may be at this address of a probed network, or announced itself there.
+    Probed(SocketAddr),
 }
 
 /// What flocking wants done.
@@ -102,6 +118,9 @@ pub enum Input {
 pub enum Output {
     /// Dial this address.
     Dial(SocketAddr),
+    /// The link to this peer carries nothing, perhaps because one of the two has another address by now: make it anew and
+    /// let the old one be until that has come to something.
+    Renew(Member),
     /// Keep an idle connection to each of these, whose end says at once that a process died, and to no others.
     Watch(Vec<Member>),
     /// Close the link to this peer.
@@ -154,6 +173,8 @@ pub enum Apart {
     Merging,
     /// A pair of members cannot talk directly.
     BrokenPair(Member, Member),
+    /// One of the two broke off too often of late.
+    FlapHold,
     /// One of the two is in another change.
     Busy,
 }
@@ -162,7 +183,7 @@ pub enum Apart {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sibling {
     /// Its header.
-    pub head: view::Headed,
+    pub head: view::SharedHead,
     /// Why it is apart.
     pub apart: Apart,
     /// For how much longer at least, where that is known.
@@ -205,6 +226,8 @@ pub struct Status {
     pub age: Duration,
     /// Whether an unexpired grant for it is held and nobody in it is suspect.
     pub stable: bool,
+    /// What a leader still waits for before it calls its flock stable.
+    pub lacking: Option<&'static str>,
     /// The members in roster order.
     pub members: Vec<MemberStatus>,
     /// Foreign flocks.
@@ -215,4 +238,6 @@ pub struct Status {
     pub expect: Option<u32>,
     /// Fulcrums of which two live at once.
     pub clones: Vec<(FulcrumId, [SocketAddr; 2])>,
+    /// Whether this fulcrum itself is at fault of late: it comes late or accuses wrongly, and so accuses more slowly.
+    pub sick: bool,
 }

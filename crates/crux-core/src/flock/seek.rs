@@ -1,61 +1,34 @@
-//! Finding other flocks of the bloc and asking the better one to be taken in. A bloc always tries to be one flock.
+//! Asking a better flock to be taken in. A bloc always tries to be one flock. Whom to dial is `discovery`'s affair.
 //!
-//! Plain by design: each fulcrum dials every address that it knows of and has no link to, once a discovery round. The
-//! cold addresses, the flock-wide cursor, probe networks and multicast of the design's `flocking.md` are not here yet.
+//! Asks only go up in rank, which is frozen in the headers, so that no two flocks wait for each other.
 
 use super::Output;
 use super::machine::Flock;
 use super::message::{Accusation, AskReply, Message};
-use super::timers::DIALS;
-use super::view::{Headed, View, ViewId};
+use super::timers::LARGE;
+use super::view::{SharedHead, View, ViewId};
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use crux_names::{Duration, FulcrumId, Member, Time};
 
-/// Why nobody answers where somebody stopped.
-const LEFT: &str = "it left on purpose";
 /// Addresses that a peer is told of at once, at most.
 const HINTS: usize = 64;
-/// An address that answered within this time is tried every round.
-const HOT: Duration = Duration::from_secs(3600);
-/// Rounds between two tries of an address that has been silent for longer.
-const COLD_ROUNDS: u32 = 10;
-const SECOND: Duration = Duration::from_secs(1);
-/// Addresses, names and pairs that are kept of what peers tell, at most.
+/// The same when there are many: the best flock's header leads there too.
+const FEW_HINTS: usize = 8;
+/// Names and pairs that are kept of what peers tell, at most.
 const KEPT: usize = 4096;
 /// Accepted asks in a row that may come to nothing before a flock counts as one that refuses.
 const VAIN: u32 = 3;
 /// How long it is remembered that a pair began to work again.
 const RECENT: Duration = Duration::from_secs(10);
-
-/// An address that may be a fulcrum of the bloc.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// Who was last seen there.
-    pub fulcrum: Option<FulcrumId>,
-    /// Configured: never forgotten.
-    pub seed: bool,
-    pub linked: bool,
-    /// Tried at all, and in this view: a dial came to nothing.
-    pub tried: bool,
-    pub tried_in_view: bool,
-    /// The last attempt was answered and refused.
-    pub refused: bool,
-    /// Who was there said that it leaves.
-    pub left: bool,
-    pub why: String,
-    /// The next dial.
-    pub next: Time,
-    /// When a link to it last lived; at first when it was first heard of.
-    pub alive: Time,
-}
+/// How long a flock that is only known by hearsay is believed to be there.
+const HEARSAY: Duration = Duration::from_secs(5);
 
 /// The flock that this one asked.
 #[derive(Clone, Debug)]
 pub struct Asking {
-    pub head: Headed,
+    pub head: SharedHead,
     pub leader: Member,
     pub at: Time,
     pub accepted: bool,
@@ -67,122 +40,83 @@ pub struct Refusal {
     pub until: Time,
     pub pairs: Vec<(Member, Member)>,
     pub times: u32,
+    /// It is no refusal for ever: one of the two broke off too often.
+    pub held: bool,
     /// This flock's view and theirs: once either changes, the refusal says nothing any more.
     pub between: (ViewId, ViewId),
 }
 
+/// The best flock that this fulcrum heard of, directly or not.
+#[derive(Clone, Debug)]
+pub struct Rumour {
+    pub head: SharedHead,
+    pub leader_at: SocketAddr,
+    pub until: Time,
+}
+
 impl Flock {
-    /// Makes an address one to be dialled.
-    pub(super) fn aim(&mut self, addr: SocketAddr, fulcrum: Option<FulcrumId>, seed: bool) {
-        if self.myself.contains(&addr) || fulcrum.as_ref() == Some(&self.config.me.id) || addr.port() == 0 {
-            return;
-        }
-        if !seed && self.targets.len() >= KEPT && !self.targets.contains_key(&addr) {
-            return;
-        }
-        let now = self.now;
-        let target = self.targets.entry(addr).or_insert_with(|| Target {
-            fulcrum: None,
-            seed: false,
-            linked: false,
-            tried: false,
-            tried_in_view: false,
-            refused: false,
-            left: false,
-            why: String::new(),
-            next: now,
-            alive: now,
+    /// What a peer is told first, and again whenever it changes.
+    pub(super) fn hello_message(&self) -> Message {
+        let mine = &self.view.head;
+        let leader = &self.view.leader().member;
+        let rumour = self.rumour.as_ref().filter(|rumour| {
+            rumour.until > self.now && rumour.head.header.rank > mine.header.rank && rumour.head.id != mine.id
         });
-        target.seed |= seed;
-        if fulcrum.is_some() {
-            target.fulcrum = fulcrum;
-        }
-        let linked = self.peers.values().any(|peer| peer.linked && peer.addr == addr);
-        target.linked = linked;
-    }
-
-    /// A link came up: the address is good, and older ones of the same fulcrum are not needed.
-    pub(super) fn found(&mut self, member: &Member, addr: SocketAddr, out: &mut Vec<Output>) {
-        self.aim(addr, Some(member.id.clone()), false);
-        let now = self.now;
-        for (at, target) in &mut self.targets {
-            if *at == addr || target.fulcrum.as_ref() == Some(&member.id) {
-                target.linked = true;
-                target.refused = false;
-                target.left = false;
-                target.alive = now;
-                target.why.clear();
-            }
-        }
-        self.remember(&member.id, addr, out);
-    }
-
-    /// Writes an address into the book that is persisted.
-    pub(super) fn remember(&mut self, fulcrum: &FulcrumId, addr: SocketAddr, out: &mut Vec<Output>) {
-        if self.book.len() >= KEPT && !self.book.contains_key(fulcrum) {
-            return;
-        }
-        if *fulcrum != self.config.me.id && self.book.insert(fulcrum.clone(), addr) != Some(addr) {
-            out.push(Output::Book(self.book.iter().map(|(id, addr)| (id.clone(), *addr)).collect()));
-        }
-    }
-
-    pub(super) fn lost_link(&mut self, addr: SocketAddr) {
-        let fulcrum = self.targets.get(&addr).and_then(|target| target.fulcrum.clone());
-        let still = |id: &Option<FulcrumId>, peers: &BTreeMap<Member, super::evidence::Peer>| {
-            peers.iter().any(|(member, peer)| peer.linked && Some(&member.id) == id.as_ref())
+        let best = match rumour {
+            Some(rumour) => Some((rumour.head.clone(), rumour.leader_at)),
+            None if *leader == self.config.me => None,
+            None => self.contacts.addr(leader).map(|addr| (mine.clone(), addr)),
         };
-        if still(&fulcrum, &self.peers) {
+        Message::Hello { head: mine.clone(), best }
+    }
+
+    /// Somebody knows of a flock: if it is better than all that is known here, it is news for others, and its leader is
+    /// dialled by the one who would ask it.
+    pub(super) fn heard_of_flock(&mut self, head: SharedHead, leader_at: SocketAddr, out: &mut Vec<Output>) {
+        let mine = &self.view.head.header;
+        if head.header.bloc != self.config.bloc || head.id == self.view.head.id || head.header.rank <= mine.rank {
             return;
         }
-        let jitter = self.jitter(self.t.disc / 4);
-        let now = self.now;
-        for (at, target) in &mut self.targets {
-            if *at == addr || (fulcrum.is_some() && target.fulcrum == fulcrum) {
-                target.linked = false;
-                target.tried_in_view = false;
-                target.alive = now;
-                target.next = now + jitter;
-            }
-        }
-    }
-
-    pub(super) fn forget_target(&mut self, fulcrum: &FulcrumId, out: &mut Vec<Output>) {
-        self.targets.retain(|_, target| target.linked || target.seed || target.fulcrum.as_ref() != Some(fulcrum));
-        if self.book.remove(fulcrum).is_some() {
-            out.push(Output::Book(self.book.iter().map(|(id, addr)| (id.clone(), *addr)).collect()));
-        }
-    }
-
-    fn jitter(&mut self, most: Duration) -> Duration {
-        Duration::from_nanos(self.random.below(u64::try_from(most.as_nanos()).unwrap_or(1)))
-    }
-
-    pub(super) fn dial_failed(&mut self, addr: SocketAddr, myself: bool, refused: bool, why: String) {
-        if myself {
-            self.myself.insert(addr);
-            self.targets.remove(&addr);
+        let known = self.rumour.as_ref().filter(|rumour| rumour.until > self.now);
+        if known.is_some_and(|known| known.head.header.rank > head.header.rank) {
             return;
         }
-        if let Some(target) = self.targets.get_mut(&addr) {
-            target.tried = true;
-            target.tried_in_view = true;
-            target.refused = refused;
-            target.why = if target.left && !refused { LEFT.into() } else { why };
+        let news = known.is_none_or(|known| known.head.id != head.id);
+        let linked = self.contacts.linked_life(&head.header.leader).is_some();
+        if self.leads() && !linked && news {
+            out.push(Output::Dial(leader_at));
+        }
+        self.rumour = Some(Rumour { head, leader_at, until: self.now + HEARSAY });
+        if news {
+            self.rumour_news = true;
         }
     }
 
-    /// This fulcrum stops on purpose: its silence from now on has a reason.
-    pub(super) fn goodbye(&mut self, fulcrum: &FulcrumId) {
-        for target in self.targets.values_mut().filter(|target| target.fulcrum.as_ref() == Some(fulcrum)) {
-            target.left = true;
-            target.why = LEFT.into();
+    /// Passes on what is new about the best flock: to strays, and a member tells its leader.
+    fn spread_rumour(&mut self, out: &mut Vec<Output>) {
+        if !self.rumour_news || self.rumour_next > self.now {
+            return;
+        }
+        self.rumour_news = false;
+        self.rumour_next = self.now + self.t.batch / 2;
+        let message = self.hello_message();
+        for to in self.contacts.strays.keys() {
+            out.push(Output::Message { to: to.clone(), message: message.clone() });
+        }
+        let leader = &self.view.leader().member;
+        if *leader != self.config.me {
+            out.push(Output::Message { to: leader.clone(), message });
         }
     }
 
     pub(super) fn send_hints(&self, to: &Member, out: &mut Vec<Output>) {
-        let linked = self.peers.iter().filter(|(member, peer)| peer.linked && *member != to);
-        let seats: Vec<_> = linked.map(|(member, peer)| (member.id.clone(), peer.addr)).take(HINTS).collect();
+        let few = self.view.roster.len() + self.contacts.strays.len() > LARGE;
+        let most = if few { FEW_HINTS } else { HINTS };
+        let others = self.contacts.all_linked().filter(|member| *member != to);
+        let seats: Vec<_> = others
+            .filter_map(|member| self.contacts.addr(member).map(|addr| (member.id.clone(), addr)))
+            .take(most)
+            .collect();
         if !seats.is_empty() {
             out.push(Output::Message { to: to.clone(), message: Message::Hints { seats } });
         }
@@ -190,37 +124,38 @@ impl Flock {
 
     pub(super) fn hints(&mut self, seats: Vec<(FulcrumId, SocketAddr)>) {
         for (fulcrum, addr) in seats.into_iter().take(HINTS) {
-            self.aim(addr, Some(fulcrum), false);
+            if fulcrum != self.config.me.id && self.contacts.linked_life(&fulcrum).is_none() {
+                self.discovery.hint(self.now, Some(&fulcrum), addr);
+            }
         }
+    }
+
+    /// A link to a stray ended.
+    pub(super) fn foreign_gone(&mut self, member: &Member) {
+        self.seek_dirty = true;
+        self.flapped(&member.id);
     }
 
     /// Views of linked fulcrums that are not members here, each once.
-    pub(super) fn foreign_heads(&self) -> Vec<Headed> {
-        let mut heads: BTreeMap<ViewId, Headed> = BTreeMap::new();
-        for (member, peer) in &self.peers {
-            if let Some(head) = &peer.head
-                && peer.linked
-                && !self.view.has(member)
-                && head.id != *self.view.id()
-            {
-                heads.insert(head.id.clone(), head.clone());
-            }
-        }
-        heads.into_values().collect()
+    pub(super) fn foreign_heads(&self) -> BTreeMap<ViewId, SharedHead> {
+        let heads = self.contacts.strays.values().filter_map(|stray| stray.head.as_ref());
+        heads.filter(|head| head.id != *self.view.id()).map(|head| (head.id.clone(), head.clone())).collect()
     }
 
     /// Leaders of foreign flocks that answer this fulcrum directly, with the flock that each leads.
-    pub(super) fn foreign_leaders(&self) -> Vec<(Member, Headed)> {
-        self.peers
-            .iter()
-            .filter(|(member, peer)| peer.linked && !self.view.has(member) && self.proven(member, self.t.period * 3))
-            .filter_map(|(member, peer)| peer.head.clone().map(|head| (member.clone(), head)))
-            .filter(|(member, head)| head.header.leader == member.id)
-            .collect()
+    pub(super) fn foreign_leaders(&self) -> Vec<(&Member, &SharedHead)> {
+        let leads = self.contacts.strays.iter().filter_map(|(member, stray)| {
+            stray.head.as_ref().filter(|head| head.header.leader == member.id).map(|head| (member, head))
+        });
+        leads.filter(|(member, _)| self.hears(member)).collect()
     }
 
-    /// A pair of this fulcrum and a foreign one works for the first time since it was broken.
-    pub(super) fn pair_works(&mut self, foreign: &Member, out: &mut Vec<Output>) {
+    /// A stray answers. If it did not before, what was refused may be asked again.
+    pub(super) fn stray_works(&mut self, foreign: &Member, anew: bool, out: &mut Vec<Output>) {
+        if !anew {
+            return;
+        }
+        self.seek_dirty = true;
         if self.leads() {
             let me = self.config.me.clone();
             self.foreign_pair_works(foreign, &me);
@@ -249,6 +184,7 @@ impl Flock {
                 .iter()
                 .any(|(a, b)| (same(a, foreign) && same(b, ours)) || (same(b, foreign) && same(a, ours)))
         });
+        self.seek_dirty = true;
     }
 
     /// Whether one of these pairs began to work while the refusal that names it was under way.
@@ -275,17 +211,23 @@ impl Flock {
         let times = self.standing(leader).map_or(0, |refusal| refusal.times + 1);
         let wait = (self.t.refuse_from * 2_u32.saturating_pow(times.min(16))).min(self.t.refuse_to);
         let between = (self.view.id().clone(), theirs.clone());
-        self.refusals.insert(leader.clone(), Refusal { until: self.now + wait, pairs, times, between });
+        let refusal = Refusal { until: self.now + wait, pairs, times, held: false, between };
+        self.refusals.insert(leader.clone(), refusal);
         wait
+    }
+
+    /// Notes that a flock is kept apart because one of the two broke off too often.
+    fn note_hold(&mut self, leader: FulcrumId, theirs: ViewId, wait: Duration) {
+        let until = self.now + wait.min(self.t.held_to);
+        let between = (self.view.id().clone(), theirs);
+        self.refusals.insert(leader, Refusal { until, pairs: Vec::new(), times: 0, held: true, between });
     }
 
     /// The refusal between this flock and that leader's as both are now.
     pub(super) fn standing(&self, leader: &FulcrumId) -> Option<&Refusal> {
-        let theirs = self.peers.iter().find(|(member, peer)| member.id == *leader && peer.linked);
-        let theirs = theirs.and_then(|(_, peer)| peer.head.as_ref());
-        self.refusals.get(leader).filter(|refusal| {
-            refusal.between.0 == *self.view.id() && theirs.is_none_or(|head| head.id == refusal.between.1)
-        })
+        let refusal = self.refusals.get(leader).filter(|refusal| refusal.between.0 == *self.view.id())?;
+        let theirs = self.contacts.linked_life(leader).and_then(|life| self.contacts.strays.get(&life)?.head.as_ref());
+        theirs.is_none_or(|head| head.id == refusal.between.1).then_some(refusal)
     }
 
     pub(super) fn ask(&mut self, from: Member, view: View, out: &mut Vec<Output>) {
@@ -302,10 +244,14 @@ impl Flock {
         } else if let Some(asking) = &self.asking {
             AskReply::Redirect(asking.head.clone())
         } else if view.head.header.rank > self.view.head.header.rank
+            || self.config.visitor
             || view.id().epoch > self.view.id().epoch.max(1 << 32).saturating_add(super::view::EPOCH_STEP)
         {
-            // Asks only go up in rank, so that no two flocks wait for each other.
+            // Asks only go up in rank, so that no two flocks wait for each other; and a visitor takes nobody in.
             AskReply::Busy(self.t.settle)
+        } else if let Some(wait) = self.flock_held(&view) {
+            self.note_hold(from.id.clone(), asked.clone(), wait);
+            AskReply::Held(wait)
         } else if self.proposal.is_some() || self.promise.is_some() {
             AskReply::Busy(self.t.batch * 3)
         } else {
@@ -323,6 +269,7 @@ impl Flock {
         if *asked != *self.view.id() || asking.leader != *from {
             return;
         }
+        self.seek_dirty = true;
         let head = asking.head.clone();
         let leader = head.header.leader.clone();
         match reply {
@@ -334,14 +281,15 @@ impl Flock {
             AskReply::Busy(wait) => self.ask_again_after(wait.min(self.t.ask_wait)),
             AskReply::Redirect(head) => {
                 // The better one need not settle anew: somebody has already settled on it.
-                self.best = Some((head.id, self.now + self.t.batch - self.t.settle));
+                self.best = Some((head.id.clone(), self.now + self.t.batch - self.t.settle));
             }
+            AskReply::Held(wait) => self.note_hold(leader, head.id.clone(), wait),
             AskReply::Refuse { pairs, .. } if self.outdated(&pairs) => self.ask_again_after(self.t.settle),
             AskReply::Refuse { pairs, retry } => {
                 let times = self.standing(&leader).map_or(0, |refusal| refusal.times + 1);
-                let between = (self.view.id().clone(), head.id);
+                let between = (self.view.id().clone(), head.id.clone());
                 let until = self.now + retry.min(self.t.refuse_to);
-                self.refusals.insert(leader, Refusal { until, pairs, times, between });
+                self.refusals.insert(leader, Refusal { until, pairs, times, held: false, between });
             }
         }
         self.asking = None;
@@ -350,9 +298,15 @@ impl Flock {
     /// The best flock keeps its place and is asked again after this.
     fn ask_again_after(&mut self, wait: Duration) {
         let ready = self.now + wait;
+        let settle = self.settle();
         if let Some((_, since)) = &mut self.best {
-            *since = ready - self.t.settle;
+            *since = ready - settle;
         }
+    }
+
+    /// A header must have been the best for this long before its flock is asked.
+    fn settle(&self) -> Duration {
+        if self.discovery.known() > LARGE { self.t.settle * 2 } else { self.t.settle }
     }
 
     /// Dials, asks, and closes the window for askers.
@@ -360,39 +314,27 @@ impl Flock {
         if self.leaving {
             return;
         }
-        self.dial(out);
+        if self.discovery.deadline() <= self.now {
+            let mut dials = Vec::new();
+            self.discovery.poll(self.now, &mut dials);
+            out.extend(dials.into_iter().map(Output::Dial));
+        }
+        self.spread_rumour(out);
         if !self.leads() || self.proposal.is_some() || self.promise.is_some() {
             return;
         }
         self.close_ask_window(out);
-        self.ask_the_best(out);
-    }
-
-    fn dial(&mut self, out: &mut Vec<Output>) {
-        let round = self.t.disc;
-        if self.now.since(self.dials.0) >= SECOND {
-            self.dials = (self.now, 0);
-        }
-        let mut due: Vec<(Time, SocketAddr)> = self
-            .targets
-            .iter()
-            .filter(|(_, target)| !target.linked && target.next <= self.now)
-            .map(|(addr, target)| (target.next, *addr))
-            .collect();
-        // Who has waited longest comes first, so that nobody starves behind many dead addresses.
-        due.sort();
-        for (_, addr) in due {
-            if self.dials.1 == DIALS {
-                break;
+        // Many strays are looked over when something about them changed, and not at every word.
+        let many = self.contacts.strays.len() > LARGE;
+        if self.seek_dirty || self.seek_at <= self.now {
+            if many && self.seek_again > self.now {
+                self.seek_at = self.seek_at.min(self.seek_again);
+                return;
             }
-            self.dials.1 += 1;
-            let jitter = self.jitter(round / 4);
-            let now = self.now;
-            if let Some(target) = self.targets.get_mut(&addr) {
-                let cold = !target.seed && now.since(target.alive) > HOT;
-                target.next = now + jitter + if cold { round * COLD_ROUNDS } else { round };
-                out.push(Output::Dial(addr));
-            }
+            self.seek_again = self.now + self.t.batch / 5;
+            self.seek_dirty = false;
+            self.ask_the_best(out);
+            self.seek_at = self.next_ask();
         }
     }
 
@@ -424,9 +366,6 @@ impl Flock {
             self.asking = None;
             self.best = None;
         }
-        if self.proposal.is_some() {
-            return;
-        }
         let mine = &self.view.head.header.rank;
         let leaders = self.foreign_leaders();
         let best = leaders
@@ -438,21 +377,31 @@ impl Flock {
             self.best = None;
             return;
         };
-        let (leader, head) = (leader.clone(), head.clone());
+        let (leader, head) = ((*leader).clone(), (*head).clone());
         if self.best.as_ref().is_none_or(|(id, _)| *id != head.id) {
             self.best = Some((head.id.clone(), self.now));
         }
+        if let Some(addr) = self.contacts.addr(&leader) {
+            self.heard_of_flock(head.clone(), addr, out);
+        }
+        // A better one that is only known by hearsay is waited for: its leader is being dialled.
+        let better = self.rumour.as_ref().is_some_and(|rumour| {
+            rumour.until > self.now
+                && rumour.head.header.rank > head.header.rank
+                && self.standing(&rumour.head.header.leader).is_none()
+        });
         let since = self.best.as_ref().map_or(self.now, |(_, since)| *since);
         let known: usize =
-            self.view.roster.len() + self.foreign_heads().iter().map(|head| head.header.size as usize).sum::<usize>();
+            self.view.roster.len() + self.foreign_heads().values().map(|head| head.header.size as usize).sum::<usize>();
         let whole = self.config.expect.is_some_and(|expect| known >= expect as usize) && since <= self.now;
-        if !whole && self.now < since + self.t.settle {
+        // But not for ever, for it may be a lie.
+        let patience = self.settle() * if better { 4 } else { 1 };
+        if !whole && self.now < since + patience {
             return;
         }
         // Whoever asked here is sent on: this flock will not lead.
         for asked in core::mem::take(&mut self.askers).into_keys() {
-            let to = self.linked().find(|member| member.id == asked.leader).cloned();
-            if let Some(to) = to {
+            if let Some(to) = self.contacts.linked_life(&asked.leader) {
                 let reply = AskReply::Redirect(head.clone());
                 out.push(Output::Message { to, message: Message::AskReply { asked, reply } });
             }
@@ -463,32 +412,39 @@ impl Flock {
         self.withdraw_grants(out);
     }
 
+    /// When asking may have something new to do, should nothing else happen.
+    fn next_ask(&self) -> Time {
+        // A look each round costs little and lets nothing be missed for long.
+        let mut next = if self.contacts.strays.is_empty() { Time::NEVER } else { self.now + self.t.disc };
+        if let Some(asking) = &self.asking {
+            let wait = if asking.accepted { self.t.ask_wait } else { self.t.resend_view };
+            next = next.min(asking.at + wait);
+        } else if let Some((_, since)) = &self.best {
+            let settled = *since + self.settle();
+            next = next.min(if settled > self.now { settled } else { self.now + self.t.batch });
+        }
+        for refusal in self.refusals.values() {
+            if refusal.until > self.now {
+                next = next.min(refusal.until);
+            }
+        }
+        next
+    }
+
     pub(super) fn next_seek(&self) -> Time {
         if self.leaving {
             return Time::NEVER;
         }
-        let dials = self.targets.values().filter(|target| !target.linked).map(|target| target.next);
-        let mut next = dials.min().unwrap_or(Time::NEVER);
-        if self.dials.1 == DIALS {
-            // At most so many dials a second; the rest waits its turn.
-            next = next.max(self.dials.0 + SECOND);
+        let mut next = self.discovery.deadline();
+        if self.rumour_news {
+            next = next.min(self.rumour_next);
         }
         if self.leads() && self.proposal.is_none() && self.promise.is_none() {
             if let Some((first, last)) = self.ask_window {
                 let over = (last + self.t.ask_quiet).min(first + self.t.ask_max);
                 next = next.min(over.max(self.propose_after));
             }
-            if let Some(asking) = &self.asking {
-                let wait = if asking.accepted { self.t.ask_wait } else { self.t.resend_view };
-                next = next.min(asking.at + wait);
-            } else if let Some((_, since)) = &self.best {
-                next = next.min(*since + self.t.settle);
-            }
-            for refusal in self.refusals.values() {
-                if refusal.until > self.now {
-                    next = next.min(refusal.until);
-                }
-            }
+            next = next.min(if self.seek_dirty { self.seek_again } else { self.seek_at });
         }
         next
     }

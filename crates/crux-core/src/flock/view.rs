@@ -5,10 +5,12 @@
 
 use crate::hash::sha256;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
 use core::net::SocketAddr;
+use core::ops::Deref;
 use crux_names::{BlocName, Boot, FulcrumId, Hash256, Member};
 use prost::Message;
 
@@ -48,6 +50,86 @@ pub struct Seat {
     pub member: Member,
     /// Its mesh address as its peers see it.
     pub addr: SocketAddr,
+    /// Whether it only visits: it never leads others.
+    pub visitor: bool,
+}
+
+/// Seats in seniority order, shared by all that hold the same ones, with an index by fulcrum.
+#[derive(Clone)]
+pub struct Roster(Arc<Seats>);
+
+struct Seats {
+    seats: Vec<Seat>,
+    /// Positions in the order of their fulcrums.
+    by_id: Vec<u32>,
+}
+
+impl Roster {
+    /// The position of this fulcrum, in whatever boot.
+    #[must_use]
+    pub fn position(&self, id: &FulcrumId) -> Option<usize> {
+        let Seats { seats, by_id } = &*self.0;
+        let found = by_id.binary_search_by(|at| seats[*at as usize].member.id.cmp(id)).ok()?;
+        Some(by_id[found] as usize)
+    }
+
+    /// The position of this life of a fulcrum.
+    #[must_use]
+    pub fn index(&self, member: &Member) -> Option<usize> {
+        self.position(&member.id).filter(|at| self[*at].member == *member)
+    }
+
+    /// Whether some fulcrum stands in it twice.
+    #[must_use]
+    pub fn repeats(&self) -> bool {
+        let Seats { seats, by_id } = &*self.0;
+        by_id.windows(2).any(|pair| seats[pair[0] as usize].member.id == seats[pair[1] as usize].member.id)
+    }
+}
+
+impl From<Vec<Seat>> for Roster {
+    fn from(seats: Vec<Seat>) -> Self {
+        let mut by_id: Vec<u32> = (0..u32::try_from(seats.len()).unwrap_or(u32::MAX)).collect();
+        by_id.sort_by(|a, b| seats[*a as usize].member.id.cmp(&seats[*b as usize].member.id));
+        Self(Arc::new(Seats { seats, by_id }))
+    }
+}
+
+impl FromIterator<Seat> for Roster {
+    fn from_iter<T: IntoIterator<Item = Seat>>(seats: T) -> Self {
+        seats.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+impl Deref for Roster {
+    type Target = [Seat];
+
+    fn deref(&self) -> &[Seat] {
+        &self.0.seats
+    }
+}
+
+impl<'a> IntoIterator for &'a Roster {
+    type Item = &'a Seat;
+    type IntoIter = core::slice::Iter<'a, Seat>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl PartialEq for Roster {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.seats == other.0.seats
+    }
+}
+
+impl Eq for Roster {}
+
+impl fmt::Debug for Roster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
 }
 
 /// What a header says. Labels that change often (horde, ADMIN) are not in it.
@@ -67,7 +149,8 @@ pub struct Header {
     pub name: String,
     /// Rank of this flock in merges, frozen at install so that both sides judge the same data.
     pub rank: Rank,
-    /// The views that this one replaces.
+    /// The views that this one replaces: the proposer's own, and of the others the higher ones and those of several
+    /// members. A header is told to everybody that is met, so it does not list a thousand singletons.
     pub parents: Vec<ViewId>,
 }
 
@@ -75,7 +158,7 @@ pub struct Header {
 /// `Ord` says so: the greater rank leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rank {
-    /// Members proven at install.
+    /// Members proven at install; none in a flock that a visitor leads, which never takes anybody in.
     pub size: u32,
     /// log2 bucket of the leader's reign in seconds at install.
     pub reign: u32,
@@ -106,13 +189,16 @@ pub struct Headed {
     pub bytes: Bytes,
 }
 
+/// A header that many hold: it is passed on by counting, not by copying.
+pub type SharedHead = Arc<Headed>;
+
 /// An agreed roster. Order is seniority; the leader is the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
     /// The header.
-    pub head: Headed,
+    pub head: SharedHead,
     /// The members in seniority order.
-    pub roster: Vec<Seat>,
+    pub roster: Roster,
 }
 
 /// Why a header or a view was refused.
@@ -123,8 +209,8 @@ pub enum BadView {
     Malformed,
     /// It belongs to another bloc.
     OtherBloc,
-    /// The roster does not hash to what the header says, is empty, names a fulcrum twice, or does not begin with the
-    /// leader.
+    /// The roster does not hash to what the header says, is empty, names a fulcrum twice, does not begin with the leader,
+    /// or has a visitor before somebody who is none.
     Roster,
     /// The epoch is out of the believable range.
     Epoch,
@@ -177,6 +263,8 @@ pub(crate) struct SeatWire {
     pub boot: u64,
     #[prost(string, tag = "3")]
     pub addr: String,
+    #[prost(bool, tag = "4")]
+    pub visitor: bool,
 }
 
 impl From<&Seat> for SeatWire {
@@ -185,6 +273,7 @@ impl From<&Seat> for SeatWire {
             id: alloc::format!("{}", seat.member.id),
             boot: seat.member.boot.0,
             addr: alloc::format!("{}", seat.addr),
+            visitor: seat.visitor,
         }
     }
 }
@@ -196,6 +285,7 @@ impl TryFrom<SeatWire> for Seat {
         Ok(Self {
             member: Member { id: wire.id.parse().map_err(|_| BadView::Malformed)?, boot: Boot(wire.boot) },
             addr: wire.addr.parse().map_err(|_| BadView::Malformed)?,
+            visitor: wire.visitor,
         })
     }
 }
@@ -230,6 +320,11 @@ struct HeaderWire {
 
 fn roster_hash(roster: &[Seat]) -> Hash256 {
     sha256(&RosterWire { seats: roster.iter().map(SeatWire::from).collect() }.encode_to_vec())
+}
+
+/// Visitors sit at the end and lead nobody but themselves.
+fn in_order(roster: &Roster) -> bool {
+    roster.is_sorted_by_key(|seat| seat.visitor) && (roster.len() == 1 || !roster[0].visitor)
 }
 
 impl Headed {
@@ -275,11 +370,12 @@ impl View {
     pub fn make(
         bloc: &BlocName,
         epoch: u64,
-        roster: Vec<Seat>,
+        roster: impl Into<Roster>,
         name: String,
         reign: u32,
         parents: &[ViewId],
     ) -> Result<Self, BadView> {
+        let roster = roster.into();
         let leader = roster.first().ok_or(BadView::Roster)?.member.id.clone();
         let size = u32::try_from(roster.len()).map_err(|_| BadView::Roster)?;
         let wire = HeaderWire {
@@ -289,32 +385,31 @@ impl View {
             roster: roster_hash(&roster).0.to_vec(),
             size,
             name,
-            rank_size: size,
+            rank_size: if roster[0].visitor { 0 } else { size },
             rank_reign: reign,
             parents: parents.iter().map(ViewIdWire::from).collect(),
         };
         let head = Headed::decode(wire.encode_to_vec().into())?;
-        Ok(Self { head, roster })
+        Ok(Self { head: Arc::new(head), roster })
     }
 
     /// Joins a received header with a received roster.
     ///
     /// # Errors
     /// [`BadView`] says which of the two does not fit.
-    pub fn join(bloc: &BlocName, head: Headed, roster: Vec<Seat>) -> Result<Self, BadView> {
+    pub fn join(bloc: &BlocName, head: SharedHead, roster: impl Into<Roster>) -> Result<Self, BadView> {
+        let roster = roster.into();
         if head.header.bloc != *bloc {
             return Err(BadView::OtherBloc);
         }
         let fits = roster.first().is_some_and(|seat| seat.member.id == head.header.leader)
             && roster.len() == head.header.size as usize
-            && head.header.rank.size == head.header.size
+            && head.header.rank.size == if roster[0].visitor { 0 } else { head.header.size }
             && roster_hash(&roster) == head.header.roster;
         if !fits {
             return Err(BadView::Roster);
         }
-        let mut ids: Vec<&FulcrumId> = roster.iter().map(|seat| &seat.member.id).collect();
-        ids.sort();
-        if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+        if roster.repeats() || !in_order(&roster) {
             return Err(BadView::Roster);
         }
         let parent = head.header.parents.iter().map(|parent| parent.epoch).max().unwrap_or(0);
@@ -342,12 +437,12 @@ impl View {
     /// The seat of this fulcrum, in whatever boot.
     #[must_use]
     pub fn seat(&self, id: &FulcrumId) -> Option<&Seat> {
-        self.roster.iter().find(|seat| seat.member.id == *id)
+        self.roster.position(id).map(|at| &self.roster[at])
     }
 
     /// Whether this life of this fulcrum is a member.
     #[must_use]
     pub fn has(&self, member: &Member) -> bool {
-        self.roster.iter().any(|seat| seat.member == *member)
+        self.roster.index(member).is_some()
     }
 }

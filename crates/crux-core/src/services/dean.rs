@@ -192,8 +192,10 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            let roster: Vec<Seat> =
-                ["n1", "n2"].iter().map(|n| Seat { member: member(n), addr: "127.0.0.1:1".parse().unwrap() }).collect();
+            let roster: Vec<Seat> = ["n1", "n2"]
+                .iter()
+                .map(|n| Seat { member: member(n), addr: "127.0.0.1:1".parse().unwrap(), visitor: false })
+                .collect();
             Self {
                 me: "n2".parse().unwrap(),
                 view: view(2),
@@ -280,8 +282,10 @@ mod tests {
     fn of_two_holders_of_the_seat_that_came_to_the_same_number_the_present_one_is_obeyed() {
         let mut world = World::new();
         world.take(&plan(2, 2, &[("n2", 1, None)]), "n1").unwrap();
-        let roster: Vec<Seat> =
-            ["n2", "n1"].iter().map(|n| Seat { member: member(n), addr: "127.0.0.1:1".parse().unwrap() }).collect();
+        let roster: Vec<Seat> = ["n2", "n1"]
+            .iter()
+            .map(|n| Seat { member: member(n), addr: "127.0.0.1:1".parse().unwrap(), visitor: false })
+            .collect();
         world.roles = roles(&roster, &BTreeMap::new());
         let other = Plan { by: "n2".parse().unwrap(), ..plan(2, 2, &[]) };
         assert_eq!(world.take(&other, "n2"), Ok(()));

@@ -121,6 +121,7 @@ mod tests {
         let seat = |name: &&str| Seat {
             member: Member { id: name.parse().unwrap(), boot: Boot(1) },
             addr: "127.0.0.1:1".parse().unwrap(),
+            visitor: false,
         };
         names.iter().map(seat).collect()
     }

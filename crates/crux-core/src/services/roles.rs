@@ -134,7 +134,11 @@ mod tests {
     use crux_names::{Boot, Member};
 
     fn seat(name: &str) -> Seat {
-        Seat { member: Member { id: name.parse().unwrap(), boot: Boot(1) }, addr: "127.0.0.1:1".parse().unwrap() }
+        Seat {
+            member: Member { id: name.parse().unwrap(), boot: Boot(1) },
+            addr: "127.0.0.1:1".parse().unwrap(),
+            visitor: false,
+        }
     }
 
     fn row(horde: &str, admin: &str) -> Row {

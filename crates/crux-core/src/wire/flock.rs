@@ -3,7 +3,7 @@
 use super::BadFrame;
 use super::parts::{Empty, MemberWire, duration, list, nanos, need};
 use crate::flock::message::{Accusation, Answer, AskReply, Datagram, Message as FlockMessage, ProposalId};
-use crate::flock::view::{Headed, Seat, SeatWire, View, ViewId, ViewIdWire};
+use crate::flock::view::{Headed, Seat, SeatWire, SharedHead, View, ViewId, ViewIdWire};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,8 +11,10 @@ use bytes::Bytes;
 use crux_names::BlocName;
 use prost::Message;
 
-/// Most views that one view replaces. A merge takes in few flocks at a time.
-const PARENTS_MAX: usize = 1024;
+/// Most views that one proposal replaces.
+const PARENTS_MAX: usize = 16 * 1024;
+/// Most of them that a header names.
+const NAMED_MAX: usize = 1024;
 /// Longest encoded header in bytes.
 const HEADER_MAX: usize = 512 * 1024;
 
@@ -41,7 +43,7 @@ struct ProbeWire {
     #[prost(message, optional, tag = "2")]
     view: Option<ViewIdWire>,
     #[prost(bool, tag = "3")]
-    complete: bool,
+    heard: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -54,14 +56,10 @@ struct WitnessWire {
 
 impl From<&Datagram> for DatagramWire {
     fn from(datagram: &Datagram) -> Self {
-        let probe = |seq: &u64, view: &ViewId, complete: &bool| ProbeWire {
-            seq: *seq,
-            view: Some(view.into()),
-            complete: *complete,
-        };
+        let probe = |seq: u64, view: &ViewId, heard: bool| ProbeWire { seq, view: Some(view.into()), heard };
         let kind = match datagram {
-            Datagram::Ping { seq, view, complete } => DatagramKind::Ping(probe(seq, view, complete)),
-            Datagram::Ack { seq, view, complete } => DatagramKind::Ack(probe(seq, view, complete)),
+            Datagram::Ping { seq, view, heard } => DatagramKind::Ping(probe(*seq, view, *heard)),
+            Datagram::Ack { seq, view } => DatagramKind::Ack(probe(*seq, view, false)),
             Datagram::PingReq { subject } => DatagramKind::PingReq(subject.into()),
             Datagram::Witness { subject, heard } => {
                 DatagramKind::Witness(WitnessWire { subject: Some(subject.into()), heard: heard.map(nanos) })
@@ -75,11 +73,9 @@ impl DatagramWire {
     pub(super) fn read(self) -> Result<Datagram, BadFrame> {
         Ok(match self.kind.ok_or(BadFrame::Unknown)? {
             DatagramKind::Ping(probe) => {
-                Datagram::Ping { seq: probe.seq, view: view_id(probe.view)?, complete: probe.complete }
+                Datagram::Ping { seq: probe.seq, view: view_id(probe.view)?, heard: probe.heard }
             }
-            DatagramKind::Ack(probe) => {
-                Datagram::Ack { seq: probe.seq, view: view_id(probe.view)?, complete: probe.complete }
-            }
+            DatagramKind::Ack(probe) => Datagram::Ack { seq: probe.seq, view: view_id(probe.view)? },
             DatagramKind::PingReq(subject) => Datagram::PingReq { subject: subject.read()? },
             DatagramKind::Witness(witness) => {
                 Datagram::Witness { subject: need(witness.subject)?.read()?, heard: witness.heard.map(duration) }
@@ -92,12 +88,12 @@ fn view_id(wire: Option<ViewIdWire>) -> Result<ViewId, BadFrame> {
     Ok(need(wire)?.try_into()?)
 }
 
-fn headed(bytes: Bytes) -> Result<Headed, BadFrame> {
+fn headed(bytes: Bytes) -> Result<SharedHead, BadFrame> {
     if bytes.len() > HEADER_MAX {
         return Err(BadFrame::TooLong);
     }
     let head = Headed::decode(bytes)?;
-    if head.header.parents.len() > PARENTS_MAX { Err(BadFrame::TooLong) } else { Ok(head) }
+    if head.header.parents.len() > NAMED_MAX { Err(BadFrame::TooLong) } else { Ok(head.into()) }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -117,7 +113,8 @@ impl From<&View> for ViewWire {
 fn view(wire: Option<ViewWire>, bloc: &BlocName) -> Result<View, BadFrame> {
     let wire = need(wire)?;
     let roster = list(wire.roster, |seat| Ok(Seat::try_from(seat)?))?;
-    Ok(View::join(bloc, headed(wire.header)?, roster)?)
+    let head = headed(wire.header)?;
+    Ok(View::join(bloc, head, roster)?)
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -146,7 +143,7 @@ fn proposal(wire: Option<ProposalIdWire>) -> Result<ProposalId, BadFrame> {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct FlockWire {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
     kind: Option<Kind>,
 }
 
@@ -182,6 +179,23 @@ enum Kind {
     Unstable(ViewIdWire),
     #[prost(message, tag = "15")]
     Leave(Empty),
+    #[prost(message, tag = "16")]
+    Heard(AlertWire),
+    #[prost(message, tag = "17")]
+    Summon(ViewIdWire),
+    /// A hello that tells of a better flock too.
+    #[prost(message, tag = "18")]
+    Tidings(HelloWire),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct HelloWire {
+    #[prost(bytes = "bytes", tag = "1")]
+    head: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    best: Bytes,
+    #[prost(string, tag = "3")]
+    leader_at: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -212,7 +226,7 @@ struct AlertWire {
 struct AskReplyWire {
     #[prost(message, optional, tag = "1")]
     asked: Option<ViewIdWire>,
-    #[prost(oneof = "ReplyKind", tags = "2, 3, 4, 5")]
+    #[prost(oneof = "ReplyKind", tags = "2, 3, 4, 5, 6")]
     reply: Option<ReplyKind>,
 }
 
@@ -226,6 +240,8 @@ enum ReplyKind {
     Redirect(Bytes),
     #[prost(message, tag = "5")]
     Refuse(RefuseWire),
+    #[prost(uint64, tag = "6")]
+    Held(u64),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -317,7 +333,12 @@ struct GrantWire {
 impl From<&FlockMessage> for FlockWire {
     fn from(message: &FlockMessage) -> Self {
         let kind = match message {
-            FlockMessage::Hello { head } => Kind::Hello(head.bytes.clone()),
+            FlockMessage::Hello { head, best: None } => Kind::Hello(head.bytes.clone()),
+            FlockMessage::Hello { head, best: Some((best, addr)) } => Kind::Tidings(HelloWire {
+                head: head.bytes.clone(),
+                best: best.bytes.clone(),
+                leader_at: format!("{addr}"),
+            }),
             FlockMessage::Hints { seats } => Kind::Hints(HintsWire {
                 seats: seats
                     .iter()
@@ -329,6 +350,10 @@ impl From<&FlockMessage> for FlockWire {
                 subject: Some(subject.into()),
                 accusation: accusation_number(*accusation),
             }),
+            FlockMessage::Heard { view, subject } => {
+                Kind::Heard(AlertWire { view: Some(view.into()), subject: Some(subject.into()), accusation: 0 })
+            }
+            FlockMessage::Summon { view } => Kind::Summon(view.into()),
             FlockMessage::Ask { view } => Kind::Ask(view.into()),
             FlockMessage::AskReply { asked, reply } => {
                 Kind::AskReply(AskReplyWire { asked: Some(asked.into()), reply: Some(reply.into()) })
@@ -338,7 +363,7 @@ impl From<&FlockMessage> for FlockWire {
                 parents: parents.iter().map(ViewIdWire::from).collect(),
                 candidates: candidates
                     .iter()
-                    .map(|(seat, parent)| CandidateWire { seat: Some(seat.into()), parent: *parent })
+                    .map(|(seat, parent)| CandidateWire { seat: Some(seat.into()), parent })
                     .collect(),
                 deadline: nanos(*deadline),
             }),
@@ -368,6 +393,7 @@ impl From<&AskReply> for ReplyKind {
             AskReply::Accept => Self::Accept(Empty {}),
             AskReply::Busy(after) => Self::Busy(nanos(*after)),
             AskReply::Redirect(head) => Self::Redirect(head.bytes.clone()),
+            AskReply::Held(wait) => Self::Held(nanos(*wait)),
             AskReply::Refuse { pairs, retry } => Self::Refuse(RefuseWire {
                 pairs: pairs.iter().map(|(a, b)| PairWire { a: Some(a.into()), b: Some(b.into()) }).collect(),
                 retry: nanos(*retry),
@@ -382,6 +408,7 @@ impl ReplyKind {
             Self::Accept(Empty {}) => AskReply::Accept,
             Self::Busy(after) => AskReply::Busy(duration(after)),
             Self::Redirect(head) => AskReply::Redirect(headed(head)?),
+            Self::Held(wait) => AskReply::Held(duration(wait)),
             Self::Refuse(refuse) => AskReply::Refuse {
                 pairs: list(refuse.pairs, |pair| Ok((need(pair.a)?.read()?, need(pair.b)?.read()?)))?,
                 retry: duration(refuse.retry),
@@ -423,6 +450,7 @@ const fn accusation_number(accusation: Accusation) -> u32 {
         Accusation::Broken => 3,
         Accusation::Left => 4,
         Accusation::Withdrawn => 5,
+        Accusation::Doubted => 6,
     }
 }
 
@@ -433,6 +461,7 @@ const fn accusation(number: u32) -> Result<Accusation, BadFrame> {
         3 => Accusation::Broken,
         4 => Accusation::Left,
         5 => Accusation::Withdrawn,
+        6 => Accusation::Doubted,
         _ => return Err(BadFrame::Unknown),
     })
 }
@@ -440,7 +469,15 @@ const fn accusation(number: u32) -> Result<Accusation, BadFrame> {
 impl FlockWire {
     pub(super) fn read(self, bloc: &BlocName) -> Result<FlockMessage, BadFrame> {
         Ok(match self.kind.ok_or(BadFrame::Unknown)? {
-            Kind::Hello(head) => FlockMessage::Hello { head: headed(head)? },
+            Kind::Hello(head) => FlockMessage::Hello { head: headed(head)?, best: None },
+            Kind::Tidings(hello) => {
+                let leader_at = hello.leader_at.parse().map_err(|_| BadFrame::Malformed)?;
+                FlockMessage::Hello { head: headed(hello.head)?, best: Some((headed(hello.best)?, leader_at)) }
+            }
+            Kind::Heard(heard) => {
+                FlockMessage::Heard { view: view_id(heard.view)?, subject: need(heard.subject)?.read()? }
+            }
+            Kind::Summon(id) => FlockMessage::Summon { view: id.try_into()? },
             Kind::Hints(hints) => FlockMessage::Hints {
                 seats: list(hints.seats, |hint| {
                     Ok((hint.id.parse()?, hint.addr.parse().map_err(|_| BadFrame::Malformed)?))
@@ -490,5 +527,13 @@ fn read_propose(wire: ProposeWire) -> Result<FlockMessage, BadFrame> {
         }
         Ok((Seat::try_from(need(candidate.seat)?)?, candidate.parent))
     })?;
-    Ok(FlockMessage::Propose { id: proposal(wire.id)?, parents, candidates, deadline: duration(wire.deadline) })
+    if candidates.is_empty() {
+        return Err(BadFrame::Malformed);
+    }
+    Ok(FlockMessage::Propose {
+        id: proposal(wire.id)?,
+        parents: parents.into(),
+        candidates: candidates.into(),
+        deadline: duration(wire.deadline),
+    })
 }

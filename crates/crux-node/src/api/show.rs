@@ -110,6 +110,7 @@ fn sibling(from: &flock::Sibling, now: Wall) -> json::Sibling {
     let (apart, pair) = match &from.apart {
         flock::Apart::Merging => (json::Apart::Merging, None),
         flock::Apart::BrokenPair(a, b) => (json::Apart::BrokenPair, Some([a.id.to_string(), b.id.to_string()])),
+        flock::Apart::FlapHold => (json::Apart::FlapHold, None),
         flock::Apart::Busy => (json::Apart::Busy, None),
     };
     json::Sibling {

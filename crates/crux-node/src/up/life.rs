@@ -15,6 +15,7 @@ use crate::store::{Store, StoreError};
 use crate::up::UpConfig;
 use crux_core::engine::{self, Engine};
 use crux_core::flock;
+use crux_core::flock::discovery::Book;
 use crux_core::io::{Input, Report};
 use crux_link::{BindError, FaultGate, LinkConfig, LinkEvent, Links};
 use crux_names::{Boot, FulcrumId, Member};
@@ -106,7 +107,8 @@ pub(super) async fn live(
         timers: timers(config.timers),
         expect: config.expect,
         seeds: seed_addrs.clone(),
-        book: book.iter().map(|entry| (entry.fulcrum.clone(), entry.addr)).collect(),
+        book: Arc::new(Book::new(book.iter().map(|entry| (entry.fulcrum.clone(), entry.addr)))),
+        visitor: false,
     };
     let seen = book.into_iter().map(|entry| (entry.fulcrum, entry.seen)).collect();
     let engine = Engine::new(now.time, engine::Config { flock, labels: bundle.labels().clone(), seen });

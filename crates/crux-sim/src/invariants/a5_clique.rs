@@ -32,6 +32,8 @@ impl Safety for Clique {
                     self.proofs.insert((one.member.clone(), (*other).clone()), *proof);
                 }
             }
+        }
+        for one in seen {
             let id = one.view.id();
             if self.last.insert(one.member.clone(), id.clone()).as_ref() == Some(id) {
                 continue;
@@ -49,7 +51,9 @@ impl Safety for Clique {
                 .map(|(view, _)| view)
                 .collect();
             for other in one.view.roster.iter().map(|seat| &seat.member) {
-                let proof = self.proofs.get(&(one.member.clone(), other.clone())).copied();
+                // One of the two proves both ways; its proof is as good as the other's.
+                let of = |a: &Member, b: &Member| self.proofs.get(&(a.clone(), b.clone())).copied();
+                let proof = of(one.member, other).max(of(other, one.member));
                 let shared = parents.iter().any(|parent| parent.has(one.member) && parent.has(other));
                 let proved = proof.is_some_and(|proof| made.since(proof) <= FRESH);
                 if other != one.member && !shared && !proved {

@@ -1,0 +1,87 @@
+//! Two lives of one fulcrum: a restart, or a copy of its identity on another machine.
+
+use super::Output;
+use super::alerts::Alert;
+use super::evidence::Why;
+use super::machine::Flock;
+use super::message::Accusation;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use crux_names::{Member, Time};
+
+/// A fulcrum came back under a newer boot: the old one has a second to show that it lives.
+#[derive(Clone, Debug)]
+pub struct Challenge {
+    pub old: Member,
+    pub newer: Member,
+    pub newer_addr: SocketAddr,
+    /// An answer counts to what was asked since.
+    pub since: Time,
+    pub until: Time,
+}
+
+impl Flock {
+    /// Whether a link with this life may stand beside what is known of its fulcrum's other lives.
+    pub(super) fn admits(&mut self, member: &Member, addr: SocketAddr, out: &mut Vec<Output>) -> bool {
+        for other in self.contacts.other_lives(member) {
+            if other.boot > member.boot {
+                // A newer life of it is already known, so this one is over or it is a copy.
+                let why = "a newer boot of this fulcrum is known".into();
+                out.push(Output::CloseLink { peer: member.clone(), why });
+                return false;
+            }
+            if let Some(addrs) = self.clones.get(&member.id)
+                && addrs.contains(&addr)
+                && self.hears(&other)
+            {
+                let why = "another node lives under this identity".into();
+                out.push(Output::CloseLink { peer: member.clone(), why });
+                return false;
+            }
+            let challenge = Challenge {
+                old: other.clone(),
+                newer: member.clone(),
+                newer_addr: addr,
+                since: self.now,
+                until: self.now + self.t.challenge,
+            };
+            self.challenges.insert(member.id.clone(), challenge);
+            self.ask_now(&other, Why::Ask, out);
+        }
+        true
+    }
+
+    /// The old life answers: both live, and it is one identity on two machines. The one whose flock knows it is kept.
+    pub(super) fn answers_challenge(&mut self, from: &Member, sent: Time, out: &mut Vec<Output>) {
+        let standing = self.challenges.get(&from.id);
+        let Some(challenge) = standing.filter(|one| one.old == *from && sent >= one.since).cloned() else { return };
+        self.challenges.remove(&from.id);
+        let Some(addr) = self.contacts.addr(from) else { return };
+        let addrs = [addr, challenge.newer_addr];
+        let why = "another node lives under this identity".into();
+        out.push(Output::CloseLink { peer: challenge.newer.clone(), why });
+        self.link_down(&challenge.newer, out);
+        if self.clones.insert(from.id.clone(), addrs).is_none() {
+            out.push(Output::Clone { fulcrum: from.id.clone(), addrs });
+        }
+    }
+
+    /// Old lives that kept silent when their successors came are dead at once.
+    pub(super) fn advance_challenges(&mut self, out: &mut Vec<Output>) {
+        let over: Vec<Challenge> = self.challenges.values().filter(|one| one.until <= self.now).cloned().collect();
+        for challenge in over {
+            self.challenges.remove(&challenge.newer.id);
+            let old = challenge.old;
+            if self.view.has(&old) {
+                let alert = Alert { accusation: Accusation::Replaced, first: self.now, last: self.now, quiet: false };
+                self.alerts.insert(old.clone(), self.config.me.clone(), alert);
+                self.lost_dirty = true;
+                self.alert_again = Time::ZERO;
+            }
+            if self.contacts.linked(&old) {
+                out.push(Output::CloseLink { peer: old.clone(), why: "its fulcrum was started again".into() });
+                self.link_down(&old, out);
+            }
+        }
+    }
+}

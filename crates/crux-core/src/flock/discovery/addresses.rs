@@ -1,0 +1,481 @@
+//! Which addresses there are, and what each is: hot, cold, linked, or displaced by somebody else who lives there now.
+//!
+//! An entry of the shared book has its place there as its id, any other a number with the top bit set. Ids with their
+//! position on the ring before them are *keys*: the order of the ring. What is neither hot nor cold nor displaced is
+//! linked, so that a linked member of the shared book costs one bit.
+
+use super::book::{Book, mix, position};
+use super::ring::Hot;
+use super::{BOOK, Discovery, HINTS, PER_NODE};
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use crux_names::{Duration, FulcrumId, Time};
+
+/// Ids from here on are not of the shared book.
+const LOOSE: u32 = 1 << 31;
+
+/// An address that the shared book does not have.
+#[derive(Clone, Debug)]
+pub(super) struct Loose {
+    pub addr: SocketAddr,
+    /// Who is there, or is said to be.
+    pub fulcrum: Option<FulcrumId>,
+    /// It was linked there: it is in the book.
+    pub certified: bool,
+    /// From a probed network, and nothing more is known.
+    pub probe: bool,
+}
+
+/// What an address is, for the way from one shared book to another.
+enum State {
+    Linked,
+    Cold,
+    Displaced,
+    Hot(bool, Hot),
+}
+
+impl Discovery {
+    pub(super) fn addr(&self, id: u32) -> SocketAddr {
+        self.loose.get(&id).map_or_else(|| self.base.addr(id), |loose| loose.addr)
+    }
+
+    pub(super) fn fulcrum(&self, id: u32) -> Option<&FulcrumId> {
+        if id >= LOOSE { self.loose.get(&id)?.fulcrum.as_ref() } else { Some(self.base.fulcrum(id)) }
+    }
+
+    pub(super) fn key(&self, id: u32) -> u64 {
+        u64::from(position(self.addr(id))) << 32 | u64::from(id)
+    }
+
+    /// Everything known about this address.
+    pub(super) fn at(&self, addr: SocketAddr) -> Vec<u32> {
+        let loose = self.loose_at.range((addr, 0)..=(addr, u32::MAX)).map(|(_, id)| *id);
+        loose.chain(self.base.at(addr).filter(|id| !self.is_gone(*id))).collect()
+    }
+
+    /// All addresses of this fulcrum.
+    pub(super) fn of(&self, fulcrum: &FulcrumId) -> Vec<u32> {
+        let range = (fulcrum.clone(), 0)..=(fulcrum.clone(), u32::MAX);
+        let loose = self.loose_of.range(range).map(|(_, id)| *id);
+        self.base.of(fulcrum).filter(|id| !self.is_gone(*id)).into_iter().chain(loose).collect()
+    }
+
+    pub(super) fn is_gone(&self, id: u32) -> bool {
+        bit(&self.gone, id)
+    }
+
+    pub(super) fn is_idle(&self, id: u32) -> bool {
+        if id >= LOOSE { self.loose_cold.contains(&self.key(id)) } else { bit(&self.idle, id) }
+    }
+
+    pub(super) fn is_hot(&self, id: u32) -> bool {
+        let key = self.key(id);
+        self.fresh.map.contains_key(&key) || self.steady.map.contains_key(&key)
+    }
+
+    pub(super) fn is_linked(&self, id: u32) -> bool {
+        !self.is_idle(id) && !self.is_gone(id) && !self.displaced.contains(&id) && !self.is_hot(id)
+    }
+
+    pub(super) fn in_book(&self, id: u32) -> bool {
+        if id >= LOOSE { self.loose.get(&id).is_some_and(|loose| loose.certified) } else { !self.is_gone(id) }
+    }
+
+    pub(super) fn hot(&self) -> usize {
+        self.fresh.map.len() + self.steady.map.len()
+    }
+
+    pub(super) fn cold(&self) -> usize {
+        self.idle_count + self.loose_cold.len()
+    }
+
+    /// A new address; it counts as linked until it is put somewhere.
+    pub(super) fn add(&mut self, fulcrum: Option<FulcrumId>, addr: SocketAddr) -> u32 {
+        let id = self.free.pop().unwrap_or(LOOSE + self.loose.len() as u32);
+        self.loose_at.insert((addr, id));
+        self.loose.insert(id, Loose { addr, fulcrum: None, certified: false, probe: false });
+        self.name(id, fulcrum.as_ref());
+        id
+    }
+
+    /// Takes an address that the shared book does not have out of everything.
+    pub(super) fn remove(&mut self, id: u32) {
+        self.detach(id);
+        self.name(id, None);
+        self.no_probe(id);
+        if let Some(loose) = self.loose.remove(&id) {
+            self.certified -= usize::from(loose.certified);
+            self.loose_at.remove(&(loose.addr, id));
+            self.free.push(id);
+            if self.at(loose.addr).is_empty() {
+                self.said.remove(&loose.addr);
+            }
+        }
+    }
+
+    pub(super) fn name(&mut self, id: u32, fulcrum: Option<&FulcrumId>) {
+        let Some(loose) = self.loose.get_mut(&id) else { return };
+        if let Some(old) = core::mem::replace(&mut loose.fulcrum, fulcrum.cloned()) {
+            self.loose_of.remove(&(old, id));
+        }
+        if let Some(fulcrum) = fulcrum {
+            self.loose_of.insert((fulcrum.clone(), id));
+        }
+    }
+
+    pub(super) fn no_probe(&mut self, id: u32) {
+        if let Some(loose) = self.loose.get_mut(&id)
+            && loose.probe
+        {
+            loose.probe = false;
+            self.probes -= 1;
+        }
+    }
+
+    /// Makes it neither hot nor cold nor displaced: linked, until it is put elsewhere.
+    pub(super) fn detach(&mut self, id: u32) {
+        let key = self.key(id);
+        if let Some(hot) = self.fresh.map.remove(&key).or_else(|| self.steady.map.remove(&key)) {
+            self.untried -= usize::from(hot.tried <= self.mark);
+            self.refusing -= usize::from(hot.refused);
+            self.waiting.remove(&(hot.due, key));
+            self.urgent.remove(&key);
+        }
+        if id >= LOOSE {
+            self.loose_cold.remove(&key);
+        } else if self.is_idle(id) {
+            put(&mut self.idle, self.base.len(), id, false);
+            self.idle_count -= 1;
+        }
+        self.displaced.remove(&id);
+    }
+
+    pub(super) fn heat(&mut self, now: Time, id: u32, fresh: bool) {
+        self.detach(id);
+        let hot = Hot { since: now, tried: Time::ZERO, due: Time::NEVER, refused: false };
+        self.heat_as(now, id, fresh, hot);
+        if self.sweeps() {
+            let key = self.key(id);
+            self.want(key, now + self.jitter(now, key, self.pace.disc / 16));
+        }
+    }
+
+    fn heat_as(&mut self, now: Time, id: u32, fresh: bool, hot: Hot) {
+        let key = self.key(id);
+        let (ring, ages) =
+            if fresh { (&mut self.fresh, &mut self.fresh_ages) } else { (&mut self.steady, &mut self.steady_ages) };
+        ring.insert(now, self.place, key, hot);
+        ages.push_back((hot.since, key));
+        self.untried += usize::from(hot.tried <= self.mark);
+        self.refusing += usize::from(hot.refused);
+        if hot.due != Time::NEVER {
+            self.waiting.insert((hot.due, key));
+        }
+    }
+
+    pub(super) fn cool(&mut self, now: Time, id: u32) {
+        if self.seeds.contains(&self.addr(id)) {
+            return self.heat(now, id, false);
+        }
+        self.detach(id);
+        let key = self.key(id);
+        if id >= LOOSE {
+            self.loose_cold.insert(key);
+        } else {
+            put(&mut self.idle, self.base.len(), id, true);
+            self.idle_count += 1;
+        }
+        // There are more now, so that the next may be due sooner.
+        self.cold_next = self.cold_next.min(now + self.cold_gap());
+    }
+
+    /// Somebody else is at its address now.
+    pub(super) fn displace(&mut self, id: u32) {
+        self.detach(id);
+        self.displaced.insert(id);
+    }
+
+    /// Somebody was linked at this address and is not any more: who was there before may be there again.
+    pub(super) fn vacate(&mut self, now: Time, addr: SocketAddr) {
+        let here = self.at(addr);
+        if self.myself.contains(&addr) || here.iter().any(|id| self.is_linked(*id)) {
+            return;
+        }
+        for id in here {
+            if self.displaced.contains(&id) && self.fulcrum(id) != Some(&self.me) {
+                self.cool(now, id);
+            }
+        }
+    }
+
+    /// A seed is always there, and hot unless it is linked.
+    pub(super) fn keep_seed(&mut self, now: Time, addr: SocketAddr) {
+        if !self.seeds.contains(&addr) || self.myself.contains(&addr) {
+            return;
+        }
+        let here = self.at(addr);
+        if here.is_empty() {
+            let id = self.add(None, addr);
+            self.heat(now, id, true);
+        } else if !here.iter().any(|id| self.is_linked(*id) || self.is_hot(*id)) {
+            self.no_probe(here[0]);
+            self.heat(now, here[0], true);
+        }
+    }
+
+    /// This fulcrum is linked at this address, and so nowhere else, and nobody else is there.
+    pub(super) fn certify(&mut self, now: Time, fulcrum: &FulcrumId, addr: SocketAddr) {
+        let back = self.base.of(fulcrum).filter(|id| self.is_gone(*id) && self.base.addr(*id) == addr);
+        let changed = self.address(fulcrum) != Some(addr);
+        if let Some(id) = back {
+            put(&mut self.gone, self.base.len(), id, false);
+        }
+        let mut mine = None;
+        for id in self.of(fulcrum) {
+            if self.addr(id) != addr {
+                self.supersede(now, id);
+            } else if mine.is_none() {
+                mine = Some(id);
+            } else {
+                self.remove(id);
+            }
+        }
+        for id in self.at(addr) {
+            if self.in_book(id) || Some(id) == mine {
+                continue;
+            }
+            if mine.is_none() {
+                self.name(id, Some(fulcrum));
+                mine = Some(id);
+            } else {
+                self.remove(id);
+            }
+        }
+        let id = mine.unwrap_or_else(|| self.add(Some(fulcrum.clone()), addr));
+        self.no_probe(id);
+        for other in self.at(addr) {
+            if other == id { self.detach(id) } else { self.displace(other) }
+        }
+        if !self.in_book(id) {
+            if self.certified >= BOOK || self.fulcrums_beside(fulcrum) > PER_NODE {
+                return;
+            }
+            if let Some(loose) = self.loose.get_mut(&id) {
+                loose.certified = true;
+                self.certified += 1;
+            }
+        }
+        if changed {
+            self.changes.insert(fulcrum.clone(), Some(addr));
+        }
+    }
+
+    /// How many fulcrums of the same node are known beyond the shared book, at least as far as it matters.
+    fn fulcrums_beside(&self, fulcrum: &FulcrumId) -> usize {
+        let same = |(other, _): &&(FulcrumId, u32)| other.node == fulcrum.node;
+        let here = (fulcrum.clone(), 0);
+        let before = self.loose_of.range(..here.clone()).rev().take_while(same).take(PER_NODE + 1).count();
+        before + self.loose_of.range(here..).take_while(same).take(PER_NODE + 1).count()
+    }
+
+    /// Its fulcrum is at another address: this one is tried once more and then dropped.
+    fn supersede(&mut self, now: Time, id: u32) {
+        let addr = self.addr(id);
+        self.said.remove(&addr);
+        self.detach(id);
+        if id >= LOOSE {
+            self.remove(id);
+        } else {
+            put(&mut self.gone, self.base.len(), id, true);
+        }
+        if self.seeds.contains(&addr) {
+            self.keep_seed(now, addr);
+        } else if self.at(addr).is_empty() && self.hints() < HINTS && !self.myself.contains(&addr) {
+            let id = self.add(None, addr);
+            self.cool(now, id);
+        }
+        self.vacate(now, addr);
+    }
+
+    /// How many addresses are kept of which nothing was ever proven.
+    pub(super) fn hints(&self) -> usize {
+        self.loose.len() - self.certified - self.probes
+    }
+
+    /// Takes an entry out of the book.
+    pub(super) fn unbook(&mut self, id: u32) {
+        if !self.in_book(id) {
+            return;
+        }
+        if let Some(fulcrum) = self.fulcrum(id) {
+            self.changes.insert(fulcrum.clone(), None);
+        }
+        if let Some(loose) = self.loose.get_mut(&id) {
+            loose.certified = false;
+            self.certified -= 1;
+        } else {
+            put(&mut self.gone, self.base.len(), id, true);
+        }
+    }
+
+    /// Begins with this shared book and nothing beyond it.
+    pub(super) fn open(&mut self, book: Arc<Book>) {
+        let n = book.len();
+        self.idle = vec![u64::MAX; n.div_ceil(64)];
+        if !n.is_multiple_of(64)
+            && let Some(last) = self.idle.last_mut()
+        {
+            *last = (1 << (n % 64)) - 1;
+        }
+        self.idle_count = n;
+        self.gone = Vec::new();
+        self.base = book;
+        let me = self.me.clone();
+        if let Some(id) = self.base.of(&me) {
+            self.displace(id);
+        }
+    }
+
+    /// Takes another shared book in the place of the present one. Whatever this fulcrum knows better is kept apart, so that
+    /// nothing is lost and nothing that was forgotten comes back; the nearer the new book is to [`Discovery::book`], the
+    /// less is kept. Costs a walk over both.
+    pub fn rebase(&mut self, now: Time, book: Arc<Book>) {
+        if Arc::ptr_eq(&book, &self.base) {
+            return;
+        }
+        let ids: Vec<u32> = (0..self.base.len() as u32).chain(self.loose.keys().copied()).collect();
+        let mut forgotten: BTreeSet<FulcrumId> = BTreeSet::new();
+        let mut kept: Vec<(Loose, State)> = Vec::new();
+        for id in ids {
+            let fulcrum = self.fulcrum(id).cloned();
+            if self.is_gone(id) {
+                forgotten.extend(fulcrum.filter(|fulcrum| self.address(fulcrum).is_none()));
+                continue;
+            }
+            if fulcrum.as_ref() == Some(&self.me) {
+                continue;
+            }
+            let key = self.key(id);
+            let probe = self.loose.get(&id).is_some_and(|loose| loose.probe);
+            let loose = Loose { addr: self.addr(id), fulcrum, certified: self.in_book(id), probe };
+            let state = match (self.fresh.map.get(&key), self.steady.map.get(&key)) {
+                (Some(hot), _) => State::Hot(true, *hot),
+                (_, Some(hot)) => State::Hot(false, *hot),
+                _ if self.is_idle(id) => State::Cold,
+                _ if self.displaced.contains(&id) => State::Displaced,
+                _ => State::Linked,
+            };
+            kept.push((loose, state));
+        }
+        let urgent: Vec<(SocketAddr, Time)> =
+            self.urgent.iter().map(|(key, at)| (self.addr(*key as u32), *at)).collect();
+        self.loose = BTreeMap::new();
+        self.loose_at.clear();
+        self.loose_of.clear();
+        self.loose_cold.clear();
+        self.free.clear();
+        self.displaced.clear();
+        (self.certified, self.probes, self.untried, self.refusing) = (0, 0, 0, 0);
+        self.fresh.map.clear();
+        self.steady.map.clear();
+        self.fresh_ages.clear();
+        self.steady_ages.clear();
+        self.waiting.clear();
+        self.urgent.clear();
+        self.open(book);
+        for fulcrum in forgotten {
+            if let Some(id) = self.base.of(&fulcrum) {
+                self.detach(id);
+                put(&mut self.gone, self.base.len(), id, true);
+            }
+        }
+        // In the order in which they became hot, as they must stand in the queues of ages.
+        kept.sort_by_key(|(_, state)| if let State::Hot(_, hot) = state { hot.since } else { Time::ZERO });
+        let linked: Vec<SocketAddr> = kept
+            .iter()
+            .filter(|(loose, state)| loose.certified && matches!(state, State::Linked))
+            .map(|(loose, _)| loose.addr)
+            .collect();
+        // What the new book says otherwise does not hold here.
+        for (loose, _) in kept.iter().filter(|(loose, _)| loose.certified) {
+            if let Some(id) = loose.fulcrum.as_ref().and_then(|fulcrum| self.base.of(fulcrum))
+                && self.base.addr(id) != loose.addr
+            {
+                self.detach(id);
+                put(&mut self.gone, self.base.len(), id, true);
+            }
+        }
+        for (loose, state) in kept {
+            self.take_over(now, loose, state);
+        }
+        for addr in linked {
+            for id in self.at(addr) {
+                if self.is_idle(id) {
+                    self.displace(id);
+                }
+            }
+        }
+        for (addr, until) in urgent {
+            for id in self.at(addr) {
+                if self.is_hot(id) {
+                    self.urgent.insert(self.key(id), until);
+                }
+            }
+        }
+    }
+
+    fn take_over(&mut self, now: Time, loose: Loose, state: State) {
+        let known = loose.fulcrum.as_ref().and_then(|fulcrum| self.base.of(fulcrum)).filter(|id| !self.is_gone(*id));
+        let id = match known {
+            Some(id) if self.base.addr(id) == loose.addr => id,
+            _ => match self.at(loose.addr).first() {
+                Some(id) if !loose.certified => *id,
+                _ => {
+                    let id = self.add(loose.fulcrum, loose.addr);
+                    if let Some(new) = self.loose.get_mut(&id) {
+                        new.certified = loose.certified;
+                        new.probe = loose.probe;
+                    }
+                    self.certified += usize::from(loose.certified);
+                    self.probes += usize::from(loose.probe);
+                    id
+                }
+            },
+        };
+        match state {
+            State::Linked => self.detach(id),
+            State::Cold => self.cool(now, id),
+            State::Displaced => self.displace(id),
+            State::Hot(fresh, hot) => {
+                self.detach(id);
+                self.heat_as(now, id, fresh, hot);
+            }
+        }
+    }
+
+    /// A time below `most` that differs from fulcrum to fulcrum, from address to address and from try to try.
+    pub(super) fn jitter(&self, now: Time, key: u64, most: Duration) -> Duration {
+        let most = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX).max(1);
+        Duration::from_nanos(mix(self.salt ^ key.rotate_left(17) ^ now.as_nanos()) % most)
+    }
+}
+
+fn bit(bits: &[u64], at: u32) -> bool {
+    bits.get(at as usize / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
+}
+
+/// Sets or clears a bit of a set that takes no room as long as it is empty.
+fn put(bits: &mut Vec<u64>, n: usize, at: u32, on: bool) {
+    if bits.is_empty() {
+        bits.resize(n.div_ceil(64), 0);
+    }
+    let mask = 1 << (at % 64);
+    if on {
+        bits[at as usize / 64] |= mask;
+    } else {
+        bits[at as usize / 64] &= !mask;
+    }
+}

@@ -1,0 +1,183 @@
+//! Installing views: those that a proposer sends under a promise, and those that were missed and are pulled; and learning
+//! that others have moved on.
+
+use super::Output;
+use super::machine::Flock;
+use super::message::{Message, ProposalId};
+use super::view::{EPOCH_MAX, EPOCH_STEP, SharedHead, View, ViewId};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use crux_names::Member;
+
+impl Flock {
+    /// Somebody offers a view: the proposer of a promise, or a co-member that was asked for it.
+    pub(super) fn offered(&mut self, from: &Member, id: Option<&ProposalId>, view: View, out: &mut Vec<Output>) {
+        if view.head.header.bloc != self.config.bloc || self.leaving {
+            return;
+        }
+        if *view.id() <= *self.view.id() {
+            if view.id() == self.view.id() {
+                let message = Message::Installed { view: view.id().clone() };
+                out.push(Output::Message { to: from.clone(), message });
+            }
+            return;
+        }
+        if !view.has(&self.config.me) {
+            self.ejected(from, &view, out);
+            return;
+        }
+        // Only the proposer installs, under the promise that was given to it; a co-member's word counts as the answer to
+        // a question of this fulcrum's own.
+        let welcome = match id {
+            Some(id) => {
+                let promised = self.promise.as_ref().is_some_and(|promise| promise.id == *id);
+                promised && id.proposer == *from && *from == view.leader().member && id.epoch == view.id().epoch
+            }
+            None => self.pulls.get_mut(from).is_some_and(|pull| core::mem::take(&mut pull.asked)) && view.has(from),
+        };
+        if !welcome || !self.believes(view.id().epoch) {
+            return;
+        }
+        let blocked =
+            |standing: &ProposalId| (view.id().epoch, &view.id().leader) < (standing.epoch, &standing.proposer.id);
+        if self.promise.as_ref().is_some_and(|promise| blocked(&promise.id))
+            || self.proposal.as_ref().is_some_and(|proposal| blocked(&proposal.id))
+        {
+            return;
+        }
+        self.abort(out);
+        let leader = view.leader().member.clone();
+        let id = view.id().clone();
+        self.install(view, out);
+        out.push(Output::Message { to: leader, message: Message::Installed { view: id } });
+    }
+
+    pub(super) fn acknowledged(&mut self, from: Member, view: &ViewId) {
+        if *view == *self.view.id() && self.leads() && self.view.has(&from) {
+            self.acks.insert(from);
+            if self.acks.len() == self.view.roster.len() {
+                self.grant_next = self.now;
+            }
+        }
+    }
+
+    /// Whether an epoch is near enough to this fulcrum's own to be believed. Alone, any that leaves room is: that is
+    /// the first join.
+    pub(super) fn believes(&self, epoch: u64) -> bool {
+        let near = self.view.id().epoch.saturating_add(EPOCH_STEP);
+        let most = if self.view.roster.len() == 1 { EPOCH_MAX / 2 } else { EPOCH_MAX };
+        epoch <= most && (epoch <= near || self.view.roster.len() == 1)
+    }
+
+    /// A promise or a view elsewhere only raises the next epoch, and no further than anybody here would follow.
+    pub(super) fn heard_of_epoch(&mut self, epoch: u64) {
+        if self.believes(epoch) && epoch < EPOCH_MAX / 2 {
+            self.epoch_floor = self.epoch_floor.max(epoch);
+        }
+    }
+
+    pub(super) fn pulled(&mut self, from: &Member, wanted: &ViewId, out: &mut Vec<Output>) {
+        let view = self.view.clone();
+        if view.id() < wanted {
+            return;
+        }
+        let message = if view.has(from) { Message::Install { id: None, view } } else { Message::Eject { view } };
+        out.push(Output::Message { to: from.clone(), message });
+    }
+
+    /// A co-member holds a higher view without this fulcrum: it has moved on.
+    pub(super) fn ejected(&mut self, from: &Member, view: &View, out: &mut Vec<Output>) {
+        if !self.view.has(from) {
+            self.hello(from, view.head.clone(), None, out);
+            return;
+        }
+        if *view.id() <= *self.view.id() || view.has(&self.config.me) || !view.has(from) {
+            return;
+        }
+        self.heard_of_epoch(view.id().epoch);
+        // The others of that view are asked themselves, at once: whom the ring does not watch may have moved too.
+        self.moved.insert(from.clone());
+        self.lost_dirty = true;
+        let others: Vec<Member> = self.view.roster.iter().map(|seat| seat.member.clone()).collect();
+        let others = others.iter().filter(|member| **member != self.config.me && !self.moved.contains(*member));
+        let others: Vec<Member> = others.cloned().collect();
+        self.hasten(&others, out);
+        let stale = self.proposal.as_ref().is_some_and(|proposal| proposal.candidates.roster().index(from).is_some());
+        if stale {
+            self.abort(out);
+        }
+    }
+
+    /// A peer said which view it has.
+    pub(super) fn heard_of_view(&mut self, from: &Member, view: ViewId, out: &mut Vec<Output>) {
+        let member = self.view.has(from);
+        if view == *self.view.id() {
+            if self.leads() && member && !self.acks.contains(from) {
+                self.acks.insert(from.clone());
+            }
+            self.elsewhere.remove(from);
+            return;
+        }
+        let missed = member && view > *self.view.id();
+        let unknown = !member
+            && self.contacts.strays.get(from).is_some_and(|one| one.head.as_ref().is_none_or(|head| head.id != view));
+        if (missed || unknown) && self.pulls.get(from).is_none_or(|pull| pull.after <= self.now) {
+            // A view with this fulcrum in it that it missed, or one that left it out, or another flock's whose hello got
+            // lost; the answer says which.
+            self.pull(from, view, out);
+        }
+    }
+
+    pub(super) fn hello(
+        &mut self,
+        from: &Member,
+        head: SharedHead,
+        best: Option<(SharedHead, SocketAddr)>,
+        out: &mut Vec<Output>,
+    ) {
+        if head.header.bloc != self.config.bloc {
+            return;
+        }
+        let id = head.id.clone();
+        self.note_head(from, head);
+        if let Some((head, addr)) = best {
+            self.heard_of_flock(head, addr, out);
+        }
+        if self.view.has(from) && id > *self.view.id() {
+            self.pull(from, id, out);
+        }
+    }
+
+    /// What a peer says that it has.
+    pub(super) fn note_head(&mut self, from: &Member, head: SharedHead) {
+        if self.view.has(from) {
+            if head.id == *self.view.id() {
+                self.elsewhere.remove(from);
+            } else {
+                self.elsewhere.insert(from.clone(), head);
+            }
+        } else if let Some(stray) = self.contacts.strays.get_mut(from) {
+            if stray.head.as_ref().is_none_or(|known| known.id != head.id) {
+                self.seek_dirty = true;
+            }
+            stray.head = Some(head);
+        }
+    }
+
+    /// Asks a peer for the view that it says to have. Only the answer to this may install one without a promise.
+    pub(super) fn pull(&mut self, from: &Member, view: ViewId, out: &mut Vec<Output>) {
+        if self.contacts.linked(from) {
+            self.pulls.insert(from.clone(), Pull { asked: true, after: self.now + self.t.doubt / 2 });
+            out.push(Output::Message { to: from.clone(), message: Message::Pull { view } });
+        }
+    }
+}
+
+/// A peer was asked for its view.
+#[derive(Clone, Debug)]
+pub struct Pull {
+    /// It has not answered yet.
+    pub asked: bool,
+    /// Not again before this.
+    pub after: crux_names::Time,
+}

@@ -1,0 +1,139 @@
+//! The roll-call: when so many are accused that counting observers would be slow, or a successor has no leader, everybody
+//! is asked directly. Who does not answer within a second is accused by the caller itself.
+
+use super::Output;
+use super::alerts::Alert;
+use super::evidence::Why;
+use super::machine::Flock;
+use super::message::Accusation;
+use super::ring::SUCCESSORS;
+use super::timers::CALL_FROM;
+use super::view::ViewId;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use crux_names::{Duration, Member, Time};
+
+/// No second roll is called within this many of its own lengths.
+const PAUSE: u32 = 2;
+
+/// A roll-call that runs, or the last one.
+#[derive(Clone, Debug)]
+pub struct RollCall {
+    /// Who was asked and has neither answered nor is accused by itself.
+    open: BTreeSet<Member>,
+    pub until: Time,
+    pub running: bool,
+    /// No other before this.
+    again: Time,
+}
+
+impl Flock {
+    /// Whether the roll was called in this view and everybody has answered or had the time to.
+    pub(super) fn called(&self) -> bool {
+        self.call.as_ref().is_some_and(|call| !call.running)
+    }
+
+    pub(super) fn calling(&self) -> bool {
+        self.call.as_ref().is_some_and(|call| call.running)
+    }
+
+    /// Nobody senior answers an accuser: see who is there, and act.
+    pub(super) fn summon(&mut self, out: &mut Vec<Output>) {
+        if !self.ring.full() && !self.alerts.is_empty() {
+            self.call_the_roll(out);
+        }
+    }
+
+    /// A member says that this fulcrum is the first that answers it.
+    pub(super) fn summoned(&mut self, from: &Member, view: &ViewId, out: &mut Vec<Output>) {
+        if view == self.view.id() && self.view.has(from) {
+            self.summon(out);
+        }
+    }
+
+    /// Calls the roll if so many are accused at once, or the leader is and this fulcrum may have to succeed.
+    pub(super) fn consider_roll_call(&mut self, out: &mut Vec<Output>) {
+        if self.ring.full() || self.calling() {
+            return;
+        }
+        let size = self.view.roster.len();
+        let me = self.view.roster.index(&self.config.me).unwrap_or(0);
+        let successor = (1..=SUCCESSORS).contains(&me) && self.accuses(&self.view.leader().member);
+        let recent = |alert: &Alert| self.now.since(alert.first) <= self.t.stage * 2 && !alert.quiet;
+        let many = || {
+            let subjects = self.alerts.iter().filter(|(.., alert)| recent(alert)).map(|(subject, ..)| subject);
+            subjects.collect::<BTreeSet<_>>().len() >= CALL_FROM.max(size / 10)
+        };
+        if successor || (self.leads() && many()) {
+            self.call_the_roll(out);
+        }
+    }
+
+    fn call_the_roll(&mut self, out: &mut Vec<Output>) {
+        if self.call.as_ref().is_some_and(|call| call.running || call.again > self.now) {
+            return;
+        }
+        let me = self.config.me.clone();
+        let asked: Vec<Member> = self
+            .view
+            .roster
+            .iter()
+            .map(|seat| seat.member.clone())
+            .filter(|member| *member != me && !self.moved.contains(member) && !self.said_goodbye(member))
+            .collect();
+        for member in &asked {
+            self.ask_now(member, Why::Call, out);
+        }
+        self.call = Some(RollCall {
+            // Who is accused already is asked too, but not waited for.
+            open: asked.into_iter().filter(|member| !self.accuses(member)).collect(),
+            until: self.now + self.t.call_end + Duration::from_millis(1),
+            running: true,
+            again: self.now + self.t.call_end * PAUSE,
+        });
+        self.lost_dirty = true;
+    }
+
+    /// Somebody answered the call.
+    pub(super) fn present(&mut self, member: &Member) {
+        if let Some(call) = &mut self.call {
+            call.open.remove(member);
+        }
+    }
+
+    /// Somebody did not.
+    pub(super) fn absent(&mut self, member: &Member) {
+        if let Some(call) = &mut self.call {
+            call.open.remove(member);
+        }
+        if self.view.has(member) {
+            let (me, now) = (self.config.me.clone(), self.now);
+            if !self.says(member, &me) {
+                let alert = Alert { accusation: Accusation::Silent, first: now, last: now, quiet: true };
+                self.alerts.insert(member.clone(), me, alert);
+            }
+            self.lost_dirty = true;
+        }
+    }
+
+    /// Ends the call once everybody that nobody accuses has answered.
+    pub(super) fn advance_roll_call(&mut self) {
+        let Some(call) = &self.call else { return };
+        if !call.running {
+            return;
+        }
+        let over = call.until <= self.now || call.open.iter().all(|member| self.alerts.has(member));
+        if over && let Some(call) = &mut self.call {
+            call.running = false;
+            let late: Vec<Member> = core::mem::take(&mut call.open).into_iter().collect();
+            for member in late {
+                self.absent(&member);
+            }
+            self.lost_dirty = true;
+        }
+    }
+
+    pub(super) fn next_roll_call(&self) -> Time {
+        self.call.as_ref().filter(|call| call.running).map_or(Time::NEVER, |call| call.until)
+    }
+}
