@@ -154,7 +154,8 @@ fn each_broken_identity_is_one_clear_error() {
     crux("ca init --bloc acme --out ca").done();
     crux("ca issue --ca ca --node n2 --out n2").done();
     let write = |name: &str, bytes: &[u8]| std::fs::write(world.path("n1").join(name), bytes).unwrap();
-    let cases: [(&str, Box<dyn Fn()>, &str); 6] = [
+    type Case<'a> = (&'a str, Box<dyn Fn() + 'a>, &'a str);
+    let cases: [Case<'_>; 6] = [
         ("no key", Box::new(|| std::fs::remove_file(world.path("n1/key.pem")).unwrap()), "cannot read n1/key.pem"),
         ("no certificate", Box::new(|| write("cert.pem", b"x")), "n1/cert.pem: it holds no PEM certificate"),
         (
@@ -269,7 +270,7 @@ fn roots_are_rotated_by_the_command() {
     let roots =
         |path: &str| crux(&format!("ca trust {path} -o name")).done().lines().map(str::to_owned).collect::<Vec<_>>();
     let (old, new) = (roots("old")[0].clone(), roots("new")[0].clone());
-    assert_eq!(roots("n1"), [old.clone()]);
+    assert_eq!(roots("n1"), std::slice::from_ref(&old));
     crux("ca trust n1 --add new").done();
     crux("ca trust old --add new/ca.pem").done();
     assert_eq!(roots("n1"), [old.clone(), new.clone()]);
@@ -282,6 +283,12 @@ fn roots_are_rotated_by_the_command() {
     assert_eq!(json(crux("ca inspect n2 --trust n1-new -o json").done())["refusal"], Value::Null);
     crux(&format!("ca trust n1-new --remove {old}")).done();
     assert_eq!(json(crux("ca inspect n2 --trust n1-new -o json").done())["refusal_code"], "other-root");
+    // The same by renewing: the new CA trusts the old root for a while and takes its bundles over.
+    crux("ca renew n2 --ca new --in-place").failed(2, "E200", &["nor of a root that it trusts"]);
+    crux("ca trust new --add old").done();
+    crux("ca renew n2 --ca new --in-place").done();
+    crux(&format!("ca trust n2 --remove {}", &old[..8])).done();
+    assert_eq!((roots("n2"), &json(crux("ca inspect n2 -o json").done())["refusal"]), (vec![new], &Value::Null));
     crux("ca init --bloc other --out other").done();
     crux("ca trust n1 --add other").failed(1, "E102", &["of bloc other"]);
 }

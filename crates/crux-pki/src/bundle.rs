@@ -33,6 +33,9 @@ pub struct Bundle {
     settings: Option<String>,
 }
 
+/// A file of a bundle: its name and its bytes.
+type Part = (&'static str, Zeroizing<Vec<u8>>);
+
 /// The bytes of a bundle's files, before anybody believes them.
 pub(crate) struct Raw {
     cert: Vec<u8>,
@@ -147,7 +150,7 @@ impl Bundle {
     }
 
     /// Its files by name.
-    fn parts(&self) -> Result<Vec<(&'static str, Zeroizing<Vec<u8>>)>, PkiError> {
+    fn parts(&self) -> Result<Vec<Part>, PkiError> {
         let roots: Vec<_> = self.trust.roots().cloned().collect();
         let secret = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
         let mut parts = vec![

@@ -338,11 +338,11 @@ impl Ca {
         self.sign(Leaf { role, days, labels, admission, signer, settings, roots }, now)
     }
 
-    /// Issues the successor of a bundle that this CA issued: same identity, admission, labels and settings, and all roots
+    /// Issues the successor of a bundle that this CA issued, or another one whose root it trusts: same identity, admission, labels and settings, and all roots
     /// of the old one beside the CA's. Nothing else of the old certificate is looked at, its life only to choose the new one.
     ///
     /// # Errors
-    /// [`PkiError::Request`] if this CA did not sign the old one, the name was readmitted since, or the life is over the
+    /// [`PkiError::Request`] if no such root signed the old one, the name was readmitted since, or the life is over the
     /// cap; [`PkiError::Write`] if it cannot be recorded.
     pub fn renew(&mut self, old: &Bundle, request: RenewRequest) -> Result<Bundle, PkiError> {
         self.renew_at(old, request, unix_now())
@@ -353,9 +353,10 @@ impl Ca {
     /// # Errors
     /// As [`Ca::renew`].
     pub fn renew_at(&mut self, old: &Bundle, request: RenewRequest, now: u64) -> Result<Bundle, PkiError> {
-        let own = Trust::new(self.bloc.clone(), [self.root.clone()])?;
-        if let Err(refusal) = own.verify_chain_undated(old.chain()) {
-            return refuse(format!("the old certificate is not of this CA: {refusal}"));
+        // While a root is rotated the new CA trusts the old one, and takes its bundles over.
+        let known = Trust::new(self.bloc.clone(), self.roots().cloned())?;
+        if let Err(refusal) = known.verify_chain_undated(old.chain()) {
+            return refuse(format!("the old certificate is not of this CA, nor of a root that it trusts: {refusal}"));
         }
         let (role, admission) = (old.identity().role.clone(), Wanted::Number(old.admission()));
         let (not_before, not_after) = old.life();

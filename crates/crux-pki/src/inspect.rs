@@ -170,8 +170,14 @@ pub fn inspect_by(path: &Path, judge: &Judge, now: u64) -> Result<Inspection, Pk
         if source.has(SETTINGS) && !source.read(SETTINGS, HINT).is_ok_and(|text| String::from_utf8(text).is_ok()) {
             problems.push(format!("{} is not UTF-8; it should be TOML", source.path(SETTINGS).display()));
         }
-    } else if place == Place::File && file.with_file_name(TRUST).exists() {
-        trusted = Some(files::read_certificates(&file.with_file_name(TRUST), HINT)?);
+    } else if place == Place::File && judge.trust.is_none() {
+        let beside = file.with_file_name(TRUST);
+        if beside.exists() {
+            match files::read_certificates(&beside, HINT) {
+                Ok(roots) => trusted = Some(roots),
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
     }
     if let Some(path) = &judge.trust {
         trusted = Some(roots::roots_of(path)?);
@@ -188,7 +194,11 @@ pub fn inspect_by(path: &Path, judge: &Judge, now: u64) -> Result<Inspection, Pk
     let alone = matches!(place, Place::Ca | Place::File) && judge.trust.is_none() && judge.roles.is_empty();
     let ca = alone && certificate.as_ref().is_some_and(|summary| summary.ca);
     let (chains, refusal) = match &certificate {
-        Some(summary) if ca => (None, leaf::check_dates(summary.not_before, summary.not_after, now).err()),
+        // A root needs no root beside it.
+        Some(summary) if ca => {
+            problems.clear();
+            (None, leaf::check_dates(summary.not_before, summary.not_after, now).err())
+        }
         _ => verdict(&chain, trusted.as_deref(), &judge.roles, now, &mut problems),
     };
     Ok(Inspection {

@@ -57,7 +57,7 @@ const BREAKAGES: [Breakage; 18] = [
     ("half a root", |b, _| halve(&b.join("trust.pem")), &["trust.pem: it ", "crux ca issue"]),
     (
         "another key",
-        |b, o| drop(fs::copy(o.join("key.pem"), b.join("key.pem")).unwrap()),
+        |b, o| fs::write(b.join("key.pem"), fs::read(o.join("key.pem")).unwrap()).unwrap(),
         &["key.pem: it is not the key of cert.pem beside it", "same bundle"],
     ),
     ("the certificate as key", |b, _| copy_over(b, "cert.pem", "key.pem"), &["key.pem: it holds no PEM private key"]),

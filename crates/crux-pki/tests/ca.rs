@@ -267,9 +267,15 @@ fn a_renewal_inherits_what_is_inherited_and_nothing_else() {
     let long = RenewRequest { days: Some(401), keep_key: false };
     assert!(error(ca.renew_at(&old, long, now)).contains("401 days; a node may have 1 to 400"));
     let stranger = Ca::in_memory(bloc()).unwrap().issue(request("n1")).unwrap();
-    assert!(error(ca.renew(&stranger, RenewRequest::default())).contains("not of this CA: certificate signed by none"));
+    assert!(
+        error(ca.renew(&stranger, RenewRequest::default()))
+            .contains("not of this CA, nor of a root that it trusts: certificate signed by none")
+    );
     let other = Ca::in_memory(BlocName::parse("other").unwrap()).unwrap().issue(request("n1")).unwrap();
-    assert!(error(ca.renew(&other, RenewRequest::default())).contains("not of this CA: certificate of bloc other"));
+    assert!(
+        error(ca.renew(&other, RenewRequest::default()))
+            .contains("not of this CA, nor of a root that it trusts: certificate of bloc other")
+    );
     ca.issue(IssueRequest { admission: 3, ..request("n1.rack3.site-a") }).unwrap();
     assert!(
         error(ca.renew(&old, RenewRequest::default()))

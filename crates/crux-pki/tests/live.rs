@@ -68,7 +68,7 @@ fn a_new_bundle_counts_from_the_next_handshake_on() {
     assert_eq!(live_b.load().chain(), renewed.chain());
     assert!(live_b.replace(renewed.clone(), unix_now()).unwrap().is_nothing());
 
-    let mut unfit = |bundle: Bundle| {
+    let unfit = |bundle: Bundle| {
         let error = live_b.replace(bundle, unix_now()).unwrap_err().to_string();
         assert!(error.contains("the one in use stays") && live_b.load().chain() == renewed.chain(), "{error}");
         error

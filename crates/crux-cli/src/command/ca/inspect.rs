@@ -156,7 +156,7 @@ fn text(found: &Inspected, format: Format) -> String {
     verdicts.extend(found.key.iter().filter(|key| *key != "fits").map(|key| format!("cannot be USED: {key}")));
     verdicts.extend(found.problems.iter().map(|problem| format!("cannot be USED: {problem}")));
     if verdicts.is_empty() {
-        verdicts.push("would be admitted".to_owned());
+        verdicts.push(if found.ca { "valid, as a root or an intermediate" } else { "would be admitted" }.to_owned());
     }
     let life = match (found.life_days, found.max_days, found.left_days) {
         (Some(life), Some(max), Some(left)) => format!("{life} days of at most {max}, {left} left"),
