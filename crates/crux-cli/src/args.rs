@@ -158,13 +158,12 @@ fn wanted_format() -> Option<Format> {
 }
 
 /// Verbs and nouns that operators may expect: said to be on their way rather than unknown.
-const LATER: [&str; 24] = [
+const LATER: [&str; 23] = [
     "allow",
     "audit",
     "backup",
     "beacon",
     "bloc",
-    "ca renew",
     "ca serve",
     "cert",
     "config",

@@ -255,9 +255,11 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
     };
     let mut layer = flags.over(file);
     let identity = layer.identity.clone().unwrap_or_else(|| IDENTITY.into());
-    let bundled = identity.join("crux.toml");
-    if bundled.exists() {
-        layer = layer.over(Layer::read(&bundled)?);
+    let bundled = crux_pki::bundle_settings(&identity).map_err(|e| {
+        ErrorDoc::new(Code::BadBundle, e.to_string(), format!("crux ca inspect {}", identity.display()))
+    })?;
+    if let Some(text) = bundled {
+        layer = layer.over(Layer::parse(&identity.join("crux.toml").display().to_string(), &text)?);
     }
     layer.later.check()?;
     let wrong =

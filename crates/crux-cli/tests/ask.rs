@@ -35,7 +35,7 @@ fn settings_that_nobody_knows_are_pointed_at() {
     world.crux(&["up", "--dev", "2", "--page", "127.0.0.1:1"]).failed(2, "E202", &["--page is not yet supported"]);
     world.crux(&["up", "--seed", "bogus"]).failed(2, "E204", &["\"bogus\" is not HOST:PORT"]);
     world.crux(&["doctor"]).failed(2, "E202", &["crux doctor is not yet in this version"]);
-    world.crux(&["ca", "renew"]).failed(2, "E202", &["crux ca renew is not yet in this version"]);
+    world.crux(&["ca", "serve"]).failed(2, "E202", &["crux ca serve is not yet in this version"]);
     world.crux(&["docter"]).failed(2, "E200", &["docter"]);
     world.crux(&["--at", "n1", "run", "--env", "FOO", "true"]).failed(2, "E200", &["next: crux run --help"]);
 }

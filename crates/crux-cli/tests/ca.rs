@@ -106,3 +106,189 @@ fn a_fulcrum_that_cannot_start_says_why() {
     up("alice").failed_among_logs(1, "E102", &["only a node runs a fulcrum"]);
     up("n1").failed_among_logs(1, "E101", &[&listen, "next: --listen ADDR:PORT"]);
 }
+
+#[test]
+fn an_archive_is_taken_wherever_a_directory_is() {
+    let world = World::new();
+    let crux = |words: &str| world.crux(&words.split(' ').collect::<Vec<_>>());
+    crux("ca init --bloc acme --out ca").done();
+    let made = crux("ca issue --ca ca --node n1.rack3 --tar t/n1.tar --seed nowhere.invalid:1 --label zone=a -o json");
+    assert_eq!(json(made.done())["paths"], serde_json::json!(["t/n1.tar"]));
+    let mode = std::fs::metadata(world.path("t/n1.tar")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "a key is in it");
+    let found = json(crux("ca inspect t/n1.tar -o json").done());
+    assert_eq!((&found["place"], &found["key"], &found["refusal"]), (&"archive".into(), &"fits".into(), &Value::Null));
+    assert_eq!((&found["name"], &found["labels"]["zone"]), (&"n1.rack3".into(), &"a".into()));
+    crux("ca issue --ca ca --node n1 --tar t/n1.tar").failed(1, "E100", &["t/n1.tar exists already", "--tar NEW-FILE"]);
+    crux("ca issue --ca ca --node n1 --tar t/n1.tar --out n1").failed(1, "E100", &["t/n1.tar exists already"]);
+    assert!(!world.path("n1").exists(), "nothing half done");
+
+    // As the identity of a fulcrum: it comes as far as the port, which is taken, and reads the settings in it.
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let up = |identity: &str| world.crux(&["up", "--identity", identity, "--state", "state", "--listen", &listen]);
+    up("t/n1.tar").failed_among_logs(1, "E101", &[&listen]);
+    crux("ca issue --ca ca --operator ann --no-profile --tar ann.tar").done();
+    up("ann.tar").failed_among_logs(1, "E102", &["only a node runs a fulcrum"]);
+    let whole = std::fs::read(world.path("t/n1.tar")).unwrap();
+    let write = |bytes: &[u8]| std::fs::write(world.path("t/n1.tar"), bytes).unwrap();
+    write(&whole[..whole.len() - 700]);
+    up("t/n1.tar").failed_among_logs(
+        1,
+        "E102",
+        &["t/n1.tar: the tar archive is truncated", "next: crux ca inspect t/n1.tar"],
+    );
+    crux("ca inspect t/n1.tar").failed(1, "E102", &["t/n1.tar: the tar archive is truncated; copy it again"]);
+    write(b"hello");
+    up("t/n1.tar").failed_among_logs(1, "E102", &["t/n1.tar: it is neither a directory nor a tar archive"]);
+    write(&whole);
+    std::fs::set_permissions(world.path("t/n1.tar"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    up("t/n1.tar").failed_among_logs(1, "E102", &["t/n1.tar may be read by every user (mode 644); run `chmod 600"]);
+    assert!(crux("ca inspect t/n1.tar").done().contains("cannot be USED: t/n1.tar may be read by every user"));
+}
+
+#[test]
+fn each_broken_identity_is_one_clear_error() {
+    let world = World::new();
+    let crux = |words: &str| world.crux(&words.split(' ').collect::<Vec<_>>());
+    crux("ca init --bloc acme --out ca").done();
+    crux("ca issue --ca ca --node n2 --out n2").done();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(world.path("n1").join(name), bytes).unwrap();
+    type Case<'a> = (&'a str, Box<dyn Fn() + 'a>, &'a str);
+    let cases: [Case<'_>; 6] = [
+        ("no key", Box::new(|| std::fs::remove_file(world.path("n1/key.pem")).unwrap()), "cannot read n1/key.pem"),
+        ("no certificate", Box::new(|| write("cert.pem", b"x")), "n1/cert.pem: it holds no PEM certificate"),
+        (
+            "another key",
+            Box::new(|| write("key.pem", &std::fs::read(world.path("n2/key.pem")).unwrap())),
+            "n1/key.pem: it is not the key of cert.pem beside it",
+        ),
+        (
+            "a key for all",
+            Box::new(|| {
+                std::fs::set_permissions(world.path("n1/key.pem"), std::fs::Permissions::from_mode(0o644)).unwrap()
+            }),
+            "n1/key.pem may be read by every user (mode 644); run `chmod 600 n1/key.pem`",
+        ),
+        (
+            "a leaf as root",
+            Box::new(|| write("trust.pem", &std::fs::read(world.path("n1/cert.pem")).unwrap())),
+            "n1/trust.pem: the trust set is unusable: a certificate in it is not a CA's",
+        ),
+        ("no roots", Box::new(|| write("trust.pem", b"")), "n1/trust.pem: it holds no PEM certificate"),
+    ];
+    for (what, breaks, expected) in cases {
+        let _ = std::fs::remove_dir_all(world.path("n1"));
+        crux("ca issue --ca ca --node n1 --out n1").done();
+        let secret = std::fs::read_to_string(world.path("n1/key.pem")).unwrap().lines().nth(1).unwrap().to_owned();
+        breaks();
+        let ran = crux("up --identity n1 --state state --listen 127.0.0.1:0");
+        assert!(!ran.err.contains(&secret), "{what}: no key in a log");
+        ran.failed_among_logs(1, "E102", &[expected, "next: crux ca inspect n1"]);
+        let looked = crux("ca inspect n1");
+        assert!(looked.code == 1 || looked.out.contains("cannot be USED"), "{what}: {}{}", looked.out, looked.err);
+    }
+}
+
+#[test]
+fn a_beacon_is_a_role_of_its_own_with_a_shorter_life() {
+    let world = World::new();
+    let crux = |words: &str| world.crux(&words.split(' ').collect::<Vec<_>>());
+    crux("ca init --bloc acme --out ca").done();
+    crux("ca issue --ca ca --beacon watch --out b --days 101").failed(
+        2,
+        "E200",
+        &["a beacon may have 1 to 100 (`--days`)"],
+    );
+    crux("ca issue --ca ca --beacon watch --out b --days many").failed(2, "E200", &["--days"]);
+    crux("ca issue --ca ca --beacon watch --out b --readmit").failed(2, "E200", &["--readmit"]);
+    assert_eq!(
+        json(crux("ca issue --ca ca --beacon watch --out b -o json").done())["id"],
+        "spiffe://acme/beacon/watch"
+    );
+    let found = json(crux("ca inspect b -o json").done());
+    assert_eq!((&found["role"], &found["life_days"], &found["max_days"]), (&"beacon".into(), &90.into(), &100.into()));
+    let found = json(crux("ca inspect b --role node -o json").done());
+    assert_eq!(found["refusal_code"], "wrong-role");
+    crux("up --identity b --state s --listen 127.0.0.1:0").failed_among_logs(
+        1,
+        "E102",
+        &["only a node runs a fulcrum"],
+    );
+}
+
+#[test]
+fn a_renewal_keeps_what_it_should() {
+    let world = World::new();
+    let crux = |words: &str| world.crux(&words.split(' ').collect::<Vec<_>>());
+    let key = |path: &str| std::fs::read(world.path(path).join("key.pem")).unwrap();
+    let of = |path: &str| json(crux(&format!("ca inspect {path} -o json")).done());
+    crux("ca init --bloc acme --out ca").done();
+    crux("ca issue --ca ca --node n1 --out one").done();
+    crux("ca issue --ca ca --node n1 --out n1 --readmit --label zone=a --seed a:1 --days 30").done();
+    crux("ca renew n1 --ca ca").failed(2, "E200", &["--out"]);
+    crux("ca renew nowhere --ca ca --out x").failed(3, "E300", &["nowhere/cert.pem", "next: crux ca inspect nowhere"]);
+    crux("ca renew one --ca ca --out x").failed(2, "E200", &["admission 1 of node/n1, but 2 was issued before"]);
+    crux("ca renew n1 --ca ca --out x --days 401").failed(2, "E200", &["401 days; a node may have 1 to 400"]);
+    crux("ca init --bloc acme --out other").done();
+    crux("ca renew n1 --ca other --out x").failed(
+        2,
+        "E200",
+        &["not of this CA", "signed by none of the trusted roots"],
+    );
+    assert!(!world.path("x").exists());
+
+    let old = of("n1");
+    assert_eq!(json(crux("ca renew n1 --ca ca --out new -o json").done())["admission"], 2);
+    let new = of("new");
+    for same in ["id", "admission", "labels", "life_days", "issuer"] {
+        assert_eq!(old[same], new[same], "{same}");
+    }
+    assert_ne!(old["serial"], new["serial"]);
+    assert_ne!(key("n1"), key("new"));
+    assert!(std::fs::read_to_string(world.path("new/crux.toml")).unwrap().contains("a:1"));
+    let before = key("n1");
+    crux("ca renew n1 --ca ca --in-place --days 60").done();
+    assert_eq!((key("n1"), &of("n1")["life_days"], &of("n1")["key"]), (before.clone(), &60.into(), &"fits".into()));
+    crux("ca renew n1 --ca ca --tar n1.tar --keep-key").done();
+    crux("ca renew n1.tar --ca ca --in-place").done();
+    assert_eq!(of("n1.tar")["key"], "fits");
+    // A renewal was no readmission.
+    crux("ca issue --ca ca --node n1 --out again").done();
+    assert_eq!(of("again")["admission"], 2);
+    crux("ca issue --ca ca --node n1 --out third --readmit").done();
+    assert_eq!(of("third")["admission"], 3);
+}
+
+#[test]
+fn roots_are_rotated_by_the_command() {
+    let world = World::new();
+    let crux = |words: &str| world.crux(&words.split(' ').collect::<Vec<_>>());
+    crux("ca init --bloc acme --out old").done();
+    crux("ca init --bloc acme --out new").done();
+    crux("ca issue --ca old --node n1 --out n1").done();
+    let roots =
+        |path: &str| crux(&format!("ca trust {path} -o name")).done().lines().map(str::to_owned).collect::<Vec<_>>();
+    let (old, new) = (roots("old")[0].clone(), roots("new")[0].clone());
+    assert_eq!(roots("n1"), std::slice::from_ref(&old));
+    crux("ca trust n1 --add new").done();
+    crux("ca trust old --add new/ca.pem").done();
+    assert_eq!(roots("n1"), [old.clone(), new.clone()]);
+    crux("ca issue --ca old --node n2 --out n2").done();
+    assert_eq!(roots("n2"), [old.clone(), new.clone()]);
+    crux(&format!("ca trust n1 --remove {}", &old[..12])).failed(1, "E102", &["renew it by another CA first"]);
+    crux("ca trust n1 --remove 00000000").failed(3, "E300", &["fingerprint", "next: crux ca trust n1"]);
+    crux("ca issue --ca new --node n1 --out n1-new").done();
+    crux("ca trust n1-new --add n2").done();
+    assert_eq!(json(crux("ca inspect n2 --trust n1-new -o json").done())["refusal"], Value::Null);
+    crux(&format!("ca trust n1-new --remove {old}")).done();
+    assert_eq!(json(crux("ca inspect n2 --trust n1-new -o json").done())["refusal_code"], "other-root");
+    // The same by renewing: the new CA trusts the old root for a while and takes its bundles over.
+    crux("ca renew n2 --ca new --in-place").failed(2, "E200", &["nor of a root that it trusts"]);
+    crux("ca trust new --add old").done();
+    crux("ca renew n2 --ca new --in-place").done();
+    crux(&format!("ca trust n2 --remove {}", &old[..8])).done();
+    assert_eq!((roots("n2"), &json(crux("ca inspect n2 -o json").done())["refusal"]), (vec![new], &Value::Null));
+    crux("ca init --bloc other --out other").done();
+    crux("ca trust n1 --add other").failed(1, "E102", &["of bloc other"]);
+}

@@ -5,8 +5,9 @@
 //! reads the clock on its own account while verifying: the time is an argument, in Unix seconds.
 //!
 //! Files by subject: `identity` (names), `extension` (admission number and labels), `leaf` (our own rules for a leaf),
-//! `trust` (path and rules together), `key` (Ed25519), `mint` (building certificates), `ca`, `bundle`, `inspect`, `tls`,
-//! `facts` (signing and checking fact versions).
+//! `trust` (path and rules together), `refusal` (why not), `life` (warnings before the end), `key` (Ed25519 and P-256),
+//! `mint` (building certificates), `ca`, `bundle`, `tar` (bundles as archives), `files`, `inspect`, `roots` (changing a trust set on disk), `tls`, `live` (roots
+//! and certificates exchanged while links live), `facts` (signing and checking fact versions), `fuzz` (any bytes at all).
 
 mod bundle;
 mod ca;
@@ -15,34 +16,50 @@ mod corpus;
 mod extension;
 pub mod facts;
 mod files;
+pub mod fuzz;
 mod identity;
 mod inspect;
 mod key;
 mod leaf;
+mod life;
+mod live;
 mod mint;
 mod refusal;
+mod roots;
+mod tar;
 mod tls;
 mod trust;
 
-pub use bundle::Bundle;
-pub use ca::{Ca, IssueRequest};
+pub use bundle::{Bundle, bundle_settings};
+pub use ca::{Ca, IssueRequest, RenewRequest};
 pub use files::PkiError;
 pub use identity::{Identity, Role, RoleKind};
-pub use inspect::{Inspection, inspect};
+pub use inspect::{Inspection, Judge, KeyState, Place, Summary, inspect, inspect_by};
 pub use key::{PublicKey, Signer, verify_signature};
-pub use refusal::Refusal;
-pub use tls::{client_config, server_config};
-pub use trust::{Admitted, Trust};
+pub use life::{Life, LifeWarning};
+pub use live::{BundleChange, LiveBundle, LiveTrust, RootChange};
+pub use refusal::{Refusal, UriTrick};
+pub use roots::{change_roots, roots_of};
+pub use tls::{client_config, live_client_config, live_server_config, server_config};
+pub use trust::{Admitted, Trust, fingerprint};
 
 /// A certificate in DER, as rustls wants it.
 pub use rustls::pki_types::CertificateDer;
 
 /// The first day on which this release can run (2026-11-01). A clock before it is wrong. Raised with each release.
 pub const BUILD_DATE: u64 = 1_793_491_200;
-/// The longest life of a node's or a beacon's certificate that a verifier accepts, in days.
+/// The longest life of a node's certificate that a verifier accepts, in days.
 pub const NODE_MAX_DAYS: u32 = 400;
-/// The longest life of an operator's certificate that a verifier accepts, in days.
+/// The longest life of an operator's or a beacon's certificate that a verifier accepts, in days.
 pub const OPERATOR_MAX_DAYS: u32 = 100;
+/// The longest life of a workload's certificate that a verifier accepts, in days.
+pub const WORKLOAD_MAX_DAYS: u32 = 1;
+/// Largest certificate that is read, in bytes. Ours have about 600, those of others seldom more than 4,000.
+pub const CERTIFICATE_MAX: usize = 16 * 1024;
+/// Most certificates of a chain: a leaf and the six intermediates that path validation follows.
+pub const CHAIN_MAX: usize = 7;
+/// Most roots of a trust set.
+pub const ROOTS_MAX: usize = 32;
 /// How far `notBefore` is set back, so that a machine whose clock is a little slow can start: seconds.
 pub const BACKDATE: u64 = 300;
 

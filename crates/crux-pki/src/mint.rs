@@ -28,7 +28,14 @@ pub(crate) const SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1
 pub(crate) const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 
 /// DER of `SubjectPublicKeyInfo` for Ed25519 (RFC 8410) up to the 32 bytes of the key.
-const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+const ED25519_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+/// The same for P-256 (RFC 5480) up to the 65 bytes of the point.
+const P256_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+/// Longest common name (X.520, `ub-common-name`), in bytes.
+const CN_MAX: usize = 64;
 
 /// The public half as x509-cert wants it.
 #[derive(Clone)]
@@ -36,8 +43,11 @@ struct VerifyingKey(PublicKey);
 
 impl EncodePublicKey for VerifyingKey {
     fn to_public_key_der(&self) -> spki::Result<der::Document> {
-        let mut der = SPKI_PREFIX.to_vec();
-        der.extend(self.0);
+        let prefix = match self.0 {
+            PublicKey::Ed25519(_) => &ED25519_PREFIX[..],
+            PublicKey::P256(_) => &P256_PREFIX,
+        };
+        let der = [prefix, self.0.as_bytes()].concat();
         Ok(der::Document::try_from(der)?)
     }
 }
@@ -65,16 +75,25 @@ pub(crate) struct Draft {
     pub(crate) issuer: Option<String>,
     pub(crate) uris: Vec<String>,
     pub(crate) ca: bool,
+    /// For a CA: how many CAs may stand below it.
+    pub(crate) path_length: Option<u8>,
     pub(crate) key_usage: Option<FlagSet<KeyUsages>>,
     pub(crate) extended_key_usage: Option<Vec<ObjectIdentifier>>,
     pub(crate) not_before: u64,
     pub(crate) not_after: u64,
     pub(crate) admission: Option<Admission>,
+    /// Further extensions, as they are.
+    pub(crate) extra: Vec<Extension>,
 }
 
-/// `CN=<name>` under the bloc as domain components, in the order people read.
+/// `CN=<name>` under the bloc as domain components, in the order people read. A name that is too long for a common name
+/// keeps its first labels: a subject is for people and decides nothing.
 pub(crate) fn subject(bloc: &str, name: &str) -> String {
-    let mut text = format!("CN={name}");
+    let mut short = name;
+    while short.len() > CN_MAX {
+        short = short.rsplit_once('.').map_or(&short[..CN_MAX], |(front, _)| front);
+    }
+    let mut text = format!("CN={short}");
     for label in bloc.split('.') {
         text.push_str(",DC=");
         text.push_str(label);
@@ -120,7 +139,7 @@ impl BuilderProfile for Profile {
             key_identifier: Some(key_id(issuer_spk.subject_public_key.raw_bytes())?),
             ..Default::default()
         });
-        add!(&BasicConstraints { ca: self.draft.ca, path_len_constraint: None });
+        add!(&BasicConstraints { ca: self.draft.ca, path_len_constraint: self.draft.path_length });
         if let Some(usage) = self.draft.key_usage {
             add!(&KeyUsage(usage));
         }
@@ -136,6 +155,7 @@ impl BuilderProfile for Profile {
         if let Some(admission) = &self.draft.admission {
             extensions.push(admission.encode()?);
         }
+        extensions.extend(self.draft.extra.iter().cloned());
         Ok(extensions)
     }
 }

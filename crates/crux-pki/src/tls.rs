@@ -7,7 +7,7 @@
 use crate::bundle::Bundle;
 use crate::files::PkiError;
 use crate::identity::RoleKind;
-use crate::trust::Trust;
+use crate::live::{LiveBundle, LiveTrust};
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
@@ -27,7 +27,7 @@ fn provider() -> Arc<CryptoProvider> {
 /// One verifier for both sides.
 #[derive(Debug)]
 struct Verifier {
-    trust: Arc<Trust>,
+    trust: LiveTrust,
     roles: Vec<RoleKind>,
     provider: Arc<CryptoProvider>,
 }
@@ -35,7 +35,7 @@ struct Verifier {
 impl Verifier {
     fn check(&self, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], now: UnixTime) -> Result<(), TlsError> {
         let chain: Vec<CertificateDer<'_>> = std::iter::once(leaf).chain(rest).cloned().collect();
-        let verdict = self.trust.verify_chain(&chain, now.as_secs());
+        let verdict = self.trust.load().verify_chain(&chain, now.as_secs());
         // A general error because its text travels to the other side, whose operator is the one who must act.
         verdict.and_then(|peer| peer.require(&self.roles)).map_err(|refusal| TlsError::General(refusal.to_string()))
     }
@@ -87,7 +87,7 @@ impl ClientCertVerifier for Verifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
+        vec![SignatureScheme::ED25519, SignatureScheme::ECDSA_NISTP256_SHA256]
     }
 }
 
@@ -122,34 +122,45 @@ impl ServerCertVerifier for Verifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
+        vec![SignatureScheme::ED25519, SignatureScheme::ECDSA_NISTP256_SHA256]
     }
 }
 
-/// The accepting side: shows the bundle's certificate and admits only peers of these roles.
+/// The accepting side: shows the bundle's certificate and admits only peers of these roles. Roots that are exchanged in a
+/// [`LiveTrust`] count from the next handshake on; to exchange the certificate too, see [`live_server_config`].
 ///
 /// # Errors
 /// [`PkiError::Tls`] if key and certificate cannot be used together.
 pub fn server_config(
     bundle: &Bundle,
-    trust: Arc<Trust>,
+    trust: impl Into<LiveTrust>,
     roles: &[RoleKind],
     alpn: &[&[u8]],
 ) -> Result<ServerConfig, PkiError> {
+    Ok(server(Arc::new(LiveBundle::with_trust(bundle.clone(), trust.into())?), roles, alpn))
+}
+
+/// The accepting side with what a [`LiveBundle`] holds at the moment of each handshake.
+#[must_use]
+pub fn live_server_config(live: &LiveBundle, roles: &[RoleKind], alpn: &[&[u8]]) -> ServerConfig {
+    server(Arc::new(live.clone()), roles, alpn)
+}
+
+fn server(live: Arc<LiveBundle>, roles: &[RoleKind], alpn: &[&[u8]]) -> ServerConfig {
     let provider = provider();
-    let verifier = Arc::new(Verifier { trust, roles: roles.to_vec(), provider: provider.clone() });
+    let verifier =
+        Arc::new(Verifier { trust: live.trust().clone(), roles: roles.to_vec(), provider: provider.clone() });
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|e| PkiError::Tls(e.to_string()))?
+        .expect("the provider has suites of TLS 1.3")
         .with_client_cert_verifier(verifier)
-        .with_single_cert(bundle.chain().to_vec(), bundle.signer().rustls_key()?)
-        .map_err(|e| PkiError::Tls(e.to_string()))?;
+        .with_cert_resolver(live);
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
     config.key_log = Arc::new(NoKeyLog {});
-    Ok(config)
+    config
 }
 
 /// The dialling side: shows the bundle's certificate and talks only to peers of these roles.
@@ -158,23 +169,33 @@ pub fn server_config(
 /// [`PkiError::Tls`] if key and certificate cannot be used together.
 pub fn client_config(
     bundle: &Bundle,
-    trust: Arc<Trust>,
+    trust: impl Into<LiveTrust>,
     roles: &[RoleKind],
     alpn: &[&[u8]],
 ) -> Result<ClientConfig, PkiError> {
+    Ok(client(Arc::new(LiveBundle::with_trust(bundle.clone(), trust.into())?), roles, alpn))
+}
+
+/// The dialling side with what a [`LiveBundle`] holds at the moment of each handshake.
+#[must_use]
+pub fn live_client_config(live: &LiveBundle, roles: &[RoleKind], alpn: &[&[u8]]) -> ClientConfig {
+    client(Arc::new(live.clone()), roles, alpn)
+}
+
+fn client(live: Arc<LiveBundle>, roles: &[RoleKind], alpn: &[&[u8]]) -> ClientConfig {
     let provider = provider();
-    let verifier = Arc::new(Verifier { trust, roles: roles.to_vec(), provider: provider.clone() });
+    let verifier =
+        Arc::new(Verifier { trust: live.trust().clone(), roles: roles.to_vec(), provider: provider.clone() });
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|e| PkiError::Tls(e.to_string()))?
+        .expect("the provider has suites of TLS 1.3")
         .dangerous()
         .with_custom_certificate_verifier(verifier)
-        .with_client_auth_cert(bundle.chain().to_vec(), bundle.signer().rustls_key()?)
-        .map_err(|e| PkiError::Tls(e.to_string()))?;
+        .with_client_cert_resolver(live);
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     config.enable_sni = false;
     config.key_log = Arc::new(NoKeyLog {});
-    Ok(config)
+    config
 }

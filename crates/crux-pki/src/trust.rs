@@ -5,14 +5,22 @@ use crate::identity::{Identity, RoleKind};
 use crate::key::{PublicKey, verify_signature};
 use crate::leaf::{self, Leaf};
 use crate::refusal::Refusal;
-use crux_names::{BlocName, NodeName};
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use crate::{CHAIN_MAX, ROOTS_MAX};
+use aws_lc_rs::digest;
+use crux_names::{BlocName, Hash256, NodeName};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, Error as TlsError, RootCertStore};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
+use x509_cert::Certificate;
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, SubjectKeyIdentifier};
+
+/// The SHA-256 of a certificate's DER: what people compare. Never what anybody is refused by.
+#[must_use]
+pub fn fingerprint(der: &[u8]) -> Hash256 {
+    Hash256(digest::digest(&digest::SHA256, der).as_ref().try_into().expect("SHA-256 has 32 bytes"))
+}
 
 /// A root with its own dates: path validation does not look at a trust anchor's.
 #[derive(Clone, Debug)]
@@ -20,6 +28,10 @@ struct Root {
     der: CertificateDer<'static>,
     /// The same as path validation takes it: read once.
     anchor: TrustAnchor<'static>,
+    /// The key's identifier, by which certificates name it.
+    key_id: Option<Vec<u8>>,
+    /// The bloc that it says it is for, as our own CA's do: it vouches for no other.
+    bloc: Option<BlocName>,
     not_before: u64,
     not_after: u64,
 }
@@ -32,11 +44,12 @@ impl Root {
         if !leaf::is_ca(&certificate).map_err(|e| unusable(&e))? {
             return Err(unusable(&"a certificate in it is not a CA's"));
         }
-        let mut store = RootCertStore::empty();
-        store.add(der.clone()).map_err(|e| unusable(&e))?;
-        let anchor = store.roots.pop().ok_or_else(|| unusable(&"a certificate in it is no root"))?;
+        let anchor = anchor_from_trusted_cert(&der).map_err(|e| unusable(&e))?.to_owned();
         let (not_before, not_after) = leaf::validity(&certificate);
-        Ok(Self { der, anchor, not_before, not_after })
+        let key_id = certificate.tbs_certificate().get_extension::<SubjectKeyIdentifier>().ok().flatten();
+        let key_id = key_id.map(|(_, id)| id.0.as_bytes().to_vec());
+        let bloc = bloc_of_root(&der);
+        Ok(Self { der, anchor, key_id, bloc, not_before, not_after })
     }
 }
 
@@ -51,7 +64,8 @@ pub struct Trust {
 #[derive(Clone, Debug)]
 pub struct Admitted {
     leaf: Leaf,
-    der: CertificateDer<'static>,
+    chain: Vec<CertificateDer<'static>>,
+    not_after: u64,
 }
 
 impl Admitted {
@@ -64,7 +78,7 @@ impl Admitted {
     /// The node's name, if this is a node's certificate.
     ///
     /// # Errors
-    /// [`Refusal::WrongRole`] for operators and beacons.
+    /// [`Refusal::WrongRole`] for everybody else.
     pub fn node(&self) -> Result<&NodeName, Refusal> {
         match &self.leaf.identity.role {
             crate::Role::Node(name) => Ok(name),
@@ -97,16 +111,22 @@ impl Admitted {
         &self.leaf.admission.labels
     }
 
-    /// The end of its life in Unix seconds: links must be cut then.
+    /// The end in Unix seconds: links must be cut then. Its own, or that of a CA above it if that comes first.
     #[must_use]
     pub fn not_after(&self) -> u64 {
-        self.leaf.not_after
+        self.not_after
     }
 
     /// The certificate itself.
     #[must_use]
     pub fn der(&self) -> &CertificateDer<'static> {
-        &self.der
+        &self.chain[0]
+    }
+
+    /// The chain that was shown, leaf first: to ask [`Trust::recheck`] again when the roots have changed.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
     }
 
     /// Its public key.
@@ -123,16 +143,24 @@ impl Admitted {
 }
 
 impl Trust {
-    /// A trust set of these roots, each a CA certificate.
+    /// A trust set of these roots, each a CA certificate. One that is there twice counts once.
     ///
     /// # Errors
-    /// [`PkiError::Root`] if there is none, or one is no CA certificate.
+    /// [`PkiError::Root`] if there is none, there are too many, or one is no CA certificate.
     pub fn new(bloc: BlocName, roots: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<Self, PkiError> {
-        let roots: Vec<Root> = roots.into_iter().map(Root::read).collect::<Result<_, _>>()?;
-        if roots.is_empty() {
-            Err(PkiError::Root("there is no root in it".to_owned()))
-        } else {
-            Ok(Self { bloc, roots })
+        let mut read: Vec<Root> = Vec::new();
+        for der in roots {
+            if read.iter().all(|root| root.der != der) {
+                read.push(Root::read(der)?);
+            }
+        }
+        if let Some(other) = read.iter().filter_map(|root| root.bloc.as_ref()).find(|theirs| **theirs != bloc) {
+            return Err(PkiError::Root(format!("a root in it is of bloc {other}, and this is bloc {bloc}")));
+        }
+        match read.len() {
+            0 => Err(PkiError::Root("there is no root in it".to_owned())),
+            1..=ROOTS_MAX => Ok(Self { bloc, roots: read }),
+            many => Err(PkiError::Root(format!("there are {many} roots in it, and at most {ROOTS_MAX} are used"))),
         }
     }
 
@@ -147,6 +175,29 @@ impl Trust {
         self.roots.iter().map(|root| &root.der)
     }
 
+    /// The set with one root more: the first half of a rotation.
+    ///
+    /// # Errors
+    /// As [`Trust::new`].
+    pub fn with_root(&self, der: CertificateDer<'static>) -> Result<Self, PkiError> {
+        Self::new(self.bloc.clone(), self.roots().cloned().chain([der]))
+    }
+
+    /// The set without the root of this [`fingerprint`]: the second half of a rotation.
+    ///
+    /// # Errors
+    /// [`PkiError::Root`] if it is not there, or is the last one.
+    pub fn without_root(&self, which: &Hash256) -> Result<Self, PkiError> {
+        let left: Vec<_> = self.roots().filter(|der| fingerprint(der) != *which).cloned().collect();
+        if left.len() == self.roots.len() {
+            return Err(PkiError::Root(format!("there is no root with the fingerprint {which} in it")));
+        }
+        if left.is_empty() {
+            return Err(PkiError::Root("its last root cannot be taken out".to_owned()));
+        }
+        Self::new(self.bloc.clone(), left)
+    }
+
     /// Verifies a chain, leaf first, at `now` in Unix seconds.
     ///
     /// # Errors
@@ -156,7 +207,7 @@ impl Trust {
         leaf.check_dates(now)?;
         let roots: Vec<&Root> =
             self.roots.iter().filter(|root| (root.not_before..=root.not_after).contains(&now)).collect();
-        match Self::verify_path(&roots, chain, now) {
+        let ends = match Self::verify_path(&roots, chain, now) {
             // Would a root that has ended have vouched for it? Then say so: the cure is another one.
             Err(Refusal::Untrusted) if roots.len() < self.roots.len() => {
                 let all: Vec<&Root> = self.roots.iter().collect();
@@ -164,7 +215,23 @@ impl Trust {
             }
             other => other,
         }?;
-        Ok(Admitted { leaf, der: chain[0].clone().into_owned() })
+        Ok(Self::admit(leaf, chain, ends))
+    }
+
+    /// Whether a peer that was admitted once would be admitted now: asked for living links when the roots have changed.
+    ///
+    /// # Errors
+    /// Why its links must be cut.
+    pub fn recheck(&self, peer: &Admitted, now: u64) -> Result<Admitted, Refusal> {
+        self.verify_chain(&peer.chain, now)
+    }
+
+    /// The same for a chain as it came off a connection; answers until when (Unix seconds) it is trusted.
+    ///
+    /// # Errors
+    /// Why its links must be cut.
+    pub fn still_trusts(&self, chain: &[CertificateDer<'_>], now: u64) -> Result<u64, Refusal> {
+        self.verify_chain(chain, now).map(|peer| peer.not_after)
     }
 
     /// Verifies the chain of a stored fact: everything but the dates, which were checked when the fact was accepted.
@@ -178,11 +245,19 @@ impl Trust {
         for der in &chain[1..] {
             at = at.max(leaf::validity(&leaf::decode(der)?).0);
         }
-        Self::verify_path(&self.roots.iter().collect::<Vec<_>>(), chain, at)?;
-        Ok(Admitted { leaf, der: chain[0].clone().into_owned() })
+        let ends = Self::verify_path(&self.roots.iter().collect::<Vec<_>>(), chain, at)?;
+        Ok(Self::admit(leaf, chain, ends))
+    }
+
+    fn admit(leaf: Leaf, chain: &[CertificateDer<'_>], issuers_end: u64) -> Admitted {
+        let not_after = leaf.not_after.min(issuers_end);
+        Admitted { leaf, chain: chain.iter().map(|der| der.clone().into_owned()).collect(), not_after }
     }
 
     fn read(&self, chain: &[CertificateDer<'_>]) -> Result<Leaf, Refusal> {
+        if chain.len() > CHAIN_MAX {
+            return Err(Refusal::LongChain { certificates: chain.len() });
+        }
         let leaf = Leaf::read(chain.first().ok_or(Refusal::NoCertificate)?)?;
         if leaf.identity.bloc == self.bloc {
             return Ok(leaf);
@@ -190,20 +265,76 @@ impl Trust {
         Err(Refusal::OtherBloc { theirs: leaf.identity.bloc.to_string(), ours: self.bloc.to_string() })
     }
 
-    /// The path from the leaf to one of the roots, by webpki.
-    fn verify_path(roots: &[&Root], chain: &[CertificateDer<'_>], now: u64) -> Result<(), Refusal> {
-        let store = RootCertStore { roots: roots.iter().map(|root| root.anchor.clone()).collect() };
+    /// The path from the leaf to one of the roots, by webpki; answers when the first CA on it ends.
+    fn verify_path(roots: &[&Root], chain: &[CertificateDer<'_>], now: u64) -> Result<u64, Refusal> {
+        for der in &chain[1..] {
+            if der.len() > crate::CERTIFICATE_MAX {
+                return Err(Refusal::TooLarge { bytes: der.len() });
+            }
+        }
+        let anchors: Vec<TrustAnchor<'_>> = roots.iter().map(|root| root.anchor.clone()).collect();
         let at = UnixTime::since_unix_epoch(Duration::from_secs(now));
         let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.all;
-        let parsed = ParsedCertificate::try_from(&chain[0]).map_err(|e| Refusal::Unreadable(e.to_string()))?;
-        verify_server_cert_signed_by_trust_anchor(&parsed, &store, &chain[1..], at, algorithms).map_err(|error| {
-            match error {
-                TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => Refusal::Untrusted,
-                TlsError::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-                    Refusal::IssuerExpired
-                }
-                other => Refusal::BadChain(other.to_string()),
-            }
-        })
+        let leaf = EndEntityCert::try_from(&chain[0]).map_err(|e| refusal(&e, roots, chain))?;
+        let usage = KeyUsage::server_auth();
+        let path = leaf.verify_for_usage(algorithms, &anchors, &chain[1..], at, usage, None, None);
+        Self::first_end(&path.map_err(|e| refusal(&e, roots, chain))?, roots)
+    }
+
+    fn first_end(path: &VerifiedPath<'_>, roots: &[&Root]) -> Result<u64, Refusal> {
+        let anchor = path.anchor();
+        let vouches = |root: &&&Root| {
+            root.anchor.subject == anchor.subject
+                && root.anchor.subject_public_key_info == anchor.subject_public_key_info
+        };
+        let mut end = roots.iter().filter(vouches).map(|root| root.not_after).max().unwrap_or(0);
+        for intermediate in path.intermediate_certificates() {
+            end = end.min(leaf::validity(&leaf::decode(&intermediate.der())?).1);
+        }
+        Ok(end)
+    }
+}
+
+/// Whether a certificate of the chain names one of these roots, by its key, as the one that signed it.
+fn names_a_root(roots: &[&Root], chain: &[CertificateDer<'_>]) -> bool {
+    let named = |certificate: &Certificate| {
+        let authority = certificate.tbs_certificate().get_extension::<AuthorityKeyIdentifier>().ok().flatten();
+        authority.and_then(|(_, authority)| Some(authority.key_identifier?.as_bytes().to_vec()))
+    };
+    chain
+        .iter()
+        .filter_map(|der| named(&leaf::decode(der).ok()?))
+        .any(|authority| roots.iter().any(|root| root.key_id.as_ref() == Some(&authority)))
+}
+
+/// The bloc that a CA's certificate says it is for, if it says so.
+pub(crate) fn bloc_of_root(der: &[u8]) -> Option<BlocName> {
+    let uri = leaf::uri(&leaf::decode(der).ok()?).ok()?;
+    BlocName::parse(uri.strip_prefix("spiffe://")?).ok()
+}
+
+/// What path validation found, as our own reason.
+fn refusal(error: &webpki::Error, roots: &[&Root], chain: &[CertificateDer<'_>]) -> Refusal {
+    use webpki::Error as E;
+    match error {
+        E::UnknownIssuer => Refusal::Untrusted,
+        // Every CA of a bloc bears the bloc's name, so a stranger's signature looks like a wrong one of ours.
+        E::InvalidSignatureForPublicKey if !names_a_root(roots, chain) => Refusal::Untrusted,
+        E::CertExpired { .. } => Refusal::IssuerExpired,
+        E::CertNotValidYet { .. } => Refusal::IssuerNotYetValid,
+        E::CaUsedAsEndEntity => Refusal::CaAsLeaf,
+        E::EndEntityUsedAsCa => Refusal::LeafAsCa,
+        E::MaximumPathDepthExceeded => Refusal::LongChain { certificates: chain.len() },
+        E::PathLenConstraintViolated => Refusal::PathLength,
+        E::NameConstraintViolation | E::MalformedNameConstraint | E::UnsupportedNameType => Refusal::NameConstraint,
+        E::UnsupportedCriticalExtension => Refusal::CriticalExtension,
+        E::RequiredEkuNotFoundContext(_) => Refusal::ExtendedKeyUsage,
+        E::UnsupportedSignatureAlgorithmContext(_)
+        | E::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
+        | E::SignatureAlgorithmMismatch => Refusal::SignatureAlgorithm,
+        E::BadDer | E::BadDerTime | E::TrailingData(_) | E::UnsupportedCertVersion => {
+            Refusal::Unreadable(error.to_string())
+        }
+        other => Refusal::BadChain(other.to_string()),
     }
 }

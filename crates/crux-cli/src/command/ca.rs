@@ -1,17 +1,17 @@
 //! `crux ca`: a small certification authority.
 
+mod inspect;
+mod write;
+
 use crate::Outcome;
 use crate::args::{Global, key_value};
-use crate::operator::profile;
-use crate::output::{Format, clean, note, or_dash, rfc3339};
-use clap::{Args, Subcommand};
+use crate::output::{Format, rfc3339};
+use clap::{Args, Subcommand, ValueEnum};
 use crux_api::json::{Code, ErrorDoc, Kind};
-use crux_names::{BlocName, NodeName, OperatorName};
-use crux_pki::{Bundle, Ca, Inspection, IssueRequest, PkiError, Role, inspect, unix_now};
+use crux_names::BlocName;
+use crux_pki::{Ca, PkiError, RoleKind};
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Certificates.
 #[derive(Debug, Subcommand)]
@@ -28,10 +28,11 @@ pub(crate) enum CaCommand {
     /// Issue a bundle: certificate, key and trusted roots
     Issue(IssueArgs),
     /// Say what a bundle or a certificate holds, also when it would be refused
-    Inspect {
-        /// A bundle's directory, or a PEM file
-        path: PathBuf,
-    },
+    Inspect(InspectArgs),
+    /// Issue the successor of a bundle: same name, admission and labels, with a new life
+    Renew(RenewArgs),
+    /// Show or change the roots that a bundle trusts, or that a CA gives to its bundles
+    Trust(TrustArgs),
 }
 
 /// For whom, and how.
@@ -43,15 +44,18 @@ pub(crate) struct IssueArgs {
     #[command(flatten)]
     who: Who,
     /// The bundle: a new directory. For an operator the profile is enough
-    #[arg(long, value_name = "BUNDLE", required_unless_present = "operator")]
+    #[arg(long, value_name = "BUNDLE", required_unless_present_any = ["operator", "tar"])]
     out: Option<PathBuf>,
+    /// The bundle as a new tar archive, for images and container mounts
+    #[arg(long, value_name = "FILE")]
+    tar: Option<PathBuf>,
     /// A label that hordes can be chosen by; may be given several times
     #[arg(long, value_name = "K=V", value_parser = key_value)]
     label: Vec<(String, String)>,
     /// A fulcrum to dial first, written into the bundle; may be given several times
     #[arg(long, value_name = "HOST:PORT")]
     seed: Vec<String>,
-    /// Life in days [default: 365, operators 90]
+    /// Life in days [default: 365, operators and beacons 90]
     #[arg(long, value_name = "N")]
     days: Option<u32>,
     /// Let an expelled node in again: the next admission number
@@ -77,6 +81,89 @@ pub(crate) struct Who {
     beacon: Option<String>,
 }
 
+/// What to look at, and by what to judge it.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A bundle (a directory or a tar archive), a CA's directory, or a PEM or DER certificate
+    path: PathBuf,
+    /// Judge by the roots of this bundle, CA or file instead of those beside the certificate
+    #[arg(long, value_name = "BUNDLE|FILE")]
+    trust: Option<PathBuf>,
+    /// Judge whether it would be admitted as this; may be given several times
+    #[arg(long, value_name = "ROLE")]
+    role: Vec<RoleArg>,
+}
+
+/// The roles, as they are typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum RoleArg {
+    /// A member of the mesh
+    Node,
+    /// Somebody who commands
+    Operator,
+    /// An outside watcher
+    Beacon,
+    /// An instance of a service
+    Workload,
+}
+
+impl From<RoleArg> for RoleKind {
+    fn from(role: RoleArg) -> Self {
+        match role {
+            RoleArg::Node => Self::Node,
+            RoleArg::Operator => Self::Operator,
+            RoleArg::Beacon => Self::Beacon,
+            RoleArg::Workload => Self::Workload,
+        }
+    }
+}
+
+/// Which bundle, and where the new one goes.
+#[derive(Debug, Args)]
+pub(crate) struct RenewArgs {
+    /// The bundle to renew: a directory or a tar archive
+    bundle: PathBuf,
+    /// The directory of the CA that issued it
+    #[arg(long, value_name = "DIR")]
+    ca: PathBuf,
+    #[command(flatten)]
+    to: RenewTo,
+    /// Life in days [default: as long as before]
+    #[arg(long, value_name = "N")]
+    days: Option<u32>,
+    /// Keep the key instead of making a new one
+    #[arg(long)]
+    keep_key: bool,
+}
+
+/// One of them.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct RenewTo {
+    /// A new directory
+    #[arg(long, value_name = "BUNDLE")]
+    out: Option<PathBuf>,
+    /// A new tar archive
+    #[arg(long, value_name = "FILE")]
+    tar: Option<PathBuf>,
+    /// The old bundle's own place, in one step; a directory keeps its key
+    #[arg(long)]
+    in_place: bool,
+}
+
+/// Whose roots, and what to change.
+#[derive(Debug, Args)]
+pub(crate) struct TrustArgs {
+    /// A bundle (a directory or a tar archive), or a CA's directory
+    path: PathBuf,
+    /// Trust also the roots of this bundle, CA or file; may be given several times
+    #[arg(long, value_name = "BUNDLE|FILE")]
+    add: Vec<PathBuf>,
+    /// Trust the root of this fingerprint no more; may be given several times
+    #[arg(long, value_name = "FINGERPRINT")]
+    remove: Vec<String>,
+}
+
 /// What became of it.
 #[derive(Clone, Debug, Serialize)]
 struct Made {
@@ -90,36 +177,24 @@ impl Kind for Made {
     const KIND: &'static str = "Issued";
 }
 
-/// What a certificate says.
-#[derive(Clone, Debug, Serialize)]
-struct Inspected {
-    file: String,
-    id: Option<String>,
-    subject: String,
-    issuer: String,
-    serial: String,
-    not_before: String,
-    not_after: String,
-    admission: u32,
-    labels: BTreeMap<String, String>,
-    key_algorithm: String,
-    ca: bool,
-    chains: Option<bool>,
-    refusal: Option<String>,
-}
-
-impl Kind for Inspected {
-    const KIND: &'static str = "Certificate";
-}
-
 /// An error of the PKI with its exit code. Its text has the next step already; `next` names the command.
 fn refused(e: &PkiError, next: &str) -> ErrorDoc {
     let code = match e {
-        PkiError::Read { .. } => Code::NotFound,
+        PkiError::Read { cause, .. } if cause.kind() == std::io::ErrorKind::NotFound => Code::NotFound,
         PkiError::Request(_) => Code::Usage,
         _ => Code::Failed,
     };
     ErrorDoc::new(code, e.to_string(), next)
+}
+
+/// The same where what is wrong is a bundle that was given.
+fn bad_bundle(e: &PkiError, next: &str) -> ErrorDoc {
+    let mut error = refused(e, next);
+    if matches!(e, PkiError::Malformed { .. } | PkiError::Refused { .. } | PkiError::Exposed { .. } | PkiError::Root(_))
+    {
+        error.code = Code::BadBundle;
+    }
+    error
 }
 
 fn bad_name(e: &crux_names::NameError, next: &str) -> ErrorDoc {
@@ -149,147 +224,9 @@ pub(crate) fn run(global: &Global, command: CaCommand) -> Outcome {
             })?;
             Ok(0)
         }
-        CaCommand::Issue(args) => issue(global, args),
-        CaCommand::Inspect { path } => {
-            let found = inspect(&path, unix_now()).map_err(|e| refused(&e, "crux ca inspect BUNDLE|FILE"))?;
-            let found = inspected(found);
-            super::print(global.output, &found, &inspected_text)?;
-            Ok(0)
-        }
+        CaCommand::Issue(args) => write::issue(global, &args),
+        CaCommand::Renew(args) => write::renew(global, &args),
+        CaCommand::Trust(args) => inspect::trust(global, &args),
+        CaCommand::Inspect(args) => inspect::inspect(global, args),
     }
-}
-
-const HELP: &str = "crux ca issue --help";
-
-/// The command again, up to where the bundle goes.
-fn again(args: &IssueArgs) -> String {
-    let who = [("node", &args.who.node), ("operator", &args.who.operator), ("beacon", &args.who.beacon)];
-    let who = who.iter().find_map(|(flag, name)| Some(format!(" --{flag} {}", name.as_ref()?)));
-    format!("crux ca issue --ca {}{}", args.ca.display(), who.unwrap_or_default())
-}
-
-fn issue(global: &Global, args: IssueArgs) -> Outcome {
-    let role = match (&args.who.node, &args.who.operator, &args.who.beacon) {
-        (Some(name), ..) => Role::Node(NodeName::parse(name).map_err(|e| bad_name(&e, HELP))?),
-        (_, Some(name), _) => Role::Operator(OperatorName::parse(name).map_err(|e| bad_name(&e, HELP))?),
-        (.., Some(name)) => Role::Beacon(NodeName::parse(name).map_err(|e| bad_name(&e, HELP))?),
-        _ => {
-            return Err(ErrorDoc::new(Code::Usage, "for whom? --node, --operator or --beacon", "crux ca issue --help"));
-        }
-    };
-    let operator = matches!(role, Role::Operator(_));
-    let profile = profile().filter(|_| operator && !args.no_profile);
-    let new_profile = profile.clone().filter(|path| !path.exists());
-    if args.out.is_none() && new_profile.is_none() {
-        let (code, cause) = match &profile {
-            Some(path) => {
-                (Code::Failed, format!("there is a profile in {} already and it is not overwritten", path.display()))
-            }
-            None => (Code::Usage, "nowhere to write the bundle to".to_owned()),
-        };
-        return Err(ErrorDoc::new(code, cause, format!("{} --out NEW-DIR", again(&args))));
-    }
-    // Looked at before anything is issued, so that no certificate is recorded that nobody gets.
-    if let Some(out) = args.out.as_deref().filter(|out| is_used(out)) {
-        let cause = format!("{} exists already and is not overwritten", out.display());
-        return Err(ErrorDoc::new(Code::Failed, cause, format!("{} --out NEW-DIR", again(&args))));
-    }
-    let next = "crux ca issue --ca DIR --node NAME --out BUNDLE";
-    let mut ca = Ca::open(&args.ca).map_err(|e| refused(&e, "crux ca init --bloc NAME --out DIR"))?;
-    let mut request = IssueRequest::new(role.clone());
-    request.days = args.days.unwrap_or(request.days);
-    request.labels = args.label.iter().cloned().collect();
-    request.seeds.clone_from(&args.seed);
-    let last = ca.last_admission(&role);
-    request.admission = match (args.readmit, last) {
-        (false, last) => last.unwrap_or(1),
-        (true, Some(last)) => last + 1,
-        (true, None) => {
-            let cause = format!("{role} was never issued here, so there is nothing to readmit");
-            return Err(ErrorDoc::new(Code::Usage, cause, again(&args)));
-        }
-    };
-    let bundle = ca.issue(request).map_err(|e| refused(&e, next))?;
-    let mut paths = Vec::new();
-    for path in args.out.iter().chain(&new_profile) {
-        save(&bundle, path)?;
-        paths.push(path.display().to_string());
-    }
-    if let (Some(profile), None) = (&profile, &new_profile) {
-        note(&format!("the profile in {} stays as it is; use this operator with --as", profile.display()));
-    }
-    let (_, not_after) = bundle.life();
-    let made = Made {
-        id: bundle.identity().to_string(),
-        admission: Some(bundle.admission()),
-        not_after: rfc3339(not_after),
-        paths,
-    };
-    super::print(global.output, &made, &|made: &Made, format| match format {
-        Format::Name => made.id.clone(),
-        _ => format!("{} good until {}, in {}", made.id, made.not_after, made.paths.join(" and ")),
-    })?;
-    Ok(0)
-}
-
-fn is_used(path: &Path) -> bool {
-    match fs::read_dir(path) {
-        Ok(mut entries) => entries.next().is_some(),
-        Err(_) => path.exists(),
-    }
-}
-
-fn save(bundle: &Bundle, path: &Path) -> Result<(), ErrorDoc> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)
-            .map_err(|e| ErrorDoc::new(Code::Failed, format!("cannot make {}: {e}", parent.display()), HELP))?;
-    }
-    bundle.save(path).map_err(|e| refused(&e, HELP))
-}
-
-fn inspected(found: Inspection) -> Inspected {
-    Inspected {
-        file: found.file.display().to_string(),
-        id: found.identity.map(|identity| identity.to_string()),
-        subject: found.subject,
-        issuer: found.issuer,
-        serial: found.serial,
-        not_before: rfc3339(found.not_before),
-        not_after: rfc3339(found.not_after),
-        admission: found.admission,
-        labels: found.labels,
-        key_algorithm: found.key_algorithm,
-        ca: found.ca,
-        chains: found.chains,
-        refusal: found.refusal.map(|refusal| refusal.to_string()),
-    }
-}
-
-fn inspected_text(found: &Inspected, format: Format) -> String {
-    if format == Format::Name {
-        return found.id.as_deref().map(clean).unwrap_or_default();
-    }
-    let labels = found.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ");
-    let chains =
-        found.chains.map(|chains| if chains { "to the roots beside it" } else { "to none of the roots beside it" });
-    let verdict = match &found.refusal {
-        Some(refusal) => format!("would be REFUSED: {refusal}"),
-        None => "would be admitted".to_owned(),
-    };
-    let lines = [
-        ("file", found.file.clone()),
-        ("id", or_dash(found.id.as_deref())),
-        ("kind", if found.ca { "a CA's certificate".to_owned() } else { "a leaf".to_owned() }),
-        ("subject", found.subject.clone()),
-        ("issuer", found.issuer.clone()),
-        ("serial", found.serial.clone()),
-        ("from", found.not_before.clone()),
-        ("until", found.not_after.clone()),
-        ("admission", found.admission.to_string()),
-        ("labels", if labels.is_empty() { "-".to_owned() } else { labels }),
-        ("key", found.key_algorithm.clone()),
-        ("chains", or_dash(chains)),
-        ("now", verdict),
-    ];
-    lines.iter().map(|(key, value)| format!("{key:<11}{}", clean(value))).collect::<Vec<_>>().join("\n")
 }
