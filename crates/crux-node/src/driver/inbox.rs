@@ -112,6 +112,14 @@ impl Inbox {
                 info!("linked with {} at {}", peer.member, peer.addr);
                 Taken::Input(Input::LinkUp { peer: introduced(peer), dialed })
             }
+            LinkEvent::Renewed { peer } => {
+                debug!("the link to {} has new keys", peer.member);
+                Taken::Nothing
+            }
+            LinkEvent::ProcessGone { peer } => {
+                info!("the process of {peer} seems to have ended");
+                Taken::Input(Input::ProcessGone { peer })
+            }
             LinkEvent::Down { peer, why } => {
                 info!("the link to {peer} ended: {why}");
                 self.order.ended(&peer);
@@ -121,7 +129,7 @@ impl Inbox {
                 Ok(datagram) => Taken::Input(Input::Datagram { from: peer, datagram }),
                 Err(cause) => self.bad(&peer, cause),
             },
-            LinkEvent::Frame { peer, bytes } => match Frame::decode(bytes, &self.bloc) {
+            LinkEvent::Frame { peer, bytes, room: _room } => match Frame::decode(bytes, &self.bloc) {
                 Ok(Frame::Facts { sealed }) => {
                     if let Some(sealed) = self.order.facts(&peer, sealed) {
                         self.check_later(peer, sealed);
@@ -230,7 +238,7 @@ fn check(trust: &Trust, sealed: Vec<Bytes>) -> (Vec<Checked>, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crux_link::{LinkConfig, Links};
+    use crux_link::{LinkConfig, Links, Room};
     use crux_pki::{Ca, IssueRequest, Role};
 
     /// An inbox that begins anew for nobody for so long.
@@ -268,14 +276,14 @@ mod tests {
         let peer = Member { id: "n2".parse().unwrap(), boot: Boot(1) };
         let digest = Frame::FactsDigest { digest: crux_names::Hash256([7; 32]), count: 1 };
         for frame in [Frame::Facts { sealed: vec![Bytes::from_static(b"no fact")] }, digest.clone()] {
-            let event = LinkEvent::Frame { peer: peer.clone(), bytes: frame.encode() };
+            let event = LinkEvent::Frame { peer: peer.clone(), bytes: frame.encode(), room: Room::default() };
             assert!(matches!(inbox.link(event), Taken::Nothing));
         }
         let looked = tokio::time::timeout(Duration::from_secs(60), out.recv()).await.unwrap().unwrap();
         assert_eq!((looked.good.len(), looked.bad.len()), (0, 1));
         let inputs = inbox.looked(looked);
         assert!(matches!(&inputs[..], [Input::Frame { from, frame }] if *from == peer && *frame == digest));
-        let event = LinkEvent::Frame { peer: peer.clone(), bytes: digest.encode() };
+        let event = LinkEvent::Frame { peer: peer.clone(), bytes: digest.encode(), room: Room::default() };
         assert!(matches!(inbox.link(event), Taken::Input(Input::Frame { .. })), "nothing is before it any more");
     }
 }
