@@ -150,6 +150,8 @@ fn settings(cfg: &LinkConfig) -> EndpointConfig {
     let ids = u64::from_be_bytes(ids[..8].try_into().expect("eight bytes"));
     let mut settings = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &reset)));
     settings.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    // Whoever looks at a capture must be able to tell that everything in it is QUIC (promise F1).
+    settings.grease_quic_bit(false);
     settings.rng_seed(cfg.simulated.as_ref().map(|simulated| simulated.seed));
     settings
 }
