@@ -49,10 +49,7 @@ pub(crate) fn pair(
     (send, recv): (quinn::SendStream, quinn::RecvStream),
 ) -> (SendStream, RecvStream) {
     let hold = || Hold::new(conn.clone(), tally.clone());
-    (
-        SendStream { quic: send, hold: Some(hold()), runtime: Handle::current() },
-        RecvStream { quic: recv, hold: hold() },
-    )
+    (SendStream { quic: send, hold: Some(hold()), runtime: Handle::current() }, RecvStream { quic: recv, hold: hold() })
 }
 
 impl SendStream {

@@ -189,12 +189,7 @@ struct Greeted {
 }
 
 /// Hello and welcome.
-async fn greet(
-    inner: &Arc<Inner>,
-    addr: SocketAddr,
-    connection: &Connection,
-    hello: Hello,
-) -> Result<Greeted, Broken> {
+async fn greet(inner: &Arc<Inner>, addr: SocketAddr, connection: &Connection, hello: Hello) -> Result<Greeted, Broken> {
     let rejected = |reason: String| Broken::Failure(DialFailure::Rejected { addr, reason });
     let renews = hello.renews;
     let trusted = inner.identity();

@@ -1,7 +1,7 @@
 //! The QUIC endpoint: socket, TLS, and every limit.
 
-use aws_lc_rs::hmac;
 use crate::config::{BindError, LinkConfig, Simulated};
+use aws_lc_rs::hmac;
 use crux_pki::{Bundle, PkiError, RoleKind, Trust, client_config, server_config};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{

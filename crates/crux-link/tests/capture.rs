@@ -96,7 +96,7 @@ fn crypto(packet: &Found<'_>, keys: &Keys, into: &mut BTreeMap<u64, Vec<u8>>) {
     let pn = pn[..length].iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
     let (header, payload) = bytes.split_at_mut(packet.numbered + length);
     let plain = keys.remote.packet.decrypt_in_place(pn, header, payload).expect("an Initial that its keys open");
-    let mut rest = &*plain;
+    let mut rest: &[u8] = plain;
     while !rest.is_empty() {
         match varint(&mut rest) {
             0 | 1 => {}
@@ -154,13 +154,16 @@ fn join(parts: &BTreeMap<u64, Vec<u8>>) -> Vec<u8> {
     whole
 }
 
+/// From where to where, and the connection id that the client made up.
+type Handshake = (SocketAddr, SocketAddr, Vec<u8>);
+
 /// Looks at everything and gives the number of handshakes.
 fn judge(packets: &[Packet]) -> usize {
     let suite = rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().unwrap();
     let quic = suite.quic.unwrap();
     let mut kinds = BTreeSet::new();
     // By the connection id that the client made up, from which all Initial keys follow.
-    let mut hellos: BTreeMap<(SocketAddr, SocketAddr, Vec<u8>), BTreeMap<u64, Vec<u8>>> = BTreeMap::new();
+    let mut hellos: BTreeMap<Handshake, BTreeMap<u64, Vec<u8>>> = BTreeMap::new();
     for packet in packets {
         for found in split(&packet.bytes) {
             kinds.insert(found.kind);

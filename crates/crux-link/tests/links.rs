@@ -405,6 +405,27 @@ async fn dials_to_nobody_and_to_oneself_end_soon() {
     assert_eq!((failures, a.ups()), (2, 0), "two dials to one address were one");
 }
 
+/// What the system says of a packet that it does not send is no reason to give up anything else.
+#[tokio::test]
+async fn addresses_to_which_nothing_can_be_sent_do_no_harm() {
+    let mut ca = ca("acme");
+    let cfg = LinkConfig::new(bundle(&mut ca, "a"), "0.0.0.0:0".parse().unwrap(), Boot(1));
+    let mut a = End::with(cfg).await;
+    let mut b = End::new(&mut ca, "b").await;
+    a.links.dial(b.addr());
+    a.up().await;
+    b.up().await;
+    // Broadcast (EACCES), a class that is not routed (EINVAL or ENETUNREACH), an address of another family, port 0.
+    for nowhere in ["255.255.255.255:9", "240.0.0.1:9", "[2001:db8::1]:9", "127.0.0.1:0"] {
+        a.links.dial(nowhere.parse().unwrap());
+        let why = a.failed().await;
+        assert!(matches!(why, DialFailure::Silent | DialFailure::Unreachable(_)), "{nowhere}: {why}");
+    }
+    assert!(a.links.send_frame(&b.me(), Bytes::from_static(b"still here")));
+    b.wait("frame", |e| matches!(e, LinkEvent::Frame { .. }).then_some(())).await;
+    assert_eq!((a.downs(), b.downs()), (0, 0));
+}
+
 #[tokio::test]
 async fn a_busy_port_is_named() {
     let mut ca = ca("acme");

@@ -33,6 +33,9 @@ fn thrice<A: Clone>(cast: A, base: u64, scene: impl AsyncFn(&World, A)) {
 /// What is said of a certificate from another root, whose name may be that of a trusted one.
 const UNTRUSTED: [&str; 2] = ["signed by none of the trusted roots", "a signature in the certificate chain is wrong"];
 
+/// What it is, its bundle, and words of which some must be said of it.
+type Stranger = (&'static str, Bundle, &'static [&'static str]);
+
 fn bundles(count: usize) -> (u64, Vec<Bundle>) {
     let base = unix_now();
     let mut ca = ca("acme", base);
@@ -91,7 +94,10 @@ fn a_flock_of_ten_comes_together_under_loss() {
             assert!(rounds < 100, "never complete");
             for node in &nodes {
                 let linked: Vec<_> = node.links.links().iter().map(|link| link.peer.addr).collect();
-                (0..10).map(addr).filter(|to| *to != node.addr && !linked.contains(to)).for_each(|to| node.links.dial(to));
+                (0..10)
+                    .map(addr)
+                    .filter(|to| *to != node.addr && !linked.contains(to))
+                    .for_each(|to| node.links.dial(to));
             }
             world.pass(0.2).await;
         }
@@ -146,14 +152,18 @@ fn who_is_refused_learns_why_and_so_does_the_door() {
         ("root of old", bundle(&mut early, 1, base - 10 * 86_400), &UNTRUSTED),
         ("expired", ended, &["certificate expired"]),
     ];
-    thrice((good, cast), base, async |world: &World, (good, cast): (Bundle, Vec<(&str, Bundle, &[&str])>)| {
+    thrice((good, cast), base, async |world: &World, (good, cast): (Bundle, Vec<Stranger>)| {
         let honest = world.node(0, good, 1, |_| {}).await;
         world.pass(2.0).await;
         for (n, (what, bundle, words)) in cast.into_iter().enumerate() {
             let stranger = world.node(n + 1, bundle, 1, |_| {}).await;
             for dial_in in [true, false] {
                 let before = world.log().len();
-                if dial_in { stranger.links.dial(honest.addr) } else { honest.links.dial(stranger.addr) }
+                if dial_in {
+                    stranger.links.dial(honest.addr)
+                } else {
+                    honest.links.dial(stranger.addr)
+                }
                 world.pass(3.0).await;
                 let said = world.log().split_off(before);
                 for side in [&honest.me, &stranger.me] {
@@ -164,7 +174,10 @@ fn who_is_refused_learns_why_and_so_does_the_door() {
                             _ => None,
                         })
                         .collect();
-                    assert!(reasons.iter().any(|why| words.iter().any(|words| why.contains(words))), "{what}, {side}: {reasons:?}");
+                    assert!(
+                        reasons.iter().any(|why| words.iter().any(|words| why.contains(words))),
+                        "{what}, {side}: {reasons:?}"
+                    );
                 }
                 // The same words from one address are told once in ten seconds.
                 world.pass(10.0).await;
@@ -407,8 +420,8 @@ fn a_partition_ends_links_at_the_idle_limit_and_heals() {
     let (base, bundles) = bundles(8);
     thrice(bundles, base, async |world: &World, bundles: Vec<Bundle>| {
         let nodes = nodes(world, &bundles).await;
-        for n in 0..8 {
-            (0..n).for_each(|m| nodes[n].links.dial(addr(m)));
+        for (n, node) in nodes.iter().enumerate() {
+            (0..n).for_each(|m| node.links.dial(addr(m)));
         }
         world.until(5.0, "all links", || nodes.iter().all(|node| node.links.links().len() == 7)).await;
         let cut = world.now();

@@ -265,6 +265,9 @@ pub enum What {
     Bulk(Member),
 }
 
+/// A packet without its content: when, from where, to where, how long, whether lost.
+pub type Passed = (Duration, SocketAddr, SocketAddr, usize, bool);
+
 /// The world: a network, a wall clock, and all that was told.
 #[derive(Clone)]
 pub struct World {
@@ -408,7 +411,7 @@ impl World {
     }
 
     /// Everything that must follow from the seed: events, and packets without their content.
-    pub fn trace(&self) -> (Vec<Told>, Vec<(Duration, SocketAddr, SocketAddr, usize, bool)>) {
+    pub fn trace(&self) -> (Vec<Told>, Vec<Passed>) {
         let packets = self.net.packets();
         (self.log(), packets.iter().map(|p| (p.at, p.from, p.to, p.bytes.len(), p.lost)).collect())
     }

@@ -10,14 +10,14 @@ use crux_core::io::{Input, Peer};
 use crux_core::wire::{self, BadFrame, Frame};
 use crux_link::{DialFailure, LinkEvent, PeerInfo};
 use crux_names::{BlocName, Boot, FulcrumId, Member, NodeName};
-use crux_pki::Trust;
+use crux_pki::{Bundle, Trust};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -63,8 +63,12 @@ impl Inbox {
     /// An inbox, and where facts come out of it once they are checked. Signatures are checked on a thread of their own:
     /// a thousand facts of a peer must not hold up a probe. Before `steady_until` it is not believed that a peer knows a
     /// later life of this fulcrum.
-    pub(crate) fn new(trust: Arc<Trust>, peers: Peers, steady_until: Instant) -> (Self, mpsc::Receiver<Looked>) {
-        let bloc = trust.bloc().clone();
+    pub(crate) fn new(
+        identity: watch::Receiver<Arc<Bundle>>,
+        peers: Peers,
+        steady_until: Instant,
+    ) -> (Self, mpsc::Receiver<Looked>) {
+        let bloc = identity.borrow().trust().bloc().clone();
         let (unchecked, jobs) = blocking::channel::<(Member, Batch)>();
         let (checked, out) = mpsc::channel(CHECKED);
         std::thread::Builder::new()
@@ -72,7 +76,9 @@ impl Inbox {
             .spawn(move || {
                 // Ends with the inbox, or with the driver.
                 for (from, sealed) in jobs {
-                    let (good, bad) = check(&trust, sealed);
+                    // By the roots of this moment: a root may have been added or removed.
+                    let bundle = identity.borrow().clone();
+                    let (good, bad) = check(bundle.trust(), sealed);
                     if checked.blocking_send(Looked { from, good, bad }).is_err() {
                         return;
                     }
@@ -245,11 +251,11 @@ mod tests {
     async fn inbox(steady: Duration) -> (Inbox, mpsc::Receiver<Looked>) {
         let mut ca = Ca::in_memory("acme.example".parse().unwrap()).unwrap();
         let bundle = ca.issue(IssueRequest::new(Role::Node("n1".parse().unwrap()))).unwrap();
-        let trust = Arc::new(bundle.trust().clone());
+        let identity = watch::Sender::new(Arc::new(bundle.clone()));
         let (events, _) = mpsc::channel(1);
         let links =
             Links::bind(LinkConfig::new(bundle, "127.0.0.1:0".parse().unwrap(), Boot(1)), events).await.unwrap();
-        Inbox::new(trust, Peers::new(links), Instant::now() + steady)
+        Inbox::new(identity.subscribe(), Peers::new(links), Instant::now() + steady)
     }
 
     #[tokio::test]
