@@ -450,6 +450,8 @@ async fn a_clone_that_is_turned_away_deposes_nobody() {
         assert_eq!(b.up().await.member, clone.me());
         b.links.close(&clone.me(), "another node lives under this identity");
         assert_eq!(b.down().await.0, clone.me());
+        let (_, why) = clone.down().await;
+        assert!(why.contains("another node lives under this identity"), "the refused one learns why: {why}");
     }
     // The real one comes back after a lost link, from either side.
     b.links.close(&real.me(), "test");
@@ -755,4 +757,68 @@ async fn strangers_with_other_words_are_turned_away() {
     assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
     assert_eq!(honest.ups(), 0);
     assert!(honest.links.links().is_empty());
+}
+
+/// Keys that live a fraction of a second, certificates that are exchanged all the time, loss, and threads that race.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn keys_and_certificates_change_all_the_time_and_nothing_is_lost() {
+    let mut ca = ca("acme");
+    let gate = FaultGate::for_dev_cluster();
+    let renewed: Vec<Arc<Bundle>> = (0..2).map(|_| Arc::new(bundle(&mut ca, "a"))).collect();
+    let config = |bundle: Bundle, gate| {
+        let mut cfg = LinkConfig::new(bundle, any(), Boot(1));
+        (cfg.gate, cfg.timing.rekey, cfg.timing.rekey_member) = (gate, Duration::from_millis(1_500), Duration::ZERO);
+        cfg
+    };
+    let mut a = End::with(config((*renewed[0]).clone(), Some(gate.clone()))).await;
+    let mut b = End::with(config(bundle(&mut ca, "b"), None)).await;
+    gate.set(HashMap::from([(b.addr(), Rule { loss: 0.02, ..Rule::default() })]));
+    // From both sides: who dialled renews, and who was dialled asks for it.
+    for dialler_is_a in [true, false] {
+        if dialler_is_a {
+            a.links.dial(b.addr())
+        } else {
+            b.links.dial(a.addr())
+        }
+        a.up().await;
+        b.up().await;
+        a.seen.clear();
+        b.seen.clear();
+        let (mut sent, start) = (0_u32, Instant::now());
+        while start.elapsed() < Duration::from_secs(8) {
+            for (from, to) in [(&a, &b), (&b, &a)] {
+                let mut frame = sent.to_be_bytes().to_vec();
+                frame.resize(4 + (sent as usize * 97) % 9_000, 0);
+                assert!(from.links.send_frame(&to.me(), frame.into()), "{:?} {:?}", a.seen, b.seen);
+            }
+            sent += 1;
+            if sent % 300 == 0 {
+                let next = renewed[(sent / 300 % 2) as usize].clone();
+                a.links.reload(next.clone(), Arc::new(next.trust().clone())).unwrap();
+            }
+            assert!(a.links.links()[0].key_age < Duration::from_millis(2_300), "{:?}", a.links.links()[0].key_age);
+            a.all();
+            b.all();
+            tokio::time::sleep(Duration::from_millis(3)).await; // waits: the pace of the traffic
+        }
+        let expected: Vec<u32> = (0..sent).collect();
+        for end in [&mut a, &mut b] {
+            until("all frames", || numbers(end.all()).len() == expected.len()).await;
+            assert!(numbers(end.all()) == expected, "frames are lost or out of order");
+            let renewals = end.all().iter().filter(|e| matches!(e, LinkEvent::Renewed { .. })).count();
+            assert!(renewals >= 5, "{renewals} renewals");
+            assert_eq!((end.ups(), end.downs()), (0, 0));
+        }
+        a.links.close(&b.me(), "the other way round");
+        a.down().await;
+        b.down().await;
+    }
+}
+
+fn numbers(events: &[LinkEvent]) -> Vec<u32> {
+    let number = |bytes: &Bytes| u32::from_be_bytes(bytes[..4].try_into().unwrap());
+    events
+        .iter()
+        .filter_map(|e| if let LinkEvent::Frame { bytes, .. } = e { Some(number(bytes)) } else { None })
+        .collect()
 }
