@@ -1,5 +1,6 @@
 //! One connection: what a link runs on between one key exchange and the next.
 
+use crate::config::Renewals;
 use crate::event::PeerInfo;
 use crate::identity::Identity;
 use crate::wire::Code;
@@ -33,6 +34,9 @@ pub(crate) struct Conn {
     pub(crate) born: Instant,
     /// When it should be replaced, as a share of the period in thousandths: differs so that links do not renew together.
     pub(crate) renew_at: u64,
+    /// How long its keys were to live when they were exchanged. A flock that falls apart does not lose its links for being
+    /// smaller: they are renewed soon, and cut by the limit under which they were made.
+    renewals: Renewals,
     /// The generation of trust that vouched for the peer last.
     trusted: AtomicU64,
     /// Bulk streams in somebody's hands or on their way.
@@ -58,8 +62,16 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub(crate) fn new(quic: Connection, info: PeerInfo, own: Arc<Identity>, trusted: u64, renew_at: u64) -> Self {
+    pub(crate) fn new(
+        quic: Connection,
+        info: PeerInfo,
+        own: Arc<Identity>,
+        trusted: u64,
+        renew_at: u64,
+        renewals: Renewals,
+    ) -> Self {
         Self {
+            renewals,
             quic,
             info,
             own,
@@ -81,6 +93,11 @@ impl Conn {
 
     pub(crate) fn is_up(&self) -> bool {
         self.quic.close_reason().is_none()
+    }
+
+    /// The age at which its keys may not be used any more, where they are to live so long now.
+    pub(crate) fn limit(&self, now: &Renewals) -> Duration {
+        self.renewals.limit().max(now.limit())
     }
 
     /// Whether trust of this generation has looked at the peer.

@@ -1,6 +1,7 @@
 //! The QUIC endpoint: socket, TLS, and every limit.
 
 use crate::config::{BindError, LinkConfig, Simulated};
+use crate::{FRAME_MAX, QUEUE_BYTES};
 use aws_lc_rs::hmac;
 use crux_pki::{Bundle, PkiError, RoleKind, Trust, client_config, server_config};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -29,6 +30,10 @@ const WINDOW: u32 = 1 << 20;
 /// No single bulk transfer that is read slowly may stop the frames of the same connection.
 const STREAM_WINDOW: u32 = 256 << 10;
 const DATAGRAM_BUFFER: usize = 128 << 10;
+const _: () = assert!(
+    2 * (2 * WINDOW as usize + 2 * DATAGRAM_BUFFER) + QUEUE_BYTES + FRAME_MAX <= 8 << 20,
+    "one peer may cost 8 MiB"
+);
 /// Bulk transfers at once from one peer, plus the welcome's stream.
 const BIDI_STREAMS: u32 = 17;
 /// The stream of frames, and notes of one byte.

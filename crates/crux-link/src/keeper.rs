@@ -60,12 +60,12 @@ fn look(inner: &Arc<Inner>, live: &Live, identity: &Arc<Identity>, now: Instant,
     if conn.ends() < wall {
         return live.close(Code::Expired, &format!("the certificate of {} has ended", inner.me.id.node));
     }
-    if age >= renewals.limit() {
+    if age >= conn.limit(&renewals) {
         let why = "the link's keys have reached their greatest age and could not be replaced";
         return live.close(Code::Stale, why);
     }
     if let Some(older) = live.older() {
-        retire(live, &older, now, renewals.limit());
+        retire(live, &older, now, older.limit(&renewals));
     }
 
     let changed = !conn.own.shows_the_same(identity);

@@ -109,7 +109,8 @@ impl Inner {
         own: Arc<Identity>,
         trusted: &Identity,
     ) -> Arc<Conn> {
-        Arc::new(Conn::new(connection, info, own, trusted.generation, 750 + self.random() % 200))
+        let renew_at = 750 + self.random() % 200;
+        Arc::new(Conn::new(connection, info, own, trusted.generation, renew_at, self.renewals()))
     }
 
     /// The boot that a peer claims to know of this fulcrum, if there can have been one: boots are Unix seconds, or count
@@ -305,7 +306,8 @@ impl Links {
         self.inner.members.store(members, Ordering::Relaxed);
     }
 
-    /// The age before which the keys of a link are replaced, and the one at which a link is cut if they were not.
+    /// The age before which the keys of a link are replaced, and the one at which a link is cut if they were not. Links
+    /// that were made in a larger flock are cut at the greater age that held then.
     #[must_use]
     pub fn key_ages(&self) -> (Duration, Duration) {
         let renewals = self.inner.renewals();

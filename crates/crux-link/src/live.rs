@@ -202,7 +202,7 @@ impl Link {
             peer: conn.info.clone(),
             age: self.since.elapsed(),
             key_age: conn.born.elapsed(),
-            key_limit: renewals.limit(),
+            key_limit: conn.limit(renewals),
             rtt: conn.quic.rtt(),
             tx_bytes: stats.udp_tx.bytes,
             rx_bytes: stats.udp_rx.bytes,

@@ -486,3 +486,47 @@ fn what_was_captured_and_is_sent_again_changes_nothing() {
         assert!(nodes.iter().all(|node| node.links.links().len() == 2 && node.links.counters().half_open == 0));
     });
 }
+
+#[test]
+fn a_node_that_moves_is_dialled_at_its_new_address() {
+    let (base, bundles) = bundles(2);
+    thrice(bundles, base, async |world: &World, bundles: Vec<Bundle>| {
+        let (a, b) = pair(world, &bundles).await;
+        world.pass(5.0).await;
+        world.net.relocate(addr(1), addr(5));
+        // Nothing passes on the old link, for a connection does not follow: an address that is forged moves nobody.
+        b.links.send_frame(&a.me, Bytes::from_static(&[0, 0, 0, 9]));
+        world.pass(2.0).await;
+        assert_eq!(frames(world, &b.me, &a.me), []);
+        // The heart's probes find that out, and close the link on both sides.
+        a.links.close(&b.me, "no answer to probes");
+        b.links.close(&a.me, "no answer to probes");
+        b.links.dial(a.addr);
+        world
+            .until(2.0, "a link from the new place", || a.links.links().len() == 1 && b.links.links().len() == 1)
+            .await;
+        assert_eq!(a.links.links()[0].peer.addr, addr(5), "and it is known to live there");
+        b.links.close(&a.me, "test");
+        world.pass(1.0).await;
+        a.links.dial(addr(5));
+        world.until(2.0, "a link to the new place", || a.links.links().len() == 1).await;
+    });
+}
+
+#[test]
+fn a_flock_that_gets_small_renews_its_keys_and_keeps_its_links() {
+    let (base, bundles) = bundles(2);
+    thrice(bundles, base, async |world: &World, bundles: Vec<Bundle>| {
+        let nodes = nodes(world, &bundles).await;
+        nodes.iter().for_each(|node| node.links.set_members(1_000));
+        nodes[0].links.dial(addr(1));
+        world.pass(500.0).await;
+        let age = |n: usize| nodes[n].links.links()[0].key_age;
+        assert!(age(0) > Duration::from_secs(490) && age(1) > Duration::from_secs(490));
+        nodes.iter().for_each(|node| node.links.set_members(2));
+        world.pass(5.0).await;
+        assert!(age(0) < Duration::from_secs(5) && age(1) < Duration::from_secs(5));
+        assert_eq!((world.downs(&nodes[0].me), world.downs(&nodes[1].me)), (vec![], vec![]));
+        assert_eq!(nodes[0].links.links()[0].key_limit, Duration::from_secs(180));
+    });
+}

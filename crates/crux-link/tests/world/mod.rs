@@ -55,6 +55,8 @@ struct State {
     sequence: u64,
     boxes: BTreeMap<SocketAddr, Mailbox>,
     cuts: BTreeSet<(SocketAddr, SocketAddr)>,
+    /// Where the machines with these addresses are now.
+    moved: BTreeMap<SocketAddr, SocketAddr>,
     loss: u64,
     latency: Duration,
     jitter: Duration,
@@ -75,6 +77,7 @@ impl Net {
             sequence: 0,
             boxes: BTreeMap::new(),
             cuts: BTreeSet::new(),
+            moved: BTreeMap::new(),
             loss: 0,
             latency: Duration::from_millis(1),
             jitter: Duration::from_millis(1),
@@ -105,6 +108,14 @@ impl Net {
     /// Nothing passes from the one to the other, in this direction.
     pub fn cut(&self, from: SocketAddr, to: SocketAddr) {
         self.lock().cuts.insert((from, to));
+    }
+
+    /// The machine at this address gets another one, under its running sockets.
+    pub fn relocate(&self, from: SocketAddr, to: SocketAddr) {
+        let mut state = self.lock();
+        let mailbox = state.boxes.remove(&from).unwrap();
+        state.boxes.insert(to, mailbox);
+        state.moved.insert(from, to);
     }
 
     pub fn heal(&self) {
@@ -187,9 +198,10 @@ impl AsyncUdpSocket for Socket {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let mut state = self.net.lock();
-        if state.boxes.get(&self.addr).is_some_and(|mailbox| mailbox.owner == self.owner) {
+        let here = state.moved.get(&self.addr).copied().unwrap_or(self.addr);
+        if state.boxes.get(&here).is_some_and(|mailbox| mailbox.owner == self.owner) {
             for part in transmit.contents.chunks(transmit.segment_size.unwrap_or(usize::MAX)) {
-                state.send(self.addr, transmit.destination, part);
+                state.send(here, transmit.destination, part);
             }
         }
         Ok(())
@@ -202,7 +214,8 @@ impl AsyncUdpSocket for Socket {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let mut state = self.net.lock();
-        let Some(mailbox) = state.boxes.get_mut(&self.addr).filter(|mailbox| mailbox.owner == self.owner) else {
+        let here = state.moved.get(&self.addr).copied().unwrap_or(self.addr);
+        let Some(mailbox) = state.boxes.get_mut(&here).filter(|mailbox| mailbox.owner == self.owner) else {
             return Poll::Pending;
         };
         let now = Instant::now();
