@@ -15,6 +15,11 @@ use tokio::time::Instant;
 const TICK: Duration = Duration::from_secs(1);
 const TICK_MIN: Duration = Duration::from_millis(20);
 
+/// After so many links others may run: when roots were exchanged, each costs two signatures.
+const BREATH: usize = 64;
+/// Keys that are younger than this share of their period are not replaced for any reason: peers may ask for it.
+const YOUNG: u32 = 64;
+
 /// How often links are looked at when their keys live so long.
 pub(crate) fn tick(period: Duration) -> Duration {
     (period / 20).clamp(TICK_MIN, TICK)
@@ -32,9 +37,12 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
             () = tokio::time::sleep(pause) => {}
         }
         let (now, wall, identity) = (Instant::now(), inner.wall(), inner.identity());
-        for live in inner.registry.all() {
+        for (n, live) in inner.registry.all().into_iter().enumerate() {
             if live.is_up() {
                 look(&inner, &live, &identity, now, wall);
+            }
+            if n % BREATH == BREATH - 1 {
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -71,7 +79,7 @@ fn look(inner: &Arc<Inner>, live: &Live, identity: &Arc<Identity>, now: Instant,
     let changed = !conn.own.shows_the_same(identity);
     if live.dialed {
         let due = renewals.period.mul_f64(conn.renew_at as f64 / 1_000.0);
-        let early = changed || conn.wanted.load(Ordering::Relaxed);
+        let early = (changed || conn.wanted.load(Ordering::Relaxed)) && age >= renewals.period / YOUNG;
         if (early || age >= due) && live.may_succeed().is_ok() && live.begin_renewal(now) {
             tokio::spawn(dial::renew(inner.clone(), live.clone()));
         }

@@ -308,6 +308,15 @@ fn old_connections_do_not_linger() {
         let (a, b) = pair(&world, &bundles).await;
         let renewed = |who: &Member| world.of(who).iter().any(|t| matches!(t.what, What::Renewed(_)));
         world.until(130.0, "renewal", || renewed(&a.me) && renewed(&b.me)).await;
+        let (from, until) = (world.now() - Duration::from_secs(3), world.now() + Duration::from_secs(5));
+        world.pass(10.0).await;
+        let cost = |who| -> usize {
+            let sent = world.net.packets().into_iter().filter(|p| p.from == addr(who) && p.at > from && p.at < until);
+            sent.map(|p| p.bytes.len()).sum()
+        };
+        for who in [0, 1] {
+            assert!(cost(who) < 8_000, "a change of keys cost node {who} {} bytes", cost(who));
+        }
         // Whoever still held the old connection would answer its packets, or keep it alive.
         world.pass(10.0).await;
         let from = world.net.packets().len();

@@ -232,7 +232,7 @@ impl AsyncUdpSocket for Socket {
         mailbox.waker = Some(cx.waker().clone());
         drop(state);
         let mut sleep = self.sleep.lock().unwrap();
-        *sleep = due.map(|due| Box::pin(tokio::time::sleep_until(due)));
+        *sleep = due.map(|due| Box::pin(tokio::time::sleep_until(due))); // waits: invented time
         if let Some(sleep) = sleep.as_mut()
             && sleep.as_mut().poll(cx).is_ready()
         {

@@ -123,7 +123,7 @@ impl Inbox {
                 Taken::Nothing
             }
             LinkEvent::ProcessGone { peer } => {
-                info!("the process of {peer} seems to have ended");
+                debug!("the process of {peer} seems to have ended");
                 Taken::Input(Input::ProcessGone { peer })
             }
             LinkEvent::Down { peer, why } => {
