@@ -49,6 +49,12 @@ async fn links(bundle: Bundle, listen: SocketAddr) -> (Links, mpsc::Receiver<Lin
     (Links::bind(LinkConfig::new(bundle, listen, Boot(1)), sender).await.unwrap(), events)
 }
 
+/// First packets that the door has looked at.
+fn looked_at(links: &Links) -> u64 {
+    let counters = links.counters();
+    counters.half_open + counters.handshakes.values().sum::<u64>()
+}
+
 async fn up(events: &mut mpsc::Receiver<LinkEvent>) {
     let wait = async { while !matches!(events.recv().await.expect("links run"), LinkEvent::Up { .. }) {} };
     tokio::time::timeout(PATIENCE, wait).await.expect("a link");
@@ -100,10 +106,10 @@ impl AsyncUdpSocket for Tap {
 
 /// First words of so many different handshakes, two datagrams each.
 async fn first_words(bundle: &Bundle, count: usize) -> Vec<[Vec<u8>; 2]> {
-    let tap = Arc::new(Tap::default());
-    let endpoint = client(bundle, tap.clone());
     let mut all = Vec::new();
     while all.len() < count {
+        let tap = Arc::new(Tap::default());
+        let endpoint = client(bundle, tap.clone());
         let connecting: Vec<_> =
             (0..50).map(|_| endpoint.connect(SocketAddr::new(local(200).ip(), 7_400), "crux").unwrap()).collect();
         let start = Instant::now();
@@ -121,8 +127,6 @@ async fn first_words(bundle: &Bundle, count: usize) -> Vec<[Vec<u8>; 2]> {
         };
         all.extend(pairs.into_values().map(|words| [words[0].clone(), words[1].clone()]));
         drop(connecting);
-        tokio::time::sleep(Duration::from_millis(5)).await; // waits: their goodbyes are not of interest
-        tap.sent.lock().unwrap().clear();
     }
     all
 }
@@ -143,7 +147,7 @@ async fn a_flood_of_first_words_costs_little_and_keeps_nobody_out() {
     let target = honest.local_addr();
     let over = Arc::new(AtomicBool::new(false));
     let flood = {
-        let over = over.clone();
+        let (over, honest) = (over.clone(), honest.clone());
         std::thread::spawn(move || {
             let sockets: Vec<UdpSocket> = (10..74)
                 .map(|ip| {
@@ -179,7 +183,12 @@ async fn a_flood_of_first_words_costs_little_and_keeps_nobody_out() {
                             count.1 += length;
                         }
                     }
-                    std::thread::sleep(Duration::from_millis(2)); // waits: some 30,000 datagrams a second are enough
+                    // As fast as the door looks: on a busy machine an unoptimised build reads little, and what the
+                    // system drops before the door says nothing of it.
+                    let paused = Instant::now();
+                    while n as u64 > looked_at(&honest) + 64 && paused.elapsed() < Duration::from_millis(50) {
+                        std::thread::sleep(Duration::from_millis(1)); // waits: until the door has looked
+                    }
                 }
                 n += 1;
             }
@@ -291,7 +300,11 @@ impl AsyncUdpSocket for Coy {
 async fn those_who_prove_their_address_and_say_no_more_make_room() {
     let mut ca = Ca::in_memory(BlocName::parse("acme").unwrap()).unwrap();
     let stranger = bundle(&mut Ca::in_memory(BlocName::parse("other").unwrap()).unwrap(), "x");
-    let (honest, _events) = links(bundle(&mut ca, "honest"), local(101)).await;
+    let mut cfg = LinkConfig::new(bundle(&mut ca, "honest"), local(101), Boot(1));
+    // So that the door is crowded also where the strangers come slowly.
+    cfg.timing.accept = PATIENCE * 4;
+    let (sender, _events) = mpsc::channel(1_024);
+    let honest = Links::bind(cfg, sender).await.unwrap();
     let endpoints: Vec<Endpoint> = (110..118)
         .map(|ip| {
             let socket = TokioRuntime.wrap_udp_socket(UdpSocket::bind(local(ip)).unwrap()).unwrap();
@@ -299,14 +312,14 @@ async fn those_who_prove_their_address_and_say_no_more_make_room() {
         })
         .collect();
     let mut connecting = Vec::new();
-    for n in 0..700 {
+    for n in 0..400 {
         connecting.push(endpoints[n % endpoints.len()].connect(honest.local_addr(), "crux").unwrap());
         if n % 100 == 99 {
             tokio::time::sleep(Duration::from_millis(20)).await; // waits: for packets to leave, not for an outcome
         }
     }
     let start = Instant::now();
-    while honest.counters().half_open < 300 {
+    while honest.counters().half_open < 100 {
         assert!(start.elapsed() < PATIENCE, "{:?}", honest.counters());
         tokio::time::sleep(Duration::from_millis(1)).await; // waits: until the door is crowded
     }
