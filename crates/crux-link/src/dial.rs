@@ -2,7 +2,9 @@
 
 use crate::door::twin;
 use crate::event::{DialFailure, LinkEvent, PeerInfo};
+use crate::identity::Identity;
 use crate::links::Inner;
+use crate::live::Live;
 use crate::registry::{Admission, Verdict};
 use crate::wire::{self, Answer, Code, Hello, Refuse, WireError};
 use crux_names::NodeName;
@@ -15,9 +17,65 @@ pub(crate) async fn dial(inner: Arc<Inner>, addr: SocketAddr) {
     let outcome = tokio::time::timeout(inner.cfg.timing.dial, attempt(&inner, addr)).await;
     inner.registry.end_dial(addr);
     match outcome.unwrap_or(Err(DialFailure::Silent)) {
-        Ok(admission) => crate::link::run(inner, admission).await,
-        Err(why) => inner.emit(LinkEvent::DialFailed { addr, why }).await,
+        Ok(admission) => {
+            inner.tally.handshake("dialed");
+            crate::link::run(inner, admission).await;
+        }
+        Err(why) => {
+            inner.tally.failed(&why);
+            inner.emit(LinkEvent::DialFailed { addr, why }).await;
+        }
     }
+}
+
+/// Gives a link that we dialled a new connection, and with it new keys. A failure is tried again later, by the keeper,
+/// until the old keys are too old.
+pub(crate) async fn renew(inner: Arc<Inner>, live: Live) {
+    // It is never closed.
+    let Ok(_turn) = inner.pace.acquire().await else { return };
+    let outcome = tokio::time::timeout(inner.cfg.timing.accept, succeed(&inner, &live)).await;
+    let why = match outcome {
+        Ok(Ok(())) => None,
+        Ok(Err(Broken::Gone)) => {
+            live.close(Code::Closed, "the peer no longer has this link");
+            Some("the peer no longer has it".to_owned())
+        }
+        Ok(Err(Broken::Failure(failure))) => Some(failure.to_string()),
+        Ok(Err(Broken::Wire(error))) => Some(error.to_string()),
+        Err(_) => Some("nobody answered".to_owned()),
+    };
+    inner.tally.handshake(if why.is_none() { "renewed" } else { "renewal_failed" });
+    live.end_renewal(why.is_none(), &inner.renewals());
+    if let Some(why) = why {
+        tracing::debug!(peer = %live.member, why, "the keys of the link could not be replaced yet");
+    }
+}
+
+async fn succeed(inner: &Arc<Inner>, live: &Live) -> Result<(), Broken> {
+    let going = || Broken::Failure(DialFailure::Unreachable("this fulcrum is going down".to_owned()));
+    let (endpoint, own) = inner.endpoint().ok_or_else(going)?;
+    let addr = live.current().quic.remote_address();
+    let connecting = endpoint.connect(addr, "crux");
+    drop(endpoint);
+    let connecting = connecting.map_err(|e| Broken::Failure(DialFailure::Unreachable(e.to_string())))?;
+    let connection = connecting.await.map_err(WireError::Lost)?;
+    let outcome = async {
+        let hello = Hello { link: live.token, renews: true, ..inner.hello(false) };
+        let Greeted { info, mut send, trusted, .. } = greet(inner, addr, &connection, hello).await?;
+        if info.member != live.member {
+            return Err(Broken::Gone);
+        }
+        let conn = inner.conn(connection.clone(), info, own, &trusted);
+        live.succeed(conn).map_err(|why| Broken::Failure(DialFailure::Protocol(why.to_owned())))?;
+        // Ready. It can only fail on a dead connection, which the link will notice.
+        let _ = send.finish();
+        Ok(())
+    }
+    .await;
+    if outcome.is_err() {
+        wire::close(&connection, Code::Refused, "the link is not renewed");
+    }
+    outcome
 }
 
 /// The way a lost connection looks to the one who dialled.
@@ -56,12 +114,16 @@ async fn attempt(inner: &Arc<Inner>, addr: SocketAddr) -> Result<Box<Admission>,
         _ => addr,
     };
     // The name is of no use: who the peer is stands in its certificate.
-    let endpoint = inner.endpoint().ok_or_else(|| DialFailure::Unreachable("this fulcrum is going down".to_owned()))?;
+    let going = || DialFailure::Unreachable("this fulcrum is going down".to_owned());
+    let (endpoint, own) = inner.endpoint().ok_or_else(going)?;
     let connecting = endpoint.connect(target, "crux").map_err(|e| DialFailure::Unreachable(e.to_string()))?;
     drop(endpoint);
     let connection = connecting.await.map_err(|error| lost(addr, &error))?;
-    let welcome = greet(inner, addr, &connection).await.map_err(|error| match error {
+    let token = inner.random();
+    let hello = Hello { link: token, ..inner.hello(false) };
+    let welcome = greet(inner, addr, &connection, hello).await.map_err(|error| match error {
         Broken::Failure(failure) => failure,
+        Broken::Gone => DialFailure::Protocol("an answer to another question".to_owned()),
         Broken::Wire(WireError::Lost(error)) => lost(addr, &error),
         // The stream may notice before the connection does; the connection knows better why.
         Broken::Wire(WireError::Broken(words)) => match connection.close_reason() {
@@ -72,19 +134,20 @@ async fn attempt(inner: &Arc<Inner>, addr: SocketAddr) -> Result<Box<Admission>,
     if let Err(failure) = &welcome {
         wire::close(&connection, Code::Refused, &failure.to_string());
     }
-    let (info, linked, mut send) = welcome?;
+    let Greeted { info, linked, mut send, trusted } = welcome?;
+    let conn = inner.conn(connection, info, own, &trusted);
 
     let mut changes = inner.registry.changes();
     loop {
-        match inner.registry.decide(&connection, &info, linked) {
+        match inner.registry.decide(token, &conn, linked) {
             Verdict::Go(admission) => {
                 // Said by the clean end of our side. It can only fail on a dead connection, which the link will notice.
                 let _ = send.finish();
                 return Ok(admission);
             }
             Verdict::Already => {
-                wire::close(&connection, Code::Duplicate, "there is a link between the two already");
-                return Err(DialFailure::Already(info.member));
+                wire::close(&conn.quic, Code::Duplicate, "there is a link between the two already");
+                return Err(DialFailure::Already(conn.info.member.clone()));
             }
             Verdict::Wait => {
                 // The sender lives in the registry, which we hold.
@@ -104,6 +167,8 @@ pub(crate) fn incredible(node: &NodeName, claimed: u64) -> String {
 enum Broken {
     Wire(WireError),
     Failure(DialFailure),
+    /// The link that should be renewed is not there.
+    Gone,
 }
 
 impl From<WireError> for Broken {
@@ -112,22 +177,32 @@ impl From<WireError> for Broken {
     }
 }
 
-/// Hello and welcome. The stream that comes back says *ready* when it is finished.
-async fn greet(
-    inner: &Arc<Inner>,
-    addr: SocketAddr,
-    connection: &Connection,
-) -> Result<(PeerInfo, bool, SendStream), Broken> {
+/// What came of hello and welcome.
+struct Greeted {
+    info: PeerInfo,
+    /// The peer has a link to us that is up.
+    linked: bool,
+    /// Its end says *ready*.
+    send: SendStream,
+    /// Whose roots vouched for the peer.
+    trusted: Arc<Identity>,
+}
+
+/// Hello and welcome.
+async fn greet(inner: &Arc<Inner>, addr: SocketAddr, connection: &Connection, hello: Hello) -> Result<Greeted, Broken> {
     let rejected = |reason: String| Broken::Failure(DialFailure::Rejected { addr, reason });
-    let admitted = inner.verify(connection).map_err(|refusal| rejected(refusal.to_string()))?;
+    let renews = hello.renews;
+    let trusted = inner.identity();
+    let admitted = trusted.verify(connection, inner.wall()).map_err(|refusal| rejected(refusal.to_string()))?;
     let node = admitted.node().map_err(|refusal| rejected(refusal.to_string()))?;
     let (mut send, mut recv) = connection.open_bi().await.map_err(WireError::Lost)?;
-    wire::write(&mut send, &inner.hello(false)).await?;
+    wire::write(&mut send, &hello).await?;
     let answer: Option<Answer> = wire::read(&mut recv).await?;
     let answer = answer.ok_or_else(|| WireError::Broken("no answer to our hello".to_owned()))?;
 
-    if let Some(Refuse { reason, floor, myself }) = answer.refusal {
+    if let Some(Refuse { reason, floor, myself, gone }) = answer.refusal {
         return Err(Broken::Failure(match floor {
+            _ if gone => return Err(Broken::Gone),
             _ if myself => DialFailure::Myself,
             0 => DialFailure::Refused { by: addr, reason: wire::foreign(reason.as_bytes()) },
             claimed => match inner.believable(claimed) {
@@ -144,9 +219,13 @@ async fn greet(
     if member.id == inner.me.id {
         return Err(rejected(twin(&member)));
     }
+    if renews {
+        let info = inner.peer_info(&admitted, member, addr, &welcome);
+        return Ok(Greeted { info, linked: welcome.linked, send, trusted });
+    }
     if let Some(floor) = inner.registry.too_old(&member) {
         let reason = format!("{member} is an old boot; {floor} is known here");
-        let refusal = Refuse { reason: reason.clone(), floor: floor.0, myself: false };
+        let refusal = Refuse { reason: reason.clone(), floor: floor.0, myself: false, gone: false };
         wire::write(&mut send, &Answer { welcome: None, refusal: Some(refusal) }).await?;
         let _ = send.finish();
         // Let it arrive before the connection ends; the dial's deadline is above us.
@@ -156,5 +235,6 @@ async fn greet(
     if let Some(reason) = inner.registry.no_room(&member) {
         return Err(rejected(reason.to_owned()));
     }
-    Ok((inner.peer_info(&admitted, member, addr, &welcome), welcome.linked, send))
+    let info = inner.peer_info(&admitted, member, addr, &welcome);
+    Ok(Greeted { info, linked: welcome.linked, send, trusted })
 }

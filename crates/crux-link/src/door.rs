@@ -3,7 +3,8 @@
 use crate::dial::{incredible, is_tls};
 use crate::event::LinkEvent;
 use crate::links::Inner;
-use crate::registry::{Admission, Knock};
+use crate::registry::Admission;
+use crate::strangers::{HalfOpen, Knock};
 use crate::wire::{self, Answer, Code, Hello, Refuse, WireError};
 use crux_names::Member;
 use quinn::{Connection, ConnectionError, Endpoint, Incoming};
@@ -18,40 +19,71 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) async fn keep(inner: Arc<Inner>, endpoint: Endpoint) {
     while let Some(incoming) = endpoint.accept().await {
         let ip = incoming.remote_address().ip().to_canonical();
-        match inner.registry.knock(ip, incoming.remote_address_validated()) {
+        match inner.strangers.knock(ip, incoming.remote_address_validated()) {
             Knock::Enter(half_open) => {
                 let inner = inner.clone();
                 tokio::spawn(async move {
-                    let admission = receive(&inner, incoming).await;
+                    let admission = receive(&inner, incoming, &half_open).await;
                     drop(half_open);
                     if let Some(admission) = admission {
                         crate::link::run(inner, Box::new(admission)).await;
                     }
                 });
             }
-            // Cannot fail: it did not come with a token.
-            Knock::Prove => drop(incoming.retry()),
+            Knock::Prove => {
+                inner.tally.handshake("retry");
+                // Cannot fail: it did not come with a token.
+                drop(incoming.retry());
+            }
             // Silence costs least and reflects nothing.
-            Knock::Full => incoming.ignore(),
+            Knock::Full => {
+                inner.tally.handshake("full");
+                incoming.ignore();
+            }
         }
     }
 }
 
 /// One stranger, until it counts or is gone.
-async fn receive(inner: &Arc<Inner>, incoming: Incoming) -> Option<Admission> {
+async fn receive(inner: &Arc<Inner>, incoming: Incoming, half_open: &HalfOpen) -> Option<Admission> {
     let addr = incoming.remote_address();
     let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-    let outcome = tokio::time::timeout(inner.cfg.timing.accept, admit(inner, incoming, addr)).await;
+    let outcome = tokio::select! {
+        biased;
+        () = half_open.evicted.notified() => {
+            inner.tally.handshake("evicted");
+            return None;
+        }
+        outcome = tokio::time::timeout(inner.cfg.timing.accept, admit(inner, incoming, addr)) => outcome,
+    };
     let reason = match outcome {
-        Ok(Ok(admission)) => return Some(admission),
+        Ok(Ok(Welcomed::Link(admission))) => {
+            inner.tally.handshake("accepted");
+            return Some(admission);
+        }
+        Ok(Ok(Welcomed::Renewal)) => {
+            inner.tally.handshake("renewed");
+            return None;
+        }
         Ok(Err(Some(reason))) => reason,
-        Ok(Err(None)) => return None,
+        Ok(Err(None)) => {
+            inner.tally.handshake("gone");
+            return None;
+        }
         Err(_) => "no welcome within the deadline".to_owned(),
     };
+    inner.tally.handshake("turned_away");
     if inner.registry.tell_refusal(addr.ip(), &reason) {
         inner.emit(LinkEvent::Refused { addr, reason }).await;
     }
     None
+}
+
+/// What came of an admission.
+enum Welcomed {
+    Link(Admission),
+    /// A link that there was goes on.
+    Renewal,
 }
 
 /// Two fulcrums met that carry one identity: neither is believed over the other.
@@ -91,7 +123,8 @@ async fn refuse(connection: &Connection, mut send: quinn::SendStream, refusal: R
 }
 
 /// TLS, hello, welcome, *ready*. The error is a refusal worth telling, or nothing.
-async fn admit(inner: &Arc<Inner>, incoming: Incoming, addr: SocketAddr) -> Result<Admission, Option<String>> {
+async fn admit(inner: &Arc<Inner>, incoming: Incoming, addr: SocketAddr) -> Result<Welcomed, Option<String>> {
+    let own = inner.identity();
     let connecting = incoming.accept().map_err(|error| lost(&error))?;
     let connection = connecting.await.map_err(|error| lost(&error))?;
     let (mut send, mut recv) = connection.accept_bi().await.map_err(|error| lost(&error))?;
@@ -102,8 +135,10 @@ async fn admit(inner: &Arc<Inner>, incoming: Incoming, addr: SocketAddr) -> Resu
     };
 
     // TLS has checked all this already; here it becomes a value that proves it.
-    let checked = inner.verify(&connection).and_then(|admitted| admitted.node().cloned().map(|node| (admitted, node)));
-    let refuse_with = |reason: String, floor: u64, myself: bool| Refuse { reason, floor, myself };
+    let trusted = inner.identity();
+    let checked = trusted.verify(&connection, inner.wall());
+    let checked = checked.and_then(|admitted| admitted.node().cloned().map(|node| (admitted, node)));
+    let refuse_with = |reason: String, floor: u64, myself: bool| Refuse { reason, floor, myself, gone: false };
     let (admitted, node) = match checked {
         Ok(checked) => checked,
         Err(refusal) => {
@@ -127,6 +162,30 @@ async fn admit(inner: &Arc<Inner>, incoming: Incoming, addr: SocketAddr) -> Resu
         refuse(&connection, send, refuse_with(reason.clone(), 0, false)).await;
         return Err(Some(reason));
     }
+    if hello.renews {
+        let Some(live) = inner.registry.to_renew(&member, hello.link) else {
+            let refusal = Refuse { gone: true, ..refuse_with("there is no such link here".to_owned(), 0, false) };
+            refuse(&connection, send, refusal).await;
+            return Err(None);
+        };
+        if let Err(why) = live.may_succeed() {
+            refuse(&connection, send, refuse_with(why.to_owned(), 0, false)).await;
+            return Err(None);
+        }
+        let welcome = Answer { welcome: Some(inner.hello(true)), refusal: None };
+        wire::write(&mut send, &welcome).await.map_err(|error| broken(&connection, error))?;
+        let _ = send.finish();
+        if !matches!(wire::read::<Answer>(&mut recv).await, Ok(None)) {
+            return Err(broken(&connection, WireError::Broken("a renewal that was broken off".to_owned())));
+        }
+        let info = inner.peer_info(&admitted, member, addr, &hello);
+        let conn = inner.conn(connection.clone(), info, own, &trusted);
+        if let Err(why) = live.succeed(conn) {
+            wire::close(&connection, Code::Refused, why);
+            return Err(None);
+        }
+        return Ok(Welcomed::Renewal);
+    }
     if let Some(floor) = inner.registry.too_old(&member) {
         let reason = format!("{member} is an old boot; {floor} is known here");
         refuse(&connection, send, refuse_with(reason.clone(), floor.0, false)).await;
@@ -145,9 +204,9 @@ async fn admit(inner: &Arc<Inner>, incoming: Incoming, addr: SocketAddr) -> Resu
         Ok(None) => {
             let info = inner.peer_info(&admitted, member, addr, &hello);
             // The welcoming ends after the link counts, so that nobody sees neither.
-            let admission = inner.registry.accept(connection, info);
+            let admission = inner.registry.accept(hello.link, inner.conn(connection, info, own, &trusted));
             drop(welcoming);
-            Ok(admission)
+            Ok(Welcomed::Link(admission))
         }
         Ok(Some(answer)) => {
             let refusal = answer.refusal.unwrap_or_default();

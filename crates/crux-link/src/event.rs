@@ -1,12 +1,13 @@
 //! What links tell their owner.
 
+use crate::bulk::{RecvStream, SendStream};
 use bytes::Bytes;
 use crux_names::{Boot, Member, NodeName};
-use quinn::{RecvStream, SendStream};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 use thiserror::Error;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// A peer as its certificate and its welcome describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub struct LinkInfo {
     pub peer: PeerInfo,
     /// Since when the link is up.
     pub age: Duration,
+    /// How old its keys are.
+    pub key_age: Duration,
+    /// The age at which it is cut if they were not replaced by then; they are replaced before two thirds of that.
+    pub key_limit: Duration,
     /// QUIC's estimate of the round trip.
     pub rtt: Duration,
     /// Bytes sent in UDP datagrams.
@@ -89,6 +94,12 @@ pub enum DialFailure {
     Unreachable(String),
 }
 
+/// A share of the room that one peer's frames may take before they were handled. It is free again when this is dropped. The default one is nobody's.
+#[derive(Debug, Default)]
+pub struct Room {
+    pub(crate) _permit: Option<OwnedSemaphorePermit>,
+}
+
 /// Something happened to links. For each member in order: `Up`, traffic, `Down`.
 #[derive(Debug)]
 pub enum LinkEvent {
@@ -98,6 +109,17 @@ pub enum LinkEvent {
         peer: PeerInfo,
         /// Whether we dialled it.
         dialed: bool,
+    },
+    /// A link goes on with new keys; perhaps the peer showed a renewed certificate. Its traffic is not interrupted.
+    Renewed {
+        /// Who is at the other end.
+        peer: PeerInfo,
+    },
+    /// There is reason to think that this member's process has ended: it no longer knows a link to it, or a later life of
+    /// the same fulcrum is linked. A hint for haste, no evidence: a copy of its certificate could say the same.
+    ProcessGone {
+        /// Whose process.
+        peer: Member,
     },
     /// The link to this member has ended; frames on their way may be lost.
     Down {
@@ -119,6 +141,8 @@ pub enum LinkEvent {
         peer: Member,
         /// Its content.
         bytes: Bytes,
+        /// Keep it until the frame was handled: frames of at most 1 MiB of one peer wait for that.
+        room: Room,
     },
     /// A dial ended without a new link.
     DialFailed {

@@ -6,25 +6,46 @@
 //! an `Up` and its `Down`; datagrams may be lost. Nothing here decides who is alive: the heart's probes do, and a link's
 //! own timeout is longer than theirs.
 //!
-//! Files by subject: `config`, `event` (what comes out), `endpoint` (QUIC and TLS settings), `gate` (faults of a dev
-//! cluster), `wire` (hello and welcome), `registry` (who is linked), `dial`, `door` (accepting), `link` (a running link).
+//! A link outlives its connections: its keys are replaced every two minutes (less often in large flocks) by a new
+//! connection that takes over without a gap, and it is cut where that does not succeed in time, when a certificate ends,
+//! and when no trusted root vouches for the peer any more.
+//!
+//! A renewal: whoever dialled the link dials again and names it in its hello; the acceptor welcomes the new connection as
+//! the successor of the one that carries it, for the same two lives. From *ready* on each side sends its frames on a
+//! stream of the new connection, after the clean end of its stream on the old one; the receiver tells all of the old
+//! stream before the first of the new. Datagrams may come by either. The old connection goes when both sides have said
+//! that nothing of theirs is on it, or, with the bulk transfers that are still under way, when its keys are too old. If it
+//! is lost before its frames have arrived, the link has ended: a frame would be missing.
+//!
+//! Files by subject: `config`, `event` (what comes out), `counters`, `endpoint` (QUIC and TLS settings), `identity` (who we
+//! are now), `gate` (faults of a dev cluster), `wire` (hello and welcome), `registry` (who is linked), `strangers` (who is
+//! at the door), `dial`, `door` (accepting), `conn` (one connection), `live` and `link` (a link, from outside and its
+//! task), `bulk` (streams for transfers), `keeper` (renews and cuts).
 
+mod bulk;
 mod config;
+mod conn;
+mod counters;
 mod dial;
 mod door;
 mod endpoint;
 mod event;
 mod gate;
+mod identity;
+mod keeper;
 mod link;
 mod links;
+mod live;
 mod registry;
+mod strangers;
 mod wire;
 
-pub use config::{BindError, LinkConfig, Timing};
-pub use event::{DialFailure, LinkEvent, LinkInfo, PeerInfo};
+pub use bulk::{RecvStream, SendStream};
+pub use config::{BindError, LinkConfig, ReloadError, Simulated, Timing};
+pub use counters::{Counters, Planes};
+pub use event::{DialFailure, LinkEvent, LinkInfo, PeerInfo, Room};
 pub use gate::{FaultGate, Rule};
 pub use links::{BulkError, Links};
-pub use quinn::{RecvStream, SendStream};
 
 /// Longest frame in bytes.
 pub const FRAME_MAX: usize = 1 << 20;

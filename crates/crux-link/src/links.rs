@@ -1,20 +1,27 @@
 //! The handle on all links of a fulcrum.
 
-use crate::config::{BindError, LinkConfig};
+use crate::bulk::{self, RecvStream, SendStream};
+use crate::config::{BindError, LinkConfig, ReloadError, Renewals};
+use crate::conn::Conn;
+use crate::counters::{Counters, Tally};
+use crate::endpoint::{self, BadSides, Sides};
 use crate::event::{LinkEvent, LinkInfo, PeerInfo};
+use crate::identity::Identity;
 use crate::registry::Registry;
+use crate::strangers::Strangers;
 use crate::wire::{Code, Hello, PROTOCOL};
-use crate::{FRAME_MAX, dial, door, endpoint};
+use crate::{FRAME_MAX, dial, door, keeper};
 use bytes::Bytes;
 use crux_names::{Boot, FulcrumId, Member};
-use crux_pki::{Admitted, CertificateDer, Refusal, Role};
-use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use crux_pki::{Admitted, Bundle, Role, Trust};
+use quinn::{Connection, Endpoint};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 /// How long a shutdown waits for peers to hear of it.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -23,14 +30,34 @@ const BOOT_AHEAD: u64 = 1 << 20;
 /// How long a shutdown waits for peers to have what was sent to them.
 const FLUSH: Duration = Duration::from_millis(300);
 
+/// How many links are renewed at once: after an exchange of certificates all want to.
+const RENEWALS_AT_ONCE: usize = 8;
+
+/// What is exchanged together.
+struct Ends {
+    /// Until the shutdown: its last handle keeps the socket.
+    endpoint: Option<Endpoint>,
+    identity: Arc<Identity>,
+}
+
 pub(crate) struct Inner {
     pub(crate) cfg: LinkConfig,
     pub(crate) me: Member,
     pub(crate) local: SocketAddr,
-    /// Until the shutdown: its last handle keeps the socket.
-    endpoint: Mutex<Option<Endpoint>>,
+    ends: Mutex<Ends>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) strangers: Arc<Strangers>,
+    pub(crate) tally: Arc<Tally>,
     events: mpsc::Sender<LinkEvent>,
+    members: AtomicUsize,
+    /// Wakes the keeper.
+    pub(crate) look: Notify,
+    /// Whether the shutdown has begun.
+    pub(crate) over: watch::Sender<bool>,
+    /// Paces renewals.
+    pub(crate) pace: Semaphore,
+    /// xorshift64: names of links and jitter need no better randomness.
+    random: Mutex<u64>,
     /// Where our tasks run, so that a dial can be asked for from any thread.
     runtime: Handle,
 }
@@ -41,21 +68,55 @@ impl Inner {
         let _ = self.events.send(event).await;
     }
 
-    /// The endpoint, for a moment; nothing after the shutdown.
-    pub(crate) fn endpoint(&self) -> Option<Endpoint> {
-        self.endpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who the certificate at the other end speaks for.
-    pub(crate) fn verify(&self, connection: &Connection) -> Result<Admitted, Refusal> {
-        let shown = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
-        self.cfg.trust.verify_chain(&shown.ok_or(Refusal::NoCertificate)?, crux_pki::unix_now())
+    /// The endpoint, for a moment, and what it shows to peers; nothing after the shutdown.
+    pub(crate) fn endpoint(&self) -> Option<(Endpoint, Arc<Identity>)> {
+        let ends = self.ends();
+        Some((ends.endpoint.clone()?, ends.identity.clone()))
+    }
+
+    /// Who we are now, and whom we trust.
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        self.ends().identity.clone()
+    }
+
+    /// The wall clock in Unix seconds.
+    pub(crate) fn wall(&self) -> u64 {
+        self.cfg.simulated.as_ref().map_or_else(crux_pki::unix_now, |simulated| (simulated.wall)())
+    }
+
+    pub(crate) fn renewals(&self) -> Renewals {
+        Renewals::of(&self.cfg.timing, self.members.load(Ordering::Relaxed))
+    }
+
+    /// A number that no other link is likely to have.
+    pub(crate) fn random(&self) -> u64 {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        *random ^= *random << 13;
+        *random ^= *random >> 7;
+        *random ^= *random << 17;
+        *random
+    }
+
+    /// A connection that was just welcomed, with a moment for its renewal: between 75 and 95 % of the period.
+    pub(crate) fn conn(
+        &self,
+        connection: Connection,
+        info: PeerInfo,
+        own: Arc<Identity>,
+        trusted: &Identity,
+    ) -> Arc<Conn> {
+        let renew_at = 750 + self.random() % 200;
+        Arc::new(Conn::new(connection, info, own, trusted.generation, renew_at, self.renewals()))
     }
 
     /// The boot that a peer claims to know of this fulcrum, if there can have been one: boots are Unix seconds, or count
     /// on from there. Without the bound any node could make this one use up all its numbers.
     pub(crate) fn believable(&self, floor: u64) -> Option<Boot> {
-        let highest = self.me.boot.0.max(crux_pki::unix_now()).saturating_add(BOOT_AHEAD).min(u64::MAX - 1);
+        let highest = self.me.boot.0.max(self.wall()).saturating_add(BOOT_AHEAD).min(u64::MAX - 1);
         (self.me.boot.0 < floor && floor <= highest).then_some(Boot(floor))
     }
 
@@ -67,6 +128,8 @@ impl Inner {
             mesh_port: u32::from(self.local.port()),
             api_port: u32::from(self.cfg.api_port),
             linked,
+            link: 0,
+            renews: false,
         }
     }
 
@@ -119,11 +182,34 @@ impl Links {
         let me = Member { id: FulcrumId { node: node.clone(), fulcrum: cfg.fulcrum.clone() }, boot: cfg.boot };
         let endpoint = endpoint::bind(&cfg)?;
         let local = endpoint.local_addr().map_err(|cause| BindError::Listen { addr: cfg.listen, cause })?;
-        let registry = Arc::new(Registry::new(me.clone()));
+        let tally: Arc<Tally> = Arc::default();
+        let registry = Arc::new(Registry::new(me.clone(), tally.clone()));
         let accept = endpoint.clone();
-        let endpoint = Mutex::new(Some(endpoint));
-        let inner = Arc::new(Inner { cfg, me, local, endpoint, registry, events, runtime: Handle::current() });
+        let identity = Identity { generation: 0, bundle: cfg.bundle.clone(), trust: cfg.trust.clone() };
+        let ends = Mutex::new(Ends { endpoint: Some(endpoint), identity: Arc::new(identity) });
+        let random = match &cfg.simulated {
+            Some(simulated) => simulated.seed,
+            None => cfg.bundle.derive(&format!("links of boot {} at {}", me.boot, crux_pki::unix_now())),
+        };
+        let random = u64::from_be_bytes(random[..8].try_into().expect("eight bytes"));
+        let inner = Arc::new(Inner {
+            cfg,
+            me,
+            local,
+            ends,
+            registry,
+            strangers: Arc::default(),
+            tally,
+            events,
+            members: 0.into(),
+            look: Notify::new(),
+            over: watch::Sender::new(false),
+            pace: Semaphore::new(RENEWALS_AT_ONCE),
+            random: Mutex::new(random | 1),
+            runtime: Handle::current(),
+        });
         tokio::spawn(door::keep(inner.clone(), accept));
+        tokio::spawn(keeper::keep(inner.clone()));
         Ok(Self { inner })
     }
 
@@ -151,13 +237,19 @@ impl Links {
     /// Sends a datagram, at most as long as [`Links::max_datagram`] says. It may be lost; the oldest waiting ones make
     /// room. False if there is no link or it does not fit.
     pub fn send_datagram(&self, to: &Member, bytes: Bytes) -> bool {
-        self.inner.registry.get(to).is_some_and(|live| live.connection.send_datagram(bytes).is_ok())
+        let Some(live) = self.inner.registry.get(to) else { return false };
+        let length = bytes.len();
+        let sent = live.current().quic.send_datagram(bytes).is_ok();
+        if sent {
+            self.inner.tally.tx_datagram(length);
+        }
+        sent
     }
 
     /// The longest datagram that fits to this member now; it changes with the path. At least 1,100 bytes.
     #[must_use]
     pub fn max_datagram(&self, to: &Member) -> Option<usize> {
-        self.inner.registry.get(to)?.connection.max_datagram_size()
+        self.inner.registry.get(to)?.current().quic.max_datagram_size()
     }
 
     /// Queues a frame of at most 1 MiB: reliable and ordered while the link is up. False if there is no link, if the
@@ -178,8 +270,11 @@ impl Links {
     /// [`BulkError`] if there is no link or it ends meanwhile.
     pub async fn open_bulk(&self, to: &Member) -> Result<(SendStream, RecvStream), BulkError> {
         let live = self.inner.registry.get(to).ok_or_else(|| BulkError::NoLink(to.clone()))?;
-        let opened = live.connection.open_bi().await;
-        opened.map_err(|error| BulkError::Ended { peer: to.clone(), why: crate::wire::words(&error) })
+        let conn = live.current();
+        match conn.quic.open_bi().await {
+            Ok(streams) => Ok(bulk::pair(&conn, &self.inner.tally, streams)),
+            Err(error) => Err(BulkError::Ended { peer: to.clone(), why: crate::wire::words(&error) }),
+        }
     }
 
     /// Ends the link to this member, if there is one; both sides are told `why`.
@@ -197,19 +292,77 @@ impl Links {
     /// The links that are up, sorted by member.
     #[must_use]
     pub fn links(&self) -> Vec<LinkInfo> {
-        self.inner.registry.infos()
+        self.inner.registry.infos(&self.inner.renewals())
+    }
+
+    /// What was counted since the start.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.inner.tally.read(self.inner.strangers.count())
+    }
+
+    /// Tells how many members the flock has: in a larger one, keys live longer.
+    pub fn set_members(&self, members: usize) {
+        self.inner.members.store(members, Ordering::Relaxed);
+    }
+
+    /// The age before which the keys of a link are replaced, and the one at which a link is cut if they were not. Links
+    /// that were made in a larger flock are cut at the greater age that held then.
+    #[must_use]
+    pub fn key_ages(&self) -> (Duration, Duration) {
+        let renewals = self.inner.renewals();
+        (renewals.period, renewals.limit())
+    }
+
+    /// The certificate that is shown to peers now.
+    #[must_use]
+    pub fn bundle(&self) -> Arc<Bundle> {
+        self.inner.identity().bundle.clone()
+    }
+
+    /// Exchanges certificate, key and roots while links live. New handshakes use them at once; links to peers for whom no
+    /// root vouches any more are cut, with a reason, within 2 s; all others go on and, if the certificate is another one,
+    /// get new keys under it without a gap.
+    ///
+    /// # Errors
+    /// [`ReloadError`] if it is somebody else's, if these roots do not vouch for it, or if it cannot be used. Then nothing
+    /// changes.
+    pub fn reload(&self, bundle: Arc<Bundle>, trust: Arc<Trust>) -> Result<(), ReloadError> {
+        let inner = &self.inner;
+        let before = inner.identity();
+        if bundle.identity() != before.bundle.identity() || trust.bloc() != before.trust.bloc() {
+            let (found, here) = (bundle.identity().to_string(), before.bundle.identity().to_string());
+            return Err(ReloadError::Somebody { found, here });
+        }
+        trust.verify_chain(bundle.chain(), inner.wall())?;
+        let Sides { server, client } = endpoint::sides(&inner.cfg, &bundle, &trust).map_err(|bad| match bad {
+            BadSides::Pki(error) => ReloadError::Pki(error),
+            BadSides::Quic(words) => ReloadError::Quic(words),
+        })?;
+        let mut ends = inner.ends();
+        let generation = ends.identity.generation + 1;
+        let endpoint = ends.endpoint.as_mut().ok_or(ReloadError::Down)?;
+        endpoint.set_server_config(Some(server));
+        endpoint.set_default_client_config(client);
+        ends.identity = Arc::new(Identity { generation, bundle, trust });
+        drop(ends);
+        inner.look.notify_one();
+        Ok(())
     }
 
     /// Ends all links, telling the peers, and stops listening: the port is free soon after, whoever still holds a handle.
     /// Frames that were taken before still arrive, unless a peer takes longer than 300 ms for them. Waits at most 1.3 s.
     pub async fn shutdown(&self) {
+        self.inner.over.send_replace(true);
         let all = self.inner.registry.all();
         all.iter().for_each(|live| live.queue.end());
         let arrived = async {
             for live in &all {
+                let conn = live.current();
                 tokio::select! {
+                    biased;
                     () = live.queue.flushed() => {}
-                    _ = live.connection.closed() => {}
+                    _ = conn.quic.closed() => {}
                 }
             }
         };
@@ -217,7 +370,7 @@ impl Links {
         for live in all {
             live.close(Code::Closed, "shutting down");
         }
-        let endpoint = self.inner.endpoint.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let endpoint = self.inner.ends().endpoint.take();
         if let Some(endpoint) = endpoint {
             endpoint.close(Code::Closed.into(), b"shutting down");
             let _ = tokio::time::timeout(GOODBYE, endpoint.wait_idle()).await;

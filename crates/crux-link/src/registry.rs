@@ -6,16 +6,18 @@
 //! welcomed; the lower goes on; and nobody goes on where a link is up already. (The welcome carries whether it is, because
 //! the two connections may overtake each other.)
 
-use crate::event::{LinkInfo, PeerInfo};
-use crate::link::Queue;
-use crate::wire::{self, Code};
+use crate::config::Renewals;
+use crate::conn::Conn;
+use crate::counters::Tally;
+use crate::event::LinkInfo;
+use crate::live::{Link, Live};
 use crux_names::{Boot, FulcrumId, Member};
-use quinn::Connection;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 /// Most links of one fulcrum.
 const LINKS_MAX: usize = 4_096;
@@ -23,11 +25,6 @@ const LINKS_MAX: usize = 4_096;
 const LINKS_PER_NODE: usize = 64;
 /// Most fulcrums whose highest boot is remembered.
 const FLOORS_MAX: usize = 65_536;
-/// Strangers between first packet and welcome: all together, and from one address (a dev cluster has one address).
-const HALF_OPEN_MAX: usize = 512;
-const HALF_OPEN_PER_IP: usize = 128;
-/// Above so many, a stranger must prove its address first (QUIC Retry).
-const RETRY_ABOVE: usize = 64;
 /// How often the same refusal is told again.
 const REFUSAL_EVERY: Duration = Duration::from_secs(10);
 /// Refusals remembered for that.
@@ -38,47 +35,15 @@ const CREDIBLE: Duration = Duration::from_secs(3);
 /// A link that is older than this, and that the other side says it does not have, is dead: the other side lost it.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// A link as its owner's handle sees it.
-#[derive(Clone)]
-pub(crate) struct Live {
-    id: u64,
-    pub(crate) connection: Connection,
-    pub(crate) queue: Arc<Queue>,
-    pub(crate) info: PeerInfo,
-    /// Why we closed it, if we did.
-    pub(crate) why: Arc<OnceLock<String>>,
-    since: Instant,
-    dialed: bool,
-    done: watch::Receiver<bool>,
-}
-
-impl Live {
-    /// Closes it for this reason, unless it is closed already.
-    pub(crate) fn close(&self, code: Code, why: &str) {
-        let _ = self.why.set(why.to_owned());
-        wire::close(&self.connection, code, why);
-    }
-
-    pub(crate) fn is_dialed(&self) -> bool {
-        self.dialed
-    }
-
-    fn is_up(&self) -> bool {
-        self.connection.close_reason().is_none()
-    }
-
-    /// Waits until its `Down` was told.
-    pub(crate) async fn gone(mut self) {
-        // The sender goes away only with its task: then nothing more will be told either.
-        let _ = self.done.wait_for(|done| *done).await;
-    }
-}
-
 /// A link that now counts, and the one it takes the place of.
 pub(crate) struct Admission {
     pub(crate) live: Live,
     pub(crate) old: Option<Live>,
+    /// Its connections: one now, others with each renewal.
+    pub(crate) conns: mpsc::UnboundedReceiver<Arc<Conn>>,
     pub(crate) done: watch::Sender<bool>,
+    /// Links to earlier lives of the same fulcrum, of which this one says that they are over.
+    pub(crate) earlier: Vec<Member>,
 }
 
 /// What a dialler does after a welcome.
@@ -92,13 +57,11 @@ pub(crate) enum Verdict {
 
 #[derive(Default)]
 struct State {
-    live: HashMap<Member, Live>,
-    welcoming: HashMap<Member, usize>,
-    dialing: HashSet<SocketAddr>,
-    floors: HashMap<FulcrumId, Boot>,
-    refusals: HashMap<(IpAddr, String), Instant>,
-    half_open: usize,
-    half_open_by_ip: HashMap<IpAddr, usize>,
+    live: BTreeMap<Member, Live>,
+    welcoming: BTreeMap<Member, usize>,
+    dialing: BTreeSet<SocketAddr>,
+    floors: BTreeMap<FulcrumId, Boot>,
+    refusals: BTreeMap<(IpAddr, String), Instant>,
     next_id: u64,
 }
 
@@ -106,25 +69,18 @@ pub(crate) struct Registry {
     me: Member,
     state: Mutex<State>,
     changed: watch::Sender<()>,
+    tally: Arc<Tally>,
 }
 
 impl State {
-    fn admit(&mut self, connection: Connection, info: PeerInfo, dialed: bool) -> Admission {
-        let (done, done_seen) = watch::channel(false);
+    fn admit(&mut self, token: u64, conn: Arc<Conn>, dialed: bool, tally: &Arc<Tally>) -> Admission {
         let id = self.next_id;
         self.next_id += 1;
-        let live = Live {
-            id,
-            connection,
-            queue: Arc::default(),
-            info,
-            why: Arc::default(),
-            since: Instant::now(),
-            dialed,
-            done: done_seen,
-        };
-        let old = self.live.insert(live.info.member.clone(), live.clone());
-        Admission { live, old, done }
+        let (live, conns, done) = Link::new(id, token, dialed, conn, tally.clone());
+        let earlier = self.live.keys().filter(|other| other.id == live.member.id && other.boot < live.member.boot);
+        let earlier = earlier.cloned().collect();
+        let old = self.live.insert(live.member.clone(), live.clone());
+        Admission { live, old, conns, done, earlier }
     }
 
     fn raise_floor(&mut self, member: &Member) {
@@ -135,13 +91,13 @@ impl State {
     }
 
     fn is_up(&self, member: &Member) -> bool {
-        self.live.get(member).is_some_and(Live::is_up)
+        self.live.get(member).is_some_and(|live| live.is_up())
     }
 }
 
 impl Registry {
-    pub(crate) fn new(me: Member) -> Self {
-        Self { me, state: Mutex::default(), changed: watch::Sender::new(()) }
+    pub(crate) fn new(me: Member, tally: Arc<Tally>) -> Self {
+        Self { me, state: Mutex::default(), changed: watch::Sender::new(()), tally }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -168,8 +124,8 @@ impl Registry {
     /// linked refuses nobody: it may be a clone, and whoever owns the links finds out which of the two is.
     pub(crate) fn too_old(&self, member: &Member) -> Option<Boot> {
         let state = self.lock();
-        let linked = state.live.values().filter(|live| live.info.member.id == member.id && live.is_up());
-        let linked = linked.filter(|live| live.since.elapsed() > CREDIBLE).map(|live| live.info.member.boot).max();
+        let linked = state.live.values().filter(|live| live.member.id == member.id && live.is_up());
+        let linked = linked.filter(|live| live.since.elapsed() > CREDIBLE).map(|live| live.member.boot).max();
         linked.max(state.floors.get(&member.id).copied()).filter(|floor| *floor > member.boot)
     }
 
@@ -192,19 +148,20 @@ impl Registry {
     }
 
     /// The dialler's decision after the peer's welcome, which says whether it has a link to us that is up.
-    pub(crate) fn decide(&self, connection: &Connection, info: &PeerInfo, linked: bool) -> Verdict {
+    pub(crate) fn decide(&self, token: u64, conn: &Arc<Conn>, linked: bool) -> Verdict {
+        let member = &conn.info.member;
         let mut state = self.lock();
-        if let Some(live) = state.live.get(&info.member)
+        if let Some(live) = state.live.get(member)
             && live.is_up()
             && (linked || live.since.elapsed() < SETTLED)
         {
             return Verdict::Already;
         }
-        let welcoming = state.welcoming.contains_key(&info.member);
-        if welcoming && !state.is_up(&info.member) && (self.me > info.member || linked) {
+        let welcoming = state.welcoming.contains_key(member);
+        if welcoming && !state.is_up(member) && (self.me > *member || linked) {
             return Verdict::Wait;
         }
-        let admission = state.admit(connection.clone(), info.clone(), true);
+        let admission = state.admit(token, conn.clone(), true, &self.tally);
         drop(state);
         self.changed.send_replace(());
         Verdict::Go(Box::new(admission))
@@ -218,20 +175,26 @@ impl Registry {
     }
 
     /// The acceptor heard *ready*: the peer has no other link that it counts.
-    pub(crate) fn accept(&self, connection: Connection, info: PeerInfo) -> Admission {
-        let admission = self.lock().admit(connection, info, false);
+    pub(crate) fn accept(&self, token: u64, conn: Arc<Conn>) -> Admission {
+        let admission = self.lock().admit(token, conn, false, &self.tally);
         self.changed.send_replace(());
         admission
+    }
+
+    /// The link that a dialler wants to go on with on a new connection.
+    pub(crate) fn to_renew(&self, member: &Member, token: u64) -> Option<Live> {
+        let state = self.lock();
+        state.live.get(member).filter(|live| live.token == token && !live.dialed && live.is_up()).cloned()
     }
 
     /// Forgets a link whose `Down` was told.
     pub(crate) fn remove(&self, live: &Live) {
         let mut state = self.lock();
-        if live.why.get().is_none() || live.since.elapsed() > CREDIBLE {
-            state.raise_floor(&live.info.member);
+        if live.why().is_none() || live.since.elapsed() > CREDIBLE {
+            state.raise_floor(&live.member);
         }
-        if state.live.get(&live.info.member).is_some_and(|current| current.id == live.id) {
-            state.live.remove(&live.info.member);
+        if state.live.get(&live.member).is_some_and(|current| current.id == live.id) {
+            state.live.remove(&live.member);
         }
         drop(state);
         self.changed.send_replace(());
@@ -245,22 +208,8 @@ impl Registry {
         self.lock().live.values().cloned().collect()
     }
 
-    pub(crate) fn infos(&self) -> Vec<LinkInfo> {
-        let mut links: Vec<LinkInfo> = (self.all().iter().filter(|live| live.is_up()))
-            .map(|live| {
-                let stats = live.connection.stats();
-                LinkInfo {
-                    peer: live.info.clone(),
-                    age: live.since.elapsed(),
-                    rtt: live.connection.rtt(),
-                    tx_bytes: stats.udp_tx.bytes,
-                    rx_bytes: stats.udp_rx.bytes,
-                    dialed: live.dialed,
-                }
-            })
-            .collect();
-        links.sort_by(|a, b| a.peer.member.cmp(&b.peer.member));
-        links
+    pub(crate) fn infos(&self, renewals: &Renewals) -> Vec<LinkInfo> {
+        self.all().iter().filter(|live| live.is_up()).map(|live| live.describe(renewals)).collect()
     }
 
     /// Whether this refusal should be told, or was told just now.
@@ -280,48 +229,6 @@ impl Registry {
                 false
             }
             _ => true,
-        }
-    }
-
-    /// What to do with a stranger's first packet.
-    pub(crate) fn knock(self: &Arc<Self>, ip: IpAddr, proven: bool) -> Knock {
-        let mut state = self.lock();
-        let from_ip = state.half_open_by_ip.get(&ip).copied().unwrap_or(0);
-        if state.half_open >= HALF_OPEN_MAX || from_ip >= HALF_OPEN_PER_IP {
-            return Knock::Full;
-        }
-        if state.half_open >= RETRY_ABOVE && !proven {
-            return Knock::Prove;
-        }
-        state.half_open += 1;
-        state.half_open_by_ip.insert(ip, from_ip + 1);
-        Knock::Enter(HalfOpen { registry: self.clone(), ip })
-    }
-}
-
-/// The answer to a stranger's first packet.
-pub(crate) enum Knock {
-    Enter(HalfOpen),
-    /// First prove the address.
-    Prove,
-    Full,
-}
-
-/// A stranger between first packet and welcome.
-pub(crate) struct HalfOpen {
-    registry: Arc<Registry>,
-    ip: IpAddr,
-}
-
-impl Drop for HalfOpen {
-    fn drop(&mut self) {
-        let mut state = self.registry.lock();
-        state.half_open -= 1;
-        if let Some(count) = state.half_open_by_ip.get_mut(&self.ip) {
-            *count -= 1;
-            if *count == 0 {
-                state.half_open_by_ip.remove(&self.ip);
-            }
         }
     }
 }
@@ -357,36 +264,8 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_must_prove_its_address_and_is_bounded() {
-        let registry = Arc::new(Registry::new(member("n1", 1)));
-        let ip = |n: u32| IpAddr::from(std::net::Ipv4Addr::from(0x0a00_0000 + n));
-        let mut guests: Vec<HalfOpen> = Vec::new();
-        for n in 0..RETRY_ABOVE as u32 {
-            match registry.knock(ip(n), false) {
-                Knock::Enter(guest) => guests.push(guest),
-                _ => panic!("stranger {n} was turned away"),
-            }
-        }
-        assert!(matches!(registry.knock(ip(9_999), false), Knock::Prove));
-        while let Knock::Enter(guest) = registry.knock(ip(1), true) {
-            guests.push(guest);
-        }
-        assert!(guests.len() < RETRY_ABOVE + HALF_OPEN_PER_IP, "one address is bounded: {}", guests.len());
-        for n in 10_000.. {
-            match registry.knock(ip(n), true) {
-                Knock::Enter(guest) => guests.push(guest),
-                _ => break,
-            }
-        }
-        assert_eq!(guests.len(), HALF_OPEN_MAX);
-        guests.clear();
-        assert!(matches!(registry.knock(ip(1), false), Knock::Enter(_)));
-        assert!(registry.lock().half_open_by_ip.is_empty());
-    }
-
-    #[test]
     fn the_same_refusal_is_told_once() {
-        let registry = Registry::new(member("n1", 1));
+        let registry = Registry::new(member("n1", 1), Arc::default());
         let ip: IpAddr = "10.0.0.1".parse().unwrap();
         assert!(registry.tell_refusal(ip, "a"));
         assert!(!registry.tell_refusal(ip, "a"));
@@ -396,7 +275,7 @@ mod tests {
 
     #[test]
     fn boots_never_go_back() {
-        let registry = Registry::new(member("n1", 5));
+        let registry = Registry::new(member("n1", 5), Arc::default());
         registry.raise_floor(&member("n2", 7));
         registry.raise_floor(&member("n2", 6));
         assert_eq!(registry.too_old(&member("n2", 6)), Some(Boot(7)));

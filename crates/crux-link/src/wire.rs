@@ -29,8 +29,28 @@ pub(crate) enum Code {
     Protocol = 4,
     /// Its certificate has ended.
     Expired = 5,
-    /// It takes our frames too slowly.
+    /// It takes our frames too slowly, or does not go on with its own.
     Slow = 6,
+    /// No root that is trusted now vouches for it.
+    Untrusted = 7,
+    /// The keys are too old and were not replaced.
+    Stale = 8,
+    /// A later connection carries the link.
+    Renewed = 9,
+}
+
+impl Code {
+    /// What cutting a link for this reason is counted as.
+    pub(crate) fn cut(self) -> Option<&'static str> {
+        match self {
+            Self::Closed | Self::Refused | Self::Duplicate | Self::Renewed => None,
+            Self::Protocol => Some("protocol"),
+            Self::Expired => Some("expired"),
+            Self::Slow => Some("slow"),
+            Self::Untrusted => Some("untrusted"),
+            Self::Stale => Some("stale_keys"),
+        }
+    }
 }
 
 impl From<Code> for VarInt {
@@ -55,6 +75,12 @@ pub(crate) struct Hello {
     /// In a welcome: the acceptor has a link to the dialler that is up.
     #[prost(bool, tag = "6")]
     pub(crate) linked: bool,
+    /// In a dialler's hello: what it names the link, or the link that it goes on with.
+    #[prost(fixed64, tag = "7")]
+    pub(crate) link: u64,
+    /// In a dialler's hello: this connection takes over a link that there is.
+    #[prost(bool, tag = "8")]
+    pub(crate) renews: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -75,6 +101,9 @@ pub(crate) struct Refuse {
     /// It has dialled itself.
     #[prost(bool, tag = "3")]
     pub(crate) myself: bool,
+    /// There is no link here that could be renewed.
+    #[prost(bool, tag = "4")]
+    pub(crate) gone: bool,
 }
 
 /// A welcome that could not be carried through.

@@ -1,7 +1,7 @@
 //! Links over real loopback sockets.
 
 use bytes::Bytes;
-use crux_link::{DialFailure, FaultGate, LinkConfig, LinkEvent, LinkInfo, Links, RecvStream, Rule, SendStream};
+use crux_link::{DialFailure, FaultGate, LinkConfig, LinkEvent, LinkInfo, Links, RecvStream, Room, Rule, SendStream};
 use crux_names::{BlocName, Boot, FulcrumName, Member, NodeName, OperatorName};
 use crux_pki::{Bundle, Ca, IssueRequest, Role, unix_now};
 use std::collections::HashMap;
@@ -61,7 +61,8 @@ impl End {
     async fn wait<T>(&mut self, what: &str, mut want: impl FnMut(&LinkEvent) -> Option<T>) -> T {
         let found = tokio::time::timeout(PATIENCE, async {
             loop {
-                let event = self.events.recv().await.expect("links are running");
+                let mut event = self.events.recv().await.expect("links are running");
+                handled(&mut event);
                 let found = want(&event);
                 self.seen.push(event);
                 if let Some(found) = found {
@@ -99,7 +100,8 @@ impl End {
 
     /// What has come so far without waiting, with what was set aside.
     fn all(&mut self) -> &[LinkEvent] {
-        while let Ok(event) = self.events.try_recv() {
+        while let Ok(mut event) = self.events.try_recv() {
+            handled(&mut event);
             self.seen.push(event);
         }
         &self.seen
@@ -111,6 +113,13 @@ impl End {
 
     fn downs(&mut self) -> usize {
         self.all().iter().filter(|e| matches!(e, LinkEvent::Down { .. })).count()
+    }
+}
+
+/// What is only set aside to be looked at was handled.
+fn handled(event: &mut LinkEvent) {
+    if let LinkEvent::Frame { room, .. } = event {
+        *room = Room::default();
     }
 }
 
@@ -164,7 +173,7 @@ async fn frames_keep_their_order_and_datagrams_pass() {
         for round in 0..500_u32 {
             let (peer, bytes) = end
                 .wait("Frame", |e| match e {
-                    LinkEvent::Frame { peer, bytes } => Some((peer.clone(), bytes.clone())),
+                    LinkEvent::Frame { peer, bytes, .. } => Some((peer.clone(), bytes.clone())),
                     _ => None,
                 })
                 .await;
@@ -396,6 +405,27 @@ async fn dials_to_nobody_and_to_oneself_end_soon() {
     assert_eq!((failures, a.ups()), (2, 0), "two dials to one address were one");
 }
 
+/// What the system says of a packet that it does not send is no reason to give up anything else.
+#[tokio::test]
+async fn addresses_to_which_nothing_can_be_sent_do_no_harm() {
+    let mut ca = ca("acme");
+    let cfg = LinkConfig::new(bundle(&mut ca, "a"), "0.0.0.0:0".parse().unwrap(), Boot(1));
+    let mut a = End::with(cfg).await;
+    let mut b = End::new(&mut ca, "b").await;
+    a.links.dial(b.addr());
+    a.up().await;
+    b.up().await;
+    // Broadcast (EACCES), a class that is not routed (EINVAL or ENETUNREACH), an address of another family, port 0.
+    for nowhere in ["255.255.255.255:9", "240.0.0.1:9", "[2001:db8::1]:9", "127.0.0.1:0"] {
+        a.links.dial(nowhere.parse().unwrap());
+        let why = a.failed().await;
+        assert!(matches!(why, DialFailure::Silent | DialFailure::Unreachable(_)), "{nowhere}: {why}");
+    }
+    assert!(a.links.send_frame(&b.me(), Bytes::from_static(b"still here")));
+    b.wait("frame", |e| matches!(e, LinkEvent::Frame { .. }).then_some(())).await;
+    assert_eq!((a.downs(), b.downs()), (0, 0));
+}
+
 #[tokio::test]
 async fn a_busy_port_is_named() {
     let mut ca = ca("acme");
@@ -420,6 +450,8 @@ async fn a_clone_that_is_turned_away_deposes_nobody() {
         assert_eq!(b.up().await.member, clone.me());
         b.links.close(&clone.me(), "another node lives under this identity");
         assert_eq!(b.down().await.0, clone.me());
+        let (_, why) = clone.down().await;
+        assert!(why.contains("another node lives under this identity"), "the refused one learns why: {why}");
     }
     // The real one comes back after a lost link, from either side.
     b.links.close(&real.me(), "test");
@@ -687,8 +719,10 @@ async fn a_link_ends_with_the_certificate() {
     a.links.dial(b.addr());
     a.up().await;
     b.up().await;
-    assert_eq!(b.down().await, (a.me(), "the peer's certificate has ended".to_owned()));
-    assert!(a.down().await.1.contains("the peer's certificate has ended"));
+    let (who, why) = b.down().await;
+    assert_eq!(who, a.me());
+    assert!(why.contains("the certificate of a has ended"), "{why}");
+    assert!(a.down().await.1.contains("the certificate of a has ended"));
     until("no link left", || a.links.links().is_empty() && b.links.links().is_empty()).await;
     a.links.dial(b.addr());
     assert!(a.failed().await.to_string().contains("certificate expired"), "{:?}", a.seen);
@@ -723,4 +757,74 @@ async fn strangers_with_other_words_are_turned_away() {
     assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
     assert_eq!(honest.ups(), 0);
     assert!(honest.links.links().is_empty());
+}
+
+/// Keys that live a fraction of a second, certificates that are exchanged all the time, loss, and threads that race.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn keys_and_certificates_change_all_the_time_and_nothing_is_lost() {
+    let mut ca = ca("acme");
+    let gate = FaultGate::for_dev_cluster();
+    let renewed: Vec<Arc<Bundle>> = (0..2).map(|_| Arc::new(bundle(&mut ca, "a"))).collect();
+    let config = |bundle: Bundle, gate| {
+        let mut cfg = LinkConfig::new(bundle, any(), Boot(1));
+        (cfg.gate, cfg.timing.rekey, cfg.timing.rekey_member) = (gate, Duration::from_millis(1_500), Duration::ZERO);
+        cfg
+    };
+    let mut a = End::with(config((*renewed[0]).clone(), Some(gate.clone()))).await;
+    let mut b = End::with(config(bundle(&mut ca, "b"), None)).await;
+    gate.set(HashMap::from([(b.addr(), Rule { loss: 0.02, ..Rule::default() })]));
+    // From both sides: who dialled renews, and who was dialled asks for it.
+    for dialler_is_a in [true, false] {
+        if dialler_is_a {
+            a.links.dial(b.addr())
+        } else {
+            b.links.dial(a.addr())
+        }
+        a.up().await;
+        b.up().await;
+        a.seen.clear();
+        b.seen.clear();
+        let (mut sent, start) = (0_u32, Instant::now());
+        while start.elapsed() < Duration::from_secs(8) {
+            // A busy machine takes its time; a full queue is another test.
+            if a.all().len().min(b.all().len()) + 200 < sent as usize {
+                tokio::time::sleep(Duration::from_millis(3)).await; // waits: until the frames have come
+                continue;
+            }
+            for (from, to) in [(&a, &b), (&b, &a)] {
+                let mut frame = sent.to_be_bytes().to_vec();
+                frame.resize(4 + (sent as usize * 97) % 9_000, 0);
+                assert!(from.links.send_frame(&to.me(), frame.into()), "frame {sent} to {}", to.me());
+            }
+            sent += 1;
+            if sent % 300 == 0 {
+                let next = renewed[(sent / 300 % 2) as usize].clone();
+                a.links.reload(next.clone(), Arc::new(next.trust().clone())).unwrap();
+            }
+            let key_age = a.links.links()[0].key_age;
+            assert!(key_age < Duration::from_millis(2_300), "keys of {key_age:?}");
+            a.all();
+            b.all();
+            tokio::time::sleep(Duration::from_millis(3)).await; // waits: the pace of the traffic
+        }
+        let expected: Vec<u32> = (0..sent).collect();
+        for end in [&mut a, &mut b] {
+            until("all frames", || numbers(end.all()).len() == expected.len()).await;
+            assert!(numbers(end.all()) == expected, "frames are lost or out of order");
+            let renewals = end.all().iter().filter(|e| matches!(e, LinkEvent::Renewed { .. })).count();
+            assert!(renewals >= 5, "{renewals} renewals");
+            assert_eq!((end.ups(), end.downs()), (0, 0));
+        }
+        a.links.close(&b.me(), "the other way round");
+        a.down().await;
+        b.down().await;
+    }
+}
+
+fn numbers(events: &[LinkEvent]) -> Vec<u32> {
+    let number = |bytes: &Bytes| u32::from_be_bytes(bytes[..4].try_into().unwrap());
+    events
+        .iter()
+        .filter_map(|e| if let LinkEvent::Frame { bytes, .. } = e { Some(number(bytes)) } else { None })
+        .collect()
 }

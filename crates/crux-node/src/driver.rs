@@ -274,6 +274,8 @@ impl Driver {
         let Now { time, wall } = self.clock.now();
         let confab = self.engine.confab(time, wall);
         let size = confab.members.len();
+        // The larger the flock, the longer the keys of links live.
+        self.hands.links.set_members(size);
         let below = self.expect.filter(|expect| size < *expect as usize);
         let warning = match (size, below) {
             (1, Some(expect)) => format!(" -- ALONE, {expect} expected"),

@@ -1,6 +1,8 @@
 //! One fulcrum in the foreground: `crux up`.
 
+mod identity_watch;
 mod life;
+mod link_key;
 mod stops;
 
 use crate::api::SocketError;
@@ -16,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -141,16 +144,16 @@ async fn up(mut config: UpConfig) -> Result<(), UpError> {
         return Err(UpError::NotANode { path: config.identity, found: bundle.identity().to_string() });
     };
     let me = FulcrumId { node: node.clone(), fulcrum: config.fulcrum.clone() };
-    let bundle = Arc::new(bundle);
     let (store, opened) = Store::open(&config.state, &bundle.identity().bloc, &me)?;
     for warning in opened.warnings {
         warn!("{warning}");
     }
     let store = Arc::new(store);
+    let identity = watch::Sender::new(Arc::new(bundle));
     let mut stops = stops::Stops::listen(config.dev_child)?;
     let (mut floor, mut steady_until) = (Boot(0), Instant::now());
     loop {
-        let end = life::live(&config, &me, &bundle, &store, floor, steady_until, &mut stops).await?;
+        let end = life::live(&config, &me, &identity, &store, floor, steady_until, &mut stops).await?;
         match end {
             End::Finished | End::Forced => return Ok(()),
             End::LinksEnded => return Err(UpError::LinksEnded { listen: config.listen }),

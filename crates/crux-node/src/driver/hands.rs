@@ -8,15 +8,15 @@ use crux_link::Links;
 use crux_names::{FulcrumId, Wall};
 use crux_pki::Bundle;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, warn};
 
 /// Everything that the driver can act with.
 pub(crate) struct Hands {
     /// This fulcrum.
     pub(crate) me: FulcrumId,
-    /// Its identity.
-    pub(crate) bundle: Arc<Bundle>,
+    /// Its identity, as it is installed now.
+    pub(crate) identity: watch::Receiver<Arc<Bundle>>,
     /// Its links.
     pub(crate) links: Links,
     /// Its disk.
@@ -50,7 +50,7 @@ impl Hands {
             }
             Output::Book(entries) => self.store.save_book(entries),
             Output::Sign { path, value, ancestors } => {
-                match crux_pki::facts::sign_row(&self.bundle, &self.me, &path, value, ancestors, wall) {
+                match crux_pki::facts::sign_row(&self.identity.borrow(), &self.me, &path, value, ancestors, wall) {
                     Ok(version) => return Some(Input::Report(Report::Signed { version })),
                     Err(cause) => error!("cannot sign this fulcrum's own row {path}: {cause}"),
                 }

@@ -10,14 +10,14 @@ use crux_core::io::{Input, Peer};
 use crux_core::wire::{self, BadFrame, Frame};
 use crux_link::{DialFailure, LinkEvent, PeerInfo};
 use crux_names::{BlocName, Boot, FulcrumId, Member, NodeName};
-use crux_pki::Trust;
+use crux_pki::{Bundle, Trust};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -63,8 +63,12 @@ impl Inbox {
     /// An inbox, and where facts come out of it once they are checked. Signatures are checked on a thread of their own:
     /// a thousand facts of a peer must not hold up a probe. Before `steady_until` it is not believed that a peer knows a
     /// later life of this fulcrum.
-    pub(crate) fn new(trust: Arc<Trust>, peers: Peers, steady_until: Instant) -> (Self, mpsc::Receiver<Looked>) {
-        let bloc = trust.bloc().clone();
+    pub(crate) fn new(
+        identity: watch::Receiver<Arc<Bundle>>,
+        peers: Peers,
+        steady_until: Instant,
+    ) -> (Self, mpsc::Receiver<Looked>) {
+        let bloc = identity.borrow().trust().bloc().clone();
         let (unchecked, jobs) = blocking::channel::<(Member, Batch)>();
         let (checked, out) = mpsc::channel(CHECKED);
         std::thread::Builder::new()
@@ -72,7 +76,9 @@ impl Inbox {
             .spawn(move || {
                 // Ends with the inbox, or with the driver.
                 for (from, sealed) in jobs {
-                    let (good, bad) = check(&trust, sealed);
+                    // By the roots of this moment: a root may have been added or removed.
+                    let bundle = identity.borrow().clone();
+                    let (good, bad) = check(bundle.trust(), sealed);
                     if checked.blocking_send(Looked { from, good, bad }).is_err() {
                         return;
                     }
@@ -112,6 +118,14 @@ impl Inbox {
                 info!("linked with {} at {}", peer.member, peer.addr);
                 Taken::Input(Input::LinkUp { peer: introduced(peer), dialed })
             }
+            LinkEvent::Renewed { peer } => {
+                debug!("the link to {} has new keys", peer.member);
+                Taken::Nothing
+            }
+            LinkEvent::ProcessGone { peer } => {
+                debug!("the process of {peer} seems to have ended");
+                Taken::Input(Input::ProcessGone { peer })
+            }
             LinkEvent::Down { peer, why } => {
                 info!("the link to {peer} ended: {why}");
                 self.order.ended(&peer);
@@ -121,7 +135,7 @@ impl Inbox {
                 Ok(datagram) => Taken::Input(Input::Datagram { from: peer, datagram }),
                 Err(cause) => self.bad(&peer, cause),
             },
-            LinkEvent::Frame { peer, bytes } => match Frame::decode(bytes, &self.bloc) {
+            LinkEvent::Frame { peer, bytes, room: _room } => match Frame::decode(bytes, &self.bloc) {
                 Ok(Frame::Facts { sealed }) => {
                     if let Some(sealed) = self.order.facts(&peer, sealed) {
                         self.check_later(peer, sealed);
@@ -230,18 +244,18 @@ fn check(trust: &Trust, sealed: Vec<Bytes>) -> (Vec<Checked>, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crux_link::{LinkConfig, Links};
+    use crux_link::{LinkConfig, Links, Room};
     use crux_pki::{Ca, IssueRequest, Role};
 
     /// An inbox that begins anew for nobody for so long.
     async fn inbox(steady: Duration) -> (Inbox, mpsc::Receiver<Looked>) {
         let mut ca = Ca::in_memory("acme.example".parse().unwrap()).unwrap();
         let bundle = ca.issue(IssueRequest::new(Role::Node("n1".parse().unwrap()))).unwrap();
-        let trust = Arc::new(bundle.trust().clone());
+        let identity = watch::Sender::new(Arc::new(bundle.clone()));
         let (events, _) = mpsc::channel(1);
         let links =
             Links::bind(LinkConfig::new(bundle, "127.0.0.1:0".parse().unwrap(), Boot(1)), events).await.unwrap();
-        Inbox::new(trust, Peers::new(links), Instant::now() + steady)
+        Inbox::new(identity.subscribe(), Peers::new(links), Instant::now() + steady)
     }
 
     #[tokio::test]
@@ -268,14 +282,14 @@ mod tests {
         let peer = Member { id: "n2".parse().unwrap(), boot: Boot(1) };
         let digest = Frame::FactsDigest { digest: crux_names::Hash256([7; 32]), count: 1 };
         for frame in [Frame::Facts { sealed: vec![Bytes::from_static(b"no fact")] }, digest.clone()] {
-            let event = LinkEvent::Frame { peer: peer.clone(), bytes: frame.encode() };
+            let event = LinkEvent::Frame { peer: peer.clone(), bytes: frame.encode(), room: Room::default() };
             assert!(matches!(inbox.link(event), Taken::Nothing));
         }
         let looked = tokio::time::timeout(Duration::from_secs(60), out.recv()).await.unwrap().unwrap();
         assert_eq!((looked.good.len(), looked.bad.len()), (0, 1));
         let inputs = inbox.looked(looked);
         assert!(matches!(&inputs[..], [Input::Frame { from, frame }] if *from == peer && *frame == digest));
-        let event = LinkEvent::Frame { peer: peer.clone(), bytes: digest.encode() };
+        let event = LinkEvent::Frame { peer: peer.clone(), bytes: digest.encode(), room: Room::default() };
         assert!(matches!(inbox.link(event), Taken::Input(Input::Frame { .. })), "nothing is before it any more");
     }
 }

@@ -1,7 +1,8 @@
 //! One life of a fulcrum: from its boot number to the end of its driver.
 
-use super::UpError;
+use super::identity_watch::Watch;
 use super::stops::Stops;
+use super::{UpError, link_key};
 use crate::api::{self, Door};
 use crate::ask::Asker;
 use crate::dev;
@@ -50,12 +51,13 @@ const API_CLOSE: Duration = Duration::from_millis(500);
 pub(super) async fn live(
     config: &UpConfig,
     me: &FulcrumId,
-    bundle: &Arc<Bundle>,
+    identity: &watch::Sender<Arc<Bundle>>,
     store: &Arc<Store>,
     floor: Boot,
     steady_until: Instant,
     stops: &mut Stops,
 ) -> Result<End, UpError> {
+    let bundle = &identity.borrow().clone();
     let boot = store.next_boot(unix_now(), floor);
     let member = Member { id: me.clone(), boot };
     let gate = config.dev_child.then(FaultGate::for_dev_cluster);
@@ -65,6 +67,7 @@ pub(super) async fn live(
     let mut link_config = LinkConfig::new((**bundle).clone(), config.listen, boot);
     link_config.fulcrum = me.fulcrum.clone();
     link_config.gate = gate.clone();
+    link_config.secret = Some(link_key::load(&config.state, me, bundle));
     let trust = link_config.trust.clone();
     let (links, link_events) = listen(link_config, floor).await?;
     let addr = links.local_addr();
@@ -89,7 +92,7 @@ pub(super) async fn live(
         warn!("{warning}");
     }
     peers.serve(effects.clone());
-    let (inbox, checked) = Inbox::new(trust.clone(), peers.clone(), steady_until);
+    let (inbox, checked) = Inbox::new(identity.subscribe(), peers.clone(), steady_until);
 
     let (versions, bad) = check_loaded(&trust, or_nothing("facts", store.load()));
     for cause in bad {
@@ -133,11 +136,13 @@ pub(super) async fn live(
     }
     drop(router);
     let resolver = tokio::spawn(seeds::watch(config.seeds.clone(), seed_addrs, seeds_in));
+    let watching = Watch::new(config.identity.clone(), links.clone(), identity.clone());
+    let watching = tokio::spawn(watching.run());
     info!("{member} of {} listens on {addr}", bundle.identity().bloc);
 
     let hands = Hands {
         me: me.clone(),
-        bundle: bundle.clone(),
+        identity: identity.subscribe(),
         links: links.clone(),
         store: store.clone(),
         effects,
@@ -152,6 +157,7 @@ pub(super) async fn live(
     stops.give_back(channels.stops);
 
     resolver.abort();
+    watching.abort();
     // Its other end is only gone when every door is closed already.
     let _ = stop_api.send(true);
     for mut door in doors {

@@ -1,0 +1,232 @@
+//! A new bundle that was installed while the fulcrum runs is picked up, and a certificate that nears its end is said.
+
+use crux_link::Links;
+use crux_pki::{Bundle, unix_now};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+/// How often the files are looked at. A change is taken at the second look that shows it, for files are replaced one
+/// after the other.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often it is said again that the certificate has ended.
+const ENDED: Duration = Duration::from_secs(60);
+/// At these shares of an unrenewed life, in thousandths, the end is said to be near.
+const MARKS: [(u64, &str); 3] = [(500, "half"), (667, "two thirds"), (900, "nine tenths")];
+
+/// What tells one state of the files from another.
+type Stamp = Vec<Option<(SystemTime, u64)>>;
+
+fn stamp(dir: &Path) -> Stamp {
+    ["cert.pem", "key.pem", "trust.pem"]
+        .iter()
+        .map(|name| {
+            let found = std::fs::metadata(dir.join(name)).ok()?;
+            Some((found.modified().ok()?, found.len()))
+        })
+        .collect()
+}
+
+/// Looks after one bundle directory.
+pub(super) struct Watch {
+    dir: PathBuf,
+    links: Links,
+    identity: watch::Sender<Arc<Bundle>>,
+    /// The last state of the files that was dealt with.
+    handled: Option<Stamp>,
+    seen: Option<Stamp>,
+    /// The certificate's end that was spoken of, and the last mark of it.
+    said: (u64, usize),
+    said_ended: Option<Instant>,
+}
+
+impl Watch {
+    /// Of this directory. A bundle that is taken goes to the links first, then to `identity`.
+    pub(super) fn new(dir: PathBuf, links: Links, identity: watch::Sender<Arc<Bundle>>) -> Self {
+        Self { dir, links, identity, handled: None, seen: None, said: (0, 0), said_ended: None }
+    }
+
+    /// Runs until it is aborted.
+    pub(super) async fn run(mut self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            self.look().await;
+        }
+    }
+
+    async fn look(&mut self) {
+        let now = Some(stamp(&self.dir));
+        if now == self.seen && now != self.handled {
+            self.handled = now.clone();
+            self.take().await;
+        }
+        self.seen = now;
+        self.say_age(unix_now());
+    }
+
+    async fn take(&mut self) {
+        let dir = self.dir.clone();
+        let loaded = tokio::task::spawn_blocking(move || Bundle::load(&dir)).await;
+        let loaded = loaded.map_err(|e| e.to_string()).and_then(|loaded| loaded.map_err(|e| e.to_string()));
+        let before = self.identity.borrow().clone();
+        let taken = loaded.and_then(|bundle| {
+            let bundle = Arc::new(bundle);
+            let changes = changes(&before, &bundle);
+            if changes.is_empty() {
+                return Ok(changes);
+            }
+            self.links.reload(bundle.clone(), Arc::new(bundle.trust().clone())).map_err(|e| e.to_string())?;
+            self.identity.send_replace(bundle);
+            Ok(changes)
+        });
+        match taken {
+            Ok(changes) if changes.is_empty() => {}
+            Ok(changes) => info!("the bundle in {} is in use now: {}", self.dir.display(), changes.join(", ")),
+            Err(cause) => warn!(
+                "the bundle in {} has changed and is not taken: {cause}; the one before stays in use",
+                self.dir.display()
+            ),
+        }
+    }
+
+    /// Says once at each mark how much of the certificate's life is over, and again and again when all of it is.
+    fn say_age(&mut self, now: u64) {
+        let (begin, end) = self.identity.borrow().life();
+        if self.said.0 != end {
+            self.said = (end, 0);
+            self.said_ended = None;
+        }
+        if now > end {
+            if self.said_ended.is_none_or(|said| said.elapsed() >= ENDED) {
+                self.said_ended = Some(Instant::now());
+                error!(
+                    "this node's certificate has ended and its links with it; install a new bundle in {}: it is picked up \
+                     without a restart",
+                    self.dir.display()
+                );
+            }
+            return;
+        }
+        let passed = now.saturating_sub(begin) * 1_000 / end.saturating_sub(begin).max(1);
+        let reached = MARKS.iter().take_while(|(mark, _)| passed >= *mark).count();
+        if reached > self.said.1 {
+            self.said.1 = reached;
+            let share = MARKS[reached - 1].1;
+            let left = (end - now) / 3_600;
+            warn!(
+                "{share} of the life of this node's certificate is over: {left} hours are left; renew it and install it"
+            );
+        }
+    }
+}
+
+/// What an operator should know of the difference.
+fn changes(before: &Bundle, after: &Bundle) -> Vec<String> {
+    let mut changes = Vec::new();
+    if before.chain() != after.chain() {
+        let days = after.life().1.saturating_sub(unix_now()) / 86_400;
+        changes.push(format!("another certificate, with {days} days left"));
+    }
+    if before.admission() != after.admission() {
+        changes.push(format!("admission {} after {}", after.admission(), before.admission()));
+    }
+    if before.labels() != after.labels() {
+        changes.push("other labels, which count for placement from the next start on".to_owned());
+    }
+    let roots = |bundle: &Bundle| bundle.trust().roots().map(|root| root.to_vec()).collect::<BTreeSet<_>>();
+    let (old, new) = (roots(before), roots(after));
+    let (added, removed) = (new.difference(&old).count(), old.difference(&new).count());
+    if added > 0 {
+        changes.push(format!("roots added: {added}"));
+    }
+    if removed > 0 {
+        changes.push(format!("roots removed: {removed}; links to those whom only they vouch for are cut"));
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crux_link::LinkConfig;
+    use crux_names::Boot;
+    use crux_pki::{Ca, IssueRequest, Role};
+    use std::fs;
+    use tokio::sync::mpsc;
+
+    /// As `install` does it: one file after the other.
+    fn install(bundle: &Bundle, dir: &Path) {
+        let fresh = tempfile::tempdir().unwrap();
+        bundle.save(&fresh.path().join("bundle")).unwrap();
+        for name in ["trust.pem", "key.pem", "cert.pem"] {
+            fs::copy(fresh.path().join("bundle").join(name), dir.join(name)).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_bundle_is_taken_and_a_bad_one_is_not() {
+        let mut ca = Ca::in_memory("acme.example".parse().unwrap()).unwrap();
+        let mut issue = |name: &str| ca.issue(IssueRequest::new(Role::Node(name.parse().unwrap()))).unwrap();
+        let (first, second, somebody) = (issue("n1"), issue("n1"), issue("n2"));
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("id");
+        first.save(&dir).unwrap();
+        let (events, _out) = mpsc::channel(16);
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let links = Links::bind(LinkConfig::new(first.clone(), listen, Boot(1)), events).await.unwrap();
+        let identity = watch::Sender::new(Arc::new(first.clone()));
+        let mut watch = Watch::new(dir.clone(), links.clone(), identity.clone());
+        let shown = || links.bundle().chain().to_vec();
+        for _ in 0..3 {
+            watch.look().await;
+        }
+        assert_eq!(shown(), first.chain());
+
+        install(&second, &dir);
+        watch.look().await;
+        assert_eq!(shown(), first.chain(), "not at the first look: more may follow");
+        watch.look().await;
+        assert_eq!((shown(), identity.borrow().chain()), (second.chain().to_vec(), second.chain()));
+
+        // Another node's, a key that is not its own, and nothing at all: the one before stays.
+        install(&somebody, &dir);
+        watch.look().await;
+        watch.look().await;
+        assert_eq!(shown(), second.chain());
+        fs::write(dir.join("cert.pem"), "rubbish").unwrap();
+        watch.look().await;
+        watch.look().await;
+        fs::remove_file(dir.join("cert.pem")).unwrap();
+        watch.look().await;
+        watch.look().await;
+        assert_eq!((shown(), identity.borrow().chain()), (second.chain().to_vec(), second.chain()));
+        install(&first, &dir);
+        watch.look().await;
+        watch.look().await;
+        assert_eq!(shown(), first.chain());
+    }
+
+    #[tokio::test]
+    async fn the_end_is_said_at_each_mark_once() {
+        let mut ca = Ca::in_memory("acme.example".parse().unwrap()).unwrap();
+        let bundle = Arc::new(ca.issue(IssueRequest::new(Role::Node("n1".parse().unwrap()))).unwrap());
+        let (begin, end) = bundle.life();
+        let (events, _out) = mpsc::channel(16);
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let links = Links::bind(LinkConfig::new((*bundle).clone(), listen, Boot(1)), events).await.unwrap();
+        let mut watch = Watch::new("nowhere".into(), links, watch::Sender::new(bundle));
+        let mut said = Vec::new();
+        for percent in [0, 10, 49, 51, 60, 67, 89, 91, 99] {
+            watch.say_age(begin + (end - begin) * percent / 100);
+            said.push(watch.said.1);
+        }
+        assert_eq!(said, [0, 0, 0, 1, 1, 2, 2, 3, 3]);
+        assert!(watch.said_ended.is_none());
+        watch.say_age(end + 1);
+        assert!(watch.said_ended.is_some());
+    }
+}
