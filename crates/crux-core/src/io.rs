@@ -234,9 +234,6 @@ pub struct BookEntry {
 pub enum Output {
     /// Dial this address.
     Dial(SocketAddr),
-    /// The link to this peer carries nothing, perhaps because one of the two has another address by now: make it anew and
-    /// let the old one be until that has come to something.
-    Renew(Member),
     /// Keep an idle connection to each of these peers' API ports, whose end tells at once that a process died while its
     /// host lives, and to no others. Replaces the set said before.
     Watch(Vec<Member>),

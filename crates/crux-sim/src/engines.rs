@@ -105,7 +105,7 @@ impl Life {
                 Output::Effect(effect) => self.machine.obey(now, effect),
                 Output::Reply { request, reply } => self.replies.push((request, reply)),
                 Output::Event(event) => self.note(now, event),
-                Output::Changed | Output::Watch(_) | Output::Renew(_) => {}
+                Output::Changed | Output::Watch(_) => {}
                 Output::Finished => self.finished = true,
             }
         }

@@ -54,7 +54,7 @@ impl Bird {
                 Output::Message { to, message } => out.push(Out::Frame(to, message)),
                 Output::Installed { view, .. } => self.installed.push((now, view)),
                 Output::Clone { .. } => self.clones += 1,
-                Output::Stable(_) | Output::Book(_) | Output::Watch(_) | Output::Renew(_) => {}
+                Output::Stable(_) | Output::Book(_) | Output::Watch(_) => {}
             }
         }
     }

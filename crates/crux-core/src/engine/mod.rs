@@ -290,7 +290,6 @@ impl Engine {
     fn flocked(&mut self, wall: Wall, output: flock::Output, out: &mut Vec<Output>) {
         match output {
             flock::Output::Dial(addr) => out.push(Output::Dial(addr)),
-            flock::Output::Renew(peer) => out.push(Output::Renew(peer)),
             flock::Output::Watch(peers) => out.push(Output::Watch(peers)),
             flock::Output::CloseLink { peer, why } => out.push(Output::CloseLink { peer, why }),
             flock::Output::Datagram { to, datagram } => out.push(Output::Datagram { to, datagram }),

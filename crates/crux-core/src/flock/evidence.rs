@@ -445,15 +445,13 @@ impl Flock {
         if self.now < self.missed_at(heard, pace, 2) {
             return;
         }
-        let linked = self.contacts.linked(member);
-        if !renewed && linked {
-            // One of the two may have another address by now: its old link will never carry anything again.
-            out.push(Output::Renew(member.clone()));
+        if !renewed {
+            self.renew_links(out);
         }
+        let linked = self.contacts.linked(member);
         let silent = self.now >= self.missed_at(heard, pace, self.silent_after());
         let seated = self.view.has(member);
         if let Some(edge) = self.probes.get_mut(member).and_then(|probe| probe.edge.as_mut()) {
-            edge.renewed = true;
             edge.doubted |= seated;
         }
         if seated && !doubted {
@@ -468,6 +466,38 @@ impl Flock {
             // A link that carries nothing backs off by itself and would delay a heal: dial anew instead.
             out.push(Output::CloseLink { peer: member.clone(), why: "no answer to probes".into() });
             self.link_down(member, out);
+        }
+    }
+
+    /// When more than half of the neighbours keep silent at once, it is likely this fulcrum whose address is another by
+    /// now, and its old links will never carry anything again: they are made anew before anybody is accused. One silent
+    /// neighbour is left its link, for it may be asleep and answer over it in a moment.
+    fn renew_links(&mut self, out: &mut Vec<Output>) {
+        let (mut all, mut silent) = (0, Vec::new());
+        for (member, probe) in &self.probes {
+            if let Some(edge) = &probe.edge
+                && self.view.has(member)
+            {
+                all += 1;
+                if self.now >= self.missed_at(edge.heard, self.period(), 2) {
+                    silent.push((member.clone(), edge.renewed));
+                }
+            }
+        }
+        if silent.len() < 2 || silent.len() * 2 <= all {
+            return;
+        }
+        for (member, renewed) in silent {
+            if renewed || !self.contacts.linked(&member) {
+                continue;
+            }
+            if let Some(edge) = self.probes.get_mut(&member).and_then(|probe| probe.edge.as_mut()) {
+                edge.renewed = true;
+            }
+            let addr = self.contacts.addr(&member);
+            out.push(Output::CloseLink { peer: member.clone(), why: "no answer to probes".into() });
+            self.link_down(&member, out);
+            out.extend(addr.map(Output::Dial));
         }
     }
 
@@ -509,12 +539,8 @@ impl Flock {
         doubt.fails += 1;
         doubt.next = (sent + gap).max(now);
         let broken = doubt.fails >= fails_needed && now.since(doubt.since) >= self.t.broken_window;
-        let again = doubt.fails == 2;
         if fresh {
             self.doubts(member, out);
-        }
-        if again && self.contacts.linked(member) {
-            out.push(Output::Renew(member.clone()));
         }
         if broken {
             self.accuse(member, Accusation::Broken, out);

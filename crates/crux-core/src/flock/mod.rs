@@ -118,9 +118,6 @@ pub enum Input {
 pub enum Output {
     /// Dial this address.
     Dial(SocketAddr),
-    /// The link to this peer carries nothing, perhaps because one of the two has another address by now: make it anew and
-    /// let the old one be until that has come to something.
-    Renew(Member),
     /// Keep an idle connection to each of these, whose end says at once that a process died, and to no others.
     Watch(Vec<Member>),
     /// Close the link to this peer.

@@ -56,8 +56,8 @@ impl Hands {
                 }
             }
             Output::Effect(effect) => self.effects.run(effect),
-            // There is no API port yet that could be watched, and no link that is made anew.
-            Output::Watch(_) | Output::Renew(_) => {}
+            // There is no API port yet that could be watched.
+            Output::Watch(_) => {}
             // The driver keeps these for itself.
             Output::Reply { .. } | Output::Event(_) | Output::Changed | Output::Finished => {
                 warn!("an output that is the driver's own reached the hands");
