@@ -167,6 +167,7 @@ impl Flock {
             Input::Leave => self.leave(out),
             Input::Forget(fulcrum) => self.forget(&fulcrum, out),
             Input::Seed(addr) => self.aim(addr, None, true),
+            Input::Probed(addr) => self.aim(addr, None, false),
         }
         self.work(out);
     }

@@ -95,6 +95,8 @@ pub enum Input {
     Forget(FulcrumId),
     /// Try an address for ever, like a configured seed.
     Seed(SocketAddr),
+    /// Somebody of the bloc may be at this address; it may be forgotten.
+    Probed(SocketAddr),
 }
 
 /// What flocking wants done.
