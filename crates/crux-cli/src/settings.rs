@@ -22,6 +22,9 @@ pub(crate) struct Layer {
     /// Where the mesh port listens, UDP; port 0 picks one (default: every address, port 2789)
     #[arg(long, env = "CRUX_LISTEN", value_name = "ADDR:PORT")]
     pub(crate) listen: Option<String>,
+    /// The API port, TCP with mutual TLS; port 0 picks one [default: the address and port number of --listen]
+    #[arg(long, env = "CRUX_API", value_name = "ADDR|off")]
+    pub(crate) api: Option<String>,
     /// State: store, socket, instances, files [default: /var/lib/crux for root, else $XDG_STATE_HOME/crux]
     #[arg(long, env = "CRUX_STATE", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
@@ -64,9 +67,6 @@ pub(crate) struct Later {
     /// Report to a beacon (not yet in this version)
     #[arg(long, env = "CRUX_BEACON", value_name = "ADDR")]
     beacon: Option<String>,
-    /// The API port (not yet in this version, except off)
-    #[arg(long, env = "CRUX_API", value_name = "ADDR|off")]
-    api: Option<String>,
     /// The page (not yet in this version, except off)
     #[arg(long, env = "CRUX_PAGE", value_name = "ADDR|off")]
     page: Option<String>,
@@ -88,7 +88,6 @@ impl Later {
             ("visitor", self.visitor == Some(true)),
             ("gateway", self.gateway == Some(true)),
             ("beacon", self.beacon.is_some()),
-            ("api", on(&self.api)),
             ("page", on(&self.page)),
             ("metrics", on(&self.metrics)),
             ("dns", on(&self.dns)),
@@ -110,7 +109,6 @@ impl Later {
             visitor: self.visitor.or(under.visitor),
             gateway: self.gateway.or(under.gateway),
             beacon: self.beacon.or(under.beacon),
-            api: self.api.or(under.api),
             page: self.page.or(under.page),
             metrics: self.metrics.or(under.metrics),
             dns: self.dns.or(under.dns),
@@ -124,6 +122,7 @@ impl Layer {
         Self {
             identity: self.identity.or(under.identity),
             listen: self.listen.or(under.listen),
+            api: self.api.or(under.api),
             state: self.state.or(under.state),
             seed: self.seed.or(under.seed),
             expect: self.expect.or(under.expect),
@@ -212,6 +211,8 @@ pub(crate) struct UpSettings {
     pub(crate) identity: PathBuf,
     /// Mesh address.
     pub(crate) listen: SocketAddr,
+    /// Where the API port listens; `None`: nowhere.
+    pub(crate) api: Option<SocketAddr>,
     /// State directory.
     pub(crate) state: PathBuf,
     /// Fulcrums to dial.
@@ -244,6 +245,15 @@ fn check_seed(seed: &str) -> Result<(), String> {
         .ok_or_else(|| format!("{seed:?} is not HOST:PORT, like n1.example:2789 or [2001:db8::1]:2789"))
 }
 
+/// An address to listen at, `off`, or what is usual.
+fn addr_or_off(text: Option<&str>, usual: Option<SocketAddr>) -> Result<Option<SocketAddr>, String> {
+    let Some(text) = text else { return Ok(usual) };
+    if text == "off" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| format!("{text:?} is neither ADDR:PORT, like 127.0.0.1:2789, nor off"))
+}
+
 /// Joins flags (with the environment), files and the bundle.
 pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> Result<UpSettings, ErrorDoc> {
     let file = match config {
@@ -263,8 +273,9 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
     let wrong =
         |name: &str, problem: String| ErrorDoc::new(Code::BadConfig, format!("{name}: {problem}"), "crux up --help");
     let listen = layer.listen.as_deref().unwrap_or(LISTEN);
-    let listen =
+    let listen: SocketAddr =
         listen.parse().map_err(|_| wrong("listen", format!("{listen:?} is not ADDR:PORT, like 0.0.0.0:2789")))?;
+    let api = addr_or_off(layer.api.as_deref(), Some(listen)).map_err(|problem| wrong("api", problem))?;
     let fulcrum = match &layer.fulcrum {
         Some(name) => FulcrumName::parse(name).map_err(|e| wrong("fulcrum", e.to_string()))?,
         None => FulcrumName::default_name(),
@@ -281,6 +292,7 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
     Ok(UpSettings {
         identity,
         listen,
+        api,
         state,
         seeds,
         expect: layer.expect,

@@ -7,6 +7,7 @@ use crate::api::SocketError;
 use crate::driver::End;
 use crate::effects::{EffectsError, running_instances};
 use crate::harden;
+use crate::port::{self, PortError};
 use crate::store::{Store, StoreError};
 use crux_link::BindError;
 use crux_names::{Boot, FulcrumId, FulcrumName};
@@ -29,6 +30,8 @@ pub struct UpConfig {
     pub identity: PathBuf,
     /// Where the mesh port listens (UDP); port 0 picks one.
     pub listen: SocketAddr,
+    /// Where the API port listens (TCP, mutual TLS); port 0 picks one; `None`: nowhere.
+    pub api: Option<SocketAddr>,
     /// The state directory: store, socket, instances, files. One fulcrum each.
     pub state: PathBuf,
     /// `host:port` of fulcrums to dial for ever. Host names are looked up again every 30 s.
@@ -73,6 +76,9 @@ pub enum UpError {
     /// The mesh port cannot be used.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The API port cannot be used.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// The instances' directories cannot be used.
     #[error(transparent)]
     Effects(#[from] EffectsError),
@@ -147,10 +153,11 @@ async fn up(mut config: UpConfig) -> Result<(), UpError> {
         warn!("{warning}");
     }
     let store = Arc::new(store);
+    let api = config.api.map(|addr| port::bind("api", addr)).transpose()?;
     let mut stops = stops::Stops::listen(config.dev_child)?;
     let (mut floor, mut steady_until) = (Boot(0), Instant::now());
     loop {
-        let end = life::live(&config, &me, &bundle, &store, floor, steady_until, &mut stops).await?;
+        let end = life::live(&config, &me, &bundle, &store, api.as_ref(), floor, steady_until, &mut stops).await?;
         match end {
             End::Finished | End::Forced => return Ok(()),
             End::LinksEnded => return Err(UpError::LinksEnded { listen: config.listen }),

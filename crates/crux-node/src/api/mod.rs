@@ -97,7 +97,7 @@ impl Door {
 }
 
 /// Largest body of a request other than a file: a few hundred facts.
-const BODY_MAX: usize = 8 << 20;
+pub(crate) const BODY_MAX: usize = 8 << 20;
 
 /// All routes.
 pub(crate) fn router(door: Door) -> Router {

@@ -8,8 +8,10 @@ use crate::dev;
 use crate::driver::{ASKS, Channels, Clock, Driver, End, Hands, Inbox, LINK_EVENTS, REPORTS, check_loaded};
 use crate::effects::{Effects, EffectsConfig};
 use crate::events::Events;
+use crate::live::{Find, HINTS, Live};
 use crate::notify::Notifier;
 use crate::peers::Peers;
+use crate::port::{self, Rooms};
 use crate::seeds;
 use crate::store::{Store, StoreError};
 use crate::up::UpConfig;
@@ -19,10 +21,11 @@ use crux_core::io::{Input, Report};
 use crux_link::{BindError, FaultGate, LinkConfig, LinkEvent, Links};
 use crux_names::{Boot, FulcrumId, Member};
 use crux_pki::{Bundle, unix_now};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -46,11 +49,13 @@ const REBIND_AGAIN: Duration = Duration::from_millis(50);
 const API_CLOSE: Duration = Duration::from_millis(500);
 
 /// Lives once.
+#[expect(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
 pub(super) async fn live(
     config: &UpConfig,
     me: &FulcrumId,
     bundle: &Arc<Bundle>,
     store: &Arc<Store>,
+    api: Option<&std::net::TcpListener>,
     floor: Boot,
     steady_until: Instant,
     stops: &mut Stops,
@@ -64,6 +69,8 @@ pub(super) async fn live(
     let mut link_config = LinkConfig::new((**bundle).clone(), config.listen, boot);
     link_config.fulcrum = me.fulcrum.clone();
     link_config.gate = gate.clone();
+    let api = api.map(listening).transpose()?;
+    link_config.api_port = api.as_ref().map_or(0, |(_, addr)| addr.port());
     let trust = link_config.trust.clone();
     let (links, link_events) = listen(link_config, floor).await?;
     let addr = links.local_addr();
@@ -72,6 +79,9 @@ pub(super) async fn live(
     let (asks_in, asks) = mpsc::channel(ASKS);
     let (changed_in, changed) = watch::channel(0);
     let (seeds_in, new_seeds) = mpsc::channel(8);
+    let (hints, gone) = mpsc::channel(HINTS);
+    let unusable = |source| UpError::Identity { path: config.identity.clone(), source };
+    let live = Live::new(member.clone(), bundle, trust.clone(), finder(links.clone()), hints).map_err(unusable)?;
     let events = Events::new();
     let asker = Asker::new(asks_in, changed);
     let peers = Peers::new(links.clone());
@@ -129,6 +139,11 @@ pub(super) async fn live(
     for listener in listeners {
         doors.push(tokio::spawn(api::serve(listener, router.clone(), stopped.clone())));
     }
+    if let Some((listener, addr)) = api {
+        let rooms = Rooms::new(bundle, trust, router.clone(), live.clone()).map_err(unusable)?;
+        doors.push(tokio::spawn(port::serve(listener, rooms, stopped.clone())));
+        info!("the API port is {addr}/tcp");
+    }
     drop(router);
     let resolver = tokio::spawn(seeds::watch(config.seeds.clone(), seed_addrs, seeds_in));
     info!("{member} of {} listens on {addr}", bundle.identity().bloc);
@@ -137,6 +152,7 @@ pub(super) async fn live(
         me: me.clone(),
         bundle: bundle.clone(),
         links: links.clone(),
+        live: live.clone(),
         store: store.clone(),
         effects,
         reports: reports_in,
@@ -145,11 +161,14 @@ pub(super) async fn live(
     let ended = adoption.known_ends();
     let adopted = Report::Adopted { instances: adoption.instances, ended };
     let first = vec![Input::Loaded { versions }, Input::Report(adopted)];
-    let mut channels = Channels { links: link_events, reports, checked, asks, seeds: new_seeds, stops: stops.lend() };
+    let mut channels =
+        Channels { links: link_events, reports, checked, asks, seeds: new_seeds, gone, stops: stops.lend() };
     let end = driver.run(first, &mut channels).await;
     stops.give_back(channels.stops);
 
     resolver.abort();
+    // Said to the peers, so that they do not take it for a death.
+    live.end().await;
     // Its other end is only gone when every door is closed already.
     let _ = stop_api.send(true);
     for mut door in doors {
@@ -163,6 +182,23 @@ pub(super) async fn live(
         let _ = std::fs::remove_file(socket);
     }
     Ok(end)
+}
+
+/// The API port for one life, and where it is.
+fn listening(bound: &std::net::TcpListener) -> Result<(TcpListener, SocketAddr), UpError> {
+    let listener = bound.try_clone().and_then(TcpListener::from_std);
+    let listener = listener.and_then(|listener| listener.local_addr().map(|addr| (listener, addr)));
+    listener.map_err(|source| UpError::System { what: "listen at the API port", source })
+}
+
+/// Where a linked peer's API port is: it said the port, and its link the address.
+fn finder(links: Links) -> Find {
+    Arc::new(move |member| {
+        let link = links.links().into_iter().find(|link| link.peer.member == *member)?;
+        let mut addr = link.peer.addr;
+        addr.set_port(link.peer.api_port);
+        (addr.port() != 0).then_some(addr)
+    })
 }
 
 /// Opens the mesh port. Where this is not the process's first life, the port may still be held by the one before: the
