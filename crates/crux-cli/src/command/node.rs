@@ -134,7 +134,7 @@ pub(crate) async fn down(global: &Global, args: DownArgs) -> Outcome {
             return super::print(global.output, &Done { text }, &|done: &Done, _| done.text.clone()).map(|()| 0);
         }
     }
-    let ctx = Ctx { target: target::find(global.at.as_deref())?, global: global.clone() };
+    let ctx = Ctx::find(global.clone())?;
     let done: Done = ctx.client().post(routes::DOWN, &DownRequest { services: args.all }).await?;
     ctx.done(&done)
 }

@@ -1,9 +1,11 @@
-//! The local door: HTTP with JSON and gRPC on one Unix socket. It reads by looking at the engine, and it changes things
+//! What the doors answer: HTTP with JSON and gRPC, on the local Unix socket and at the API port. It reads by looking at the engine, and it changes things
 //! only through the engine's commands, so nothing here decides.
 //!
 //! | file | routes |
 //! |---|---|
 //! | `read` | confab, status, ps, nodes, hordes, services, why, events |
+//! | `links` | who reaches whom, which flocks there are |
+//! | `doctor` | what is wrong and what to do |
 //! | `facts` | facts: list and write |
 //! | `files` | files by content |
 //! | `logs` | what instances wrote, here or on another fulcrum |
@@ -12,9 +14,11 @@
 
 pub(crate) mod answer;
 mod control;
+mod doctor;
 mod facts;
 mod files;
 mod grpc;
+mod links;
 mod listen;
 mod logs;
 mod read;
@@ -39,6 +43,7 @@ use crux_link::{FaultGate, Links};
 use crux_names::Member;
 use crux_pki::Bundle;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -62,6 +67,10 @@ pub(crate) struct Door {
     pub(crate) peers: Peers,
     /// Its links.
     pub(crate) links: Links,
+    /// Where it listens.
+    pub(crate) listens: json::Listens,
+    /// Its state directory.
+    pub(crate) state: PathBuf,
     /// Faults of its links; in a dev cluster only.
     pub(crate) faults: Option<FaultGate>,
 }
@@ -108,6 +117,9 @@ pub(crate) fn router(door: Door) -> Router {
         .route(routes::NODES, get(read::nodes))
         .route(routes::HORDES, get(read::hordes))
         .route(routes::SERVICES, get(read::services))
+        .route(routes::LINKS, get(links::links))
+        .route(routes::FLOCKS, get(read::flocks))
+        .route(routes::DOCTOR, get(doctor::doctor))
         .route(routes::EVENTS, get(read::events))
         .route(routes::WHY, get(read::why))
         .route(routes::FACTS, get(facts::list).post(facts::write))

@@ -16,6 +16,8 @@ pub(crate) struct Own {
     pub(crate) store: json::Store,
     /// Its links, by peer.
     pub(crate) links: BTreeMap<Member, json::Link>,
+    /// Where it listens.
+    pub(crate) listens: json::Listens,
 }
 
 /// A wall-clock moment as documents have it: RFC 3339 in UTC with microseconds.
@@ -84,7 +86,26 @@ pub(crate) fn status(from: &picture::Status, own: Own) -> json::Status {
         expect: from.expect,
         clock: json::Clock { skew_ms: None },
         store: own.store,
+        listens: own.listens,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// Flocks of the bloc as seen from here.
+pub(crate) fn flocks(from: &picture::Status) -> json::FlockList {
+    let own = confab(&from.confab);
+    json::FlockList {
+        flock: json::Flock {
+            flock: own.flock,
+            leader: own.leader,
+            epoch: own.epoch,
+            view: own.view,
+            stable: own.stable,
+            members: own.members,
+            expect: from.expect,
+        },
+        siblings: from.siblings.iter().map(|line| sibling(line, from.at)).collect(),
+        outside: outside(from),
     }
 }
 

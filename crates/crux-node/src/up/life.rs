@@ -15,6 +15,7 @@ use crate::port::{self, Rooms};
 use crate::seeds;
 use crate::store::{Store, StoreError};
 use crate::up::UpConfig;
+use crux_api::json::Listens;
 use crux_core::engine::{self, Engine};
 use crux_core::flock;
 use crux_core::io::{Input, Report};
@@ -131,6 +132,12 @@ pub(super) async fn live(
         effects: effects.clone(),
         peers,
         links: links.clone(),
+        listens: Listens {
+            mesh: Some(addr.to_string()),
+            api: api.as_ref().map(|(_, addr)| addr.to_string()),
+            metrics: None,
+        },
+        state: config.state.clone(),
         faults: gate,
     };
     let router = api::router(door);
