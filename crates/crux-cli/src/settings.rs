@@ -4,11 +4,13 @@
 use crux_api::json::{Code, ErrorDoc};
 use crux_names::FulcrumName;
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Default mesh address.
 const LISTEN: &str = "[::]:2789";
+/// Default port of metrics.
+const METRICS_PORT: u16 = 2781;
 /// Where the machine's bundle is.
 const IDENTITY: &str = "/etc/crux/identity";
 
@@ -25,6 +27,9 @@ pub(crate) struct Layer {
     /// The API port, TCP with mutual TLS; port 0 picks one [default: the address and port number of --listen]
     #[arg(long, env = "CRUX_API", value_name = "ADDR|off")]
     pub(crate) api: Option<String>,
+    /// Metrics and health, plain HTTP; port 0 picks one [default: 127.0.0.1:2781]
+    #[arg(long, env = "CRUX_METRICS", value_name = "ADDR|off")]
+    pub(crate) metrics: Option<String>,
     /// State: store, socket, instances, files [default: /var/lib/crux for root, else $XDG_STATE_HOME/crux]
     #[arg(long, env = "CRUX_STATE", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
@@ -70,9 +75,6 @@ pub(crate) struct Later {
     /// The page (not yet in this version, except off)
     #[arg(long, env = "CRUX_PAGE", value_name = "ADDR|off")]
     page: Option<String>,
-    /// Metrics (not yet in this version, except off)
-    #[arg(long, env = "CRUX_METRICS", value_name = "ADDR|off")]
-    metrics: Option<String>,
     /// DNS (not yet in this version, except off)
     #[arg(long, env = "CRUX_DNS", value_name = "ADDR|off")]
     dns: Option<String>,
@@ -89,7 +91,6 @@ impl Later {
             ("gateway", self.gateway == Some(true)),
             ("beacon", self.beacon.is_some()),
             ("page", on(&self.page)),
-            ("metrics", on(&self.metrics)),
             ("dns", on(&self.dns)),
         ];
         wants.into_iter().find_map(|(name, wanted)| wanted.then_some(name))
@@ -110,7 +111,6 @@ impl Later {
             gateway: self.gateway.or(under.gateway),
             beacon: self.beacon.or(under.beacon),
             page: self.page.or(under.page),
-            metrics: self.metrics.or(under.metrics),
             dns: self.dns.or(under.dns),
         }
     }
@@ -123,6 +123,7 @@ impl Layer {
             identity: self.identity.or(under.identity),
             listen: self.listen.or(under.listen),
             api: self.api.or(under.api),
+            metrics: self.metrics.or(under.metrics),
             state: self.state.or(under.state),
             seed: self.seed.or(under.seed),
             expect: self.expect.or(under.expect),
@@ -213,6 +214,8 @@ pub(crate) struct UpSettings {
     pub(crate) listen: SocketAddr,
     /// Where the API port listens; `None`: nowhere.
     pub(crate) api: Option<SocketAddr>,
+    /// Where metrics are shown; `None`: nowhere.
+    pub(crate) metrics: Option<SocketAddr>,
     /// State directory.
     pub(crate) state: PathBuf,
     /// Fulcrums to dial.
@@ -276,6 +279,8 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
     let listen: SocketAddr =
         listen.parse().map_err(|_| wrong("listen", format!("{listen:?} is not ADDR:PORT, like 0.0.0.0:2789")))?;
     let api = addr_or_off(layer.api.as_deref(), Some(listen)).map_err(|problem| wrong("api", problem))?;
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT));
+    let metrics = addr_or_off(layer.metrics.as_deref(), Some(usual)).map_err(|problem| wrong("metrics", problem))?;
     let fulcrum = match &layer.fulcrum {
         Some(name) => FulcrumName::parse(name).map_err(|e| wrong("fulcrum", e.to_string()))?,
         None => FulcrumName::default_name(),
@@ -293,6 +298,7 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
         identity,
         listen,
         api,
+        metrics,
         state,
         seeds,
         expect: layer.expect,

@@ -7,7 +7,7 @@ use crux_pki::{Bundle, RoleKind, client_config};
 use help::World;
 use help::cluster::{Cluster, LIMIT, names};
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -173,4 +173,73 @@ fn following_ends_well_with_ctrl_c_and_gave_one_document_a_line() {
         serde_json::from_str::<Value>(&line.unwrap()).unwrap();
     }
     assert_eq!(following.wait().unwrap().code(), Some(0));
+}
+
+/// One answer over plain HTTP: the status line's code and the body.
+fn get(addr: &str, path: &str) -> (u16, String) {
+    let mut stream = std::net::TcpStream::connect(addr).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.split_whitespace().nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[test]
+fn metrics_and_health_follow_the_flock() {
+    let cluster = Cluster::up(3);
+    let status = cluster.until("n1", "a stable flock", |status| status["stable"] == true);
+    let addr = status["listens"]["metrics"].as_str().expect("a metrics port").to_owned();
+    let value = |text: &str, series: &str| -> Option<f64> {
+        let line = text.lines().find(|line| line.split_once(' ').is_some_and(|(name, _)| name == series))?;
+        line.rsplit_once(' ')?.1.parse().ok()
+    };
+    let (code, text) = get(&addr, "/metrics");
+    assert_eq!(code, 200);
+    for (series, wanted) in [
+        ("crux_build_info{version=\"0.1.0\"}", 1.0),
+        ("crux_flock_members{state=\"member\"}", 3.0),
+        ("crux_flock_members{state=\"suspect\"}", 0.0),
+        ("crux_flock_stable", 1.0),
+        ("crux_flock_siblings", 0.0),
+        ("crux_service_desired{horde=\"main\",service=\"demo\"}", 3.0),
+        ("crux_facts{state=\"conflicted\"}", 0.0),
+    ] {
+        assert_eq!(value(&text, series), Some(wanted), "{series}: {text}");
+    }
+    let leads = value(&text, "crux_flock_is_leader").unwrap();
+    assert_eq!(leads, f64::from(u8::from(status["leader"] == "n1")));
+    for series in [
+        "crux_flock_changes_total{kind=\"member-joined\"}",
+        "crux_handshakes_total{result=\"ok\"}",
+        "crux_peer_rtt_seconds{peer=\"n2\"}",
+        "crux_link_bytes_total{direction=\"sent\",plane=\"all\"}",
+        "crux_facts{state=\"in-force\"}",
+    ] {
+        assert!(value(&text, series).is_some_and(|value| value > 0.0), "{series}: {text}");
+    }
+    let ends = value(&text, "crux_certificate_expiry_timestamp_seconds{kind=\"node\"}").unwrap();
+    assert!(ends > 1.7e9, "{ends}");
+    assert!(
+        text.contains("crux_api_request_duration_seconds_bucket{") && text.contains("route=\"/v1/status\""),
+        "{text}"
+    );
+    assert!(text.ends_with("# EOF\n"), "{text}");
+
+    assert_eq!(get(&addr, "/livez"), (200, "ok\n".to_owned()));
+    assert_eq!(get(&addr, "/readyz"), (200, "ok\n".to_owned()));
+    let (code, verbose) = get(&addr, "/readyz?verbose");
+    assert!(
+        code == 200 && ["[+]loop ok", "[+]flock ", "[+]store "].iter().all(|line| verbose.contains(line)),
+        "{verbose}"
+    );
+    assert_eq!(get(&addr, "/v1/status").0, 404, "nothing but metrics and health");
+
+    let before = value(&text, "crux_flock_changes_total{kind=\"member-lost\"}").unwrap_or(0.0);
+    cluster.ok(&["lab", "kill", "n2"]);
+    cluster.until("n1", "n2 is gone", |status| status["members"] == names(&["n1", "n3"]));
+    let (_, text) = get(&addr, "/metrics");
+    assert_eq!(value(&text, "crux_flock_members{state=\"member\"}"), Some(2.0), "{text}");
+    assert_eq!(value(&text, "crux_flock_changes_total{kind=\"member-lost\"}"), Some(before + 1.0), "{text}");
+    assert_eq!(value(&text, "crux_peer_rtt_seconds{peer=\"n2\"}"), None, "{text}");
 }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`up`] (one fulcrum from start to end), `driver` (its one loop), [`effects`] and [`store`] (what it does
 //! to the world), `api` (the doors' answers), `port` (the door with mutual TLS), `live` (idle connections that tell that a
-//! process died), `peers` (streams between fulcrums), [`dev`] (a throw-away cluster).
+//! process died), `peers` (streams between fulcrums), `metrics`, [`dev`] (a throw-away cluster).
 
 mod api;
 mod ask;
@@ -12,6 +12,7 @@ pub mod effects;
 mod events;
 mod harden;
 mod live;
+mod metrics;
 mod notify;
 mod peers;
 mod port;
@@ -29,3 +30,5 @@ pub(crate) use driver::wall;
 pub const MESH_PORT: u16 = 2789;
 /// The API port (TCP) of a fulcrum that was told no other.
 pub const API_PORT: u16 = 2789;
+/// Where a fulcrum that was told nothing else shows its metrics (TCP, loopback).
+pub const METRICS_PORT: u16 = 2781;

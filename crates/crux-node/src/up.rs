@@ -32,6 +32,8 @@ pub struct UpConfig {
     pub listen: SocketAddr,
     /// Where the API port listens (TCP, mutual TLS); port 0 picks one; `None`: nowhere.
     pub api: Option<SocketAddr>,
+    /// Where metrics and health are shown (TCP, plain HTTP); port 0 picks one; `None`: nowhere. Busy, it is a warning.
+    pub metrics: Option<SocketAddr>,
     /// The state directory: store, socket, instances, files. One fulcrum each.
     pub state: PathBuf,
     /// `host:port` of fulcrums to dial for ever. Host names are looked up again every 30 s.
@@ -127,6 +129,12 @@ pub fn run(config: UpConfig) -> Result<(), UpError> {
     result
 }
 
+/// The TCP ports, bound once for all lives.
+struct Ports {
+    api: Option<std::net::TcpListener>,
+    metrics: Option<std::net::TcpListener>,
+}
+
 async fn up(mut config: UpConfig) -> Result<(), UpError> {
     if let Err(error) = harden::no_dumps() {
         warn!("core dumps could not be forbidden: {error}; keys might reach a dump if the process crashes");
@@ -153,11 +161,17 @@ async fn up(mut config: UpConfig) -> Result<(), UpError> {
         warn!("{warning}");
     }
     let store = Arc::new(store);
-    let api = config.api.map(|addr| port::bind("api", addr)).transpose()?;
+    let ports = Ports {
+        api: config.api.map(|addr| port::bind("api", addr)).transpose()?,
+        metrics: config.metrics.and_then(|addr| {
+            let bound = port::bind("metrics", addr);
+            bound.map_err(|error| warn!("there are no metrics: {error}")).ok()
+        }),
+    };
     let mut stops = stops::Stops::listen(config.dev_child)?;
     let (mut floor, mut steady_until) = (Boot(0), Instant::now());
     loop {
-        let end = life::live(&config, &me, &bundle, &store, api.as_ref(), floor, steady_until, &mut stops).await?;
+        let end = life::live(&config, &me, &bundle, &store, &ports, floor, steady_until, &mut stops).await?;
         match end {
             End::Finished | End::Forced => return Ok(()),
             End::LinksEnded => return Err(UpError::LinksEnded { listen: config.listen }),

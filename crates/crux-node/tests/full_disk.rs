@@ -45,6 +45,7 @@ fn a_first_start_on_a_full_disk_is_a_start() {
         identity: identity.path().join("n1"),
         listen: "127.0.0.1:0".parse().unwrap(),
         api: None,
+        metrics: None,
         state: state.clone(),
         seeds: vec![],
         expect: None,

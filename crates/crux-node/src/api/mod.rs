@@ -32,10 +32,12 @@ pub(crate) use listen::open;
 use crate::ask::Asker;
 use crate::effects::Effects;
 use crate::events::Events;
+use crate::metrics::{Meters, timed};
 use crate::peers::Peers;
 use crate::store::{Store, StoreStatus};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware;
 use axum::routing::{get, post, put};
 use crux_api::json;
 use crux_api::routes;
@@ -67,6 +69,8 @@ pub(crate) struct Door {
     pub(crate) peers: Peers,
     /// Its links.
     pub(crate) links: Links,
+    /// What it counts.
+    pub(crate) meters: Meters,
     /// Where it listens.
     pub(crate) listens: json::Listens,
     /// Its state directory.
@@ -132,7 +136,9 @@ pub(crate) fn router(door: Door) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX));
     // A file is a stream: its size is bounded by the store, not by memory.
     let streams = Router::new().route(routes::FILES, put(files::store)).layer(DefaultBodyLimit::disable());
-    plain.merge(streams).fallback(control::no_such_route).with_state(door.clone()).merge(grpc::routes(door))
+    let meters = door.meters.clone();
+    let all = plain.merge(streams).fallback(control::no_such_route).with_state(door.clone()).merge(grpc::routes(door));
+    all.layer(middleware::from_fn_with_state(meters, timed))
 }
 
 /// Serves one listener until `stop` says so. Open streams end with the driver, whose channels they read.

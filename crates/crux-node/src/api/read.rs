@@ -156,12 +156,12 @@ where
 
 impl Door {
     /// Who is here, as the engine has it now.
-    pub(super) async fn confab(&self) -> Result<picture::Confab, Refusal> {
+    pub(crate) async fn confab(&self) -> Result<picture::Confab, Refusal> {
         self.asker.look(|engine, now| engine.confab(now.time, now.wall)).await.map_err(|_| Refusal::going_down())
     }
 
     /// Everything, as the engine has it now.
-    pub(super) async fn status(&self) -> Result<picture::Status, Refusal> {
+    pub(crate) async fn status(&self) -> Result<picture::Status, Refusal> {
         self.asker.look(|engine, now| engine.status(now.time, now.wall)).await.map_err(|_| Refusal::going_down())
     }
 

@@ -9,12 +9,13 @@ use crate::driver::{ASKS, Channels, Clock, Driver, End, Hands, Inbox, LINK_EVENT
 use crate::effects::{Effects, EffectsConfig};
 use crate::events::Events;
 use crate::live::{Find, HINTS, Live};
+use crate::metrics::{self, Meters};
 use crate::notify::Notifier;
 use crate::peers::Peers;
 use crate::port::{self, Rooms};
 use crate::seeds;
 use crate::store::{Store, StoreError};
-use crate::up::UpConfig;
+use crate::up::{Ports, UpConfig};
 use crux_api::json::Listens;
 use crux_core::engine::{self, Engine};
 use crux_core::flock;
@@ -56,7 +57,7 @@ pub(super) async fn live(
     me: &FulcrumId,
     bundle: &Arc<Bundle>,
     store: &Arc<Store>,
-    api: Option<&std::net::TcpListener>,
+    ports: &Ports,
     floor: Boot,
     steady_until: Instant,
     stops: &mut Stops,
@@ -70,7 +71,8 @@ pub(super) async fn live(
     let mut link_config = LinkConfig::new((**bundle).clone(), config.listen, boot);
     link_config.fulcrum = me.fulcrum.clone();
     link_config.gate = gate.clone();
-    let api = api.map(listening).transpose()?;
+    let api = ports.api.as_ref().map(listening).transpose()?;
+    let metrics = ports.metrics.as_ref().map(listening).transpose()?;
     link_config.api_port = api.as_ref().map_or(0, |(_, addr)| addr.port());
     let trust = link_config.trust.clone();
     let (links, link_events) = listen(link_config, floor).await?;
@@ -83,7 +85,8 @@ pub(super) async fn live(
     let (hints, gone) = mpsc::channel(HINTS);
     let unusable = |source| UpError::Identity { path: config.identity.clone(), source };
     let live = Live::new(member.clone(), bundle, trust.clone(), finder(links.clone()), hints).map_err(unusable)?;
-    let events = Events::new();
+    let meters = Meters::new();
+    let events = Events::new(meters.clone());
     let asker = Asker::new(asks_in, changed);
     let peers = Peers::new(links.clone());
     let exe = std::env::current_exe().map_err(|source| UpError::System { what: "find this program", source })?;
@@ -100,6 +103,7 @@ pub(super) async fn live(
     }
     peers.serve(effects.clone());
     let (inbox, checked) = Inbox::new(trust.clone(), peers.clone(), steady_until);
+    let inbox = inbox.counting(meters.handshakes());
 
     let (versions, bad) = check_loaded(&trust, or_nothing("facts", store.load()));
     for cause in bad {
@@ -132,15 +136,16 @@ pub(super) async fn live(
         effects: effects.clone(),
         peers,
         links: links.clone(),
+        meters: meters.clone(),
         listens: Listens {
             mesh: Some(addr.to_string()),
             api: api.as_ref().map(|(_, addr)| addr.to_string()),
-            metrics: None,
+            metrics: metrics.as_ref().map(|(_, addr)| addr.to_string()),
         },
         state: config.state.clone(),
         faults: gate,
     };
-    let router = api::router(door);
+    let router = api::router(door.clone());
     let mut doors = Vec::new();
     let (listeners, sockets) = listeners(config)?;
     for listener in listeners {
@@ -150,6 +155,10 @@ pub(super) async fn live(
         let rooms = Rooms::new(bundle, trust, router.clone(), live.clone()).map_err(unusable)?;
         doors.push(tokio::spawn(port::serve(listener, rooms, stopped.clone())));
         info!("the API port is {addr}/tcp");
+    }
+    if let Some((listener, addr)) = metrics {
+        doors.push(tokio::spawn(metrics::serve(listener, door, stopped.clone())));
+        info!("metrics are at http://{addr}/metrics");
     }
     drop(router);
     let resolver = tokio::spawn(seeds::watch(config.seeds.clone(), seed_addrs, seeds_in));
@@ -191,11 +200,11 @@ pub(super) async fn live(
     Ok(end)
 }
 
-/// The API port for one life, and where it is.
+/// A port for one life, and where it is.
 fn listening(bound: &std::net::TcpListener) -> Result<(TcpListener, SocketAddr), UpError> {
     let listener = bound.try_clone().and_then(TcpListener::from_std);
     let listener = listener.and_then(|listener| listener.local_addr().map(|addr| (listener, addr)));
-    listener.map_err(|source| UpError::System { what: "listen at the API port", source })
+    listener.map_err(|source| UpError::System { what: "listen at a TCP port", source })
 }
 
 /// Where a linked peer's API port is: it said the port, and its link the address.
