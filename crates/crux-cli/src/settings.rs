@@ -36,6 +36,12 @@ pub(crate) struct Layer {
     /// A fulcrum to dial, for ever; may be given several times
     #[arg(long, env = "CRUX_SEED", value_name = "HOST:PORT", value_delimiter = ',')]
     pub(crate) seed: Option<Vec<String>>,
+    /// A network or a list to search for fulcrums: 10.0.0.0/24, 10.0.0.0/24:PORT, file:PATH; may be given several times
+    #[arg(long, env = "CRUX_PROBE", value_name = "CIDR|file:PATH", value_delimiter = ',')]
+    pub(crate) probe: Option<Vec<String>>,
+    /// Follow a flock without leading it or getting work
+    #[arg(long, env = "CRUX_VISITOR", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(crate) visitor: Option<bool>,
     /// With so many in the flock it is complete; fewer are said loudly
     #[arg(long, env = "CRUX_EXPECT", value_name = "N")]
     pub(crate) expect: Option<u32>,
@@ -45,7 +51,7 @@ pub(crate) struct Layer {
     /// Multiplies every timer; 1 is the default
     #[arg(long, env = "CRUX_TIMERS", value_name = "SCALE")]
     pub(crate) timers: Option<f64>,
-    /// No multicast discovery (this version does none)
+    /// Do not announce this fulcrum on the local link, nor listen there for others of the bloc
     #[arg(long, env = "CRUX_NO_MULTICAST", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(crate) no_multicast: Option<bool>,
     #[command(flatten)]
@@ -57,15 +63,9 @@ pub(crate) struct Layer {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, clap::Args)]
 #[serde(default)]
 pub(crate) struct Later {
-    /// Addresses to search for fulcrums (not yet in this version)
-    #[arg(long, env = "CRUX_PROBE", value_name = "CIDR|file:PATH")]
-    probe: Option<Vec<String>>,
     /// How much of this machine services may use (not yet in this version)
     #[arg(long, env = "CRUX_SHARE", value_name = "SHARE")]
     share: Option<f64>,
-    /// Take no services (not yet in this version)
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
-    visitor: Option<bool>,
     /// Serve as a gateway (not yet in this version)
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     gateway: Option<bool>,
@@ -85,9 +85,7 @@ impl Later {
     fn wanted(&self) -> Option<&'static str> {
         let on = |value: &Option<String>| value.as_deref().is_some_and(|value| value != "off");
         let wants = [
-            ("probe", self.probe.is_some()),
             ("share", self.share.is_some()),
-            ("visitor", self.visitor == Some(true)),
             ("gateway", self.gateway == Some(true)),
             ("beacon", self.beacon.is_some()),
             ("page", on(&self.page)),
@@ -105,9 +103,7 @@ impl Later {
 
     fn over(self, under: Self) -> Self {
         Self {
-            probe: self.probe.or(under.probe),
             share: self.share.or(under.share),
-            visitor: self.visitor.or(under.visitor),
             gateway: self.gateway.or(under.gateway),
             beacon: self.beacon.or(under.beacon),
             page: self.page.or(under.page),
@@ -126,6 +122,8 @@ impl Layer {
             metrics: self.metrics.or(under.metrics),
             state: self.state.or(under.state),
             seed: self.seed.or(under.seed),
+            probe: self.probe.or(under.probe),
+            visitor: self.visitor.or(under.visitor),
             expect: self.expect.or(under.expect),
             fulcrum: self.fulcrum.or(under.fulcrum),
             timers: self.timers.or(under.timers),
@@ -220,6 +218,12 @@ pub(crate) struct UpSettings {
     pub(crate) state: PathBuf,
     /// Fulcrums to dial.
     pub(crate) seeds: Vec<String>,
+    /// Networks and lists to search.
+    pub(crate) probes: Vec<String>,
+    /// Whether it announces itself on the local link.
+    pub(crate) multicast: bool,
+    /// Whether it follows only.
+    pub(crate) visitor: bool,
     /// How many are expected.
     pub(crate) expect: Option<u32>,
     /// The fulcrum's name.
@@ -301,6 +305,9 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
         metrics,
         state,
         seeds,
+        probes: layer.probe.unwrap_or_default(),
+        multicast: layer.no_multicast != Some(true),
+        visitor: layer.visitor == Some(true),
         expect: layer.expect,
         fulcrum,
         timers: layer.timers.unwrap_or(1.0),

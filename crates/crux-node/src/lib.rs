@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`up`] (one fulcrum from start to end), `driver` (its one loop), [`effects`] and [`store`] (what it does
 //! to the world), `api` (the doors' answers), `port` (the door with mutual TLS), `live` (idle connections that tell that a
-//! process died), `peers` (streams between fulcrums), `metrics`, [`dev`] (a throw-away cluster).
+//! process died), `peers` (streams between fulcrums), `seek` (looking for others), `metrics`, [`dev`] (a throw-away cluster).
 
 mod api;
 mod ask;
@@ -17,6 +17,7 @@ mod notify;
 mod peers;
 mod port;
 mod seeds;
+mod seek;
 pub mod store;
 pub mod up;
 

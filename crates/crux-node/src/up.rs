@@ -8,6 +8,7 @@ use crate::driver::End;
 use crate::effects::{EffectsError, running_instances};
 use crate::harden;
 use crate::port::{self, PortError};
+use crate::seek::Source;
 use crate::store::{Store, StoreError};
 use crux_link::BindError;
 use crux_names::{Boot, FulcrumId, FulcrumName};
@@ -38,6 +39,12 @@ pub struct UpConfig {
     pub state: PathBuf,
     /// `host:port` of fulcrums to dial for ever. Host names are looked up again every 30 s.
     pub seeds: Vec<String>,
+    /// Networks and `file:PATH` lists to search for fulcrums.
+    pub probes: Vec<String>,
+    /// Whether this fulcrum announces itself on the local link and listens there; a dev cluster's does so on loopback.
+    pub multicast: bool,
+    /// Whether it follows a flock without ever leading it or getting work.
+    pub visitor: bool,
     /// With so many in the flock, it is complete at once; fewer are said loudly.
     pub expect: Option<u32>,
     /// The fulcrum's name on its node; several on one node need different ones.
@@ -142,6 +149,15 @@ async fn up(mut config: UpConfig) -> Result<(), UpError> {
     if !(config.timers.is_finite() && (0.05..=20.0).contains(&config.timers)) {
         return Err(UpError::Setting(format!("--timers {} is not between 0.05 and 20", config.timers)));
     }
+    if config.visitor {
+        // Ignored, it would take work that nobody meant for it.
+        return Err(UpError::Setting("--visitor is not yet supported in this version; leave visitor away".into()));
+    }
+    let sources: Vec<Source> = config
+        .probes
+        .iter()
+        .map(|probe| probe.parse().map_err(|wrong| UpError::Setting(format!("probe: {wrong}"))))
+        .collect::<Result<_, _>>()?;
     if config.dev_child && !config.listen.ip().is_loopback() {
         return Err(UpError::Setting("a dev cluster's fulcrums listen on loopback only; use crux up --dev N".into()));
     }
@@ -171,7 +187,7 @@ async fn up(mut config: UpConfig) -> Result<(), UpError> {
     let mut stops = stops::Stops::listen(config.dev_child)?;
     let (mut floor, mut steady_until) = (Boot(0), Instant::now());
     loop {
-        let end = life::live(&config, &me, &bundle, &store, &ports, floor, steady_until, &mut stops).await?;
+        let end = life::live(&config, &me, &bundle, &store, &ports, &sources, floor, steady_until, &mut stops).await?;
         match end {
             End::Finished | End::Forced => return Ok(()),
             End::LinksEnded => return Err(UpError::LinksEnded { listen: config.listen }),

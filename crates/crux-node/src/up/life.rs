@@ -14,6 +14,7 @@ use crate::notify::Notifier;
 use crate::peers::Peers;
 use crate::port::{self, Rooms};
 use crate::seeds;
+use crate::seek::{self, Multicast, Source};
 use crate::store::{Store, StoreError};
 use crate::up::{Ports, UpConfig};
 use crux_api::json::Listens;
@@ -58,6 +59,7 @@ pub(super) async fn live(
     bundle: &Arc<Bundle>,
     store: &Arc<Store>,
     ports: &Ports,
+    sources: &[Source],
     floor: Boot,
     steady_until: Instant,
     stops: &mut Stops,
@@ -82,6 +84,7 @@ pub(super) async fn live(
     let (asks_in, asks) = mpsc::channel(ASKS);
     let (changed_in, changed) = watch::channel(0);
     let (seeds_in, new_seeds) = mpsc::channel(8);
+    let (probes_in, probes) = mpsc::channel(seek::WAITING);
     let (hints, gone) = mpsc::channel(HINTS);
     let unusable = |source| UpError::Identity { path: config.identity.clone(), source };
     let live = Live::new(member.clone(), bundle, trust.clone(), finder(links.clone()), hints).map_err(unusable)?;
@@ -152,7 +155,7 @@ pub(super) async fn live(
         doors.push(tokio::spawn(api::serve(listener, router.clone(), stopped.clone())));
     }
     if let Some((listener, addr)) = api {
-        let rooms = Rooms::new(bundle, trust, router.clone(), live.clone()).map_err(unusable)?;
+        let rooms = Rooms::new(bundle, trust.clone(), router.clone(), live.clone()).map_err(unusable)?;
         doors.push(tokio::spawn(port::serve(listener, rooms, stopped.clone())));
         info!("the API port is {addr}/tcp");
     }
@@ -162,6 +165,15 @@ pub(super) async fn live(
     }
     drop(router);
     let resolver = tokio::spawn(seeds::watch(config.seeds.clone(), seed_addrs, seeds_in));
+    let start = random_seed(bundle, boot);
+    let mut seekers = vec![tokio::spawn(seek::sweep(sources.to_vec(), start, probes_in.clone()))];
+    if config.multicast {
+        let bundle = bundle.clone();
+        let salt = Arc::new(move |number| salt(&bundle, boot, number));
+        let bloc = trust.bloc().clone();
+        let multicast = Multicast { bloc, port: addr.port(), loopback: config.dev_child, salt };
+        seekers.push(tokio::spawn(multicast.run(probes_in)));
+    }
     info!("{member} of {} listens on {addr}", bundle.identity().bloc);
 
     let hands = Hands {
@@ -178,11 +190,12 @@ pub(super) async fn live(
     let adopted = Report::Adopted { instances: adoption.instances, ended };
     let first = vec![Input::Loaded { versions }, Input::Report(adopted)];
     let mut channels =
-        Channels { links: link_events, reports, checked, asks, seeds: new_seeds, gone, stops: stops.lend() };
+        Channels { links: link_events, reports, checked, asks, seeds: new_seeds, probes, gone, stops: stops.lend() };
     let end = driver.run(first, &mut channels).await;
     stops.give_back(channels.stops);
 
     resolver.abort();
+    seekers.iter().for_each(tokio::task::JoinHandle::abort);
     // Said to the peers, so that they do not take it for a death.
     live.end().await;
     // Its other end is only gone when every door is closed already.
@@ -256,6 +269,14 @@ fn listeners(config: &UpConfig) -> Result<(Vec<UnixListener>, Vec<PathBuf>), UpE
 fn timers(scale: f64) -> u32 {
     // Checked to lie between 0.05 and 20.
     (scale * 1000.0).round() as u32
+}
+
+/// Another one for each announcement of each life of each node.
+fn salt(bundle: &Bundle, boot: Boot, number: u64) -> [u8; 16] {
+    let bytes = bundle.derive(&format!("crux announcement {boot} {number}"));
+    let mut salt = [0; 16];
+    salt.copy_from_slice(&bytes[..16]);
+    salt
 }
 
 /// Different for each node and each life; it need not be secret.
