@@ -54,6 +54,7 @@ fn roster() -> Vec<RosterEntry> {
     vec![RosterEntry {
         name: "n2".into(),
         addr: "10.0.0.2:2789".into(),
+        api: Some("10.0.0.2:2789".into()),
         boot: "697df3c0".into(),
         since: Some(AT.into()),
         horde: Some("web".into()),

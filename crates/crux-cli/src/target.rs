@@ -5,7 +5,9 @@ use crate::fulcrum::DevCluster;
 use crate::operator::Operator;
 use crate::port::Port;
 use crux_api::client::Client;
-use crux_api::json::{Code, ErrorDoc};
+use crux_api::json::{Code, ErrorDoc, NodeList};
+use crux_api::routes;
+use crux_names::FulcrumId;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -81,6 +83,31 @@ pub(crate) fn find(at: Option<&str>) -> Result<Target, ErrorDoc> {
         own.retain(|socket| answers(socket));
     }
     choose(at, dev.as_ref(), &own, &answers).map(|target| target.named(dev.as_ref()))
+}
+
+/// Finds a node of the bloc that is named, by the word of this machine's fulcrum.
+pub(crate) async fn find_node(name: &str) -> Option<Result<Target, ErrorDoc>> {
+    let name: FulcrumId = name.parse().ok()?;
+    let socket = own_sockets().into_iter().find(|socket| answers(socket))?;
+    let list: NodeList = Client::new(&socket).get(routes::NODES).await.ok()?;
+    Some(at_node(&name.to_string(), &list, &socket))
+}
+
+fn at_node(name: &str, list: &NodeList, socket: &Path) -> Result<Target, ErrorDoc> {
+    let entry = list.roster.iter().find(|entry| entry.name == name);
+    let Some(entry) = entry else {
+        let cause = format!("{name} is not in the flock of this machine's fulcrum ({})", socket.display());
+        return Err(ErrorDoc::new(Code::NotFound, cause, "crux node list, or --at HOST:PORT"));
+    };
+    match (&entry.api, &entry.link) {
+        (Some(addr), _) => Ok(Target { at: At::Port(addr.clone()), dev_operator: None, dev_node: None }),
+        // There is no link from a fulcrum to itself.
+        (None, None) => Ok(Target::socket(socket.to_owned(), None)),
+        (None, Some(_)) => {
+            let cause = format!("{name} at {} has no API port", entry.addr);
+            Err(ErrorDoc::new(Code::Unreachable, cause, "start it without --api off, or ask on its own machine"))
+        }
+    }
 }
 
 /// Sockets of this machine's fulcrum: of the system, and of this user.
@@ -168,6 +195,7 @@ fn choose(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crux_api::json::Doc;
 
     fn dev() -> DevCluster {
         DevCluster {
@@ -204,6 +232,19 @@ mod tests {
         let error = find("n9").unwrap_err();
         assert_eq!((error.code, error.next.as_str()), (Code::NotFound, "crux status --at n1"));
         assert!(error.cause.contains("it has n1, n2"), "{}", error.cause);
+    }
+
+    #[test]
+    fn a_node_of_the_bloc_is_found_by_the_word_of_this_machine_s_fulcrum() {
+        let sample = include_str!("../../crux-api/schema/NodeList.json");
+        let Doc(mut list) = serde_json::from_str::<Doc<NodeList>>(sample).unwrap();
+        let find = |list: &NodeList, name| at_node(name, list, Path::new("/own.sock"));
+        assert_eq!(find(&list, "n2").unwrap().at, At::Port("10.0.0.2:2789".to_owned()));
+        assert_eq!(find(&list, "n7").unwrap_err().code, Code::NotFound);
+        list.roster[0].api = None;
+        assert_eq!(find(&list, "n2").unwrap_err().code, Code::Unreachable);
+        list.roster[0].link = None;
+        assert_eq!(find(&list, "n2").unwrap().at, At::Socket("/own.sock".into()), "that is itself");
     }
 
     #[test]

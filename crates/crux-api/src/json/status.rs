@@ -56,6 +56,9 @@ pub struct RosterEntry {
     pub name: String,
     /// Its mesh address.
     pub addr: String,
+    /// Its API port; `null` for this fulcrum itself, and where it has none or no link tells of it.
+    #[serde(default)]
+    pub api: Option<String>,
     /// Which life of it, in hex.
     pub boot: String,
     /// Since when it has been a member here; `null` if not known.

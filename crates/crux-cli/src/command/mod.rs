@@ -70,7 +70,7 @@ async fn ask(global: Global, command: Command) -> Outcome {
         Command::Lab(command) => lab::run(&global, command).await,
         Command::Down(args) => node::down(&global, args).await,
         command => {
-            let ctx = Ctx::find(global)?;
+            let ctx = Ctx::find(global).await?;
             let outcome = match command {
                 Command::Confab => show::confab(&ctx).await,
                 Command::Status => show::status(&ctx).await,
@@ -109,8 +109,13 @@ pub(crate) struct Ctx {
 
 impl Ctx {
     /// The fulcrum that is meant.
-    fn find(global: Global) -> Result<Self, ErrorDoc> {
-        let target = target::find(global.at.as_deref())?;
+    async fn find(global: Global) -> Result<Self, ErrorDoc> {
+        let target = match target::find(global.at.as_deref()) {
+            Err(error) if error.code == Code::NotFound => {
+                target::find_node(global.at.as_deref().unwrap_or_default()).await.unwrap_or(Err(error))?
+            }
+            found => found?,
+        };
         let client = target.client(&global)?;
         Ok(Self { global, target, client })
     }

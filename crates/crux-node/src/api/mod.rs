@@ -44,7 +44,7 @@ use crux_api::routes;
 use crux_link::{FaultGate, Links};
 use crux_names::Member;
 use crux_pki::Bundle;
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::UnixListener;
@@ -99,13 +99,16 @@ impl Door {
     }
 
     /// Its links, by peer.
-    pub(crate) fn link_table(&self) -> BTreeMap<Member, json::Link> {
+    pub(crate) fn link_table(&self) -> show::LinkTable {
         let link = |info: &crux_link::LinkInfo| json::Link {
             age_s: Some(info.age.as_secs_f64()),
             rtt_ms: Some(info.rtt.as_secs_f64() * 1000.0),
             rekey_s: None,
         };
-        self.links.links().iter().map(|info| (info.peer.member.clone(), link(info))).collect()
+        let api =
+            |peer: &crux_link::PeerInfo| (peer.api_port != 0).then(|| SocketAddr::new(peer.addr.ip(), peer.api_port));
+        let links = self.links.links();
+        links.iter().map(|info| (info.peer.member.clone(), (link(info), api(&info.peer)))).collect()
     }
 }
 

@@ -8,6 +8,9 @@ use crux_names::{Duration, FulcrumId, Member, Wall};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+/// The links from here, by peer, each with the peer's API port.
+pub(crate) type LinkTable = BTreeMap<Member, (json::Link, Option<SocketAddr>)>;
+
 /// What of a status the engine does not know: the node's own affairs.
 pub(crate) struct Own {
     /// This fulcrum's certificate.
@@ -15,7 +18,7 @@ pub(crate) struct Own {
     /// Its store.
     pub(crate) store: json::Store,
     /// Its links, by peer.
-    pub(crate) links: BTreeMap<Member, json::Link>,
+    pub(crate) links: LinkTable,
     /// Where it listens.
     pub(crate) listens: json::Listens,
 }
@@ -110,10 +113,11 @@ pub(crate) fn flocks(from: &picture::Status) -> json::FlockList {
 }
 
 /// Members in order of seniority.
-pub(crate) fn roster(from: &picture::Status, links: &BTreeMap<Member, json::Link>) -> Vec<json::RosterEntry> {
+pub(crate) fn roster(from: &picture::Status, links: &LinkTable) -> Vec<json::RosterEntry> {
     let line = |line: &picture::RosterLine| json::RosterEntry {
         name: line.member.id.to_string(),
         addr: line.addr.to_string(),
+        api: links.get(&line.member).and_then(|(_, api)| *api).map(|addr| addr.to_string()),
         boot: line.member.boot.to_string(),
         since: Some(moment(line.since)),
         horde: Some(if line.joining { format!("+{}", line.horde) } else { line.horde.to_string() }),
@@ -122,7 +126,7 @@ pub(crate) fn roster(from: &picture::Status, links: &BTreeMap<Member, json::Link
             picture::MemberState::Member => json::MemberState::Member,
             picture::MemberState::Suspect => json::MemberState::Suspect,
         },
-        link: links.get(&line.member).copied(),
+        link: links.get(&line.member).map(|(link, _)| *link),
     };
     from.roster.iter().map(line).collect()
 }
