@@ -161,9 +161,13 @@ async fn sweep_at(at: Pace, sources: Vec<Source>, start: u64, found: mpsc::Sende
     }
 }
 
-/// Whether any list has changed.
+/// Whether any list has changed; each is looked at.
 fn look(lists: &mut [List]) -> bool {
-    lists.iter_mut().fold(false, |changed, list| list.look() || changed)
+    let mut changed = false;
+    for list in lists {
+        changed |= list.look();
+    }
+    changed
 }
 
 async fn resolve(step: Step) -> Vec<SocketAddr> {
