@@ -42,10 +42,17 @@ enum Failed {
     Other(String),
 }
 
+/// Whom the heart wants watched changes from view to view while a flock forms: what it wants for a moment is not dialled.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// Sees to it until the leash is let go.
 pub(super) async fn keep(inner: &Inner, peer: &Member, mut pulled: watch::Receiver<()>) {
     let mut pause = AGAIN;
     let mut had_one = false;
+    tokio::select! {
+        () = tokio::time::sleep(SETTLE) => {}
+        _ = pulled.changed() => return,
+    }
     loop {
         if inner.me > *peer && !left_to_us(inner, peer, &mut pulled).await {
             return;
@@ -111,6 +118,8 @@ async fn left_to_us(inner: &Inner, peer: &Member, pulled: &mut watch::Receiver<(
 /// Dials once. Gives the connection, and when the peer's certificate ends.
 async fn dial(inner: &Inner, peer: &Member) -> Result<(TlsStream<TcpStream>, u64), Failed> {
     let other = |why: String| Failed::Other(why);
+    // Never closed.
+    let _turn = inner.dials.acquire().await;
     let addr = (inner.find)(peer).ok_or(Failed::Unknown)?;
     let connected = tokio::time::timeout(CONNECT, TcpStream::connect(addr)).await;
     let stream = match connected {

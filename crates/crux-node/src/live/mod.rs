@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsConnector;
 use tracing::debug;
 
@@ -34,6 +34,8 @@ pub(crate) const HINTS: usize = 64;
 const PER_NODE: usize = 8;
 /// Most connections that nodes may keep here, all together.
 const ACCEPTED_MAX: usize = 512;
+/// Most dials at once: a handshake is a millisecond or two of a core, and a flock that forms needs it more.
+const DIALS: usize = 4;
 /// How long ending all of them on purpose may take.
 const GOODBYE: Duration = Duration::from_millis(300);
 
@@ -60,6 +62,7 @@ struct Inner {
     tls: TlsConnector,
     find: Find,
     hints: mpsc::Sender<Member>,
+    dials: Semaphore,
     state: Mutex<State>,
     /// Becomes changed whenever a node's connections do.
     changed: watch::Sender<()>,
@@ -88,7 +91,8 @@ impl Live {
         let tls = TlsConnector::from(Arc::new(client_config(bundle, trust.clone(), &[RoleKind::Node], &[ALPN])?));
         let (changed, tasks) = (watch::Sender::new(()), watch::Sender::new(()));
         let state = Mutex::default();
-        Ok(Self { inner: Arc::new(Inner { me, trust, tls, find, hints, state, changed, tasks }) })
+        let dials = Semaphore::new(DIALS);
+        Ok(Self { inner: Arc::new(Inner { me, trust, tls, find, hints, dials, state, changed, tasks }) })
     }
 
     /// Watches these peers and no others.
