@@ -1,4 +1,5 @@
-//! The client of a fulcrum's local socket: HTTP/1.1 with JSON over a Unix socket, one connection per request.
+//! The client of a fulcrum: HTTP/1.1 with JSON, one connection per request, over its local socket or whatever else
+//! [`Connect`] opens.
 //!
 //! Every failure is an [`ErrorDoc`]: the fulcrum's own, or one that says that nobody answered.
 
@@ -16,7 +17,9 @@ use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
 /// The longest JSON answer that is taken: a status of a thousand nodes is below a tenth of it.
@@ -26,23 +29,58 @@ const EVENT_MAX: usize = 16 * 1024 * 1024;
 /// How much of a file goes into one frame.
 const CHUNK: usize = 64 * 1024;
 
+/// A connection to a fulcrum.
+pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
+
+/// A connection that is being opened.
+pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Connection>>> + Send + 'a>>;
+
+/// A way to a fulcrum: its local socket, or its API port with mutual TLS.
+pub trait Connect: Send + Sync + std::fmt::Debug {
+    /// Where it leads, for people.
+    fn place(&self) -> String;
+
+    /// Opens one connection. An error of the kind [`io::ErrorKind::InvalidData`] says that somebody answers there and one
+    /// of the two refuses the other.
+    fn connect(&self) -> Connecting<'_>;
+}
+
+#[derive(Debug)]
+struct Socket(PathBuf);
+
+impl Connect for Socket {
+    fn place(&self) -> String {
+        self.0.display().to_string()
+    }
+
+    fn connect(&self) -> Connecting<'_> {
+        Box::pin(async {
+            let stream: Box<dyn Connection> = Box::new(UnixStream::connect(&self.0).await?);
+            Ok(stream)
+        })
+    }
+}
+
 /// Asks one fulcrum.
 #[derive(Clone, Debug)]
 pub struct Client {
-    socket: PathBuf,
+    way: Arc<dyn Connect>,
+    local: bool,
 }
 
 impl Client {
     /// A client of the fulcrum behind this socket. Nothing is opened yet.
     #[must_use]
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into() }
+        Self { way: Arc::new(Socket(socket.into())), local: true }
     }
 
-    /// The socket.
+    /// A client of the fulcrum that this leads to. Nothing is opened yet.
     #[must_use]
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    pub fn over(way: Arc<dyn Connect>) -> Self {
+        Self { way, local: false }
     }
 
     /// Reads a document.
@@ -123,7 +161,7 @@ impl Client {
         content_type: Option<&str>,
         body: BoxBody<Bytes, io::Error>,
     ) -> Result<Response<Incoming>, ErrorDoc> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|e| self.unreachable(&e))?;
+        let stream = self.way.connect().await.map_err(|e| self.unreachable(&e))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.broken(&e))?;
         // Ends with the answer's last byte or with the sender, whichever is later; its error reaches the body.
@@ -158,20 +196,41 @@ impl Client {
     }
 
     fn unreachable(&self, e: &io::Error) -> ErrorDoc {
-        let next = match e.kind() {
-            io::ErrorKind::PermissionDenied => "run as the user that started crux, or name another socket with --at",
-            _ => "start a fulcrum with `crux up` or `crux up --dev 3`, or name another socket with --at",
+        if e.kind() == io::ErrorKind::InvalidData {
+            return self.refused(&e.to_string());
+        }
+        let next = match (e.kind(), self.local) {
+            (io::ErrorKind::PermissionDenied, true) => {
+                "run as the user that started crux, or name another socket with --at"
+            }
+            (_, true) => "start a fulcrum with `crux up` or `crux up --dev 3`, or name another socket with --at",
+            (_, false) => "check the address, and that a fulcrum listens there: --at HOST:PORT is its API port",
         };
-        ErrorDoc::new(Code::Unreachable, format!("no fulcrum answers on {}: {e}", self.socket.display()), next)
+        ErrorDoc::new(Code::Unreachable, format!("no fulcrum answers on {}: {e}", self.way.place()), next)
+    }
+
+    /// One of the two does not take the other's certificate.
+    fn refused(&self, why: &str) -> ErrorDoc {
+        let cause = format!("{} and this command do not trust each other: {why}", self.way.place());
+        let next = "name an operator's bundle of that bloc with --as, and look at it with `crux ca inspect BUNDLE`";
+        ErrorDoc::new(Code::Refused, cause, next)
     }
 
     fn broken(&self, e: &(dyn std::error::Error + 'static)) -> ErrorDoc {
-        let cause = format!("the connection to {} broke off: {e}", self.socket.display());
+        // The other side judges our certificate when our half of the handshake is over: its word is an alert.
+        let mut cause = Some(e);
+        while let Some(error) = cause {
+            if error.to_string().contains("fatal alert") {
+                return self.refused(&error.to_string());
+            }
+            cause = error.source();
+        }
+        let cause = format!("the connection to {} broke off: {e}", self.way.place());
         ErrorDoc::new(Code::Unreachable, cause, "see with `crux status` whether the fulcrum runs, then try again")
     }
 
     fn nonsense(&self, what: &str) -> ErrorDoc {
-        let cause = format!("{} answered with something that crux does not understand: {what}", self.socket.display());
+        let cause = format!("{} answered with something that crux does not understand: {what}", self.way.place());
         ErrorDoc::new(Code::Failed, cause, "compare `crux version` of the command and of the fulcrum")
     }
 
@@ -184,7 +243,7 @@ impl Client {
             status if status.is_client_error() => Code::BadRequest,
             _ => Code::Failed,
         };
-        let cause = format!("{} answered {status} without saying why", self.socket.display());
+        let cause = format!("{} answered {status} without saying why", self.way.place());
         ErrorDoc::new(code, cause, "compare `crux version` of the command and of the fulcrum")
     }
 }

@@ -1,4 +1,4 @@
-//! The paths of the local socket, and what is sent to them. HTTP/1.1 with JSON; gRPC answers on the same socket.
+//! The paths of the local socket and of the API port, and what is sent to them. HTTP with JSON; gRPC answers beside it.
 //!
 //! | method and path | query | body | answer |
 //! |---|---|---|---|
@@ -8,6 +8,9 @@
 //! | GET [`NODES`] | `watch` | | [`NodeList`](crate::json::NodeList) |
 //! | GET [`HORDES`] | `watch` | | [`HordeList`](crate::json::HordeList) |
 //! | GET [`SERVICES`] | `watch` | | [`ServiceList`](crate::json::ServiceList) |
+//! | GET [`LINKS`] | `watch` | | [`LinkList`](crate::json::LinkList) |
+//! | GET [`FLOCKS`] | `watch` | | [`FlockList`](crate::json::FlockList) |
+//! | GET [`DOCTOR`] | | | [`Doctor`](crate::json::Doctor) |
 //! | GET [`EVENTS`] | `after=CURSOR`, `watch` | | [`EventList`](crate::json::EventList); watched: [`Event`](crate::json::Event)s |
 //! | GET [`WHY`] | `subject=TEXT` | | [`Why`](crate::json::Why) |
 //! | GET [`FACTS`] | `prefix=PATH`, `conflicts` | | [`FactList`](crate::json::FactList) |
@@ -34,6 +37,12 @@ pub const STATUS: &str = "/v1/status";
 pub const PS: &str = "/v1/ps";
 /// Fulcrums.
 pub const NODES: &str = "/v1/nodes";
+/// Who reaches whom.
+pub const LINKS: &str = "/v1/links";
+/// Flocks of the bloc.
+pub const FLOCKS: &str = "/v1/flocks";
+/// What is wrong, and what to do.
+pub const DOCTOR: &str = "/v1/doctor";
 /// Hordes.
 pub const HORDES: &str = "/v1/hordes";
 /// What the access service and the yurt know.

@@ -54,6 +54,7 @@ fn roster() -> Vec<RosterEntry> {
     vec![RosterEntry {
         name: "n2".into(),
         addr: "10.0.0.2:2789".into(),
+        api: Some("10.0.0.2:2789".into()),
         boot: "697df3c0".into(),
         since: Some(AT.into()),
         horde: Some("web".into()),
@@ -169,8 +170,62 @@ fn confab_and_status_are_as_promised() {
         expect: Some(5),
         clock: Clock { skew_ms: None },
         store: Store { state: StoreState::Refusing, reason: Some("No space left on device".into()) },
+        listens: Listens { mesh: Some("[::]:2789".into()), api: Some("[::]:2789".into()), metrics: None },
         version: "0.1.0".into(),
     });
+}
+
+#[test]
+fn the_network_s_views_are_as_promised() {
+    let up = Reach {
+        from: "n1".into(),
+        to: "n2".into(),
+        state: ReachState::Up,
+        addr: Some("10.0.0.2:2789".into()),
+        dialed: Some(true),
+        age_s: Some(12.5),
+        rtt_ms: Some(0.25),
+        rekey_s: Some(107.5),
+        datagram: Some(1_382),
+    };
+    let unknown = Reach {
+        from: "n2".into(),
+        to: "n3".into(),
+        state: ReachState::Unknown,
+        addr: None,
+        dialed: None,
+        age_s: None,
+        rtt_ms: None,
+        rekey_s: None,
+        datagram: None,
+    };
+    agrees(LinkList { links: vec![up, unknown] });
+    let flock = Flock {
+        flock: "calm-heron".into(),
+        leader: "n2".into(),
+        epoch: Counter(7),
+        view: "0123456789abcdef0123456789abcdef".into(),
+        stable: true,
+        members: vec!["n1".into(), "n2".into()],
+        expect: Some(5),
+    };
+    let sibling = Sibling {
+        flock: "grey-owl".into(),
+        leader: "n4".into(),
+        size: 2,
+        apart: Apart::FlapHold,
+        pair: None,
+        until: Some(AT.into()),
+    };
+    agrees(FlockList { flock, siblings: vec![sibling], outside: outside() });
+    let finding = Finding {
+        check: "clock".into(),
+        state: FindingState::Wrong,
+        subject: "n3".into(),
+        text: "its clock is 95 s ahead of this one".into(),
+        next: Some("set the clock of n3".into()),
+    };
+    agrees(Doctor { node: "n1".into(), at: AT.into(), findings: vec![finding] });
 }
 
 #[test]

@@ -29,10 +29,10 @@ pub(crate) struct Global {
     /// Follow: print again whenever it changes (with -o json one document per line)
     #[arg(short, long, global = true)]
     pub(crate) watch: bool,
-    /// Which fulcrum: a socket, or a node of your dev cluster
-    #[arg(long, global = true, env = "CRUX_AT", value_name = "SOCKET|NODE")]
+    /// Which fulcrum: its API port, a socket, or a node of your dev cluster
+    #[arg(long, global = true, env = "CRUX_AT", value_name = "ADDR|SOCKET|NODE")]
     pub(crate) at: Option<String>,
-    /// Which operator signs: a bundle (default: the profile, or the dev cluster's own operator)
+    /// Which operator signs, and asks at an API port: a bundle (default: the profile, or the dev cluster's own operator)
     #[arg(long = "as", global = true, env = "CRUX_AS", value_name = "BUNDLE")]
     pub(crate) r#as: Option<PathBuf>,
     /// After a write: wait until what it asks for is so
@@ -76,6 +76,12 @@ pub(crate) enum Command {
     Confab,
     /// Everything that the fulcrum knows
     Status,
+    /// Who reaches whom: every pair of the flock, ages and round trips
+    Links,
+    /// Flocks of the bloc as seen from here, and who is in none
+    Flocks,
+    /// What is wrong here and around, with causes and next steps
+    Doctor,
     /// Wait until the flock, or services, are as wanted
     Wait(wait::WaitArgs),
     /// Fulcrums
@@ -158,7 +164,7 @@ fn wanted_format() -> Option<Format> {
 }
 
 /// Verbs and nouns that operators may expect: said to be on their way rather than unknown.
-const LATER: [&str; 23] = [
+const LATER: [&str; 20] = [
     "allow",
     "audit",
     "backup",
@@ -167,11 +173,8 @@ const LATER: [&str; 23] = [
     "ca serve",
     "cert",
     "config",
-    "doctor",
     "exec",
-    "flocks",
     "khan",
-    "links",
     "liveness",
     "muster",
     "restore",

@@ -31,9 +31,37 @@ impl DevCluster {
 
 /// Runs one fulcrum until it is told to stop.
 pub(crate) fn up(settings: UpSettings) -> Result<(), ErrorDoc> {
-    let UpSettings { identity, listen, state, seeds, expect, fulcrum, timers, dev_child } = settings;
+    let UpSettings {
+        identity,
+        listen,
+        api,
+        metrics,
+        state,
+        seeds,
+        probes,
+        multicast,
+        visitor,
+        expect,
+        fulcrum,
+        timers,
+        dev_child,
+    } = settings;
     let inspect = format!("crux ca inspect {}", identity.display());
-    let config = UpConfig { identity, listen, state, seeds, expect, fulcrum, timers, dev_child };
+    let config = UpConfig {
+        identity,
+        listen,
+        api,
+        metrics,
+        state,
+        seeds,
+        probes,
+        multicast,
+        visitor,
+        expect,
+        fulcrum,
+        timers,
+        dev_child,
+    };
     crux_node::up::run(config).map_err(|e| {
         use crux_node::up::UpError;
         let cause = e.to_string();
@@ -42,6 +70,7 @@ pub(crate) fn up(settings: UpSettings) -> Result<(), ErrorDoc> {
             UpError::Bind(_) => {
                 ErrorDoc::new(Code::PortBusy, cause, "--listen ADDR:PORT with a free port; 0 picks one")
             }
+            UpError::Port(_) => ErrorDoc::new(Code::PortBusy, cause, "--api ADDR:PORT with a free port; 0 picks one"),
             UpError::Setting(_) => ErrorDoc::new(Code::BadConfig, cause, "crux up --help"),
             _ => ErrorDoc::new(Code::Failed, cause, "crux up --help"),
         }

@@ -1,7 +1,7 @@
 //! Who signs, and writing facts: the operator's key never leaves this process.
 
 use crate::args::Global;
-use crate::target::Target;
+use crate::target::{At, Target};
 use bytes::Bytes;
 use crux_api::client::{Client, encode};
 use crux_api::intent::{Diff, diff};
@@ -37,13 +37,22 @@ impl Operator {
             (None, None, Some(path)) if path.exists() => (path, "the profile"),
             _ => {
                 let place = profile.map_or_else(String::new, |path| format!(" (no profile in {})", path.display()));
-                let cause =
-                    format!("this changes what operators want, and there is no operator's key to sign it{place}");
+                let cause = match &target.at {
+                    At::Socket(_) => {
+                        format!("this changes what operators want, and there is no operator's key to sign it{place}")
+                    }
+                    At::Port(addr) => format!("{addr} answers operators only, and there is no operator's key{place}"),
+                };
                 let next = "crux ca issue --ca DIR --operator NAME, or the same command with --as BUNDLE";
                 return Err(ErrorDoc::new(Code::NoKey, cause, next));
             }
         };
         Self::open(path, from)
+    }
+
+    /// Its certificate and key.
+    pub(crate) fn bundle(&self) -> &Bundle {
+        &self.bundle
     }
 
     fn open(path: &Path, from: &str) -> Result<Self, ErrorDoc> {

@@ -4,11 +4,13 @@
 use crux_api::json::{Code, ErrorDoc};
 use crux_names::FulcrumName;
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// Default mesh address.
 const LISTEN: &str = "[::]:2789";
+/// Default port of metrics.
+const METRICS_PORT: u16 = 2781;
 /// Where the machine's bundle is.
 const IDENTITY: &str = "/etc/crux/identity";
 
@@ -22,12 +24,24 @@ pub(crate) struct Layer {
     /// Where the mesh port listens, UDP; port 0 picks one (default: every address, port 2789)
     #[arg(long, env = "CRUX_LISTEN", value_name = "ADDR:PORT")]
     pub(crate) listen: Option<String>,
+    /// The API port, TCP with mutual TLS; port 0 picks one [default: the address and port number of --listen]
+    #[arg(long, env = "CRUX_API", value_name = "ADDR|off")]
+    pub(crate) api: Option<String>,
+    /// Metrics and health, plain HTTP; port 0 picks one [default: 127.0.0.1:2781]
+    #[arg(long, env = "CRUX_METRICS", value_name = "ADDR|off")]
+    pub(crate) metrics: Option<String>,
     /// State: store, socket, instances, files [default: /var/lib/crux for root, else $XDG_STATE_HOME/crux]
     #[arg(long, env = "CRUX_STATE", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
     /// A fulcrum to dial, for ever; may be given several times
     #[arg(long, env = "CRUX_SEED", value_name = "HOST:PORT", value_delimiter = ',')]
     pub(crate) seed: Option<Vec<String>>,
+    /// A network or a list to search for fulcrums: 10.0.0.0/24, 10.0.0.0/24:PORT, file:PATH; may be given several times
+    #[arg(long, env = "CRUX_PROBE", value_name = "CIDR|file:PATH", value_delimiter = ',')]
+    pub(crate) probe: Option<Vec<String>>,
+    /// Follow a flock without leading it or getting work
+    #[arg(long, env = "CRUX_VISITOR", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub(crate) visitor: Option<bool>,
     /// With so many in the flock it is complete; fewer are said loudly
     #[arg(long, env = "CRUX_EXPECT", value_name = "N")]
     pub(crate) expect: Option<u32>,
@@ -37,7 +51,7 @@ pub(crate) struct Layer {
     /// Multiplies every timer; 1 is the default
     #[arg(long, env = "CRUX_TIMERS", value_name = "SCALE")]
     pub(crate) timers: Option<f64>,
-    /// No multicast discovery (this version does none)
+    /// Do not announce this fulcrum on the local link, nor listen there for others of the bloc
     #[arg(long, env = "CRUX_NO_MULTICAST", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(crate) no_multicast: Option<bool>,
     #[command(flatten)]
@@ -49,30 +63,18 @@ pub(crate) struct Layer {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, clap::Args)]
 #[serde(default)]
 pub(crate) struct Later {
-    /// Addresses to search for fulcrums (not yet in this version)
-    #[arg(long, env = "CRUX_PROBE", value_name = "CIDR|file:PATH")]
-    probe: Option<Vec<String>>,
     /// How much of this machine services may use (not yet in this version)
     #[arg(long, env = "CRUX_SHARE", value_name = "SHARE")]
     share: Option<f64>,
-    /// Take no services (not yet in this version)
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
-    visitor: Option<bool>,
     /// Serve as a gateway (not yet in this version)
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     gateway: Option<bool>,
     /// Report to a beacon (not yet in this version)
     #[arg(long, env = "CRUX_BEACON", value_name = "ADDR")]
     beacon: Option<String>,
-    /// The API port (not yet in this version, except off)
-    #[arg(long, env = "CRUX_API", value_name = "ADDR|off")]
-    api: Option<String>,
     /// The page (not yet in this version, except off)
     #[arg(long, env = "CRUX_PAGE", value_name = "ADDR|off")]
     page: Option<String>,
-    /// Metrics (not yet in this version, except off)
-    #[arg(long, env = "CRUX_METRICS", value_name = "ADDR|off")]
-    metrics: Option<String>,
     /// DNS (not yet in this version, except off)
     #[arg(long, env = "CRUX_DNS", value_name = "ADDR|off")]
     dns: Option<String>,
@@ -83,14 +85,10 @@ impl Later {
     fn wanted(&self) -> Option<&'static str> {
         let on = |value: &Option<String>| value.as_deref().is_some_and(|value| value != "off");
         let wants = [
-            ("probe", self.probe.is_some()),
             ("share", self.share.is_some()),
-            ("visitor", self.visitor == Some(true)),
             ("gateway", self.gateway == Some(true)),
             ("beacon", self.beacon.is_some()),
-            ("api", on(&self.api)),
             ("page", on(&self.page)),
-            ("metrics", on(&self.metrics)),
             ("dns", on(&self.dns)),
         ];
         wants.into_iter().find_map(|(name, wanted)| wanted.then_some(name))
@@ -105,14 +103,10 @@ impl Later {
 
     fn over(self, under: Self) -> Self {
         Self {
-            probe: self.probe.or(under.probe),
             share: self.share.or(under.share),
-            visitor: self.visitor.or(under.visitor),
             gateway: self.gateway.or(under.gateway),
             beacon: self.beacon.or(under.beacon),
-            api: self.api.or(under.api),
             page: self.page.or(under.page),
-            metrics: self.metrics.or(under.metrics),
             dns: self.dns.or(under.dns),
         }
     }
@@ -124,8 +118,12 @@ impl Layer {
         Self {
             identity: self.identity.or(under.identity),
             listen: self.listen.or(under.listen),
+            api: self.api.or(under.api),
+            metrics: self.metrics.or(under.metrics),
             state: self.state.or(under.state),
             seed: self.seed.or(under.seed),
+            probe: self.probe.or(under.probe),
+            visitor: self.visitor.or(under.visitor),
             expect: self.expect.or(under.expect),
             fulcrum: self.fulcrum.or(under.fulcrum),
             timers: self.timers.or(under.timers),
@@ -212,10 +210,20 @@ pub(crate) struct UpSettings {
     pub(crate) identity: PathBuf,
     /// Mesh address.
     pub(crate) listen: SocketAddr,
+    /// Where the API port listens; `None`: nowhere.
+    pub(crate) api: Option<SocketAddr>,
+    /// Where metrics are shown; `None`: nowhere.
+    pub(crate) metrics: Option<SocketAddr>,
     /// State directory.
     pub(crate) state: PathBuf,
     /// Fulcrums to dial.
     pub(crate) seeds: Vec<String>,
+    /// Networks and lists to search.
+    pub(crate) probes: Vec<String>,
+    /// Whether it announces itself on the local link.
+    pub(crate) multicast: bool,
+    /// Whether it follows only.
+    pub(crate) visitor: bool,
     /// How many are expected.
     pub(crate) expect: Option<u32>,
     /// The fulcrum's name.
@@ -244,6 +252,15 @@ fn check_seed(seed: &str) -> Result<(), String> {
         .ok_or_else(|| format!("{seed:?} is not HOST:PORT, like n1.example:2789 or [2001:db8::1]:2789"))
 }
 
+/// An address to listen at, `off`, or what is usual.
+fn addr_or_off(text: Option<&str>, usual: Option<SocketAddr>) -> Result<Option<SocketAddr>, String> {
+    let Some(text) = text else { return Ok(usual) };
+    if text == "off" {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| format!("{text:?} is neither ADDR:PORT, like 127.0.0.1:2789, nor off"))
+}
+
 /// Joins flags (with the environment), files and the bundle.
 pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> Result<UpSettings, ErrorDoc> {
     let file = match config {
@@ -265,8 +282,11 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
     let wrong =
         |name: &str, problem: String| ErrorDoc::new(Code::BadConfig, format!("{name}: {problem}"), "crux up --help");
     let listen = layer.listen.as_deref().unwrap_or(LISTEN);
-    let listen =
+    let listen: SocketAddr =
         listen.parse().map_err(|_| wrong("listen", format!("{listen:?} is not ADDR:PORT, like 0.0.0.0:2789")))?;
+    let api = addr_or_off(layer.api.as_deref(), Some(listen)).map_err(|problem| wrong("api", problem))?;
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT));
+    let metrics = addr_or_off(layer.metrics.as_deref(), Some(usual)).map_err(|problem| wrong("metrics", problem))?;
     let fulcrum = match &layer.fulcrum {
         Some(name) => FulcrumName::parse(name).map_err(|e| wrong("fulcrum", e.to_string()))?,
         None => FulcrumName::default_name(),
@@ -283,8 +303,13 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
     Ok(UpSettings {
         identity,
         listen,
+        api,
+        metrics,
         state,
         seeds,
+        probes: layer.probe.unwrap_or_default(),
+        multicast: layer.no_multicast != Some(true),
+        visitor: layer.visitor == Some(true),
         expect: layer.expect,
         fulcrum,
         timers: layer.timers.unwrap_or(1.0),

@@ -1,19 +1,37 @@
 //! Which fulcrum a command is for: `--at`, `CRUX_AT`, the dev cluster of this user, or this machine's own.
 
+use crate::args::Global;
 use crate::fulcrum::DevCluster;
+use crate::operator::Operator;
+use crate::port::Port;
 use crux_api::client::Client;
-use crux_api::json::{Code, ErrorDoc};
+use crux_api::json::{Code, ErrorDoc, NodeList};
+use crux_api::routes;
+use crux_names::FulcrumId;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+/// The API port where nothing else is said.
+const API_PORT: u16 = 2789;
 /// The socket of this machine's fulcrum.
 const SYSTEM: &str = "/run/crux/crux.sock";
+
+/// How a fulcrum is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// By its local socket.
+    Socket(PathBuf),
+    /// By its API port: `HOST:PORT`.
+    Port(String),
+}
 
 /// A fulcrum, and the operator that its dev cluster came with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// Its socket.
-    pub(crate) socket: PathBuf,
+    /// Where it is.
+    pub(crate) at: At,
     /// The dev cluster's operator.
     pub(crate) dev_operator: Option<PathBuf>,
     /// Which node of the dev cluster it is.
@@ -21,26 +39,38 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// Behind a socket.
+    fn socket(socket: PathBuf, dev_operator: Option<PathBuf>) -> Self {
+        Self { at: At::Socket(socket), dev_operator, dev_node: None }
+    }
+
     /// The same, knowing which node of a dev cluster it is.
     fn named(mut self, dev: Option<&DevCluster>) -> Self {
-        let node = dev.and_then(|dev| dev.nodes.iter().find(|(_, known)| *known == self.socket));
+        let At::Socket(socket) = &self.at else { return self };
+        let node = dev.and_then(|dev| dev.nodes.iter().find(|(_, known)| known == socket));
         self.dev_node = node.map(|(name, _)| name.clone());
         self
     }
 
     /// An error of asking it: who does not answer in a dev cluster was killed there and can be started.
     pub(crate) fn explain(&self, mut error: ErrorDoc) -> ErrorDoc {
-        if let (Code::Unreachable, Some(node)) =
-            (error.code, self.dev_node.as_deref().filter(|_| !answers(&self.socket)))
+        if let (Code::Unreachable, Some(node), At::Socket(socket)) = (error.code, &self.dev_node, &self.at)
+            && !answers(socket)
         {
             error.next = format!("crux lab start {node}");
         }
         error
     }
 
-    /// A client of it.
-    pub(crate) fn client(&self) -> Client {
-        Client::new(&self.socket)
+    /// A client of it. An API port is asked as the operator of this command.
+    pub(crate) fn client(&self, global: &Global) -> Result<Client, ErrorDoc> {
+        match &self.at {
+            At::Socket(socket) => Ok(Client::new(socket)),
+            At::Port(addr) => {
+                let operator = Operator::load(global, self)?;
+                Ok(Client::over(Arc::new(Port::new(addr.clone(), operator.bundle())?)))
+            }
+        }
     }
 }
 
@@ -53,6 +83,31 @@ pub(crate) fn find(at: Option<&str>) -> Result<Target, ErrorDoc> {
         own.retain(|socket| answers(socket));
     }
     choose(at, dev.as_ref(), &own, &answers).map(|target| target.named(dev.as_ref()))
+}
+
+/// Finds a node of the bloc that is named, by the word of this machine's fulcrum.
+pub(crate) async fn find_node(name: &str) -> Option<Result<Target, ErrorDoc>> {
+    let name: FulcrumId = name.parse().ok()?;
+    let socket = own_sockets().into_iter().find(|socket| answers(socket))?;
+    let list: NodeList = Client::new(&socket).get(routes::NODES).await.ok()?;
+    Some(at_node(&name.to_string(), &list, &socket))
+}
+
+fn at_node(name: &str, list: &NodeList, socket: &Path) -> Result<Target, ErrorDoc> {
+    let entry = list.roster.iter().find(|entry| entry.name == name);
+    let Some(entry) = entry else {
+        let cause = format!("{name} is not in the flock of this machine's fulcrum ({})", socket.display());
+        return Err(ErrorDoc::new(Code::NotFound, cause, "crux node list, or --at HOST:PORT"));
+    };
+    match (&entry.api, &entry.link) {
+        (Some(addr), _) => Ok(Target { at: At::Port(addr.clone()), dev_operator: None, dev_node: None }),
+        // There is no link from a fulcrum to itself.
+        (None, None) => Ok(Target::socket(socket.to_owned(), None)),
+        (None, Some(_)) => {
+            let cause = format!("{name} at {} has no API port", entry.addr);
+            Err(ErrorDoc::new(Code::Unreachable, cause, "start it without --api off, or ask on its own machine"))
+        }
+    }
 }
 
 /// Sockets of this machine's fulcrum: of the system, and of this user.
@@ -69,6 +124,17 @@ fn answers(socket: &Path) -> bool {
     UnixStream::connect(socket).is_ok()
 }
 
+/// `HOST:PORT` of an API port; an address without a port means the usual one.
+fn port(at: &str) -> Option<String> {
+    if let Ok(ip) = at.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        return Some(SocketAddr::new(ip, API_PORT).to_string());
+    }
+    let (host, port) = at.rsplit_once(':')?;
+    let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+    (!host.is_empty() && !host.contains('/') && !bare_v6 && port.parse::<u16>().is_ok_and(|port| port != 0))
+        .then(|| at.to_owned())
+}
+
 fn choose(
     at: Option<&str>,
     dev: Option<&DevCluster>,
@@ -80,12 +146,15 @@ fn choose(
         if let Some((dev, (_, socket))) =
             dev.and_then(|dev| Some((dev, dev.nodes.iter().find(|(name, _)| name == at)?)))
         {
-            return Ok(Target { socket: socket.clone(), dev_operator: Some(dev.operator.clone()), dev_node: None });
+            return Ok(Target::socket(socket.clone(), Some(dev.operator.clone())));
+        }
+        if let Some(addr) = port(at) {
+            return Ok(Target { at: At::Port(addr), dev_operator: None, dev_node: None });
         }
         if at.contains('/') || at.ends_with(".sock") {
             let socket = PathBuf::from(at);
             let dev_operator = in_dev(&socket).map(|dev| dev.operator.clone());
-            return Ok(Target { socket, dev_operator, dev_node: None });
+            return Ok(Target::socket(socket, dev_operator));
         }
         let (known, next) = match dev {
             Some(dev) => {
@@ -94,7 +163,8 @@ fn choose(
             }
             None => ("no dev cluster of this user runs".to_owned(), format!("crux status --at {SYSTEM}")),
         };
-        let cause = format!("--at {at:?} is neither a socket's path nor a node of your dev cluster ({known})");
+        let cause =
+            format!("--at {at:?} is neither HOST:PORT, nor a socket's path, nor a node of your dev cluster ({known})");
         return Err(ErrorDoc::new(Code::NotFound, cause, next));
     }
     match (dev, own.first()) {
@@ -115,16 +185,17 @@ fn choose(
             // The first one may have been killed on purpose.
             let up = dev.nodes.iter().map(|(_, socket)| socket).find(|socket| answers(socket));
             let socket = up.or(dev.nodes.first().map(|(_, socket)| socket)).cloned().unwrap_or_default();
-            Ok(Target { socket, dev_operator: Some(dev.operator.clone()), dev_node: None })
+            Ok(Target::socket(socket, Some(dev.operator.clone())))
         }
-        (None, Some(own)) => Ok(Target { socket: own.clone(), dev_operator: None, dev_node: None }),
-        (None, None) => Ok(Target { socket: PathBuf::from(SYSTEM), dev_operator: None, dev_node: None }),
+        (None, Some(own)) => Ok(Target::socket(own.clone(), None)),
+        (None, None) => Ok(Target::socket(PathBuf::from(SYSTEM), None)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crux_api::json::Doc;
 
     fn dev() -> DevCluster {
         DevCluster {
@@ -136,7 +207,10 @@ mod tests {
     }
 
     fn socket(found: Result<Target, ErrorDoc>) -> String {
-        found.unwrap().socket.display().to_string()
+        match found.unwrap().at {
+            At::Socket(path) => path.display().to_string(),
+            At::Port(addr) => addr,
+        }
     }
 
     #[test]
@@ -147,9 +221,30 @@ mod tests {
         assert_eq!(find("n2").unwrap().dev_operator, Some("/d/operator".into()));
         assert_eq!(find("/d/n1/crux.sock").unwrap().dev_operator, Some("/d/operator".into()));
         assert_eq!(find("/other.sock").unwrap().dev_operator, None);
+        for (at, addr) in [
+            ("10.0.0.1:4000", "10.0.0.1:4000"),
+            ("n1.example:2789", "n1.example:2789"),
+            ("::1", "[::1]:2789"),
+            ("[::1]:7", "[::1]:7"),
+        ] {
+            assert_eq!(find(at).unwrap().at, At::Port(addr.to_owned()));
+        }
         let error = find("n9").unwrap_err();
         assert_eq!((error.code, error.next.as_str()), (Code::NotFound, "crux status --at n1"));
         assert!(error.cause.contains("it has n1, n2"), "{}", error.cause);
+    }
+
+    #[test]
+    fn a_node_of_the_bloc_is_found_by_the_word_of_this_machine_s_fulcrum() {
+        let sample = include_str!("../../crux-api/schema/NodeList.json");
+        let Doc(mut list) = serde_json::from_str::<Doc<NodeList>>(sample).unwrap();
+        let find = |list: &NodeList, name| at_node(name, list, Path::new("/own.sock"));
+        assert_eq!(find(&list, "n2").unwrap().at, At::Port("10.0.0.2:2789".to_owned()));
+        assert_eq!(find(&list, "n7").unwrap_err().code, Code::NotFound);
+        list.roster[0].api = None;
+        assert_eq!(find(&list, "n2").unwrap_err().code, Code::Unreachable);
+        list.roster[0].link = None;
+        assert_eq!(find(&list, "n2").unwrap().at, At::Socket("/own.sock".into()), "that is itself");
     }
 
     #[test]

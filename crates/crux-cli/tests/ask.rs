@@ -34,7 +34,7 @@ fn settings_that_nobody_knows_are_pointed_at() {
     world.crux(&["up", "--page", "127.0.0.1:1"]).failed(2, "E202", &["--page is not yet supported"]);
     world.crux(&["up", "--dev", "2", "--page", "127.0.0.1:1"]).failed(2, "E202", &["--page is not yet supported"]);
     world.crux(&["up", "--seed", "bogus"]).failed(2, "E204", &["\"bogus\" is not HOST:PORT"]);
-    world.crux(&["doctor"]).failed(2, "E202", &["crux doctor is not yet in this version"]);
+    world.crux(&["beacon"]).failed(2, "E202", &["crux beacon is not yet in this version"]);
     world.crux(&["ca", "serve"]).failed(2, "E202", &["crux ca serve is not yet in this version"]);
     world.crux(&["docter"]).failed(2, "E200", &["docter"]);
     world.crux(&["--at", "n1", "run", "--env", "FOO", "true"]).failed(2, "E200", &["next: crux run --help"]);
@@ -52,7 +52,7 @@ fn nobody_there_is_unreachable_also_as_json() {
     assert_eq!((ran.code, ran.out.as_str()), (5, ""));
     let error: Value = serde_json::from_str(&ran.err).expect("an error is a document");
     assert_eq!((&error["kind"], &error["code"]), (&"Error".into(), &"E500".into()));
-    world.crux(&["status", "--at", "n7"]).failed(3, "E300", &["neither a socket's path nor a node"]);
+    world.crux(&["status", "--at", "n7"]).failed(3, "E300", &["nor a socket's path, nor a node"]);
     let at = world.run(world.command().env("CRUX_AT", "./by-env.sock").arg("status"));
     at.failed(5, "E500", &["by-env.sock"]);
 }

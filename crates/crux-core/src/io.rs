@@ -68,6 +68,12 @@ pub enum Input {
         /// Somebody answered and refused.
         refused: bool,
     },
+    /// A fulcrum of the bloc may be at this address: an operator's list or network to search names it, or somebody there
+    /// announced itself. Unlike a seed it may be forgotten.
+    Probed {
+        /// Where.
+        addr: SocketAddr,
+    },
     /// A datagram from a linked peer.
     Datagram {
         /// From whom.

@@ -21,7 +21,7 @@ use crate::notify::Notifier;
 use crux_core::engine::Engine;
 use crux_core::io::{Command, Input, Output, Reply, Report, RequestId};
 use crux_link::LinkEvent;
-use crux_names::{Boot, NodeName};
+use crux_names::{Boot, Member, NodeName};
 use lag::Lag;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -71,6 +71,10 @@ pub(crate) struct Channels {
     pub(crate) asks: mpsc::Receiver<Ask>,
     /// Addresses that seeds resolved to since the start; a handful.
     pub(crate) seeds: mpsc::Receiver<SocketAddr>,
+    /// Addresses where somebody of the bloc may be; [`crate::seek::WAITING`].
+    pub(crate) probes: mpsc::Receiver<SocketAddr>,
+    /// Peers whose idle connections broke; [`crate::live::HINTS`].
+    pub(crate) gone: mpsc::Receiver<Member>,
     /// Signals and, in a dev cluster, the leash; the second one ends the process at once.
     pub(crate) stops: mpsc::Receiver<Stop>,
 }
@@ -82,6 +86,8 @@ enum Event {
     Looked(Looked),
     Ask(Ask),
     Seed(SocketAddr),
+    Probed(SocketAddr),
+    Gone(Member),
     Stop(Stop),
     Timer,
 }
@@ -170,6 +176,8 @@ impl Driver {
                 Some(looked) = channels.checked.recv() => Event::Looked(looked),
                 Some(ask) = channels.asks.recv() => Event::Ask(ask),
                 Some(addr) = channels.seeds.recv() => Event::Seed(addr),
+                Some(addr) = channels.probes.recv() => Event::Probed(addr),
+                Some(peer) = channels.gone.recv() => Event::Gone(peer),
                 () = tick(&mut feeding) => {
                     self.notifier.alive();
                     continue;
@@ -205,6 +213,8 @@ impl Driver {
             Event::Ask(Ask::Look(look)) => look(&self.engine, self.clock.now()),
             Event::Ask(Ask::Command { command, reply }) => self.command(command, Some(reply)),
             Event::Seed(addr) => self.command(Command::Seed { addr }, None),
+            Event::Probed(addr) => self.next.push_back(Input::Probed { addr }),
+            Event::Gone(peer) => self.next.push_back(Input::ProcessGone { peer }),
             Event::Stop(Stop { services }) if self.leaving.is_none() => {
                 info!("going down{}", if services { " with the services" } else { "" });
                 self.command(Command::Down { services }, None);

@@ -1,5 +1,6 @@
 //! The events of this fulcrum: the last thousand, each with a cursor, so that a watcher can resume where it was.
 
+use crate::metrics::Meters;
 use crux_core::io::Event;
 use crux_names::Wall;
 use std::collections::VecDeque;
@@ -30,16 +31,19 @@ struct Ring {
 pub(crate) struct Events {
     ring: Arc<Mutex<Ring>>,
     newest: watch::Sender<u64>,
+    meters: Meters,
 }
 
 impl Events {
-    /// An empty ring.
-    pub(crate) fn new() -> Self {
-        Self { ring: Arc::new(Mutex::new(Ring { kept: VecDeque::new(), next: 1 })), newest: watch::Sender::new(0) }
+    /// An empty ring. What is pushed is counted, too.
+    pub(crate) fn new(meters: Meters) -> Self {
+        let ring = Arc::new(Mutex::new(Ring { kept: VecDeque::new(), next: 1 }));
+        Self { ring, newest: watch::Sender::new(0), meters }
     }
 
     /// Adds an event and wakes whoever follows.
     pub(crate) fn push(&self, at: Wall, event: Event) {
+        self.meters.event(event.kind);
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let cursor = ring.next;
         ring.next += 1;
@@ -73,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_reader_resumes_after_its_cursor_and_the_ring_stays_bounded() {
-        let events = Events::new();
+        let events = Events::new(Meters::new());
         for n in 0..KEPT + 10 {
             events.push(Wall(n as u64), event(n));
         }
@@ -86,7 +90,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_follower_is_woken() {
-        let events = Events::new();
+        let events = Events::new(Meters::new());
         let mut follow = events.follow();
         events.push(Wall(1), event(1));
         follow.changed().await.unwrap();

@@ -1,7 +1,8 @@
 //! The hands of crux: the driver, the effects, the store and the doors. Everything that decides is in `crux-core`.
 //!
 //! Reading order: [`up`] (one fulcrum from start to end), `driver` (its one loop), [`effects`] and [`store`] (what it does
-//! to the world), `api` (the local door), `peers` (streams between fulcrums), [`dev`] (a throw-away cluster).
+//! to the world), `api` (the doors' answers), `port` (the door with mutual TLS), `live` (idle connections that tell that a
+//! process died), `peers` (streams between fulcrums), `seek` (looking for others), `metrics`, [`dev`] (a throw-away cluster).
 
 mod api;
 mod ask;
@@ -10,16 +11,25 @@ mod driver;
 pub mod effects;
 mod events;
 mod harden;
+mod live;
+mod metrics;
 mod notify;
 mod peers;
+mod port;
 mod seeds;
+mod seek;
 pub mod store;
 pub mod up;
 
 pub use api::SocketError;
 pub use effects::supervise_main;
+pub use port::PortError;
 
 pub(crate) use driver::wall;
 
 /// The mesh port (UDP) of a fulcrum that was told no other.
 pub const MESH_PORT: u16 = 2789;
+/// The API port (TCP) of a fulcrum that was told no other.
+pub const API_PORT: u16 = 2789;
+/// Where a fulcrum that was told nothing else shows its metrics (TCP, loopback).
+pub const METRICS_PORT: u16 = 2781;

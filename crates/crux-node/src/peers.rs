@@ -1,15 +1,17 @@
-//! Bulk streams between fulcrums: files by content, and what instances wrote. The first byte says which. A stream of an
+//! Bulk streams between fulcrums: files by content, what instances wrote, and what the other side sees. The first byte says which. A stream of an
 //! unknown kind is closed: it is a newer peer's.
 
 use crate::effects::{self, Effects, LogStream, Opener, Stream};
 use crux_core::services::instance::InstanceId;
-use crux_link::{Links, RecvStream, SendStream};
+use crux_link::{LinkInfo, Links, RecvStream, SendStream};
 use crux_names::Member;
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -17,6 +19,12 @@ use tracing::debug;
 const FILE: u8 = b'F';
 /// An instance's lines are wanted: one [`AskLog`], then [`Line`]s until the end, each with its length before it.
 const LOG: u8 = b'L';
+/// A look at the other side is wanted: one [`AskSight`], answered by one [`Sight`].
+const SIGHT: u8 = b'S';
+/// Most links that a [`Sight`] tells of: they must fit into one part.
+const SIGHT_LINKS: usize = 1_500;
+/// How long a try of the asker's API port may take.
+const TRY: Duration = Duration::from_secs(1);
 /// Longest part of a log conversation in bytes.
 const PART_MAX: usize = 256 * 1024;
 /// How long a peer may take for its question.
@@ -33,6 +41,41 @@ pub(crate) struct AskLog {
     pub(crate) tail: Option<u32>,
     /// Whether new ones are wanted too.
     pub(crate) follow: bool,
+}
+
+/// What is to be looked at.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct AskSight {
+    /// Try whether the asker's API port, at the address of its link, lets a connection in.
+    pub(crate) try_api: bool,
+}
+
+/// What a fulcrum sees.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sight {
+    /// Its wall clock, in microseconds of Unix time.
+    pub(crate) wall: u64,
+    /// Its links.
+    pub(crate) links: Vec<SeenLink>,
+    /// Why the asker's API port lets nobody in, `Ok` if it does; `None` if it was not tried or the asker has none.
+    pub(crate) api: Option<Result<(), String>>,
+}
+
+/// One link as its end sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SeenLink {
+    /// `node` or `node/fulcrum`.
+    pub(crate) to: String,
+    /// Where.
+    pub(crate) addr: SocketAddr,
+    /// Whether this end dialled.
+    pub(crate) dialed: bool,
+    /// Milliseconds since its keys were agreed.
+    pub(crate) age_ms: u64,
+    /// Round trip in microseconds.
+    pub(crate) rtt_us: u64,
+    /// Longest datagram in bytes.
+    pub(crate) datagram: Option<u32>,
 }
 
 /// One line.
@@ -89,10 +132,12 @@ impl Peers {
     /// Answers a stream that a peer opened.
     pub(crate) fn answer(&self, peer: Member, mut send: SendStream, mut recv: RecvStream) {
         let Some(effects) = self.effects.get().cloned() else { return };
+        let links = self.links.clone();
         tokio::spawn(async move {
             let kind = tokio::time::timeout(PATIENCE, recv.read_u8()).await;
             let outcome = match kind {
                 Ok(Ok(FILE)) => effects::serve(effects.blobs(), recv, send).await,
+                Ok(Ok(SIGHT)) => give_sight(&links, &peer, &mut recv, &mut send).await,
                 Ok(Ok(LOG)) => give_lines(&effects, &mut recv, &mut send).await,
                 Ok(Ok(kind)) => {
                     Err(io::Error::other(format!("it is of a kind that this version does not know, {kind}")))
@@ -104,6 +149,25 @@ impl Peers {
                 debug!("a stream of {peer} ended: {error}");
             }
         });
+    }
+
+    /// What this fulcrum sees.
+    pub(crate) fn sight(&self) -> Sight {
+        sight(&self.links)
+    }
+
+    /// What another fulcrum sees.
+    ///
+    /// # Errors
+    /// Of the link, or that it did not answer in time.
+    pub(crate) async fn sight_of(&self, member: &Member, ask: AskSight, patience: Duration) -> io::Result<Sight> {
+        let asked = async {
+            let (mut send, mut recv) = open(&self.links, member, SIGHT).await?;
+            write_part(&mut send, &ask).await?;
+            send.shutdown().await?;
+            read_part(&mut recv).await
+        };
+        tokio::time::timeout(patience, asked).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
     }
 
     /// Lines of an instance on another fulcrum.
@@ -134,6 +198,41 @@ async fn open(links: &Links, member: &Member, kind: u8) -> io::Result<(SendStrea
     let (mut send, recv) = links.open_bulk(member).await.map_err(io::Error::other)?;
     send.write_u8(kind).await?;
     Ok((send, recv))
+}
+
+fn sight(links: &Links) -> Sight {
+    let link = |info: LinkInfo| SeenLink {
+        to: info.peer.member.id.to_string(),
+        addr: info.peer.addr,
+        dialed: info.dialed,
+        age_ms: u64::try_from(info.age.as_millis()).unwrap_or(u64::MAX),
+        rtt_us: u64::try_from(info.rtt.as_micros()).unwrap_or(u64::MAX),
+        datagram: links.max_datagram(&info.peer.member).and_then(|most| u32::try_from(most).ok()),
+    };
+    let links = links.links().into_iter().take(SIGHT_LINKS).map(link).collect();
+    Sight { wall: crate::wall().0, links, api: None }
+}
+
+/// Whether a TCP connection to there is let in.
+pub(crate) async fn let_in(addr: SocketAddr) -> Result<(), String> {
+    match tokio::time::timeout(TRY, TcpStream::connect(addr)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", TRY.as_secs())),
+    }
+}
+
+async fn give_sight(links: &Links, peer: &Member, recv: &mut RecvStream, send: &mut SendStream) -> io::Result<()> {
+    let ask =
+        tokio::time::timeout(PATIENCE, read_part::<AskSight>(recv)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let mut sight = sight(links);
+    // Nothing but the asker's own port, at the address that its link has: nobody can have others knocked at.
+    let asker = links.links().into_iter().find(|link| link.peer.member == *peer && link.peer.api_port != 0);
+    if let (true, Some(asker)) = (ask.try_api, asker) {
+        sight.api = Some(let_in(SocketAddr::new(asker.peer.addr.ip(), asker.peer.api_port)).await);
+    }
+    write_part(send, &sight).await?;
+    send.shutdown().await
 }
 
 /// Lines of an instance on this fulcrum, from its files.

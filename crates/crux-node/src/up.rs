@@ -9,6 +9,8 @@ use crate::api::SocketError;
 use crate::driver::End;
 use crate::effects::{EffectsError, running_instances};
 use crate::harden;
+use crate::port::{self, PortError};
+use crate::seek::Source;
 use crate::store::{Store, StoreError};
 use crux_link::BindError;
 use crux_names::{Boot, FulcrumId, FulcrumName};
@@ -32,10 +34,20 @@ pub struct UpConfig {
     pub identity: PathBuf,
     /// Where the mesh port listens (UDP); port 0 picks one.
     pub listen: SocketAddr,
+    /// Where the API port listens (TCP, mutual TLS); port 0 picks one; `None`: nowhere.
+    pub api: Option<SocketAddr>,
+    /// Where metrics and health are shown (TCP, plain HTTP); port 0 picks one; `None`: nowhere. Busy, it is a warning.
+    pub metrics: Option<SocketAddr>,
     /// The state directory: store, socket, instances, files. One fulcrum each.
     pub state: PathBuf,
     /// `host:port` of fulcrums to dial for ever. Host names are looked up again every 30 s.
     pub seeds: Vec<String>,
+    /// Networks and `file:PATH` lists to search for fulcrums.
+    pub probes: Vec<String>,
+    /// Whether this fulcrum announces itself on the local link and listens there; a dev cluster's does so on loopback.
+    pub multicast: bool,
+    /// Whether it follows a flock without ever leading it or getting work.
+    pub visitor: bool,
     /// With so many in the flock, it is complete at once; fewer are said loudly.
     pub expect: Option<u32>,
     /// The fulcrum's name on its node; several on one node need different ones.
@@ -76,6 +88,9 @@ pub enum UpError {
     /// The mesh port cannot be used.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The API port cannot be used.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// The instances' directories cannot be used.
     #[error(transparent)]
     Effects(#[from] EffectsError),
@@ -124,6 +139,12 @@ pub fn run(config: UpConfig) -> Result<(), UpError> {
     result
 }
 
+/// The TCP ports, bound once for all lives.
+struct Ports {
+    api: Option<std::net::TcpListener>,
+    metrics: Option<std::net::TcpListener>,
+}
+
 async fn up(mut config: UpConfig) -> Result<(), UpError> {
     if let Err(error) = harden::no_dumps() {
         warn!("core dumps could not be forbidden: {error}; keys might reach a dump if the process crashes");
@@ -131,6 +152,11 @@ async fn up(mut config: UpConfig) -> Result<(), UpError> {
     if !(config.timers.is_finite() && (0.05..=20.0).contains(&config.timers)) {
         return Err(UpError::Setting(format!("--timers {} is not between 0.05 and 20", config.timers)));
     }
+    let sources: Vec<Source> = config
+        .probes
+        .iter()
+        .map(|probe| probe.parse().map_err(|wrong| UpError::Setting(format!("probe: {wrong}"))))
+        .collect::<Result<_, _>>()?;
     if config.dev_child && !config.listen.ip().is_loopback() {
         return Err(UpError::Setting("a dev cluster's fulcrums listen on loopback only; use crux up --dev N".into()));
     }
@@ -150,10 +176,17 @@ async fn up(mut config: UpConfig) -> Result<(), UpError> {
     }
     let store = Arc::new(store);
     let identity = watch::Sender::new(Arc::new(bundle));
+    let ports = Ports {
+        api: config.api.map(|addr| port::bind("api", addr)).transpose()?,
+        metrics: config.metrics.and_then(|addr| {
+            let bound = port::bind("metrics", addr);
+            bound.map_err(|error| warn!("there are no metrics: {error}")).ok()
+        }),
+    };
     let mut stops = stops::Stops::listen(config.dev_child)?;
     let (mut floor, mut steady_until) = (Boot(0), Instant::now());
     loop {
-        let end = life::live(&config, &me, &identity, &store, floor, steady_until, &mut stops).await?;
+        let end = life::live(&config, &me, &identity, &store, &ports, &sources, floor, steady_until, &mut stops).await?;
         match end {
             End::Finished | End::Forced => return Ok(()),
             End::LinksEnded => return Err(UpError::LinksEnded { listen: config.listen }),

@@ -44,8 +44,13 @@ fn a_first_start_on_a_full_disk_is_a_start() {
     let config = UpConfig {
         identity: identity.path().join("n1"),
         listen: "127.0.0.1:0".parse().unwrap(),
+        api: None,
+        metrics: None,
         state: state.clone(),
         seeds: vec![],
+        probes: vec![],
+        multicast: false,
+        visitor: false,
         expect: None,
         fulcrum: "main".parse().unwrap(),
         timers: 1.0,

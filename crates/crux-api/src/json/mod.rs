@@ -11,6 +11,7 @@ mod confab;
 mod error;
 mod facts;
 mod list;
+mod network;
 mod status;
 
 pub use answer::{Done, FileStored, Written};
@@ -21,9 +22,10 @@ pub use list::{
     Change, ChangeAction, Event, EventList, FileEntry, FileList, HordeList, LogLine, LogList, NodeList, PlanDiff,
     Program, Ps, ServiceList, Why, WhyRule,
 };
+pub use network::{Doctor, Finding, FindingState, Flock, FlockList, LinkList, Reach, ReachState};
 pub use status::{
     Apart, Certificate, Claim, ClaimKind, Clock, Expelled, Facts, Horde, HordeState, Instance, InstanceState, Link,
-    MemberState, Outside, OutsideState, RosterEntry, Service, Sibling, Status, Store, StoreState, Twins,
+    Listens, MemberState, Outside, OutsideState, RosterEntry, Service, Sibling, Status, Store, StoreState, Twins,
 };
 
 use serde::de::{DeserializeOwned, Error as _};

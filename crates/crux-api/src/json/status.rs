@@ -38,6 +38,9 @@ pub struct Status {
     pub clock: Clock,
     /// This fulcrum's store.
     pub store: Store,
+    /// Where this fulcrum listens.
+    #[serde(default)]
+    pub listens: Listens,
     /// The version of crux.
     pub version: String,
 }
@@ -53,6 +56,9 @@ pub struct RosterEntry {
     pub name: String,
     /// Its mesh address.
     pub addr: String,
+    /// Its API port; `null` for this fulcrum itself, and where it has none or no link tells of it.
+    #[serde(default)]
+    pub api: Option<String>,
     /// Which life of it, in hex.
     pub boot: String,
     /// Since when it has been a member here; `null` if not known.
@@ -360,4 +366,15 @@ pub enum StoreState {
     Ok,
     /// It refuses them; reads go on.
     Refusing,
+}
+
+/// Where a fulcrum listens; `null` where it does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listens {
+    /// The mesh port, UDP.
+    pub mesh: Option<String>,
+    /// The API port, TCP with mutual TLS.
+    pub api: Option<String>,
+    /// Metrics and health over plain HTTP.
+    pub metrics: Option<String>,
 }

@@ -65,7 +65,7 @@ impl Kind for Versions {
 
 pub(crate) async fn version(global: &Global) -> Outcome {
     // The fulcrum's version is a help, its absence no failure, unless it was asked for by name.
-    let asked = async { target::find(global.at.as_deref())?.client().get::<Status>(routes::STATUS).await }.await;
+    let asked = async { target::find(global.at.as_deref())?.client(global)?.get::<Status>(routes::STATUS).await }.await;
     let fulcrum = match asked {
         Ok(status) => Some(status.version),
         Err(error) if global.at.is_some() => return Err(error),

@@ -2,6 +2,7 @@
 
 pub(crate) mod ca;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod facts;
@@ -10,6 +11,7 @@ pub(crate) mod horde;
 pub(crate) mod lab;
 pub(crate) mod logs;
 pub(crate) mod manifest;
+pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod run;
 pub(crate) mod show;
@@ -22,6 +24,7 @@ use crate::Outcome;
 use crate::args::{Cli, Command, Global};
 use crate::output::{self, Format};
 use crate::target::{self, Target};
+use crux_api::client::Client;
 use crux_api::json::{Code, Done, ErrorDoc, Kind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,7 +42,17 @@ pub(crate) fn run(cli: Cli) -> Outcome {
         Command::Ca(command) => ca::run(&cli.global, command),
         Command::Completion(args) => explain::completion(&args),
         Command::Explain(args) => explain::explain(&cli.global, &args),
+        command if cli.global.watch => block_on(until_interrupted(ask(cli.global, command)))?,
         command => block_on(ask(cli.global, command))?,
+    }
+}
+
+/// What follows ends when its reader has seen enough: Ctrl-C is no failure, and no line is cut.
+async fn until_interrupted(following: impl Future<Output = Outcome>) -> Outcome {
+    tokio::select! {
+        outcome = following => outcome,
+        // Where signals cannot be caught, Ctrl-C ends the process as ever.
+        Ok(()) = tokio::signal::ctrl_c() => Ok(0),
     }
 }
 
@@ -57,7 +70,7 @@ async fn ask(global: Global, command: Command) -> Outcome {
         Command::Lab(command) => lab::run(&global, command).await,
         Command::Down(args) => node::down(&global, args).await,
         command => {
-            let ctx = Ctx { target: target::find(global.at.as_deref())?, global };
+            let ctx = Ctx::find(global).await?;
             let outcome = match command {
                 Command::Confab => show::confab(&ctx).await,
                 Command::Status => show::status(&ctx).await,
@@ -73,6 +86,9 @@ async fn ask(global: Global, command: Command) -> Outcome {
                 Command::Files(command) => files::run(&ctx, command).await,
                 Command::Events(args) => events::run(&ctx, args).await,
                 Command::Why(args) => why::run(&ctx, args).await,
+                Command::Links => network::links(&ctx).await,
+                Command::Flocks => network::flocks(&ctx).await,
+                Command::Doctor => doctor::run(&ctx).await,
                 Command::Facts(command) => facts::run(&ctx, command).await,
                 other => {
                     let cause = format!("{other:?} does not ask a fulcrum");
@@ -88,11 +104,24 @@ async fn ask(global: Global, command: Command) -> Outcome {
 pub(crate) struct Ctx {
     pub(crate) global: Global,
     pub(crate) target: Target,
+    client: Client,
 }
 
 impl Ctx {
-    fn client(&self) -> crux_api::client::Client {
-        self.target.client()
+    /// The fulcrum that is meant.
+    async fn find(global: Global) -> Result<Self, ErrorDoc> {
+        let target = match target::find(global.at.as_deref()) {
+            Err(error) if error.code == Code::NotFound => {
+                target::find_node(global.at.as_deref().unwrap_or_default()).await.unwrap_or(Err(error))?
+            }
+            found => found?,
+        };
+        let client = target.client(&global)?;
+        Ok(Self { global, target, client })
+    }
+
+    fn client(&self) -> Client {
+        self.client.clone()
     }
 
     fn format(&self) -> Format {

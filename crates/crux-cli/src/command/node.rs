@@ -94,9 +94,10 @@ async fn leaving(ctx: &Ctx, node: Option<&str>, yes: bool) -> Result<Client, Err
         }
         Some(node) if node == me => Ok(client),
         Some(node) => {
-            let cause =
-                format!("this is {me}; a fulcrum is told to leave on its own machine, or by its socket with --at");
-            Err(ErrorDoc::new(Code::Failed, cause, format!("crux node leave {node} --at SOCKET")))
+            let cause = format!(
+                "this is {me}; a fulcrum is told to leave by itself: by its socket, or at its API port, with --at"
+            );
+            Err(ErrorDoc::new(Code::Failed, cause, format!("crux node leave {node} --at {node}")))
         }
     }
 }
@@ -134,7 +135,7 @@ pub(crate) async fn down(global: &Global, args: DownArgs) -> Outcome {
             return super::print(global.output, &Done { text }, &|done: &Done, _| done.text.clone()).map(|()| 0);
         }
     }
-    let ctx = Ctx { target: target::find(global.at.as_deref())?, global: global.clone() };
+    let ctx = Ctx::find(global.clone()).await?;
     let done: Done = ctx.client().post(routes::DOWN, &DownRequest { services: args.all }).await?;
     ctx.done(&done)
 }

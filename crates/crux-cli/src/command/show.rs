@@ -3,7 +3,9 @@
 use super::Ctx;
 use crate::Outcome;
 use crate::output::{Format, age, brief, clean, names, or_dash, short, table};
-use crux_api::json::{Confab, Horde, Instance, NodeList, Outside, Ps, RosterEntry, Service, ServiceList, Status};
+use crux_api::json::{
+    Confab, Horde, Instance, NodeList, Outside, Ps, RosterEntry, Service, ServiceList, Sibling, Status,
+};
 use crux_api::routes;
 
 pub(crate) async fn confab(ctx: &Ctx) -> Outcome {
@@ -54,7 +56,7 @@ pub(crate) async fn services(ctx: &Ctx) -> Outcome {
 }
 
 /// Those parts that say something, with an empty line between them.
-fn parts<const N: usize>(parts: [String; N]) -> String {
+pub(super) fn parts<const N: usize>(parts: [String; N]) -> String {
     let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     if parts.is_empty() { "nothing runs, and nothing should".to_owned() } else { parts.join("\n\n") }
 }
@@ -111,12 +113,7 @@ fn status_text(status: &Status, wide: bool) -> String {
     for alarm in alarms {
         head += &format!("\n! {}", clean(&alarm));
     }
-    let siblings = status.siblings.iter().map(|sibling| {
-        let pair = sibling.pair.as_ref().map(|[a, b]| format!("{a} and {b} cannot talk"));
-        let until = sibling.until.as_deref().map(|until| format!("until {until}"));
-        let why = [pair, until].into_iter().flatten().collect::<Vec<_>>().join(", ");
-        [sibling.flock.clone(), sibling.leader.clone(), sibling.size.to_string(), word(&sibling.apart), why]
-    });
+    let siblings = status.siblings.iter().map(sibling_row);
     let siblings = if status.siblings.is_empty() {
         String::new()
     } else {
@@ -134,8 +131,16 @@ fn status_text(status: &Status, wide: bool) -> String {
     ])
 }
 
+/// Name, leader, size, and why it is apart.
+pub(super) fn sibling_row(sibling: &Sibling) -> [String; 5] {
+    let pair = sibling.pair.as_ref().map(|[a, b]| format!("{a} and {b} cannot talk"));
+    let until = sibling.until.as_deref().map(|until| format!("until {until}"));
+    let why = [pair, until].into_iter().flatten().collect::<Vec<_>>().join(", ");
+    [sibling.flock.clone(), sibling.leader.clone(), sibling.size.to_string(), word(&sibling.apart), why]
+}
+
 /// The contract's word for a state.
-fn word<T: serde::Serialize>(state: &T) -> String {
+pub(super) fn word<T: serde::Serialize>(state: &T) -> String {
     match serde_json::to_value(state) {
         Ok(serde_json::Value::String(word)) => word,
         _ => "?".to_owned(),
@@ -178,7 +183,7 @@ fn roster_table(roster: &[RosterEntry], wide: bool) -> String {
     table(["FULCRUM", "STATE", "HORDE", "ADMIN", "ADDRESS", "RTT"], rows)
 }
 
-fn outside_table(outside: &[Outside]) -> String {
+pub(super) fn outside_table(outside: &[Outside]) -> String {
     if outside.is_empty() {
         return String::new();
     }

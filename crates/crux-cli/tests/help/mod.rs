@@ -1,6 +1,8 @@
 //! The built `crux` in a world of its own, and a fulcrum that says what a test wants it to say.
 #![allow(dead_code)] // Each test file uses what it needs.
 
+pub mod cluster;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -166,6 +166,7 @@ impl Engine {
             Input::DialFailed { addr, why, myself, refused } => {
                 self.flock(flock::Input::DialFailed { addr, myself, refused, why });
             }
+            Input::Probed { addr } => self.flock(flock::Input::Probed(addr)),
             Input::Datagram { from, datagram } => {
                 self.heard(&from, wall);
                 self.flock(flock::Input::Datagram { from, datagram });

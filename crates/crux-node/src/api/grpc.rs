@@ -1,18 +1,48 @@
-//! gRPC `crux.v1.Confab` on the same socket.
+//! gRPC beside the JSON: `crux.v1.Confab`, and the standard services for health and reflection.
 
 use super::Door;
 use super::answer::Refusal;
 use super::show;
 use axum::Router;
 use crux_api::grpc::confab_server::{Confab, ConfabServer};
-use crux_api::grpc::{ConfabRequest, ConfabView};
+use crux_api::grpc::{ConfabRequest, ConfabView, DESCRIPTORS};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::HealthService;
 
 /// The gRPC services as routes.
 pub(super) fn routes(door: Door) -> Router {
-    Router::new().route_service("/crux.v1.Confab/{method}", ConfabServer::new(ConfabRpc(door)))
+    let mut router = Router::new()
+        .route_service("/crux.v1.Confab/{method}", ConfabServer::new(ConfabRpc(door.clone())))
+        .route_service("/grpc.health.v1.Health/{method}", health(door));
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    match reflection {
+        Ok(service) => router = router.route_service("/grpc.reflection.v1.ServerReflection/{method}", service),
+        // Its sets are compiled in and tested; without it clients need the protos.
+        Err(error) => tracing::warn!("gRPC reflection is not served: {error}"),
+    }
+    router
+}
+
+/// Serving, the whole and the confab, until the driver ends.
+fn health(door: Door) -> HealthServer<HealthService> {
+    let (reporter, _) = tonic_health::server::health_reporter();
+    let service = HealthService::from_health_reporter(reporter.clone());
+    tokio::spawn(async move {
+        reporter.set_serving::<ConfabServer<ConfabRpc>>().await;
+        let mut changed = door.asker.changed();
+        // It ends when its sender does, and that is the driver's end.
+        while changed.changed().await.is_ok() {}
+        reporter.set_not_serving::<ConfabServer<ConfabRpc>>().await;
+        reporter.set_service_status("", ServingStatus::NotServing).await;
+    });
+    HealthServer::new(service)
 }
 
 struct ConfabRpc(Door);

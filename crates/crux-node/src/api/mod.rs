@@ -1,9 +1,11 @@
-//! The local door: HTTP with JSON and gRPC on one Unix socket. It reads by looking at the engine, and it changes things
+//! What the doors answer: HTTP with JSON and gRPC, on the local Unix socket and at the API port. It reads by looking at the engine, and it changes things
 //! only through the engine's commands, so nothing here decides.
 //!
 //! | file | routes |
 //! |---|---|
 //! | `read` | confab, status, ps, nodes, hordes, services, why, events |
+//! | `links` | who reaches whom, which flocks there are |
+//! | `doctor` | what is wrong and what to do |
 //! | `facts` | facts: list and write |
 //! | `files` | files by content |
 //! | `logs` | what instances wrote, here or on another fulcrum |
@@ -12,9 +14,11 @@
 
 pub(crate) mod answer;
 mod control;
+mod doctor;
 mod facts;
 mod files;
 mod grpc;
+mod links;
 mod listen;
 mod logs;
 mod read;
@@ -28,17 +32,20 @@ pub(crate) use listen::open;
 use crate::ask::Asker;
 use crate::effects::Effects;
 use crate::events::Events;
+use crate::metrics::{Meters, timed};
 use crate::peers::Peers;
 use crate::store::{Store, StoreStatus};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware;
 use axum::routing::{get, post, put};
 use crux_api::json;
 use crux_api::routes;
 use crux_link::{FaultGate, Links};
 use crux_names::Member;
 use crux_pki::Bundle;
-use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -62,6 +69,12 @@ pub(crate) struct Door {
     pub(crate) peers: Peers,
     /// Its links.
     pub(crate) links: Links,
+    /// What it counts.
+    pub(crate) meters: Meters,
+    /// Where it listens.
+    pub(crate) listens: json::Listens,
+    /// Its state directory.
+    pub(crate) state: PathBuf,
     /// Faults of its links; in a dev cluster only.
     pub(crate) faults: Option<FaultGate>,
 }
@@ -86,18 +99,21 @@ impl Door {
     }
 
     /// Its links, by peer.
-    pub(crate) fn link_table(&self) -> BTreeMap<Member, json::Link> {
+    pub(crate) fn link_table(&self) -> show::LinkTable {
         let link = |info: &crux_link::LinkInfo| json::Link {
             age_s: Some(info.age.as_secs_f64()),
             rtt_ms: Some(info.rtt.as_secs_f64() * 1000.0),
-            rekey_s: None,
+            rekey_s: Some(info.key_limit.saturating_sub(info.key_age).as_secs_f64()),
         };
-        self.links.links().iter().map(|info| (info.peer.member.clone(), link(info))).collect()
+        let api =
+            |peer: &crux_link::PeerInfo| (peer.api_port != 0).then(|| SocketAddr::new(peer.addr.ip(), peer.api_port));
+        let links = self.links.links();
+        links.iter().map(|info| (info.peer.member.clone(), (link(info), api(&info.peer)))).collect()
     }
 }
 
 /// Largest body of a request other than a file: a few hundred facts.
-const BODY_MAX: usize = 8 << 20;
+pub(crate) const BODY_MAX: usize = 8 << 20;
 
 /// All routes.
 pub(crate) fn router(door: Door) -> Router {
@@ -108,6 +124,9 @@ pub(crate) fn router(door: Door) -> Router {
         .route(routes::NODES, get(read::nodes))
         .route(routes::HORDES, get(read::hordes))
         .route(routes::SERVICES, get(read::services))
+        .route(routes::LINKS, get(links::links))
+        .route(routes::FLOCKS, get(read::flocks))
+        .route(routes::DOCTOR, get(doctor::doctor))
         .route(routes::EVENTS, get(read::events))
         .route(routes::WHY, get(read::why))
         .route(routes::FACTS, get(facts::list).post(facts::write))
@@ -120,7 +139,9 @@ pub(crate) fn router(door: Door) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX));
     // A file is a stream: its size is bounded by the store, not by memory.
     let streams = Router::new().route(routes::FILES, put(files::store)).layer(DefaultBodyLimit::disable());
-    plain.merge(streams).fallback(control::no_such_route).with_state(door.clone()).merge(grpc::routes(door))
+    let meters = door.meters.clone();
+    let all = plain.merge(streams).fallback(control::no_such_route).with_state(door.clone()).merge(grpc::routes(door));
+    all.layer(middleware::from_fn_with_state(meters, timed))
 }
 
 /// Serves one listener until `stop` says so. Open streams end with the driver, whose channels they read.

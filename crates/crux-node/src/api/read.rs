@@ -41,6 +41,11 @@ pub(super) async fn nodes(State(door): State<Door>, Query(query): Query<WatchQue
     .await
 }
 
+/// `GET /v1/flocks`.
+pub(super) async fn flocks(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
+    listed(door, &query, |_, status| show::flocks(status)).await
+}
+
 /// `GET /v1/hordes`.
 pub(super) async fn hordes(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
     listed(door, &query, |_, status| HordeList { hordes: show::hordes(status) }).await
@@ -120,7 +125,7 @@ where
 }
 
 /// Sends the document now and again whenever it reads differently.
-fn follow<T, F, M>(door: Door, make: M) -> Response
+pub(super) fn follow<T, F, M>(door: Door, make: M) -> Response
 where
     T: Kind + Serialize + Send + 'static,
     F: Future<Output = Result<T, Refusal>> + Send,
@@ -151,16 +156,21 @@ where
 
 impl Door {
     /// Who is here, as the engine has it now.
-    pub(super) async fn confab(&self) -> Result<picture::Confab, Refusal> {
+    pub(crate) async fn confab(&self) -> Result<picture::Confab, Refusal> {
         self.asker.look(|engine, now| engine.confab(now.time, now.wall)).await.map_err(|_| Refusal::going_down())
     }
 
     /// Everything, as the engine has it now.
-    pub(super) async fn status(&self) -> Result<picture::Status, Refusal> {
+    pub(crate) async fn status(&self) -> Result<picture::Status, Refusal> {
         self.asker.look(|engine, now| engine.status(now.time, now.wall)).await.map_err(|_| Refusal::going_down())
     }
 
     fn own(&self) -> show::Own {
-        show::Own { certificate: self.certificate(), store: self.store_state(), links: self.link_table() }
+        show::Own {
+            certificate: self.certificate(),
+            store: self.store_state(),
+            links: self.link_table(),
+            listens: self.listens.clone(),
+        }
     }
 }

@@ -8,6 +8,9 @@ use crux_names::{Duration, FulcrumId, Member, Wall};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+/// The links from here, by peer, each with the peer's API port.
+pub(crate) type LinkTable = BTreeMap<Member, (json::Link, Option<SocketAddr>)>;
+
 /// What of a status the engine does not know: the node's own affairs.
 pub(crate) struct Own {
     /// This fulcrum's certificate.
@@ -15,7 +18,9 @@ pub(crate) struct Own {
     /// Its store.
     pub(crate) store: json::Store,
     /// Its links, by peer.
-    pub(crate) links: BTreeMap<Member, json::Link>,
+    pub(crate) links: LinkTable,
+    /// Where it listens.
+    pub(crate) listens: json::Listens,
 }
 
 /// A wall-clock moment as documents have it: RFC 3339 in UTC with microseconds.
@@ -84,15 +89,35 @@ pub(crate) fn status(from: &picture::Status, own: Own) -> json::Status {
         expect: from.expect,
         clock: json::Clock { skew_ms: None },
         store: own.store,
+        listens: own.listens,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 
+/// Flocks of the bloc as seen from here.
+pub(crate) fn flocks(from: &picture::Status) -> json::FlockList {
+    let own = confab(&from.confab);
+    json::FlockList {
+        flock: json::Flock {
+            flock: own.flock,
+            leader: own.leader,
+            epoch: own.epoch,
+            view: own.view,
+            stable: own.stable,
+            members: own.members,
+            expect: from.expect,
+        },
+        siblings: from.siblings.iter().map(|line| sibling(line, from.at)).collect(),
+        outside: outside(from),
+    }
+}
+
 /// Members in order of seniority.
-pub(crate) fn roster(from: &picture::Status, links: &BTreeMap<Member, json::Link>) -> Vec<json::RosterEntry> {
+pub(crate) fn roster(from: &picture::Status, links: &LinkTable) -> Vec<json::RosterEntry> {
     let line = |line: &picture::RosterLine| json::RosterEntry {
         name: line.member.id.to_string(),
         addr: line.addr.to_string(),
+        api: links.get(&line.member).and_then(|(_, api)| *api).map(|addr| addr.to_string()),
         boot: line.member.boot.to_string(),
         since: Some(moment(line.since)),
         horde: Some(if line.joining { format!("+{}", line.horde) } else { line.horde.to_string() }),
@@ -101,7 +126,7 @@ pub(crate) fn roster(from: &picture::Status, links: &BTreeMap<Member, json::Link
             picture::MemberState::Member => json::MemberState::Member,
             picture::MemberState::Suspect => json::MemberState::Suspect,
         },
-        link: links.get(&line.member).copied(),
+        link: links.get(&line.member).map(|(link, _)| *link),
     };
     from.roster.iter().map(line).collect()
 }

@@ -99,6 +99,10 @@ impl Child {
         }
         command.arg("--timers").arg(family.timers.to_string());
         command.arg("--expect").arg(family.addrs.len().to_string());
+        // Each takes a free one, told to its peers over the links.
+        command.args(["--api", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]);
+        // Its seeds say all; another user's dev cluster on this machine is none of its business.
+        command.arg("--no-multicast");
         command.arg("--dev-child");
         command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).process_group(0);
         // What stands in the environment of who starts the cluster is not meant for each fulcrum.

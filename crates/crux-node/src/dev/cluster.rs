@@ -10,8 +10,8 @@ use crate::api::answer::Refusal;
 use crate::api::{self, Rules};
 use crate::effects::kill_all_instances;
 use crux_api::client::Client;
-use crux_api::json::{Code, Confab, Done, Ps};
-use crux_api::routes::{CONFAB, LAB, PS};
+use crux_api::json::{Code, Confab, Done, Ps, Status};
+use crux_api::routes::{CONFAB, LAB, PS, STATUS};
 use crux_names::{BlocName, NodeName, OperatorName};
 use crux_pki::{Bundle, Ca, IssueRequest, Role};
 use rustix::process::Signal;
@@ -154,6 +154,11 @@ impl Cluster {
             tokio::time::sleep(ASK).await;
         };
         self.say(&format!("the flock is stable; ADMIN is on {}", confab.admin.join(", ")));
+        if let Ok(status) = self.client(0).get::<Status>(STATUS).await
+            && let Some(metrics) = status.listens.metrics
+        {
+            self.say(&format!("metrics of {}: http://{metrics}/metrics", self.children[0].name));
+        }
         let operator = Bundle::load(&self.place.operator())?;
         let leader = self.children.iter().position(|child| child.name == confab.leader).unwrap_or(0);
         let client = self.client(leader);

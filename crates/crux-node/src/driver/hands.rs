@@ -1,6 +1,7 @@
 //! What the engine wants, done: links, store, effects, and the signature under a row of this fulcrum's own.
 
 use crate::effects::Effects;
+use crate::live::Live;
 use crate::store::Store;
 use crux_core::io::{Input, Output, Report};
 use crux_core::wire;
@@ -19,6 +20,8 @@ pub(crate) struct Hands {
     pub(crate) identity: watch::Receiver<Arc<Bundle>>,
     /// Its links.
     pub(crate) links: Links,
+    /// Its idle connections.
+    pub(crate) live: Live,
     /// Its disk.
     pub(crate) store: Arc<Store>,
     /// Its processes and files.
@@ -56,8 +59,7 @@ impl Hands {
                 }
             }
             Output::Effect(effect) => self.effects.run(effect),
-            // There is no API port yet that could be watched.
-            Output::Watch(_) => {}
+            Output::Watch(peers) => self.live.watch(peers),
             // The driver keeps these for itself.
             Output::Reply { .. } | Output::Event(_) | Output::Changed | Output::Finished => {
                 warn!("an output that is the driver's own reached the hands");

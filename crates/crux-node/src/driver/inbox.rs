@@ -3,6 +3,7 @@
 
 use crate::driver::CHECKED;
 use crate::driver::order::{Batch, Order};
+use crate::metrics::Handshakes;
 use crate::peers::Peers;
 use bytes::Bytes;
 use crux_core::facts::version::Checked;
@@ -54,6 +55,7 @@ pub(crate) struct Inbox {
     steady_until: Instant,
     /// Streams that peers open.
     peers: Peers,
+    handshakes: Handshakes,
     complaints: BTreeMap<FulcrumId, (Option<Instant>, u32)>,
     /// When a dial that was refused was last told of, by address.
     refused: BTreeMap<SocketAddr, Instant>,
@@ -86,7 +88,14 @@ impl Inbox {
             })
             .expect("a thread at the start");
         let (order, complaints, refused) = (Order::default(), BTreeMap::new(), BTreeMap::new());
-        (Self { bloc, unchecked, order, steady_until, peers, complaints, refused }, out)
+        let handshakes = Handshakes::default();
+        (Self { bloc, unchecked, order, steady_until, peers, handshakes, complaints, refused }, out)
+    }
+
+    /// Counts handshakes there.
+    pub(crate) fn counting(mut self, handshakes: Handshakes) -> Self {
+        self.handshakes = handshakes;
+        self
     }
 
     /// Takes facts that were checked, and what came after them.
@@ -113,6 +122,7 @@ impl Inbox {
 
     /// Takes one link event.
     pub(super) fn link(&mut self, event: LinkEvent) -> Taken {
+        self.handshakes.count(&event);
         match event {
             LinkEvent::Up { peer, dialed } => {
                 info!("linked with {} at {}", peer.member, peer.addr);

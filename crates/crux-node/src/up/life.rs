@@ -9,11 +9,16 @@ use crate::dev;
 use crate::driver::{ASKS, Channels, Clock, Driver, End, Hands, Inbox, LINK_EVENTS, REPORTS, check_loaded};
 use crate::effects::{Effects, EffectsConfig};
 use crate::events::Events;
+use crate::live::{Find, HINTS, Live};
+use crate::metrics::{self, Meters};
 use crate::notify::Notifier;
 use crate::peers::Peers;
+use crate::port::{self, Rooms};
 use crate::seeds;
+use crate::seek::{self, Multicast, Source};
 use crate::store::{Store, StoreError};
-use crate::up::UpConfig;
+use crate::up::{Ports, UpConfig};
+use crux_api::json::Listens;
 use crux_core::engine::{self, Engine};
 use crux_core::flock;
 use crux_core::flock::discovery::Book;
@@ -21,10 +26,11 @@ use crux_core::io::{Input, Report};
 use crux_link::{BindError, FaultGate, LinkConfig, LinkEvent, Links};
 use crux_names::{Boot, FulcrumId, Member};
 use crux_pki::{Bundle, unix_now};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -48,11 +54,14 @@ const REBIND_AGAIN: Duration = Duration::from_millis(50);
 const API_CLOSE: Duration = Duration::from_millis(500);
 
 /// Lives once.
+#[expect(clippy::too_many_arguments, reason = "each is a different thing, and there is one caller")]
 pub(super) async fn live(
     config: &UpConfig,
     me: &FulcrumId,
     identity: &watch::Sender<Arc<Bundle>>,
     store: &Arc<Store>,
+    ports: &Ports,
+    sources: &[Source],
     floor: Boot,
     steady_until: Instant,
     stops: &mut Stops,
@@ -68,6 +77,9 @@ pub(super) async fn live(
     link_config.fulcrum = me.fulcrum.clone();
     link_config.gate = gate.clone();
     link_config.secret = Some(link_key::load(&config.state, me, bundle));
+    let api = ports.api.as_ref().map(listening).transpose()?;
+    let metrics = ports.metrics.as_ref().map(listening).transpose()?;
+    link_config.api_port = api.as_ref().map_or(0, |(_, addr)| addr.port());
     let trust = link_config.trust.clone();
     let (links, link_events) = listen(link_config, floor).await?;
     let addr = links.local_addr();
@@ -76,7 +88,12 @@ pub(super) async fn live(
     let (asks_in, asks) = mpsc::channel(ASKS);
     let (changed_in, changed) = watch::channel(0);
     let (seeds_in, new_seeds) = mpsc::channel(8);
-    let events = Events::new();
+    let (probes_in, probes) = mpsc::channel(seek::WAITING);
+    let (hints, gone) = mpsc::channel(HINTS);
+    let unusable = |source| UpError::Identity { path: config.identity.clone(), source };
+    let live = Live::new(member.clone(), bundle, trust.clone(), finder(links.clone()), hints).map_err(unusable)?;
+    let meters = Meters::new();
+    let events = Events::new(meters.clone());
     let asker = Asker::new(asks_in, changed);
     let peers = Peers::new(links.clone());
     let exe = std::env::current_exe().map_err(|source| UpError::System { what: "find this program", source })?;
@@ -93,6 +110,7 @@ pub(super) async fn live(
     }
     peers.serve(effects.clone());
     let (inbox, checked) = Inbox::new(identity.subscribe(), peers.clone(), steady_until);
+    let inbox = inbox.counting(meters.handshakes());
 
     let (versions, bad) = check_loaded(&trust, or_nothing("facts", store.load()));
     for cause in bad {
@@ -111,7 +129,7 @@ pub(super) async fn live(
         expect: config.expect,
         seeds: seed_addrs.clone(),
         book: Arc::new(Book::new(book.iter().map(|entry| (entry.fulcrum.clone(), entry.addr)))),
-        visitor: false,
+        visitor: config.visitor,
     };
     let seen = book.into_iter().map(|entry| (entry.fulcrum, entry.seen)).collect();
     let engine = Engine::new(now.time, engine::Config { flock, labels: bundle.labels().clone(), seen });
@@ -126,24 +144,50 @@ pub(super) async fn live(
         effects: effects.clone(),
         peers,
         links: links.clone(),
+        meters: meters.clone(),
+        listens: Listens {
+            mesh: Some(addr.to_string()),
+            api: api.as_ref().map(|(_, addr)| addr.to_string()),
+            metrics: metrics.as_ref().map(|(_, addr)| addr.to_string()),
+        },
+        state: config.state.clone(),
         faults: gate,
     };
-    let router = api::router(door);
+    let router = api::router(door.clone());
     let mut doors = Vec::new();
     let (listeners, sockets) = listeners(config)?;
     for listener in listeners {
         doors.push(tokio::spawn(api::serve(listener, router.clone(), stopped.clone())));
     }
+    if let Some((listener, addr)) = api {
+        let rooms = Rooms::new(bundle, trust.clone(), router.clone(), live.clone()).map_err(unusable)?;
+        doors.push(tokio::spawn(port::serve(listener, rooms, stopped.clone())));
+        info!("the API port is {addr}/tcp");
+    }
+    if let Some((listener, addr)) = metrics {
+        doors.push(tokio::spawn(metrics::serve(listener, door, stopped.clone())));
+        info!("metrics are at http://{addr}/metrics");
+    }
     drop(router);
     let resolver = tokio::spawn(seeds::watch(config.seeds.clone(), seed_addrs, seeds_in));
     let watching = Watch::new(config.identity.clone(), links.clone(), identity.clone());
     let watching = tokio::spawn(watching.run());
+    let start = random_seed(bundle, boot);
+    let mut seekers = vec![tokio::spawn(seek::sweep(sources.to_vec(), start, probes_in.clone()))];
+    if config.multicast {
+        let bundle = bundle.clone();
+        let salt = Arc::new(move |number| salt(&bundle, boot, number));
+        let bloc = trust.bloc().clone();
+        let multicast = Multicast { bloc, port: addr.port(), loopback: config.dev_child, salt };
+        seekers.push(tokio::spawn(multicast.run(probes_in)));
+    }
     info!("{member} of {} listens on {addr}", bundle.identity().bloc);
 
     let hands = Hands {
         me: me.clone(),
         identity: identity.subscribe(),
         links: links.clone(),
+        live: live.clone(),
         store: store.clone(),
         effects,
         reports: reports_in,
@@ -152,12 +196,16 @@ pub(super) async fn live(
     let ended = adoption.known_ends();
     let adopted = Report::Adopted { instances: adoption.instances, ended };
     let first = vec![Input::Loaded { versions }, Input::Report(adopted)];
-    let mut channels = Channels { links: link_events, reports, checked, asks, seeds: new_seeds, stops: stops.lend() };
+    let mut channels =
+        Channels { links: link_events, reports, checked, asks, seeds: new_seeds, probes, gone, stops: stops.lend() };
     let end = driver.run(first, &mut channels).await;
     stops.give_back(channels.stops);
 
     resolver.abort();
     watching.abort();
+    seekers.iter().for_each(tokio::task::JoinHandle::abort);
+    // Said to the peers, so that they do not take it for a death.
+    live.end().await;
     // Its other end is only gone when every door is closed already.
     let _ = stop_api.send(true);
     for mut door in doors {
@@ -171,6 +219,23 @@ pub(super) async fn live(
         let _ = std::fs::remove_file(socket);
     }
     Ok(end)
+}
+
+/// A port for one life, and where it is.
+fn listening(bound: &std::net::TcpListener) -> Result<(TcpListener, SocketAddr), UpError> {
+    let listener = bound.try_clone().and_then(TcpListener::from_std);
+    let listener = listener.and_then(|listener| listener.local_addr().map(|addr| (listener, addr)));
+    listener.map_err(|source| UpError::System { what: "listen at a TCP port", source })
+}
+
+/// Where a linked peer's API port is: it said the port, and its link the address.
+fn finder(links: Links) -> Find {
+    Arc::new(move |member| {
+        let link = links.links().into_iter().find(|link| link.peer.member == *member)?;
+        let mut addr = link.peer.addr;
+        addr.set_port(link.peer.api_port);
+        (addr.port() != 0).then_some(addr)
+    })
 }
 
 /// Opens the mesh port. Where this is not the process's first life, the port may still be held by the one before: the
@@ -212,6 +277,14 @@ fn listeners(config: &UpConfig) -> Result<(Vec<UnixListener>, Vec<PathBuf>), UpE
 fn timers(scale: f64) -> u32 {
     // Checked to lie between 0.05 and 20.
     (scale * 1000.0).round() as u32
+}
+
+/// Another one for each announcement of each life of each node.
+fn salt(bundle: &Bundle, boot: Boot, number: u64) -> [u8; 16] {
+    let bytes = bundle.derive(&format!("crux announcement {boot} {number}"));
+    let mut salt = [0; 16];
+    salt.copy_from_slice(&bytes[..16]);
+    salt
 }
 
 /// Different for each node and each life; it need not be secret.

@@ -1,0 +1,245 @@
+//! The API port of real fulcrums: an operator's certificate opens it, for `crux --at HOST:PORT` and for any gRPC client.
+
+mod help;
+use crux_api::grpc::ConfabRequest;
+use crux_api::grpc::confab_client::ConfabClient;
+use crux_pki::{Bundle, RoleKind, client_config};
+use help::World;
+use help::cluster::{Cluster, LIMIT, names};
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tonic::transport::{Channel, Endpoint};
+
+/// A gRPC channel over mutual TLS, as a program of an operator would open it.
+async fn channel(addr: String, bundle: &Path) -> Result<Channel, tonic::transport::Error> {
+    let bundle = Bundle::load(bundle).unwrap();
+    let trust = Arc::new(bundle.trust().clone());
+    let tls = TlsConnector::from(Arc::new(client_config(&bundle, trust, &[RoleKind::Node], &[b"h2"]).unwrap()));
+    let connect = tower::service_fn(move |_| {
+        let (addr, tls) = (addr.clone(), tls.clone());
+        async move {
+            let stream = tokio::net::TcpStream::connect(addr).await?;
+            let stream = tls.connect(ServerName::try_from("crux.invalid").unwrap(), stream).await?;
+            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
+        }
+    });
+    Endpoint::from_static("http://crux").connect_with_connector(connect).await
+}
+
+/// The bundle of a dev cluster's operator.
+fn operator(cluster: &Cluster) -> String {
+    let text = std::fs::read(cluster.home.path().join("crux/dev.json")).unwrap();
+    let file: Value = serde_json::from_slice(&text).unwrap();
+    file["operator"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_operator_reaches_a_fulcrum_by_its_address_and_everything_answers_there() {
+    let mut cluster = Cluster::up(3);
+    let status = cluster.until("n1", "three members", |status| status["members"] == names(&["n1", "n2", "n3"]));
+    let addr = status["listens"]["api"].as_str().expect("an API port").to_owned();
+    let operator = operator(&cluster);
+
+    // The command: reads and a signed write.
+    let over = |words: &[&str]| cluster.ok(&[&["--at", &addr, "--as", &operator], words].concat());
+    let confab: Value = serde_json::from_str(&over(&["confab", "-o", "json"])).unwrap();
+    assert_eq!((&confab["node"], &confab["members"]), (&"n1".into(), &names(&["n1", "n2", "n3"])));
+    over(&["horde", "create", "web", "--want", "1"]);
+    assert!(over(&["horde", "list", "-o", "name"]).contains("web"));
+    // Without an operator's key the port is closed, and the command says why.
+    let ran = cluster.run(&["--at", &addr, "status"]);
+    assert_eq!(ran.status.code(), Some(4));
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert!(said.contains("E400") && said.contains("answers operators only"), "{said}");
+
+    // Any gRPC client: confab, health, reflection.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let channel = channel(addr.clone(), Path::new(&operator)).await.unwrap();
+        let mut confabs = ConfabClient::new(channel.clone());
+        assert_eq!(confabs.get(ConfabRequest {}).await.unwrap().into_inner().members, ["n1", "n2", "n3"]);
+        let mut watch = confabs.watch(ConfabRequest {}).await.unwrap().into_inner();
+        assert_eq!(watch.message().await.unwrap().unwrap().node, "n1");
+
+        let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
+        for service in ["", "crux.v1.Confab"] {
+            let request = tonic_health::pb::HealthCheckRequest { service: service.to_owned() };
+            let answer = health.check(request).await.unwrap().into_inner();
+            assert_eq!(answer.status(), tonic_health::pb::health_check_response::ServingStatus::Serving, "{service:?}");
+        }
+
+        use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+        use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+        let mut reflection = tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient::new(channel);
+        let request = tonic_reflection::pb::v1::ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        let mut answers = reflection.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
+        let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+        let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
+        let services: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
+        for wanted in ["crux.v1.Confab", "grpc.health.v1.Health"] {
+            assert!(services.contains(&wanted), "{services:?}");
+        }
+    });
+    cluster.interrupt();
+}
+
+#[test]
+fn strangers_at_the_port_and_ports_that_are_none_are_one_clear_error() {
+    let cluster = Cluster::up(1);
+    let status = cluster.until("n1", "a status", |_| true);
+    let addr = status["listens"]["api"].as_str().expect("an API port").to_owned();
+    // An operator of another bloc: both sides say so.
+    let other = World::new().with_operator();
+    let at = ["--at", addr.as_str()];
+    let ran = other.crux(&[&at[..], &["status"]].concat());
+    ran.failed(4, "E401", &["certificate of bloc dev, but this is bloc acme", "next: name an operator's bundle"]);
+    // A node's certificate is no operator's.
+    other.crux(&["ca", "issue", "--ca", "ca", "--node", "n9", "--out", "n9"]).done();
+    let ran = other.crux(&[&at[..], &["--as", "n9", "status"]].concat());
+    ran.failed(4, "E401", &["which is no operator"]);
+    // Nobody, and a name that does not resolve.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    other.crux(&["--at", &free, "status"]).failed(5, "E500", &[free.as_str(), "API port"]);
+    other.crux(&["--at", "no-such-host.invalid:2789", "status"]).failed(5, "E500", &["no-such-host.invalid:2789"]);
+}
+
+#[test]
+fn links_flocks_and_doctor_show_the_network_as_it_is() {
+    let cluster = Cluster::up(3);
+    let json = |words: &[&str]| -> Value {
+        serde_json::from_str(&cluster.ok(&[&["--at", "n1", "-o", "json"], words].concat())).unwrap()
+    };
+    let wait = |what: &str, wanted: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !wanted() {
+            assert!(began.elapsed() < LIMIT, "{what}");
+        }
+    };
+    let up = |from: &str, to: &str| {
+        let list = json(&["links"]);
+        let line =
+            list["links"].as_array().unwrap().iter().find(|line| line["from"] == from && line["to"] == to).cloned();
+        line.is_some_and(|line| line["state"] == "up" && line["rtt_ms"].is_f64())
+    };
+    // Also a pair that the one asked is not part of.
+    wait("every pair is linked", &|| up("n2", "n3") && up("n3", "n2") && up("n1", "n3"));
+    let table = cluster.ok(&["--at", "n1", "links"]);
+    assert!(table.lines().count() >= 4 && table.contains("n2       n3       up"), "{table}");
+    assert_eq!(cluster.ok(&["--at", "n1", "links", "-o", "name"]).lines().count(), 6);
+
+    cluster.until("n1", "a stable flock", |status| status["stable"] == true);
+    let healthy = cluster.run(&["--at", "n1", "doctor", "-o", "json"]);
+    let text = String::from_utf8(healthy.stdout).unwrap();
+    assert_eq!(healthy.status.code(), Some(0), "{text}");
+    let doctor: Value = serde_json::from_str(&text).unwrap();
+    let checks: Vec<&str> =
+        doctor["findings"].as_array().unwrap().iter().map(|finding| finding["check"].as_str().unwrap()).collect();
+    assert_eq!(checks, ["flock", "clock", "mesh-port", "api-port", "mtu", "certificate", "state", "reach"], "{text}");
+
+    cluster.ok(&["lab", "split", "n1,n2/n3"]);
+    cluster.until("n1", "its part", |status| status["members"] == names(&["n1", "n2"]));
+    wait("n3 is known to be outside", &|| json(&["flocks"])["outside"][0]["name"] == "n3");
+    let flocks = json(&["flocks"]);
+    assert_eq!(flocks["flock"]["members"], names(&["n1", "n2"]));
+    assert_eq!(flocks["flock"]["expect"], 3, "{flocks:#?}");
+    let sick = cluster.run(&["--at", "n1", "doctor"]);
+    let text = String::from_utf8(sick.stdout).unwrap();
+    assert_eq!(sick.status.code(), Some(1), "{text}");
+    assert!(text.contains("WRONG") && text.contains("2 of the 3 members") && text.contains("next: "), "{text}");
+}
+
+#[test]
+fn following_ends_well_with_ctrl_c_and_gave_one_document_a_line() {
+    let cluster = Cluster::up(2);
+    let mut command = help::cluster::crux(cluster.home.path());
+    let mut following =
+        command.args(["--at", "n1", "events", "-w", "-o", "json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    for _ in 0..3 {
+        let event: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!((&event["kind"], &event["apiVersion"]), (&"Event".into(), &"crux/v1".into()));
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&following), rustix::process::Signal::INT).unwrap();
+    for line in lines {
+        serde_json::from_str::<Value>(&line.unwrap()).unwrap();
+    }
+    assert_eq!(following.wait().unwrap().code(), Some(0));
+}
+
+/// One answer over plain HTTP: the status line's code and the body.
+fn get(addr: &str, path: &str) -> (u16, String) {
+    let mut stream = std::net::TcpStream::connect(addr).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.split_whitespace().nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+#[test]
+fn metrics_and_health_follow_the_flock() {
+    let cluster = Cluster::up(3);
+    let status = cluster.until("n1", "a stable flock", |status| status["stable"] == true);
+    let addr = status["listens"]["metrics"].as_str().expect("a metrics port").to_owned();
+    let value = |text: &str, series: &str| -> Option<f64> {
+        let line = text.lines().find(|line| line.split_once(' ').is_some_and(|(name, _)| name == series))?;
+        line.rsplit_once(' ')?.1.parse().ok()
+    };
+    let (code, text) = get(&addr, "/metrics");
+    assert_eq!(code, 200);
+    for (series, wanted) in [
+        ("crux_build_info{version=\"0.1.0\"}", 1.0),
+        ("crux_flock_members{state=\"member\"}", 3.0),
+        ("crux_flock_members{state=\"suspect\"}", 0.0),
+        ("crux_flock_stable", 1.0),
+        ("crux_flock_siblings", 0.0),
+        ("crux_service_desired{horde=\"main\",service=\"demo\"}", 3.0),
+        ("crux_facts{state=\"conflicted\"}", 0.0),
+    ] {
+        assert_eq!(value(&text, series), Some(wanted), "{series}: {text}");
+    }
+    let leads = value(&text, "crux_flock_is_leader").unwrap();
+    assert_eq!(leads, f64::from(u8::from(status["leader"] == "n1")));
+    for series in [
+        "crux_flock_changes_total{kind=\"member-joined\"}",
+        "crux_handshakes_total{result=\"ok\"}",
+        "crux_peer_rtt_seconds{peer=\"n2\"}",
+        "crux_link_bytes_total{direction=\"sent\",plane=\"all\"}",
+        "crux_facts{state=\"in-force\"}",
+    ] {
+        assert!(value(&text, series).is_some_and(|value| value > 0.0), "{series}: {text}");
+    }
+    let ends = value(&text, "crux_certificate_expiry_timestamp_seconds{kind=\"node\"}").unwrap();
+    assert!(ends > 1.7e9, "{ends}");
+    assert!(
+        text.contains("crux_api_request_duration_seconds_bucket{") && text.contains("route=\"/v1/status\""),
+        "{text}"
+    );
+    assert!(text.ends_with("# EOF\n"), "{text}");
+
+    assert_eq!(get(&addr, "/livez"), (200, "ok\n".to_owned()));
+    assert_eq!(get(&addr, "/readyz"), (200, "ok\n".to_owned()));
+    let (code, verbose) = get(&addr, "/readyz?verbose");
+    assert!(
+        code == 200 && ["[+]loop ok", "[+]flock ", "[+]store "].iter().all(|line| verbose.contains(line)),
+        "{verbose}"
+    );
+    assert_eq!(get(&addr, "/v1/status").0, 404, "nothing but metrics and health");
+
+    let before = value(&text, "crux_flock_changes_total{kind=\"member-lost\"}").unwrap_or(0.0);
+    cluster.ok(&["lab", "kill", "n2"]);
+    cluster.until("n1", "n2 is gone", |status| status["members"] == names(&["n1", "n3"]));
+    let (_, text) = get(&addr, "/metrics");
+    assert_eq!(value(&text, "crux_flock_members{state=\"member\"}"), Some(2.0), "{text}");
+    assert_eq!(value(&text, "crux_flock_changes_total{kind=\"member-lost\"}"), Some(before + 1.0), "{text}");
+    assert_eq!(value(&text, "crux_peer_rtt_seconds{peer=\"n2\"}"), None, "{text}");
+}

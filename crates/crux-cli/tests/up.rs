@@ -1,0 +1,296 @@
+//! `crux up` as a service manager and an operator meet it: bad input is one clear error or a warning and a correct start,
+//! the service manager is told the truth, and several fulcrums of one node live side by side.
+
+mod help;
+use help::World;
+use help::cluster::{LIMIT, names};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Waits until something is so.
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < LIMIT, "{what}");
+        std::thread::sleep(Duration::from_millis(20)); // waits: between two looks
+    }
+}
+
+/// A CA and a bundle for each of these nodes, in directories of their names.
+fn world(nodes: &[&str]) -> World {
+    let world = World::new().with_operator();
+    for node in nodes {
+        world.crux(&["ca", "issue", "--ca", "ca", "--node", node, "--out", node]).done();
+    }
+    world
+}
+
+/// A fulcrum that runs; its log is in a file.
+struct Fulcrum<'a> {
+    world: &'a World,
+    state: String,
+    process: Child,
+}
+
+impl<'a> Fulcrum<'a> {
+    /// Starts one on loopback with ports that are free.
+    fn start(world: &'a World, identity: &str, state: &str, more: &[&str]) -> Self {
+        Self::with(world, state, up(world, identity, state, more))
+    }
+
+    fn with(world: &'a World, state: &str, mut command: Command) -> Self {
+        let log = std::fs::File::create(world.path(&format!("{state}.log"))).unwrap();
+        let process = command.stderr(log).spawn().unwrap();
+        Self { world, state: state.to_owned(), process }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.world.path(&format!("{}.log", self.state))).unwrap()
+    }
+
+    fn json(&self, verb: &str) -> Option<Value> {
+        let socket = format!("{}/crux.sock", self.state);
+        let ran = self.world.crux(&["--at", &socket, verb, "-o", "json"]);
+        (ran.code == 0).then(|| serde_json::from_str(&ran.out).unwrap())
+    }
+
+    /// Waits until it answers, with what it has to say.
+    fn answers(&self) -> Value {
+        until(&format!("{} answers: {}", self.state, self.log()), || self.json("status"))
+    }
+
+    /// Waits until its log says this.
+    fn says(&self, text: &str) {
+        until(&format!("{text:?} in the log: {}", self.log()), || self.log().contains(text).then_some(()));
+    }
+
+    /// Ends it in order.
+    fn stop(mut self) {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
+        assert!(self.process.wait().unwrap().success(), "{}", self.log());
+    }
+}
+
+impl Drop for Fulcrum<'_> {
+    fn drop(&mut self) {
+        // A failed test leaves nothing behind.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn up(world: &World, identity: &str, state: &str, more: &[&str]) -> Command {
+    let mut command = world.command();
+    command.args(["up", "--identity", identity, "--state", state, "--no-multicast"]);
+    // As a child of a dev cluster it leaves alone what belongs to the machine: /etc/crux, and root's socket under /run.
+    command.arg("--dev-child").stdin(Stdio::piped());
+    let given = |flag: &str| more.contains(&flag);
+    let usual = [("--listen", "127.0.0.1:0"), ("--api", "127.0.0.1:0"), ("--metrics", "off"), ("--timers", "0.25")];
+    for (flag, value) in usual {
+        if !given(flag) {
+            command.args([flag, value]);
+        }
+    }
+    command.args(more);
+    command
+}
+
+#[test]
+fn a_bundle_that_cannot_be_used_is_one_clear_error() {
+    let world = world(&["n1", "n2", "n3"]);
+    let fails = |identity: &str, texts: &[&str]| {
+        world.run(&mut up(&world, identity, "s", &[])).failed_among_logs(1, "E102", texts);
+    };
+    fails("nowhere", &["nowhere", "cert.pem", "next: crux ca inspect nowhere"]);
+    world.crux(&["ca", "issue", "--ca", "ca", "--operator", "bob", "--out", "bob", "--no-profile"]).done();
+    fails("bob", &["operator/bob", "only a node runs a fulcrum"]);
+    std::fs::copy(world.path("n2/key.pem"), world.path("n1/key.pem")).unwrap();
+    fails("n1", &["key.pem", "not the key of cert.pem"]);
+    world.write("n2/cert.pem", "no certificate\n");
+    fails("n2", &["cert.pem"]);
+    std::fs::remove_file(world.path("n3/trust.pem")).unwrap();
+    fails("n3", &["trust.pem"]);
+    assert!(!world.path("s").exists(), "nothing was made for a fulcrum that cannot be");
+}
+
+#[test]
+fn a_busy_port_is_an_error_and_busy_metrics_a_warning() {
+    let world = world(&["n1"]);
+    let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mesh = udp.local_addr().unwrap().to_string();
+    let ran = world.run(&mut up(&world, "n1", "s", &["--listen", &mesh]));
+    ran.failed_among_logs(1, "E101", &[&format!("UDP {mesh} is in use"), "next: --listen ADDR:PORT"]);
+    let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let busy = tcp.local_addr().unwrap().to_string();
+    let ran = world.run(&mut up(&world, "n1", "s", &["--api", &busy]));
+    ran.failed_among_logs(1, "E101", &[&format!("TCP {busy} for --api is in use"), "next: --api ADDR:PORT"]);
+    let fulcrum = Fulcrum::start(&world, "n1", "s", &["--metrics", &busy]);
+    let status = fulcrum.answers();
+    assert_eq!(status["listens"]["metrics"], Value::Null);
+    fulcrum.says("there are no metrics: TCP");
+    fulcrum.stop();
+}
+
+#[test]
+fn settings_that_cannot_be_are_one_error_before_anything_starts() {
+    let world = world(&["n1"]);
+    let fails = |more: &[&str], texts: &[&str]| {
+        world.run(&mut up(&world, "n1", "s", more)).failed_among_logs(2, "E204", texts);
+    };
+    fails(&["--probe", "10.0.0.0/8"], &["probe: ", "too large to search"]);
+    fails(&["--probe", "nonsense"], &["probe: ", "is no network", "file:PATH"]);
+    fails(&["--api", "here"], &["api: ", "neither ADDR:PORT", "nor off"]);
+    fails(&["--metrics", "2781"], &["metrics: ", "neither ADDR:PORT"]);
+    fails(&["--fulcrum", "Not A Name"], &["fulcrum: "]);
+    fails(&["--expect", "0"], &["expect: ", "at least one member"]);
+    fails(&["--timers", "0"], &["--timers 0 is not between"]);
+    world.write("n1/crux.toml", "sed = [\"n2:2789\"]\n");
+    fails(&[], &["n1/crux.toml:1:1: sed: unknown key", "seed"]);
+}
+
+#[test]
+fn what_does_not_resolve_or_cannot_be_read_is_a_warning_and_a_correct_start() {
+    let world = world(&["n1"]);
+    let more = ["--seed", "no-such-host.invalid:2789", "--probe", "file:missing.list"];
+    let fulcrum = Fulcrum::start(&world, "n1", "s", &more);
+    assert_eq!(fulcrum.answers()["members"], names(&["n1"]));
+    fulcrum.says("seed \"no-such-host.invalid:2789\" does not resolve");
+    fulcrum.says("the list missing.list cannot be read");
+    fulcrum.stop();
+}
+
+#[test]
+fn a_state_directory_of_another_node_or_a_damaged_one_is_set_aside_and_one_in_use_is_an_error() {
+    let world = world(&["n1", "n2"]);
+    let first = Fulcrum::start(&world, "n1", "s", &[]);
+    first.answers();
+    let ran = world.run(&mut up(&world, "n1", "s", &[]));
+    ran.failed_among_logs(1, "E100", &["in use by process", "--state"]);
+    first.stop();
+    let second = Fulcrum::start(&world, "n2", "s", &[]);
+    assert_eq!(second.answers()["node"], "n2");
+    second.says("was set aside as");
+    second.stop();
+    world.write("s/facts.redb", &"damage".repeat(10_000));
+    let third = Fulcrum::start(&world, "n2", "s", &[]);
+    assert_eq!(third.answers()["store"]["state"], "ok");
+    third.says("was set aside as");
+    third.stop();
+}
+
+#[test]
+fn a_list_leads_two_fulcrums_to_each_other_and_so_does_the_book_afterwards() {
+    let world = world(&["n1", "n2"]);
+    let one = Fulcrum::start(&world, "n1", "s1", &[]);
+    let status = one.answers();
+    world.write("peers", "# nobody yet\n");
+    let two = Fulcrum::start(&world, "n2", "s2", &["--probe", "file:peers"]);
+    assert_eq!(two.answers()["members"], names(&["n2"]));
+    // The list is read again when it changes.
+    world.write("peers", &format!("{}\n", status["listens"]["mesh"].as_str().unwrap()));
+    let both = |fulcrum: &Fulcrum| fulcrum.json("status").filter(|status| status["members"] == names(&["n1", "n2"]));
+    until("a flock of two", || both(&one).and(both(&two)));
+    two.stop();
+    let two = Fulcrum::start(&world, "n2", "s2", &[]);
+    until("the address book leads there", || both(&two));
+    two.stop();
+    one.stop();
+}
+
+#[test]
+fn several_fulcrums_of_one_node_live_in_one_flock() {
+    let world = world(&["n1", "n2"]);
+    let plain = Fulcrum::start(&world, "n1", "a", &[]);
+    let mesh = plain.answers()["listens"]["mesh"].as_str().unwrap().to_owned();
+    let batch = Fulcrum::start(&world, "n1", "b", &["--fulcrum", "batch", "--seed", &mesh]);
+    let other = Fulcrum::start(&world, "n2", "c", &["--seed", &mesh]);
+    let all = names(&["n1", "n1/batch", "n2"]);
+    for fulcrum in [&plain, &batch, &other] {
+        until("a flock of three", || fulcrum.json("status").filter(|status| status["members"] == all));
+    }
+    let status = batch.answers();
+    assert_eq!((&status["node"], &status["fulcrum"]), (&"n1".into(), &"batch".into()));
+    until("each reaches each", || {
+        let links = other.json("links")?;
+        let up = links["links"].as_array()?.iter().filter(|line| line["state"] == "up").count();
+        (up == 6).then_some(())
+    });
+    batch.stop();
+    until("it left", || plain.json("status").filter(|status| status["members"] == names(&["n1", "n2"])));
+    // A process that dies is noticed by its fulcrum, not by its node.
+    let mut batch = Fulcrum::start(&world, "n1", "b", &["--fulcrum", "batch", "--seed", &mesh]);
+    until("it is back", || other.json("status").filter(|status| status["members"] == all));
+    batch.process.kill().unwrap();
+    until("it is lost", || other.json("status").filter(|status| status["members"] == names(&["n1", "n2"])));
+    assert_eq!(plain.answers()["members"], names(&["n1", "n2"]));
+}
+
+/// A service manager of one's own: what it is told.
+struct Manager {
+    socket: UnixDatagram,
+    heard: Vec<String>,
+}
+
+impl Manager {
+    fn new(world: &World) -> Self {
+        let socket = UnixDatagram::bind(world.path("notify")).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        Self { socket, heard: Vec::new() }
+    }
+
+    /// Everything that has arrived.
+    fn listen(&mut self) -> &[String] {
+        let mut bytes = [0; 4096];
+        while let Ok(len) = self.socket.recv(&mut bytes) {
+            self.heard.push(String::from_utf8(bytes[..len].to_vec()).unwrap());
+        }
+        &self.heard
+    }
+
+    /// Waits for a word that has this in it, and gives its place.
+    fn hears(&mut self, text: &str) -> usize {
+        until(&format!("{text:?} is told"), || self.listen().iter().position(|word| word.contains(text)))
+    }
+
+    fn beats(&mut self) -> usize {
+        self.listen().iter().filter(|word| word.contains("WATCHDOG=1")).count()
+    }
+}
+
+#[test]
+fn the_service_manager_is_told_when_it_is_ready_how_it_is_and_only_while_the_core_lives() {
+    let world = world(&["n1", "n2"]);
+    let mut manager = Manager::new(&world);
+    let mut command = up(&world, "n1", "s1", &["--expect", "3"]);
+    command.env("NOTIFY_SOCKET", world.path("notify")).env("WATCHDOG_USEC", "400000");
+    let one = Fulcrum::with(&world, "s1", command);
+    assert_eq!(manager.hears("READY=1"), 0, "{:?}", manager.heard);
+    assert!(manager.heard[0].contains("STATUS=flock ") && manager.heard[0].contains("ALONE, 3 expected"));
+    let mesh = one.answers()["listens"]["mesh"].as_str().unwrap().to_owned();
+    let two = Fulcrum::start(&world, "n2", "s2", &["--seed", &mesh]);
+    manager.hears("2 members");
+    manager.hears("BELOW the expected 3");
+    let beats = manager.beats();
+    until("it beats on", || (manager.beats() > beats + 2).then_some(()));
+
+    // A core that stands still says nothing; the manager would restart it.
+    let pid = Pid::from_child(&one.process);
+    kill_process(pid, Signal::STOP).unwrap();
+    manager.listen();
+    let beats = manager.beats();
+    std::thread::sleep(Duration::from_secs(1)); // waits: five beats long, to judge that none comes
+    assert_eq!(manager.beats(), beats, "it beats though it stands still");
+    kill_process(pid, Signal::CONT).unwrap();
+    until("it beats again", || (manager.beats() > beats).then_some(()));
+
+    one.stop();
+    manager.hears("STOPPING=1");
+    two.stop();
+}

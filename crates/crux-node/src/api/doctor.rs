@@ -1,0 +1,375 @@
+//! What is wrong, each with its cause and what to do next. It looks at this fulcrum and asks its neighbours; it changes
+//! nothing.
+
+use super::Door;
+use super::answer::{Answer, doc};
+use super::links::survey;
+use super::show;
+use crate::peers::{AskSight, Sight, let_in};
+use axum::extract::State;
+use crux_api::json::{Doctor, Finding, FindingState};
+use crux_core::picture::Status;
+use crux_link::LinkInfo;
+use crux_names::Member;
+use crux_pki::unix_now;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use tokio::task::JoinSet;
+
+/// Clocks that are further apart are worth a word: facts are ordered by them. Source: HLC practice, NTP does far better.
+const SKEW_WARN_MS: i64 = 500;
+/// Clocks that are further apart make certificates refused: `notBefore` is set back by 300 s only.
+const SKEW_WRONG_MS: i64 = 60_000;
+/// Datagrams shorter than this do not carry every probe and alert: RFC 9000 asks every path for packets of 1,200 bytes.
+const DATAGRAM_MIN: u32 = 1_100;
+/// Free space of the state directory that is worth a word, and that is too little to go on with.
+const SPACE_WARN: u64 = 512 << 20;
+const SPACE_WRONG: u64 = 64 << 20;
+/// A peer's certificate that ends sooner is worth a word, and one that ends within days needs somebody today.
+const PEER_WARN_DAYS: u64 = 30;
+const PEER_WRONG_DAYS: u64 = 3;
+const DAY: u64 = 86_400;
+
+/// What the neighbours say, by member.
+type Sights = BTreeMap<Member, Result<Sight, io::Error>>;
+
+/// `GET /v1/doctor`.
+pub(super) async fn doctor(State(door): State<Door>) -> Answer {
+    let status = door.status().await?;
+    let links = door.links.links();
+    let before = crate::wall().0;
+    let sights = survey(&door, &status, AskSight { try_api: true }).await;
+    let after = crate::wall().0;
+    let ports = try_ports(&status, &door.me, &links).await;
+    let mut findings = Vec::new();
+    findings.extend(flock(&status));
+    findings.extend(clocks(&sights, &door.me, before, after));
+    findings.extend(mesh(&status, &door.me, &links));
+    findings.extend(api(&door, &sights, &ports));
+    findings.extend(datagrams(&sights, &door.me));
+    findings.extend(certificates(&door, &links));
+    findings.extend(state(&door));
+    findings.extend(reach(&status, &sights));
+    Ok(doc(Doctor { node: door.me.id.to_string(), at: show::moment(crate::wall()), findings }))
+}
+
+fn fine(check: &str, subject: impl ToString, text: impl Into<String>) -> Finding {
+    let (check, subject) = (check.to_owned(), subject.to_string());
+    Finding { check, state: FindingState::Ok, subject, text: text.into(), next: None }
+}
+
+fn found(
+    check: &str,
+    state: FindingState,
+    subject: impl ToString,
+    text: impl Into<String>,
+    next: impl Into<String>,
+) -> Finding {
+    Finding { state, next: Some(next.into()), ..fine(check, subject, text) }
+}
+
+fn flock(status: &Status) -> Vec<Finding> {
+    use FindingState::{Warning, Wrong};
+    let (name, size) = (&status.confab.flock, status.roster.len());
+    let mut findings = Vec::new();
+    if let Some(expect) = status.expect.filter(|expect| size < *expect as usize) {
+        let text = format!("it has {size} of the {expect} members that are expected");
+        findings.push(found("flock", Wrong, name, text, "crux why flock"));
+    } else if size == 1 && status.expect != Some(1) {
+        let text = "this fulcrum is alone in it; where that is meant, --expect 1 says so";
+        findings.push(found("flock", Warning, name, text, "crux why flock"));
+    }
+    for sibling in &status.siblings {
+        let header = &sibling.head.header;
+        let text = format!("it is apart, with {} members led by {}", header.size, header.leader);
+        findings.push(found("flock", Warning, &header.name, text, "crux why flock"));
+    }
+    for line in &status.outside {
+        let subject = line.who.fulcrum.as_ref().map_or_else(|| line.who.addr.to_string(), ToString::to_string);
+        let how = if line.who.refused { "refuses or is refused" } else { "is silent" };
+        let text = format!("{} {how}: {}", line.who.addr, line.who.why);
+        let next = match &line.who.fulcrum {
+            Some(id) => format!("crux why node {id}; one that will not come back: crux node forget {id}"),
+            None => "crux why flock; take the address out of seeds and lists if nobody should be there".to_owned(),
+        };
+        findings.push(found("flock", Warning, subject, text, next));
+    }
+    for (id, addrs) in &status.clones {
+        let text = format!("two nodes live with this identity, at {} and {}", addrs[0], addrs[1]);
+        let next = format!("stop one of them, and crux ca issue --node {} for it", id.node);
+        findings.push(found("flock", Wrong, id, text, next));
+    }
+    if findings.is_empty() {
+        let stable = if status.confab.stable { "stable" } else { "not stable yet" };
+        findings.push(fine("flock", name, format!("{size} members, {stable}, nobody apart")));
+    }
+    findings
+}
+
+fn clocks(sights: &Sights, me: &Member, before: u64, after: u64) -> Vec<Finding> {
+    let middle = i64::try_from(before.midpoint(after) / 1000).unwrap_or(i64::MAX);
+    let skews: Vec<(&Member, i64)> = sights
+        .iter()
+        .filter(|(member, _)| *member != me)
+        .filter_map(|(member, sight)| Some((member, i64::try_from(sight.as_ref().ok()?.wall / 1000).ok()? - middle)))
+        .collect();
+    let mut findings = Vec::new();
+    for (member, skew) in &skews {
+        let state = match skew.abs() {
+            ms if ms >= SKEW_WRONG_MS => FindingState::Wrong,
+            ms if ms >= SKEW_WARN_MS => FindingState::Warning,
+            _ => continue,
+        };
+        let side = if *skew > 0 { "ahead of" } else { "behind" };
+        let text = format!("its clock is {} ms {side} the one here", skew.abs());
+        let next = format!("set both clocks by NTP: `timedatectl` here and on {}", member.id);
+        findings.push(found("clock", state, &member.id, text, next));
+    }
+    if findings.is_empty() && !skews.is_empty() {
+        let most = skews.iter().map(|(_, skew)| skew.abs()).max().unwrap_or(0);
+        findings.push(fine("clock", &me.id, format!("within {most} ms of {} others", skews.len())));
+    }
+    if crux_pki::BUILD_DATE > unix_now() {
+        let text = "it stands before this release was made";
+        findings.push(found("clock", FindingState::Wrong, &me.id, text, "set this machine's clock"));
+    }
+    findings
+}
+
+fn mesh(status: &Status, me: &Member, links: &[LinkInfo]) -> Vec<Finding> {
+    let (mut here, mut there, mut findings) = (0, 0, Vec::new());
+    for line in status.roster.iter().filter(|line| line.member != *me) {
+        match links.iter().find(|link| link.peer.member == line.member) {
+            Some(link) if link.dialed => here += 1,
+            Some(_) => there += 1,
+            None => {
+                let text = format!("there is no link to {}, though it is in this flock", line.addr);
+                let next = format!("open its mesh port, UDP, in both directions; crux why node {}", line.member.id);
+                findings.push(found("mesh-port", FindingState::Wrong, &line.member.id, text, next));
+            }
+        }
+    }
+    if findings.is_empty() && here + there > 0 {
+        let text = format!("linked with every member: {here} dialled from here, {there} from there");
+        findings.push(fine("mesh-port", &me.id, text));
+    }
+    findings
+}
+
+/// From here to the API port of every linked member.
+async fn try_ports(
+    status: &Status,
+    me: &Member,
+    links: &[LinkInfo],
+) -> BTreeMap<Member, (SocketAddr, Result<(), String>)> {
+    let mut tries = JoinSet::new();
+    for line in status.roster.iter().filter(|line| line.member != *me) {
+        if let Some(link) = links.iter().find(|link| link.peer.member == line.member && link.peer.api_port != 0) {
+            let (member, addr) = (line.member.clone(), SocketAddr::new(link.peer.addr.ip(), link.peer.api_port));
+            tries.spawn(async move { (member, (addr, let_in(addr).await)) });
+        }
+    }
+    tries.join_all().await.into_iter().collect()
+}
+
+fn api(door: &Door, sights: &Sights, ports: &BTreeMap<Member, (SocketAddr, Result<(), String>)>) -> Vec<Finding> {
+    use FindingState::{Warning, Wrong};
+    let me = &door.me.id;
+    let mut findings = Vec::new();
+    let Some(mine) = &door.listens.api else {
+        let text = "there is none, so peers notice the death of this process only by missed probes";
+        return vec![found("api-port", Warning, me, text, "start crux without --api off")];
+    };
+    for (member, (addr, outcome)) in ports {
+        if let Err(cause) = outcome {
+            let text = format!("its API port {addr}/tcp is not reached from here: {cause}");
+            let next = format!("open TCP {} towards {}", addr.port(), member.id);
+            findings.push(found("api-port", Wrong, &member.id, text, next));
+        }
+    }
+    let mut seen = 0;
+    for (member, sight) in sights.iter().filter(|(member, _)| **member != door.me) {
+        match sight.as_ref().ok().and_then(|sight| sight.api.as_ref()) {
+            Some(Err(cause)) => {
+                let text = format!("the API port here, {mine}/tcp, is not reached from there: {cause}");
+                let next = format!("open TCP of {mine} on this machine for {}", member.id);
+                findings.push(found("api-port", Wrong, &member.id, text, next));
+            }
+            Some(Ok(())) => seen += 1,
+            None => {}
+        }
+    }
+    if findings.is_empty() {
+        let text = format!("{} members' ports are reached from here, and this one from {seen}", ports.len());
+        findings.push(fine("api-port", me, text));
+    }
+    findings
+}
+
+fn datagrams(sights: &Sights, me: &Member) -> Vec<Finding> {
+    let Some(Ok(own)) = sights.get(me) else { return Vec::new() };
+    let mut findings = Vec::new();
+    for link in &own.links {
+        if let Some(most) = link.datagram.filter(|most| *most < DATAGRAM_MIN) {
+            let text = format!("the path to {} carries datagrams of at most {most} bytes", link.addr);
+            let next = "look for a tunnel on the way and raise its MTU; QUIC needs 1,280 bytes of IP";
+            findings.push(found("mtu", FindingState::Wrong, &link.to, text, next));
+        }
+    }
+    if let (true, Some(least)) = (findings.is_empty(), own.links.iter().filter_map(|link| link.datagram).min()) {
+        findings.push(fine("mtu", &me.id, format!("every path carries datagrams of at least {least} bytes")));
+    }
+    findings
+}
+
+fn certificates(door: &Door, links: &[LinkInfo]) -> Vec<Finding> {
+    use FindingState::{Ok, Warning, Wrong};
+    let (from, to) = door.bundle.life();
+    let now = unix_now();
+    let (lived, life) = (now.saturating_sub(from), to.saturating_sub(from).max(1));
+    let me = &door.me.id;
+    let days = to.saturating_sub(now) / DAY;
+    // The marks of the design: half, two thirds, nine tenths of a life that nobody renewed.
+    let mut findings = vec![match (lived * 10 >= life * 9, lived * 2 >= life) {
+        (true, _) => {
+            let text = format!("its certificate ends in {days} days, and nine tenths of its life are over");
+            found("certificate", Wrong, me, text, format!("crux ca issue --ca DIR --node {} and install it", me.node))
+        }
+        (false, true) => {
+            let part = if lived * 3 >= life * 2 { "two thirds" } else { "half" };
+            let text = format!("its certificate ends in {days} days, and {part} of its life is over");
+            found("certificate", Warning, me, text, format!("crux ca issue --ca DIR --node {} in time", me.node))
+        }
+        _ => fine("certificate", me, format!("it ends in {days} days")),
+    }];
+    for link in links {
+        let left = link.peer.not_after.saturating_sub(now) / DAY;
+        let state = match left {
+            left if left <= PEER_WRONG_DAYS => Wrong,
+            left if left <= PEER_WARN_DAYS => Warning,
+            _ => Ok,
+        };
+        if state != Ok {
+            let text = format!("its certificate ends in {left} days, and its links are cut then");
+            let next = format!("crux ca issue --ca DIR --node {} and install it there", link.peer.member.id.node);
+            findings.push(found("certificate", state, &link.peer.member.id, text, next));
+        }
+    }
+    findings
+}
+
+fn state(door: &Door) -> Vec<Finding> {
+    use FindingState::{Warning, Wrong};
+    let place = door.state.display();
+    if let Some(reason) = door.store_state().reason {
+        let text = format!("the store refuses writes: {reason}");
+        return vec![found("state", Wrong, place, text, "free space there; the next write tries again")];
+    }
+    let free = match free_space(&door.state) {
+        Ok(free) => free,
+        Err(error) => {
+            let text = format!("it cannot be looked at: {error}");
+            return vec![found("state", Wrong, place, text, "check that the disk is mounted, and the owner")];
+        }
+    };
+    let mib = free >> 20;
+    vec![match free {
+        free if free < SPACE_WRONG => {
+            found("state", Wrong, place, format!("only {mib} MiB are free there"), "free space on that disk")
+        }
+        free if free < SPACE_WARN => {
+            found("state", Warning, place, format!("only {mib} MiB are free there"), "free space on that disk")
+        }
+        _ => fine("state", place, format!("it takes writes, and {mib} MiB are free")),
+    }]
+}
+
+fn free_space(path: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Pairs of members that have no link, by the word of either.
+fn reach(status: &Status, sights: &Sights) -> Vec<Finding> {
+    use FindingState::{Warning, Wrong};
+    let mut findings = Vec::new();
+    let mut told = BTreeSet::new();
+    let mut pairs = 0;
+    for (member, sight) in sights {
+        let sight = match sight {
+            Ok(sight) => sight,
+            Err(error) => {
+                let text = format!("it does not say whom it reaches: {error}");
+                findings.push(found("reach", Warning, &member.id, text, format!("crux why node {}", member.id)));
+                continue;
+            }
+        };
+        for other in status.roster.iter().map(|line| &line.member.id).filter(|other| **other != member.id) {
+            let pair = if *other < member.id { (other, &member.id) } else { (&member.id, other) };
+            if sight.links.iter().any(|link| link.to == other.to_string()) {
+                pairs += 1;
+            } else if told.insert(pair) {
+                let text = format!("{} and {} have no link with each other", pair.0, pair.1);
+                let next = format!("open UDP between the two; crux links; crux why node {}", pair.1);
+                findings.push(found("reach", Wrong, format!("{}, {}", pair.0, pair.1), text, next));
+            }
+        }
+    }
+    if findings.is_empty() && pairs > 0 {
+        findings.push(fine(
+            "reach",
+            &status.confab.flock,
+            format!("every member reaches every other: {pairs} ends of links"),
+        ));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::SeenLink;
+    use crux_names::Boot;
+
+    fn member(name: &str) -> Member {
+        Member { id: name.parse().unwrap(), boot: Boot(1) }
+    }
+
+    fn sight(wall_ms: u64) -> Result<Sight, io::Error> {
+        Ok(Sight { wall: wall_ms * 1000, links: Vec::new(), api: None })
+    }
+
+    #[test]
+    fn clocks_are_judged_by_how_far_they_are_apart() {
+        let me = member("n1");
+        let look = |wall_ms| {
+            let sights = Sights::from([(me.clone(), sight(0)), (member("n2"), sight(wall_ms))]);
+            let second = 1_900_000_000_000_000;
+            clocks(&sights, &me, second - 1000, second + 1000).remove(0)
+        };
+        assert_eq!(look(1_900_000_000_100).state, FindingState::Ok);
+        let behind = look(1_899_999_999_000);
+        assert_eq!((behind.state, behind.subject.as_str()), (FindingState::Warning, "n2"));
+        assert!(behind.text.contains("1000 ms behind"), "{}", behind.text);
+        assert_eq!(look(1_900_000_095_000).state, FindingState::Wrong);
+    }
+
+    #[test]
+    fn a_narrow_path_is_named() {
+        let link = |to: &str, datagram| SeenLink {
+            to: to.into(),
+            addr: "10.0.0.2:2789".parse().unwrap(),
+            dialed: true,
+            age_ms: 1,
+            rtt_us: 1,
+            datagram: Some(datagram),
+        };
+        let me = member("n1");
+        let look = |links| datagrams(&Sights::from([(me.clone(), Ok(Sight { wall: 0, links, api: None }))]), &me);
+        assert_eq!(look(vec![link("n2", 1_382)])[0].state, FindingState::Ok);
+        let narrow = look(vec![link("n2", 1_382), link("n3", 900)]);
+        assert_eq!((narrow.len(), narrow[0].state, narrow[0].subject.as_str()), (1, FindingState::Wrong, "n3"));
+    }
+}
