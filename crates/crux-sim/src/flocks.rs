@@ -6,7 +6,7 @@ use crate::world::{In, Mixer, Node, Out, Weather, World};
 use crux_core::flock::message::{Datagram, Message};
 use crux_core::flock::view::View;
 use crux_core::flock::{Config, Flock, Input, Output};
-use crux_names::{Boot, Duration, Member, Time};
+use crux_names::{Boot, Duration, FulcrumId, Member, Time};
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 
@@ -19,6 +19,8 @@ pub struct Bird {
     pub installed: Vec<(Time, View)>,
     /// Identities of which it saw two lives.
     pub clones: usize,
+    /// Its address book as it last wanted it kept.
+    pub book: Vec<(FulcrumId, SocketAddr)>,
 }
 
 impl Node for Bird {
@@ -66,6 +68,12 @@ impl Flocking for Bird {
 }
 
 impl Bird {
+    /// A fulcrum that has installed nothing but its own first view.
+    #[must_use]
+    pub fn new(flock: Flock) -> Self {
+        Self { flock, installed: Vec::new(), clones: 0, book: Vec::new() }
+    }
+
     /// Gives the machine an input that does not come from the network.
     pub fn input(&mut self, now: Time, input: Input, out: &mut Vec<Out<Datagram, Message>>) {
         let mut wishes = Vec::new();
@@ -78,7 +86,9 @@ impl Bird {
                 Output::Message { to, message } => out.push(Out::Frame(to, message)),
                 Output::Installed { view, .. } => self.installed.push((now, view)),
                 Output::Clone { .. } => self.clones += 1,
-                Output::Stable(_) | Output::Book(_) | Output::Watch(_) => {}
+                Output::Book(book) => self.book = book,
+                Output::Watch(peers) => out.push(Out::Watch(peers)),
+                Output::Stable(_) => {}
             }
         }
     }
@@ -102,13 +112,13 @@ pub fn addr(place: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, u8::try_from(place / 250).unwrap_or(u8::MAX), (place % 250 + 1) as u8], 2789))
 }
 
-/// A machine for a place in a world of `size`, whose seeds are the others.
+/// What a fulcrum in a place of a world of `size` is started with: its seeds are the others.
 ///
 /// # Panics
 /// Never: the bloc's name is well formed.
 #[must_use]
-pub fn bird(now: Time, place: usize, size: usize, boot: u64, seed: u64) -> Bird {
-    let config = Config {
+pub fn config(place: usize, size: usize, boot: u64, seed: u64) -> Config {
+    Config {
         bloc: "sim".parse().expect("a bloc name"),
         me: member(place, boot),
         addr: addr(place),
@@ -117,8 +127,13 @@ pub fn bird(now: Time, place: usize, size: usize, boot: u64, seed: u64) -> Bird 
         expect: None,
         seeds: (0..size).filter(|other| *other != place).map(addr).collect(),
         book: Vec::new(),
-    };
-    Bird { flock: Flock::new(now, config), installed: Vec::new(), clones: 0 }
+    }
+}
+
+/// A machine for a place in a world of `size`.
+#[must_use]
+pub fn bird(now: Time, place: usize, size: usize, boot: u64, seed: u64) -> Bird {
+    Bird::new(Flock::new(now, config(place, size, boot, seed)))
 }
 
 /// So many fulcrums, all started now, in fine weather.
