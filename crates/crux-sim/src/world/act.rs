@@ -379,11 +379,12 @@ impl<N: Node> World<N> {
                     let Some(to) = self.life_of(&to).filter(|to| self.links.up(from, *to)) else { continue };
                     let quality = self.quality(number(at), self.place(to));
                     let mut delay = self.delay() + quality.slower;
-                    // Sent again after a tenth of a second, and each time after twice as long.
-                    let mut again = Duration::from_millis(100);
-                    while again < Duration::from_secs(60) && self.chance(quality.loss) {
-                        delay += again;
-                        again *= 2;
+                    // Sent again after a tenth of a second, then twice and four times that: no longer, for whatever else
+                    // passes on the link tells the sender that it is not dead.
+                    let mut tries = 0;
+                    while tries < 100 && self.chance(quality.loss) {
+                        delay += Duration::from_millis(100 << tries.min(2));
+                        tries += 1;
                     }
                     let arrives = (self.now + delay).as_nanos();
                     let establishment = self.links.establishment(from, to);
