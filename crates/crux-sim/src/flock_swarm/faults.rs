@@ -94,7 +94,11 @@ impl FlockSwarm {
             Fault::Lossy => {
                 let quality = self.quality(500);
                 let leaving = self.pick(2) == 0;
-                self.say(&format!("n{x} loses {} of 1000, of what {}", quality.loss, ["comes", "leaves"][usize::from(leaving)]));
+                self.say(&format!(
+                    "n{x} loses {} of 1000, of what {}",
+                    quality.loss,
+                    ["comes", "leaves"][usize::from(leaving)]
+                ));
                 if leaving {
                     self.world.set_leaving(a, quality);
                 } else {
@@ -112,7 +116,12 @@ impl FlockSwarm {
                 self.world.set_between(a, b, Quality { slower, ..Quality::default() });
             }
             Fault::Stall => {
-                self.say(&format!("frames from n{x} to n{y} stand still"));
+                // As long as a stream may wait for one packet; a link that stands still for longer is no link.
+                let time = self.options.scaled(100 + self.random.below(2_400));
+                let over = self.world.now + time;
+                self.noisy = self.noisy.max(over);
+                self.say(&format!("frames from n{x} to n{y} stand still for {time:?}"));
+                self.world.set_between_at(over, a, b, Quality::default());
                 self.world.set_between(a, b, Quality { stalled: true, ..Quality::default() });
             }
             Fault::Mess => {

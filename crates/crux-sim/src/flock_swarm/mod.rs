@@ -9,8 +9,8 @@ pub use options::{Ending, FAULTS, Fault, Options};
 use crate::flocks::{Bird, Flocks, addr, config, member};
 use crate::invariants::{Rules, flocking};
 use crate::liveness::{
-    CaughtUp, DoubleStable, Scene, all_stable, as_good_as_fresh, exactly_the_cliques, no_broken_pair_together, one_flock,
-    partition,
+    CaughtUp, DoubleStable, Scene, all_stable, as_good_as_fresh, exactly_the_cliques, no_broken_pair_together,
+    one_flock, partition,
 };
 use crate::swarm::Failure;
 use crate::world::{Quality, World};
@@ -252,8 +252,11 @@ impl FlockSwarm {
                 self.kill(place);
             }
         }
+        // Who said that it leaves does leave.
+        for (_, place) in std::mem::take(&mut self.ends) {
+            self.kill(place);
+        }
         for place in 0..self.options.nodes {
-            self.ends.retain(|(_, ending)| *ending != place);
             if self.world.slots[place].node.is_none() {
                 self.restart(place, true);
             }
@@ -329,7 +332,10 @@ impl FlockSwarm {
                             limit = now + hold + plain;
                         } else {
                             let after = now.since(begin);
-                            return fail("settles", format!("{why}; {kind}, after {after:?}, lost again {broken} times"));
+                            return fail(
+                                "settles",
+                                format!("{why}; {kind}, after {after:?}, lost again {broken} times"),
+                            );
                         }
                     }
                 }
@@ -366,13 +372,7 @@ impl FlockSwarm {
 }
 
 /// A fulcrum of a run.
-fn bird(
-    options: &Options,
-    now: Time,
-    place: usize,
-    boot: u64,
-    book: Book,
-) -> Bird {
+fn bird(options: &Options, now: Time, place: usize, boot: u64, book: Book) -> Bird {
     let known = options.nodes + usize::from(options.stranger);
     let mut config = config(place, known, boot, options.seed);
     if options.few_seeds {

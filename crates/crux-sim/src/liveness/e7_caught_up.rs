@@ -18,7 +18,9 @@ impl CaughtUp {
     pub fn look(&mut self, scene: &Scene<'_>) {
         for actor in &scene.actors {
             let missed = scene.actors.iter().any(|other| {
-                other.view.id() > actor.view.id() && other.view.has(actor.member) && scene.works(other.place, actor.place)
+                other.view.id() > actor.view.id()
+                    && other.view.has(actor.member)
+                    && scene.works(other.place, actor.place)
             });
             if missed {
                 let since = *self.since.entry(actor.member.clone()).or_insert(scene.now);

@@ -70,7 +70,10 @@ pub fn as_good_as_fresh(world: &Flocks, counts: impl Fn(usize) -> bool) -> Resul
         let inside = |other: &crux_names::Member| status.view.has(other);
         let apart = status.siblings.iter().find(|sibling| {
             // A flock of which every member is in this view is a memory of what was.
-            world.slots.iter().any(|slot| slot.node.is_some() && slot.member.id == sibling.head.header.leader && inside(&slot.member))
+            world
+                .slots
+                .iter()
+                .any(|slot| slot.node.is_some() && slot.member.id == sibling.head.header.leader && inside(&slot.member))
         });
         if let Some(sibling) = apart {
             return Err(format!("E8: {} still knows {:?} as another flock", slot.member, sibling.head.id));

@@ -62,6 +62,11 @@ pub(super) enum Happening<D, F> {
         to: u32,
         works: bool,
     },
+    SetBetween {
+        from: u32,
+        to: u32,
+        quality: Quality,
+    },
     Flap {
         from: u32,
         to: u32,
@@ -182,6 +187,7 @@ impl<N: Node> World<N> {
                 }
             }
             Happening::SetPath { from, to, works } => self.set_path(from as usize, to as usize, works),
+            Happening::SetBetween { from, to, quality } => self.set_between(from as usize, to as usize, quality),
             Happening::Flap { from, to, works, up, down, until } => {
                 if self.now >= until {
                     return self.set_path(from as usize, to as usize, true);

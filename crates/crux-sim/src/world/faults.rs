@@ -159,6 +159,12 @@ impl<N: Node> World<N> {
         self.unstick();
     }
 
+    /// How bad one path is from some moment on.
+    pub fn set_between_at(&mut self, at: Time, from: usize, to: usize, quality: Quality) {
+        let (from, to) = (number(from), number(to));
+        self.ahead.push(at.max(self.now), Happening::SetBetween { from, to, quality });
+    }
+
     /// All paths are as good as the weather lets them be.
     pub fn fine_paths(&mut self) {
         self.paths.fine();
