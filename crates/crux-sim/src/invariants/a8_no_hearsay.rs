@@ -19,6 +19,8 @@ pub struct NoHearsay {
     last: BTreeMap<Member, View>,
     proofs: BTreeMap<(Member, Member), Time>,
     leaving: BTreeSet<Member>,
+    /// (proposer, epoch, candidate) of proposals that wait for an answer: no answer in time is silence to a question.
+    asked: BTreeSet<(Member, u64, Member)>,
     /// The views that each ever had.
     had: BTreeSet<(Member, ViewId)>,
 }
@@ -40,6 +42,16 @@ impl Safety for NoHearsay {
         if seen.said.iter().any(|(_, message)| matches!(message, Message::Leave)) {
             self.leaving.insert(me.clone());
         }
+        for (to, message) in seen.said {
+            if let Message::Propose { id, .. } = message
+                && id.proposer == *me
+            {
+                self.asked.insert((me.clone(), id.epoch, to.clone()));
+            }
+        }
+        if let (Some(Message::Report { id, .. }), Some(from)) = (seen.told, seen.heard) {
+            self.asked.remove(&(me.clone(), id.epoch, from.clone()));
+        }
         let view = seen.flock.view();
         if self.last.get(me).is_some_and(|last| last.id() == view.id()) {
             return Ok(());
@@ -55,7 +67,12 @@ impl Safety for NoHearsay {
             // It is not in that flock any more by its own doing, or never came in.
             let moved = flock.view().id() != before.id();
             let twin = all.living().iter().any(|other| other.id == gone.id && *other != gone);
-            if moved || twin || self.leaving.contains(gone) || !self.had.contains(&(gone.clone(), before.id().clone()))
+            let unanswered = self.asked.contains(&(me.clone(), view.id().epoch, gone.clone()));
+            if moved
+                || twin
+                || unanswered
+                || self.leaving.contains(gone)
+                || !self.had.contains(&(gone.clone(), before.id().clone()))
             {
                 continue;
             }
