@@ -36,8 +36,8 @@ fn small_worlds_80_to_160() {
 }
 
 #[test]
-fn small_worlds_160_to_240() {
-    small_worlds(160..240);
+fn small_worlds_160_to_210() {
+    small_worlds(160..210);
 }
 
 #[test]

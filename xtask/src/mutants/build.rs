@@ -143,7 +143,7 @@ fn executable(messages: &str) -> Option<PathBuf> {
         let json: serde_json::Value = serde_json::from_str(line).ok()?;
         json["executable"].as_str().map(PathBuf::from)
     });
-    programs.last()
+    programs.reduce(|_, last| last)
 }
 
 fn copy(from: &Path, to: &Path) -> sh::Result<()> {

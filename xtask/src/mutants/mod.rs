@@ -196,8 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_long_enough_and_every_mutant_changes_something() {
-        assert!(table::MUTANTS.len() >= 20, "{} mutants", table::MUTANTS.len());
+    fn every_mutant_changes_something() {
         for mutant in table::MUTANTS {
             assert_ne!(mutant.find, mutant.replace, "{}", mutant.name);
         }
