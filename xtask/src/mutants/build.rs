@@ -83,8 +83,8 @@ impl Bench {
             let text = String::from_utf8_lossy(&out.stdout);
             return Ok(Verdict::DidNotBuild(first_error(&text).unwrap_or_else(|| "cargo says no error".into())));
         }
-        let program =
-            executable(&String::from_utf8_lossy(&out.stdout)).ok_or("cargo named no program that it built")?;
+        let program = executable(&String::from_utf8_lossy(&out.stdout), !matches!(test, Test::Run(_)))
+            .ok_or("cargo named no program that it built")?;
         let args = args.into_iter().filter(|arg| !arg.is_empty());
         limited(Command::new(program).args(args).current_dir(&self.tree), limit)
     }
@@ -138,12 +138,13 @@ fn first_error(messages: &str) -> Option<String> {
     })
 }
 
-fn executable(messages: &str) -> Option<PathBuf> {
-    let programs = messages.lines().filter_map(|line| {
+/// The program that was built: the one with tests in it, for beside that cargo builds the package's own programs.
+fn executable(messages: &str, tests: bool) -> Option<PathBuf> {
+    messages.lines().find_map(|line| {
         let json: serde_json::Value = serde_json::from_str(line).ok()?;
-        json["executable"].as_str().map(PathBuf::from)
-    });
-    programs.reduce(|_, last| last)
+        let path = json["executable"].as_str()?;
+        (json["profile"]["test"] == tests).then(|| PathBuf::from(path))
+    })
 }
 
 fn copy(from: &Path, to: &Path) -> sh::Result<()> {
@@ -205,8 +206,12 @@ mod tests {
 
     #[test]
     fn what_cargo_says_is_found() {
-        let text = "{\"reason\":\"x\",\"executable\":null}\n{\"executable\":\"/a/b\"}\n{\"message\":{\"level\":\"error\",\"message\":\"no\"}}";
-        assert_eq!(executable(text), Some(PathBuf::from("/a/b")));
+        let text = "{\"reason\":\"x\",\"executable\":null}\n\
+            {\"executable\":\"/a/b\",\"profile\":{\"test\":false}}\n\
+            {\"executable\":\"/a/c\",\"profile\":{\"test\":true}}\n\
+            {\"message\":{\"level\":\"error\",\"message\":\"no\"}}";
+        assert_eq!(executable(text, true), Some(PathBuf::from("/a/c")));
+        assert_eq!(executable(text, false), Some(PathBuf::from("/a/b")));
         assert_eq!(first_error(text).as_deref(), Some("no"));
     }
 
