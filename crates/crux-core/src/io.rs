@@ -74,6 +74,13 @@ pub enum Input {
         /// Where.
         addr: SocketAddr,
     },
+    /// A dial led to a peer to which there is a link already, which stays.
+    DialAnswered {
+        /// Where to.
+        addr: SocketAddr,
+        /// Who is there.
+        peer: Member,
+    },
     /// A datagram from a linked peer.
     Datagram {
         /// From whom.

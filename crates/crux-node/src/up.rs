@@ -186,7 +186,8 @@ async fn up(mut config: UpConfig) -> Result<(), UpError> {
     let mut stops = stops::Stops::listen(config.dev_child)?;
     let (mut floor, mut steady_until) = (Boot(0), Instant::now());
     loop {
-        let end = life::live(&config, &me, &identity, &store, &ports, &sources, floor, steady_until, &mut stops).await?;
+        let end =
+            life::live(&config, &me, &identity, &store, &ports, &sources, floor, steady_until, &mut stops).await?;
         match end {
             End::Finished | End::Forced => return Ok(()),
             End::LinksEnded => return Err(UpError::LinksEnded { listen: config.listen }),

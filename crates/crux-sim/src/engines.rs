@@ -1,8 +1,9 @@
 //! Whole engines in the invented world: each life is an engine on a machine, and everything that two of them say to each
 //! other goes through its bytes.
 
+use crate::invariants::Flocking;
 use crate::machine::Machine;
-use crate::world::{In, Node, Out, World};
+use crate::world::{In, Mixer, Node, Out, World};
 use bytes::Bytes;
 use crux_core::engine::{Config, Engine};
 use crux_core::facts::version::Checked;
@@ -12,6 +13,7 @@ use crux_core::io::{Event, Input, Output, Peer, Reply, RequestId};
 use crux_core::wire::{self, Frame};
 use crux_names::{BlocName, Boot, Member, Time};
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::Hasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -105,7 +107,8 @@ impl Life {
                 Output::Effect(effect) => self.machine.obey(now, effect),
                 Output::Reply { request, reply } => self.replies.push((request, reply)),
                 Output::Event(event) => self.note(now, event),
-                Output::Changed | Output::Watch(_) => {}
+                Output::Watch(peers) => out.push(Out::Watch(peers)),
+                Output::Changed => {}
                 Output::Finished => self.finished = true,
             }
         }
@@ -142,6 +145,7 @@ impl Node for Life {
                 let peer = Peer { member, addr, admission: 1, labels: BTreeMap::new() };
                 Input::LinkUp { peer, dialed: false }
             }
+            In::ProcessGone(peer) => Input::ProcessGone { peer },
             In::LinkDown(peer) => Input::LinkDown { peer, why: "closed".into() },
             In::DialFailed(addr, myself) => Input::DialFailed { addr, why: "no answer".into(), myself, refused: false },
             In::Datagram(from, bytes) => match wire::decode_datagram(bytes) {
@@ -169,6 +173,33 @@ impl Node for Life {
     fn deadline(&self) -> Time {
         self.engine.deadline().min(self.machine.deadline())
     }
+
+    fn digest_datagram(datagram: &Bytes) -> u64 {
+        digest(datagram)
+    }
+
+    fn digest_frame(frame: &Bytes) -> u64 {
+        digest(frame)
+    }
+}
+
+impl Flocking for Life {
+    fn flock(&self) -> &flock::Flock {
+        self.engine.flock_room()
+    }
+
+    fn message(frame: &Bytes) -> Option<flock::message::Message> {
+        match Frame::decode(frame.clone(), &bloc()) {
+            Ok(Frame::Flock(message)) => Some(message),
+            _ => None,
+        }
+    }
+}
+
+fn digest(bytes: &Bytes) -> u64 {
+    let mut mixer = Mixer::new(3);
+    mixer.write(bytes);
+    mixer.finish()
 }
 
 /// What all lives of a run are started with.

@@ -2,12 +2,16 @@
 //! library code. It knows the heart and nothing else: no runtime, no socket, no clock.
 //!
 //! [`world`] is time, links and faults; [`flocks`] is flocking alone in it; [`engines`] are whole fulcrums in it, each on a
-//! [`machine`]; [`swarm`] is a run from one seed; [`settled`] is what must be true when it is quiet; [`invariants`] are the
-//! rules that hold at every step, one a file.
+//! [`machine`]; [`flock_swarm`] and [`swarm`] are runs of either from one seed; [`invariants`] are the rules that hold at
+//! every step and [`liveness`] those that come to hold when the faults stop, one a file; [`settled`] is what else must be
+//! true of whole fulcrums when it is quiet; [`console`] steps through a run.
 
+pub mod console;
 pub mod engines;
+pub mod flock_swarm;
 pub mod flocks;
 pub mod invariants;
+pub mod liveness;
 pub mod machine;
 pub mod operator;
 pub mod settled;

@@ -1,20 +1,24 @@
-//! The simulator's command line: many seeds, or one with all that happened.
+//! The simulator's command line: many seeds, or one with all that happened, or one step by step.
 
+use crux_sim::console::Console;
+use crux_sim::flock_swarm::{self, FlockSwarm};
 use crux_sim::swarm::{Options, SOMETIMES, Swarm};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::Instant;
 
 const HELP: &str = "\
-crux-sim: whole fulcrums in an invented world, under faults, from a seed
+crux-sim: fulcrums in an invented world, under faults, from a seed
 
 crux-sim --seeds A..B   runs these seeds, B not included (default 0..100)
 crux-sim --seed S       runs one seed
 
-  --nodes N             so many fulcrums instead of 3 to 8 by the seed
-  --hard                every class of faults at once, and more of them
+  --flock               flocking alone instead of whole fulcrums: faster, more classes of faults, larger worlds
+  --nodes N             so many fulcrums instead of 3 to 8 (3 to 40 with --flock) by the seed
+  --hard                every class of faults at once, and more of them (not with --flock)
   --trace               print every event and every fault
   --messages            print everything that is told to any fulcrum
+  --step                print one thing at a time and ask what next (with --flock and --seed)
   --stop-on-failure     end with the first seed that breaks a rule
 
 Exit code 0 if every rule held, 1 if one was broken, 2 if the arguments make no sense.";
@@ -22,14 +26,25 @@ Exit code 0 if every rule held, 1 if one was broken, 2 if the arguments make no 
 struct Args {
     seeds: std::ops::Range<u64>,
     nodes: Option<usize>,
+    flock: bool,
     hard: bool,
     trace: bool,
     messages: bool,
+    step: bool,
     stop: bool,
 }
 
 fn args() -> Result<Option<Args>, String> {
-    let mut args = Args { seeds: 0..100, nodes: None, hard: false, trace: false, messages: false, stop: false };
+    let mut args = Args {
+        seeds: 0..100,
+        nodes: None,
+        flock: false,
+        hard: false,
+        trace: false,
+        messages: false,
+        step: false,
+        stop: false,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
@@ -45,21 +60,61 @@ fn args() -> Result<Option<Args>, String> {
                 let seed = number(&value()?)?;
                 args.seeds = seed..seed + 1;
             }
-            "--nodes" => {
-                let nodes = number(&value()?)?;
-                if !(2..=64).contains(&nodes) {
-                    return Err(format!("--nodes {nodes}: from 2 to 64"));
-                }
-                args.nodes = usize::try_from(nodes).ok();
-            }
+            "--nodes" => args.nodes = usize::try_from(number(&value()?)?).ok(),
+            "--flock" => args.flock = true,
             "--hard" => args.hard = true,
             "--trace" => args.trace = true,
             "--messages" => args.messages = true,
+            "--step" => args.step = true,
             "--stop-on-failure" => args.stop = true,
             other => return Err(format!("{other:?} is unknown; see --help")),
         }
     }
+    let most = if args.flock { 200 } else { 64 };
+    if let Some(nodes) = args.nodes.filter(|nodes| !(2..=most).contains(nodes)) {
+        return Err(format!("--nodes {nodes}: from 2 to {most}"));
+    }
+    if args.flock && args.hard {
+        return Err("--hard is for whole fulcrums: a run with --flock draws its classes of faults itself".into());
+    }
+    if args.step && (!args.flock || args.seeds.end != args.seeds.start + 1) {
+        return Err("--step wants --flock and one --seed".into());
+    }
     Ok(Some(args))
+}
+
+/// What runs of either kind add up to.
+#[derive(Default)]
+struct Sums {
+    ran: u64,
+    failed: BTreeSet<u64>,
+    simulated: f64,
+    told: u64,
+    faults: BTreeMap<&'static str, u64>,
+    /// Times until settled in milliseconds, by the kind of ending.
+    settled: BTreeMap<&'static str, Vec<u64>>,
+}
+
+impl Sums {
+    fn add_faults(&mut self, faults: &BTreeMap<&'static str, u64>) {
+        faults.iter().for_each(|(name, n)| *self.faults.entry(name).or_default() += n);
+    }
+
+    fn print(&mut self, took: f64) {
+        println!("seeds: {}, failed: {} {:?}", self.ran, self.failed.len(), self.failed);
+        let (a, each) = (self.simulated, self.ran as f64 / took);
+        println!("simulated: {a:.0} s in {took:.1} s, {each:.1} seeds a second");
+        println!("checked after each of {} steps", self.told);
+        for (kind, times) in &mut self.settled {
+            times.sort_unstable();
+            if let (Some(most), Some(median)) = (times.last(), times.get(times.len() / 2)) {
+                let p99 = times[times.len() * 99 / 100];
+                println!("settled ({kind}) {} times, median {median} ms, p99 {p99} ms, most {most} ms", times.len());
+            }
+        }
+        let list: Vec<String> = self.faults.iter().map(|(name, n)| format!("{name} {n}")).collect();
+        println!("faults of {} classes: {}", list.len(), list.join(", "));
+    }
 }
 
 fn main() -> ExitCode {
@@ -75,55 +130,95 @@ fn main() -> ExitCode {
         }
     };
     let begin = Instant::now();
-    let (mut ran, mut simulated, mut acknowledged, mut told) = (0_u64, 0.0, 0, 0);
-    let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut marks: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut settled = Vec::new();
-    let mut failed = BTreeSet::new();
+    let mut sums = Sums::default();
+    let after = if args.flock { flocks(&args, &mut sums) } else { whole(&args, &mut sums) };
+    sums.print(begin.elapsed().as_secs_f64());
+    after.iter().for_each(|line| println!("{line}"));
+    if sums.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs each seed; a failure or a panic is printed and noted.
+fn each<T>(args: &Args, sums: &mut Sums, run: impl Fn(u64) -> Result<T, String>, mut add: impl FnMut(&mut Sums, T)) {
     for seed in args.seeds.clone() {
-        ran += 1;
-        let run = std::panic::catch_unwind(|| {
-            let mut swarm =
-                Swarm::new(if args.hard { Options::hard(seed, args.nodes) } else { Options::of(seed, args.nodes) });
-            swarm.verbose = args.trace;
-            swarm.world.verbose = args.messages;
-            if args.trace {
-                println!("{:?}", swarm.options);
-            }
-            swarm.run()
-        });
-        match run {
+        sums.ran += 1;
+        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed))) {
             Ok(Ok(outcome)) => {
-                simulated += outcome.simulated.as_secs_f64();
-                acknowledged += outcome.acknowledged;
-                told += outcome.told;
-                settled.extend(outcome.settled);
-                outcome.faults.iter().for_each(|(name, n)| *faults.entry(name).or_default() += n);
-                outcome.marks.iter().for_each(|mark| *marks.entry(mark).or_default() += 1);
+                add(sums, outcome);
                 continue;
             }
             Ok(Err(failure)) => println!("{failure}"),
-            Err(_) => println!("seed {seed}: it panicked\nreproduce: cargo xtask sim --seed {seed} --trace"),
+            Err(_) => {
+                let kind = if args.flock { " --flock" } else { "" };
+                println!("seed {seed}: it panicked\nreproduce: cargo xtask sim{kind} --seed {seed} --trace");
+            }
         }
-        failed.insert(seed);
+        sums.failed.insert(seed);
         if args.stop {
             break;
         }
     }
-    let took = begin.elapsed().as_secs_f64();
-    println!("seeds: {ran}, failed: {} {failed:?}", failed.len());
-    println!("simulated: {simulated:.0} s in {took:.1} s, {:.1} seeds a second", ran as f64 / took);
-    println!("checked after each of {told} steps; acknowledged writes checked: {acknowledged}");
-    settled.sort_unstable();
-    if let (Some(most), Some(median)) = (settled.last(), settled.get(settled.len() / 2)) {
-        let p99 = settled[settled.len() * 99 / 100];
-        println!("settled {} times after median {median} ms, p99 {p99} ms, most {most} ms", settled.len());
-    }
-    let list: Vec<String> = faults.iter().map(|(name, n)| format!("{name} {n}")).collect();
-    println!("faults: {}", list.join(", "));
-    println!("sometimes points reached, of {} declared:", SOMETIMES.len());
+}
+
+fn flocks(args: &Args, sums: &mut Sums) -> Vec<String> {
+    let run = |seed| {
+        let mut swarm = FlockSwarm::new(flock_swarm::Options::of(seed, args.nodes));
+        swarm.verbose = args.trace || args.step;
+        swarm.world.verbose = args.messages;
+        if args.trace || args.step {
+            println!("{:?}", swarm.options);
+        }
+        if args.step {
+            let mut console = Console::default();
+            swarm.watcher = Some(Box::new(move |world| console.after(world)));
+        }
+        swarm.run().map_err(|failure| failure.to_string())
+    };
+    let (mut double, mut missed, mut installs) = (0, 0, 0);
+    each(args, sums, run, |sums, outcome| {
+        sums.simulated += outcome.simulated.as_secs_f64();
+        sums.told += outcome.told;
+        sums.add_faults(&outcome.faults);
+        sums.settled.entry(outcome.settled.0).or_default().push(outcome.settled.1);
+        double = outcome.double_stable.as_millis().max(double);
+        missed = outcome.missed.as_millis().max(missed);
+        installs += outcome.installs;
+        if args.trace {
+            println!("seed {}: settled after {} ms, trace {:016x}", outcome.seed, outcome.settled.1, outcome.trace);
+        }
+    });
+    vec![
+        format!("after the faults two flocks that could be one were both stable for {double} ms at most"),
+        format!("and a view that another had was lacking for {missed} ms at most; {installs} views installed"),
+    ]
+}
+
+fn whole(args: &Args, sums: &mut Sums) -> Vec<String> {
+    let run = |seed| {
+        let options = if args.hard { Options::hard(seed, args.nodes) } else { Options::of(seed, args.nodes) };
+        let mut swarm = Swarm::new(options);
+        swarm.verbose = args.trace;
+        swarm.world.verbose = args.messages;
+        if args.trace {
+            println!("{:?}", swarm.options);
+        }
+        swarm.run().map_err(|failure| failure.to_string())
+    };
+    let (mut acknowledged, mut marks) = (0, BTreeMap::<&str, u64>::new());
+    each(args, sums, run, |sums, outcome| {
+        sums.simulated += outcome.simulated.as_secs_f64();
+        sums.told += outcome.told;
+        sums.add_faults(&outcome.faults);
+        let times = outcome.settled.iter().map(|time| u64::try_from(*time).unwrap_or(u64::MAX));
+        sums.settled.entry("each side").or_default().extend(times);
+        acknowledged += outcome.acknowledged;
+        outcome.marks.iter().for_each(|mark| *marks.entry(mark).or_default() += 1);
+    });
+    let mut lines = vec![
+        format!("acknowledged writes checked: {acknowledged}"),
+        format!("sometimes points reached, of {} declared:", SOMETIMES.len()),
+    ];
     for point in SOMETIMES {
-        println!("  {:>5}  {point}", marks.get(point).copied().unwrap_or(0));
+        lines.push(format!("  {:>5}  {point}", marks.get(point).copied().unwrap_or(0)));
     }
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    lines
 }

@@ -3,6 +3,7 @@
 //! not plans.
 
 use crate::engines::{Cluster, Life};
+use crate::liveness::{Scene, all_stable, cliques, one_flock};
 use crux_core::facts::value::Place;
 use crux_core::services::instance::ServiceRef;
 use crux_core::services::roles::{Roles, home_of, roles};
@@ -12,25 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The living, grouped by who can talk to whom; `None` where the network is not a union of cliques.
 #[must_use]
 pub fn sides(world: &Cluster) -> Option<Vec<Vec<usize>>> {
-    let alive: Vec<usize> = (0..world.slots.len()).filter(|at| world.slots[*at].node.is_some()).collect();
-    let mut sides: Vec<Vec<usize>> = Vec::new();
-    for &at in &alive {
-        let both = |a: usize, b: usize| world.works(a, b) && world.works(b, a);
-        let none = |a: usize, b: usize| !world.works(a, b) && !world.works(b, a);
-        match sides.iter_mut().find(|side| both(side[0], at)) {
-            Some(side) => side.push(at),
-            None => sides.push(vec![at]),
-        }
-        let mine = sides.iter().position(|side| side.contains(&at))?;
-        for (index, side) in sides.iter().enumerate() {
-            for &other in side.iter().filter(|other| **other != at) {
-                if if index == mine { !both(at, other) } else { !none(at, other) } {
-                    return None;
-                }
-            }
-        }
-    }
-    Some(sides)
+    // A cut in one direction is no side of its own: nothing can be demanded where one hears and the other does not.
+    let living: Vec<usize> = (0..world.slots.len()).filter(|at| world.slots[*at].node.is_some()).collect();
+    let one_way = living.iter().any(|a| living.iter().any(|b| world.works(*a, *b) != world.works(*b, *a)));
+    if one_way { None } else { cliques(&Scene::of(world, |_| true)) }
 }
 
 fn lives<'a>(world: &'a Cluster, side: &[usize]) -> Vec<&'a Life> {
@@ -43,7 +29,9 @@ fn lives<'a>(world: &'a Cluster, side: &[usize]) -> Vec<&'a Life> {
 /// What is not, with the rule's id.
 pub fn settled(world: &Cluster, side: &[usize]) -> Result<(), String> {
     let lives = lives(world, side);
-    one_flock(world, &lives)?;
+    let scene = Scene::of(world, |place| side.contains(&place));
+    one_flock(&scene)?;
+    all_stable(&scene)?;
     equal_facts(&lives)?;
     let first = lives[0];
     let rows: BTreeMap<_, _> = first.engine.facts_room().rows().collect();
@@ -51,30 +39,6 @@ pub fn settled(world: &Cluster, side: &[usize]) -> Result<(), String> {
     one_admin(&roles, &lives)?;
     hordes(&first.engine, &roles, &rows)?;
     services(&lives, &roles)
-}
-
-fn one_flock(world: &Cluster, lives: &[&Life]) -> Result<(), String> {
-    let view = lives[0].engine.flock_room().view();
-    let members: BTreeSet<_> = lives.iter().map(|life| life.member()).collect();
-    let roster: BTreeSet<_> = view.roster.iter().map(|seat| &seat.member).collect();
-    let names = |set: &BTreeSet<&crux_names::Member>| set.iter().map(|m| m.to_string()).collect::<Vec<_>>().join(",");
-    if members != roster {
-        return Err(format!(
-            "E1: {} has the view {}, the side is {}",
-            lives[0].member(),
-            names(&roster),
-            names(&members)
-        ));
-    }
-    for life in lives {
-        if life.engine.flock_room().view().id() != view.id() {
-            return Err(format!("E1: {} and {} have different views", lives[0].member(), life.member()));
-        }
-        if !life.engine.flock_room().stable(world.now) {
-            return Err(format!("E6: {} is not stable", life.member()));
-        }
-    }
-    Ok(())
 }
 
 fn equal_facts(lives: &[&Life]) -> Result<(), String> {

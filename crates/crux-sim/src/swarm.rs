@@ -12,7 +12,7 @@ pub use report::{Failure, Outcome, SOMETIMES};
 
 use crate::engines::{Cluster, Life, Settings};
 use crate::flocks::addr;
-use crate::invariants::{Safety, Seen, Whole, flocking, whole};
+use crate::invariants::{Rules, Whole, flocking, whole};
 use crate::machine::{Habits, Machine};
 use crate::operator::{Operator, Wanted, horde};
 use crate::settled::{placed, settled, sides};
@@ -41,7 +41,7 @@ pub struct Swarm {
     /// Machines without a living crux.
     idle: BTreeMap<usize, Machine>,
     restarts: Vec<(Time, usize)>,
-    rules: Vec<Box<dyn Safety>>,
+    rules: Rules,
     whole: Vec<Box<dyn Whole>>,
     random: Random,
     faults: BTreeMap<&'static str, u64>,
@@ -329,7 +329,7 @@ impl Swarm {
     }
 
     fn each_machine(&mut self, mut act: impl FnMut(&mut Machine)) {
-        self.world.slots.iter_mut().filter_map(|slot| slot.node.as_mut()).for_each(|life| act(&mut life.machine));
+        self.world.each(|life| act(&mut life.machine));
         self.idle.values_mut().for_each(act);
     }
 
@@ -501,13 +501,8 @@ impl Swarm {
     /// Cuts everything between parts: `side[place]` names the part of each place.
     pub fn split(&mut self, side: &[usize]) {
         self.say(&format!("split {side:?}"));
-        for a in 0..side.len() {
-            for b in 0..side.len() {
-                if a != b {
-                    self.world.set_path(a, b, side[a] == side[b]);
-                }
-            }
-        }
+        let parts: Vec<u8> = side.iter().map(|part| u8::try_from(*part).unwrap_or(u8::MAX)).collect();
+        self.world.divide(&parts);
     }
 
     /// Joins everything.
@@ -520,7 +515,8 @@ impl Swarm {
     pub fn end(&mut self, place: usize, power: bool) {
         self.operator.collect(&self.world);
         self.collect_events();
-        let Some(life) = self.world.slots[place].node.take() else { return };
+        let life = if power { self.world.crash_out(place) } else { self.world.kill_out(place) };
+        let Some(life) = life else { return };
         let mut machine = life.machine;
         if power {
             machine.lose_power(self.world.now)
@@ -585,27 +581,8 @@ fn one_side_only(world: &Cluster, sides: &[Vec<usize>]) -> Result<(), String> {
     }
 }
 
-fn check(
-    world: &Cluster,
-    rules: &mut [Box<dyn Safety>],
-    whole: &mut [Box<dyn Whole>],
-) -> Result<(), (&'static str, String)> {
-    let seen: Vec<Seen<'_>> = world
-        .slots
-        .iter()
-        .filter_map(|slot| {
-            let flock = slot.node.as_ref()?.engine.flock_room();
-            Some(Seen {
-                member: &slot.member,
-                view: flock.view(),
-                stable: flock.stable(world.now),
-                proofs: world.slots.iter().map(|other| (&other.member, flock.proof(&other.member))).collect(),
-            })
-        })
-        .collect();
-    for rule in rules {
-        rule.check(world.now, &seen).map_err(|why| (rule.name(), why))?;
-    }
+fn check(world: &Cluster, rules: &mut Rules, whole: &mut [Box<dyn Whole>]) -> Result<(), (&'static str, String)> {
+    rules.look(world)?;
     for rule in whole {
         rule.check(world).map_err(|why| (rule.name(), why))?;
     }

@@ -7,7 +7,7 @@
 use crux_core::hash::Random;
 use crux_names::{Duration, Time};
 use crux_sim::flocks::{Flocks, bird, check, flocks, member, until_shape};
-use crux_sim::invariants::{Safety, flocking};
+use crux_sim::invariants::{Rules, flocking};
 use crux_sim::world::Weather;
 
 /// All pairs of so many places; bit `i` of a graph says whether the `i`th works.
@@ -23,7 +23,7 @@ fn set_graph(world: &mut Flocks, graph: usize) {
     }
 }
 
-fn run_to(world: &mut Flocks, rules: &mut [Box<dyn Safety>], end: Time) {
+fn run_to(world: &mut Flocks, rules: &mut Rules, end: Time) {
     world.run_until(end, &mut |world| check(world, rules));
 }
 

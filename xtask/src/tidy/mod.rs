@@ -9,7 +9,7 @@ pub mod manifest;
 pub mod source;
 mod text;
 
-use crate::sh;
+use crate::{mutants, sh};
 use std::path::PathBuf;
 
 pub const HELP: &str = "\
@@ -21,6 +21,7 @@ Checks the tracked (and not ignored) files, reading only:
   layers     which crate may know which, where tokio and sockets may be, and the arrows inside crux-core
   heart      crux-core names no `std`, no hash-ordered map, no clock
   documents  each dependency has its row, each decision is listed
+  mutants    each mutant of `cargo xtask mutants` applies exactly once
   places     no path of a machine, no host but those that documentation may name";
 
 /// What the rules look at: every file's path from the root, with `/`, and its text. Binary files are not in it.
@@ -124,6 +125,7 @@ const RULES: &[Rule] = &[
     dependencies::each_has_its_row,
     documents::decisions_are_listed,
     documents::promises_are_all_there,
+    mutants::each_applies,
 ];
 
 fn findings(tree: &Tree) -> Vec<Finding> {

@@ -167,6 +167,7 @@ impl Engine {
                 self.flock(flock::Input::DialFailed { addr, myself, refused, why });
             }
             Input::Probed { addr } => self.flock(flock::Input::Probed(addr)),
+            Input::DialAnswered { addr, peer } => self.flock(flock::Input::DialAnswered { addr, member: peer }),
             Input::Datagram { from, datagram } => {
                 self.heard(&from, wall);
                 self.flock(flock::Input::Datagram { from, datagram });

@@ -593,6 +593,10 @@ impl Flock {
     pub(super) fn asked(&mut self, from: &Member, seq: u64, heard: bool, out: &mut Vec<Output>) {
         let datagram = Datagram::Ack { seq, view: self.view.id().clone() };
         out.push(Output::Datagram { to: from.clone(), datagram });
+        if self.is_silent(from) {
+            // It lives after all: whether both ways work again is found out at once and not in the next period.
+            self.hasten([from], out);
+        }
         let now = self.now;
         let Some(edge) = self.probes.get_mut(from).and_then(|probe| probe.edge.as_mut()) else { return };
         let before = edge.acked;
@@ -682,6 +686,11 @@ impl Flock {
         }
     }
 
+    /// Whether it is a member that this fulcrum has not heard of late.
+    fn is_silent(&self, member: &Member) -> bool {
+        self.in_doubt.contains(member) || self.accuses(member)
+    }
+
     /// Whether it misses probes.
     pub(super) fn misses_probes(&self, member: &Member) -> bool {
         let Some(probe) = self.probes.get(member) else { return false };
@@ -706,8 +715,8 @@ impl Flock {
         if self.contacts.strays.contains_key(&member) {
             self.watch_stray(&member);
         }
-        let due = self.probes.get(&member).is_some_and(|probe| probe.edge.as_ref().is_some_and(|edge| edge.asks));
-        if due || self.probes.get(&member).is_some_and(|probe| probe.run.is_some()) {
+        let asks = self.probes.get(&member).is_some_and(|probe| probe.edge.as_ref().is_some_and(|edge| edge.asks));
+        if asks || self.is_silent(&member) || self.probes.get(&member).is_some_and(|probe| probe.run.is_some()) {
             // What ran over the old link is lost; ask over this one.
             let why = self.probes.get(&member).and_then(|probe| probe.run.as_ref()).map_or(Why::Period, |run| run.why);
             self.ask_now(&member, why, out);

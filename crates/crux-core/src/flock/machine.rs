@@ -223,6 +223,7 @@ impl Flock {
             Input::DialFailed { addr, myself, refused, why } => {
                 self.discovery.failed(self.now, addr, myself, refused, &why);
             }
+            Input::DialAnswered { addr, member } => self.discovery.answered(self.now, &member.id, addr),
             Input::Datagram { from, datagram } => self.datagram(&from, datagram, out),
             Input::Message { from, message } => self.message(from, message, out),
             Input::Leave => self.leave(out),
@@ -497,7 +498,9 @@ impl Flock {
             if self.accuses(gone) && self.contacts.linked(gone) {
                 out.push(Output::CloseLink { peer: gone.clone(), why: "no answer to probes".into() });
                 self.contacts.down(gone);
-                self.discovery.lost(self.now, &gone.id);
+                if self.contacts.linked_life(&gone.id).is_none() {
+                    self.discovery.lost(self.now, &gone.id);
+                }
             }
         }
         self.alerts.clear();

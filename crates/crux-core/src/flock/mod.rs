@@ -89,6 +89,13 @@ pub enum Input {
         /// Why, for people.
         why: String,
     },
+    /// A dial led to a member that is linked already.
+    DialAnswered {
+        /// Where to.
+        addr: SocketAddr,
+        /// Who is there.
+        member: Member,
+    },
     /// A datagram came.
     Datagram {
         /// From whom.

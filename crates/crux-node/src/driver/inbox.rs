@@ -162,8 +162,8 @@ impl Inbox {
                 DialFailure::BootTooOld { node, floor, .. } if self.may_begin_anew() => {
                     Taken::BootTooOld { node, known: floor }
                 }
-                // There is a link, so nothing failed that the flock should know of.
-                DialFailure::Already(_) => Taken::Nothing,
+                // There is a link, so nothing failed; but it need not be dialled again.
+                DialFailure::Already(peer) => Taken::Input(Input::DialAnswered { addr, peer }),
                 why => {
                     let myself = matches!(why, DialFailure::Myself);
                     let refused = matches!(

@@ -1,7 +1,6 @@
 //! A1: every live boot has exactly one installed view and is in it. Source: the design's `flocking.md`, "What must hold".
 
-use super::{Safety, Seen};
-use crate::world::Time;
+use super::{Everybody, Safety, Seen};
 
 /// Nobody lives outside the view that it has installed.
 #[derive(Debug)]
@@ -12,10 +11,10 @@ impl Safety for InOwnView {
         "A1 in its own view"
     }
 
-    fn check(&mut self, _: Time, seen: &[Seen<'_>]) -> Result<(), String> {
-        match seen.iter().find(|one| !one.view.has(one.member)) {
-            Some(one) => Err(format!("{} installed {:?} without itself", one.member, one.view.id())),
-            None => Ok(()),
+    fn check(&mut self, seen: &Seen<'_>, _: &dyn Everybody) -> Result<(), String> {
+        if seen.flock.view().has(seen.member) {
+            return Ok(());
         }
+        Err(format!("{} installed {:?} without itself", seen.member, seen.flock.view().id()))
     }
 }

@@ -1,7 +1,6 @@
 //! A2: the ids of the views that one boot installs strictly increase. Source: the design's `flocking.md`.
 
-use super::{Safety, Seen};
-use crate::world::Time;
+use super::{Everybody, Safety, Seen};
 use crux_core::flock::view::ViewId;
 use crux_names::Member;
 use std::collections::BTreeMap;
@@ -15,17 +14,15 @@ impl Safety for ViewsRise {
         "A2 view ids rise"
     }
 
-    fn check(&mut self, _: Time, seen: &[Seen<'_>]) -> Result<(), String> {
-        for one in seen {
-            let id = one.view.id();
-            match self.0.get(one.member) {
-                Some(before) if before == id => {}
-                Some(before) if before > id => {
-                    return Err(format!("{} went from {before:?} back to {id:?}", one.member));
-                }
-                _ => {
-                    self.0.insert(one.member.clone(), id.clone());
-                }
+    fn check(&mut self, seen: &Seen<'_>, _: &dyn Everybody) -> Result<(), String> {
+        let id = seen.flock.view().id();
+        match self.0.get(seen.member) {
+            Some(before) if before == id => {}
+            Some(before) if before > id => {
+                return Err(format!("{} went from {before:?} back to {id:?}", seen.member));
+            }
+            _ => {
+                self.0.insert(seen.member.clone(), id.clone());
             }
         }
         Ok(())

@@ -1,8 +1,6 @@
-//! A4: the leader is the first of the roster. Source: the design's `flocking.md`. (Visitors, the other half of the rule,
-//! do not exist yet.)
+//! A4: the leader is the first of the roster. Source: the design's `flocking.md`.
 
-use super::{Safety, Seen};
-use crate::world::Time;
+use super::{Everybody, Safety, Seen};
 
 /// The id's leader, the header's leader and the first of the roster are one.
 #[derive(Debug)]
@@ -13,13 +11,12 @@ impl Safety for LeaderIsFirst {
         "A4 leader is first"
     }
 
-    fn check(&mut self, _: Time, seen: &[Seen<'_>]) -> Result<(), String> {
-        for one in seen {
-            let first = &one.view.roster[0].member.id;
-            if *first != one.view.id().leader || *first != one.view.head.header.leader {
-                return Err(format!("{}: {first} is first in {:?}", one.member, one.view.id()));
-            }
+    fn check(&mut self, seen: &Seen<'_>, _: &dyn Everybody) -> Result<(), String> {
+        let view = seen.flock.view();
+        let first = &view.roster[0].member.id;
+        if *first == view.id().leader && *first == view.head.header.leader {
+            return Ok(());
         }
-        Ok(())
+        Err(format!("{}: {first} is first in {:?}", seen.member, view.id()))
     }
 }

@@ -1,7 +1,7 @@
 //! A5: at install, every pair of members shared a parent view or had proved a direct round trip for this proposal.
 //! Source: the design's `flocking.md`, "Clique".
 
-use super::{Safety, Seen};
+use super::{Everybody, Safety, Seen};
 use crate::world::Time;
 use crux_core::flock::view::{View, ViewId};
 use crux_names::{Duration, Member};
@@ -25,43 +25,37 @@ impl Safety for Clique {
         "A5 installed views are cliques"
     }
 
-    fn check(&mut self, now: Time, seen: &[Seen<'_>]) -> Result<(), String> {
-        for one in seen {
-            for (other, proof) in &one.proofs {
-                if let Some(proof) = proof {
-                    self.proofs.insert((one.member.clone(), (*other).clone()), *proof);
-                }
+    fn check(&mut self, seen: &Seen<'_>, all: &dyn Everybody) -> Result<(), String> {
+        let me = seen.member;
+        let known = self.last.contains_key(me);
+        let others = if known { seen.heard.into_iter().collect() } else { all.living() };
+        for other in others {
+            if let Some(proof) = all.proof(me, other) {
+                self.proofs.insert((me.clone(), other.clone()), proof);
             }
         }
-        for one in seen {
-            let id = one.view.id();
-            if self.last.insert(one.member.clone(), id.clone()).as_ref() == Some(id) {
-                continue;
-            }
-            let made = self.known.entry(id.clone()).or_insert_with(|| (one.view.clone(), now)).1;
-            // Only the install by the proposal itself proves anything new; one that is caught up later relies on the
-            // report that its member gave then.
-            let parents: Vec<&View> = one
-                .view
-                .head
-                .header
-                .parents
-                .iter()
-                .filter_map(|parent| self.known.get(parent))
-                .map(|(view, _)| view)
-                .collect();
-            for other in one.view.roster.iter().map(|seat| &seat.member) {
-                // One of the two proves both ways; its proof is as good as the other's.
-                let of = |a: &Member, b: &Member| self.proofs.get(&(a.clone(), b.clone())).copied();
-                let proof = of(one.member, other).max(of(other, one.member));
-                let shared = parents.iter().any(|parent| parent.has(one.member) && parent.has(other));
-                let proved = proof.is_some_and(|proof| made.since(proof) <= FRESH);
-                if other != one.member && !shared && !proved {
-                    return Err(format!(
-                        "{} installed {id:?} with {other}, to which it proved no round trip (last {proof:?})",
-                        one.member
-                    ));
-                }
+        let view = seen.flock.view();
+        let id = view.id();
+        if self.last.get(me) == Some(id) {
+            return Ok(());
+        }
+        self.last.insert(me.clone(), id.clone());
+        let made = self.known.entry(id.clone()).or_insert_with(|| (view.clone(), all.now())).1;
+        if !known {
+            return Ok(());
+        }
+        // Only the install by the proposal itself proves anything new; one that is caught up later relies on the report
+        // that its member gave then.
+        let parents = view.head.header.parents.iter().filter_map(|parent| self.known.get(parent));
+        let parents: Vec<&View> = parents.map(|(view, _)| view).filter(|parent| parent.has(me)).collect();
+        for other in view.roster.iter().map(|seat| &seat.member).filter(|other| *other != me) {
+            // One of the two proves both ways; its proof is as good as the other's.
+            let of = |a: &Member, b: &Member| self.proofs.get(&(a.clone(), b.clone())).copied();
+            let proof = of(me, other).max(of(other, me));
+            let shared = parents.iter().any(|parent| parent.has(other));
+            let proved = proof.is_some_and(|proof| made.since(proof) <= FRESH);
+            if !shared && !proved {
+                return Err(format!("{me} installed {id:?} with {other}, without a fresh round trip (last {proof:?})"));
             }
         }
         Ok(())

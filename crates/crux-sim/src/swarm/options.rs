@@ -95,7 +95,7 @@ impl Options {
         let timers = if one_in(3) { 1000 } else { 250 };
         let loss = if one_in(2) { 0 } else { random.below(100) };
         let slow = Duration::from_micros(500 + random.below(40_000));
-        let weather = Weather { delay_from: Duration::from_micros(200), delay_to: slow, loss };
+        let weather = Weather { delay_from: Duration::from_micros(200), delay_to: slow, loss, ..Weather::default() };
         let steps = 4 + usize::try_from(random.below(12)).unwrap_or(0);
         // To a second, half a minute, two hours and ten years.
         let far = [0, 0, 1_000_000, 30_000_000, 7_200_000_000, 315_000_000_000_000];

@@ -18,11 +18,14 @@ pub struct Failure {
     pub at: Time,
     /// What happened before, oldest first.
     pub events: Vec<String>,
+    /// The command that runs seeds of this kind.
+    pub command: String,
 }
 
 impl Failure {
-    pub(super) fn new(rule: &str, why: String, at: Time) -> Self {
-        Self { seed: 0, rule: rule.into(), why, at, events: Vec::new() }
+    pub(crate) fn new(rule: &str, why: String, at: Time) -> Self {
+        let command = "cargo xtask sim".into();
+        Self { seed: 0, rule: rule.into(), why, at, events: Vec::new(), command }
     }
 }
 
@@ -32,7 +35,7 @@ impl fmt::Display for Failure {
             writeln!(f, "  {event}")?;
         }
         writeln!(f, "seed {}: {}: at {}: {}", self.seed, self.rule, self.at, self.why)?;
-        write!(f, "reproduce: cargo xtask sim --seed {} --trace", self.seed)
+        write!(f, "reproduce: {} --seed {} --trace", self.command, self.seed)
     }
 }
 

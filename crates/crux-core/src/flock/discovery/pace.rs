@@ -196,7 +196,12 @@ impl Discovery {
     }
 
     fn launch(&mut self, now: Time, addr: SocketAddr, out: &mut Vec<SocketAddr>) {
+        let before = self.flying.len();
         self.flying.retain(|(_, there)| *there != addr);
+        if self.flying.len() < before {
+            // The last dial there came to nothing that was told.
+            self.ended(now, addr, false);
+        }
         self.flying.push_back((now, addr));
         out.push(addr);
     }

@@ -1,0 +1,109 @@
+//! A8: nobody's life is taken on hearsay, except as advice. Whoever is removed from a flock while it lives is out of direct
+//! touch with at least one of those that remain, by that one's own round trips. Source: the design's `flocking.md`,
+//! "Evidence (per boot, direct only)".
+
+use super::{Everybody, Safety, Seen};
+use crate::world::Time;
+use crux_core::flock::message::{Accusation, Message};
+use crux_core::flock::view::{View, ViewId};
+use crux_names::{Duration, Member};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The shortest silence that anybody may act upon: the burst of probes after an idle connection has ended, at the quarter
+/// of the timers that a dev cluster runs at.
+const SHORTEST: Duration = Duration::from_millis(60);
+
+/// Looks at each view at the moment when its leader installs it.
+#[derive(Debug, Default)]
+pub struct NoHearsay {
+    last: BTreeMap<Member, View>,
+    proofs: BTreeMap<(Member, Member), Time>,
+    leaving: BTreeSet<Member>,
+    /// (proposer, epoch, candidate) of proposals that wait for an answer: no answer in time is silence to a question.
+    asked: BTreeSet<(Member, u64, Member)>,
+    /// (who was told, observer, subject) of accusations that stand and were true when they arrived: the observer itself had
+    /// not heard the subject.
+    accused: BTreeSet<(Member, Member, Member)>,
+    /// The views that each ever had.
+    had: BTreeSet<(Member, ViewId)>,
+}
+
+impl Safety for NoHearsay {
+    fn name(&self) -> &'static str {
+        "A8 nobody's life is taken on hearsay"
+    }
+
+    fn check(&mut self, seen: &Seen<'_>, all: &dyn Everybody) -> Result<(), String> {
+        let me = seen.member;
+        let known = self.last.contains_key(me);
+        let others = if known { seen.heard.into_iter().collect() } else { all.living() };
+        for other in others {
+            if let Some(proof) = all.proof(me, other) {
+                self.proofs.insert((me.clone(), other.clone()), proof);
+            }
+        }
+        if seen.said.iter().any(|(_, message)| matches!(message, Message::Leave)) {
+            self.leaving.insert(me.clone());
+        }
+        for (to, message) in seen.said {
+            if let Message::Propose { id, .. } = message
+                && id.proposer == *me
+            {
+                self.asked.insert((me.clone(), id.epoch, to.clone()));
+            }
+        }
+        if let (Some(Message::Report { id, .. }), Some(from)) = (seen.told, seen.heard) {
+            self.asked.remove(&(me.clone(), id.epoch, from.clone()));
+        }
+        if let (Some(Message::Alert { subject, accusation, .. }), Some(from)) = (seen.told, seen.heard) {
+            let key = (me.clone(), from.clone(), subject.clone());
+            if *accusation == Accusation::Withdrawn {
+                self.accused.remove(&key);
+            } else if *accusation != Accusation::Doubted && self.silent(from, subject, all.now()) {
+                self.accused.insert(key);
+            }
+        }
+        let view = seen.flock.view();
+        if self.last.get(me).is_some_and(|last| last.id() == view.id()) {
+            return Ok(());
+        }
+        self.had.insert((me.clone(), view.id().clone()));
+        let Some(before) = self.last.insert(me.clone(), view.clone()) else { return Ok(()) };
+        // Without messages nobody knows who said that it leaves.
+        if view.leader().member != *me || !seen.observed || view.roster.len() == 1 {
+            return Ok(());
+        }
+        for gone in before.roster.iter().map(|seat| &seat.member).filter(|member| !view.has(member)) {
+            let Some(flock) = all.flock(gone) else { continue };
+            // It is not in that flock any more by its own doing, or never came in.
+            let moved = flock.view().id() != before.id();
+            let twin = all.living().iter().any(|other| other.id == gone.id && *other != gone);
+            let unanswered = self.asked.contains(&(me.clone(), view.id().epoch, gone.clone()));
+            if moved
+                || twin
+                || unanswered
+                || self.leaving.contains(gone)
+                || !self.had.contains(&(gone.clone(), before.id().clone()))
+            {
+                continue;
+            }
+            let silent = |observer: &Member| {
+                self.silent(observer, gone, all.now())
+                    || self.accused.contains(&(me.clone(), observer.clone(), gone.clone()))
+            };
+            if !view.roster.iter().any(|seat| silent(&seat.member)) {
+                return Err(format!("{me} removed {gone} from {:?}, and everybody that remains hears it", before.id()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl NoHearsay {
+    /// Whether the two have not heard each other for as long as anybody may act upon.
+    fn silent(&self, observer: &Member, subject: &Member, now: Time) -> bool {
+        let one = self.proofs.get(&(observer.clone(), subject.clone()));
+        let other = self.proofs.get(&(subject.clone(), observer.clone()));
+        one.into_iter().chain(other).max().is_none_or(|proof| now.since(*proof) >= SHORTEST)
+    }
+}
