@@ -97,6 +97,19 @@ fn a_missed_install_is_caught_up_within_two_probes() {
     }
 }
 
+/// A flock's name lives while its leader's line lives: it outlives the loss of a member and its return.
+#[test]
+fn the_name_outlives_a_member() {
+    let mut world = settled(4, 3);
+    let chief = leader(&world);
+    let name = |world: &Flocks| world.slots[chief].node.as_ref().unwrap().flock.view().head.header.name.clone();
+    let before = name(&world);
+    world.kill((chief + 1) % 4);
+    let rest: Vec<String> = (0..4).filter(|at| *at != (chief + 1) % 4).map(|at| format!("n{}", at + 1)).collect();
+    until_shape(&mut world, &rest.join(","), Duration::from_secs(10)).unwrap();
+    assert_eq!(name(&world), before);
+}
+
 /// The questions themselves: each says no when it should.
 #[test]
 fn a_question_is_answered_with_no_where_it_should_be() {

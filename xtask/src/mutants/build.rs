@@ -69,7 +69,6 @@ impl Bench {
     pub fn run(&self, test: &Test, limit: Duration) -> sh::Result<Verdict> {
         let (build, args): (Vec<&str>, Vec<&str>) = match test {
             Test::Sim(file, name) => (vec!["test", "--no-run", "-p", "crux-sim", "--test", file], vec![name]),
-            Test::Core(name) => (vec!["test", "--no-run", "-p", "crux-core", "--lib"], vec![name]),
             Test::Run(args) => {
                 (vec!["build", "-p", "crux-sim", "--bin", "crux-sim"], args.split_whitespace().collect())
             }

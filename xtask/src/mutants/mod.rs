@@ -40,8 +40,6 @@ pub struct Mutant {
 pub enum Test {
     /// Tests of crux-sim: the file below its `tests/` without its ending, and a part of their names.
     Sim(&'static str, &'static str),
-    /// Unit tests in crux-core: a part of their names.
-    Core(&'static str),
     /// The simulator with these arguments.
     Run(&'static str),
 }
@@ -51,7 +49,6 @@ impl std::fmt::Display for Test {
         match self {
             Test::Sim(file, "") => write!(f, "{file}"),
             Test::Sim(file, name) => write!(f, "{file} {name}"),
-            Test::Core(name) => write!(f, "crux-core {name}"),
             Test::Run(args) => write!(f, "sim {args}"),
         }
     }
@@ -182,10 +179,6 @@ fn exists(tree: &Tree, test: &Test) -> bool {
         Test::Sim(file, name) => {
             let path = format!("crates/crux-sim/tests/{file}.rs");
             tree.file(&path).is_some_and(|file| named(&file.text, name))
-        }
-        Test::Core(name) => {
-            let name = name.rsplit("::").next().unwrap_or(name);
-            tree.rust_below("crates/crux-core/src/").any(|file| named(&file.text, name))
         }
         Test::Run(_) => true,
     }

@@ -1,60 +1,137 @@
 //! The mutants: each breaks one rule of the design's `flocking.md`.
 
 use super::Mutant;
-use super::Test::{Core, Run, Sim};
+use super::Test::{Run, Sim};
 
-const CHANGE: &str = "crates/crux-core/src/flock/change.rs";
+const ALERTS: &str = "crates/crux-core/src/flock/alerts.rs";
 const CLIQUE: &str = "crates/crux-core/src/flock/clique.rs";
-const EVIDENCE: &str = "crates/crux-core/src/flock/evidence.rs";
+const CLONES: &str = "crates/crux-core/src/flock/clones.rs";
+const INSTALL: &str = "crates/crux-core/src/flock/install.rs";
 const LEASE: &str = "crates/crux-core/src/flock/lease.rs";
+const MACHINE: &str = "crates/crux-core/src/flock/machine.rs";
+const PROMISE: &str = "crates/crux-core/src/flock/promise.rs";
 const SEEK: &str = "crates/crux-core/src/flock/seek.rs";
-const VIEW: &str = "crates/crux-core/src/flock/view.rs";
+const TIMERS: &str = "crates/crux-core/src/flock/timers.rs";
+const VERDICT: &str = "crates/crux-core/src/flock/verdict.rs";
+
+/// Seeds that the sound tree passes: a few seconds.
+const SWARM: &str = "--flock --seeds 80..200 --nodes 5 --stop-on-failure";
+/// The same in worlds of other sizes: half a minute.
+const WIDE: &str = "--flock --seeds 2..30 --stop-on-failure";
 
 /// All of them, in the order of the design.
 pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "consent",
         rule: "a member refuses a proposal that does not name its installed view among the parents",
-        file: CHANGE,
-        find: "if !named || id.epoch",
-        replace: "if id.epoch",
-        tests: &[Sim("flock_traps", "a_stale_ask_snatches_nobody")],
-    },
-    Mutant {
-        name: "install-higher",
-        rule: "install only what is higher than the own view",
-        file: CHANGE,
-        find: "if *view.id() <= *self.view.id() {\n            if view.id()",
-        replace: "if view.id() == self.view.id() {\n            if view.id()",
-        tests: &[Sim("flock_swarm", "small_worlds"), Run("--flock --seeds 0..60 --nodes 5 --stop-on-failure")],
-    },
-    Mutant {
-        name: "eject-contains",
-        rule: "install only what contains self",
-        file: CHANGE,
-        find: "if !view.has(&self.config.me) {\n            self.ejected",
-        replace: "if false {\n            self.ejected",
-        tests: &[
-            Sim("flock_hostile", "eject"),
-            Sim("flock_scripts", "cut"),
-            Run("--flock --seeds 0..60 --nodes 5 --stop-on-failure"),
-        ],
+        file: PROMISE,
+        find: "        if !named || id.epoch",
+        replace: "        if id.epoch",
+        tests: &[Sim("flock_traps", "a_stale_ask_snatches_nobody"), Run(SWARM)],
     },
     Mutant {
         name: "promise-rises",
         rule: "promises only rise",
-        file: CHANGE,
-        find: "if promise.id > id {",
-        replace: "if false {",
-        tests: &[Sim("flock_traps", "promise"), Run("--flock --seeds 0..100 --nodes 5 --stop-on-failure")],
+        file: PROMISE,
+        find: "            if promise.id > id {",
+        replace: "            if false {",
+        tests: &[Sim("flock_traps", "promise"), Sim("flock_model", "all_pairs_work_at_first"), Run(SWARM), Run(WIDE)],
     },
     Mutant {
-        name: "promise-installs",
+        name: "flock-consent",
+        rule: "nobody but its leader takes single members out of a healthy flock",
+        file: PROMISE,
+        find: "        if !self.consents(from, candidates) {",
+        replace: "        if false {",
+        tests: &[Sim("flock_hostile", "a_junior_does_not_snatch"), Run(SWARM)],
+    },
+    Mutant {
+        name: "install-higher",
+        rule: "install only what is higher than the own view",
+        file: INSTALL,
+        find: "        if *view.id() <= *self.view.id() {",
+        replace: "        if *view.id() == *self.view.id() {",
+        tests: &[Sim("flock_hostile", ""), Run(SWARM), Run(WIDE)],
+    },
+    Mutant {
+        name: "install-contains-self",
+        rule: "install only what contains self",
+        file: INSTALL,
+        find: "        if !view.has(&self.config.me) {",
+        replace: "        if false {",
+        tests: &[Run(SWARM), Run(WIDE)],
+    },
+    Mutant {
+        name: "install-promised",
         rule: "only the proposer installs, to members that promised it",
-        file: CHANGE,
-        find: "promised && id.proposer == *from &&",
-        replace: "id.proposer == *from &&",
-        tests: &[Sim("flock_hostile", "nobody_proposed"), Sim("flock_traps", "promise")],
+        file: INSTALL,
+        find: "                promised && id.proposer",
+        replace: "                id.proposer",
+        tests: &[Sim("flock_hostile", "nobody_proposed"), Sim("flock_traps", "promise"), Run(SWARM)],
+    },
+    Mutant {
+        name: "pull-asked",
+        rule: "a view without a proposal is taken only as the answer to a question",
+        file: INSTALL,
+        find: "asked && view.has(from) && (self.view.has(from) || self.was_promised(view.id()))",
+        replace: "(asked || true) && view.has(from)",
+        tests: &[Sim("flock_hostile", "nobody_proposed"), Run(SWARM)],
+    },
+    Mutant {
+        name: "promise-blocks",
+        rule: "while a promise stands only that proposal or a higher one may be installed",
+        file: INSTALL,
+        find: "self.promise.as_ref().is_some_and(|promise| blocked(&promise.id))",
+        replace: "false",
+        tests: &[Sim("flock_traps", "promise"), Run(SWARM), Run(WIDE)],
+    },
+    Mutant {
+        name: "epoch-bounds",
+        rule: "epochs far above the own are not believed",
+        file: INSTALL,
+        find: "epoch <= most && (epoch <= near",
+        replace: "epoch <= most && (true",
+        tests: &[Sim("flock_hostile", "burns_no_epochs"), Sim("flock_hostile", "nobody_proposed")],
+    },
+    Mutant {
+        name: "removal-quorum",
+        rule: "a removal needs seven tenths of the observers",
+        file: TIMERS,
+        find: "pub const QUORUM_TENTHS: usize = 7;",
+        replace: "pub const QUORUM_TENTHS: usize = 1;",
+        tests: &[Sim("flock_scripts", ""), Run(SWARM)],
+    },
+    Mutant {
+        name: "one-observer-vouches",
+        rule: "observers out of reach count only once one in reach accuses",
+        file: VERDICT,
+        find: "(trusted > 0 && trusted + out_of_reach >= need)",
+        replace: "(trusted + out_of_reach >= need)",
+        tests: &[Sim("flock_scripts", ""), Sim("flock_traps", ""), Run(SWARM)],
+    },
+    Mutant {
+        name: "successor-quorum",
+        rule: "a successor needs others that miss the leader too",
+        file: VERDICT,
+        find: "mine && (others >= reached.min(2) || by_call)",
+        replace: "mine",
+        tests: &[Sim("flock_scripts", ""), Run(SWARM)],
+    },
+    Mutant {
+        name: "broken-needs-witness",
+        rule: "a pair is broken only if somebody else hears the accused",
+        file: VERDICT,
+        find: "heard_here || by_third || **subject",
+        replace: "true || **subject",
+        tests: &[Sim("flock_scripts", ""), Run(SWARM), Run(WIDE)],
+    },
+    Mutant {
+        name: "witness-asked",
+        rule: "a witness counts only if it was asked",
+        file: VERDICT,
+        find: "if asked && self.view.has(&subject)",
+        replace: "if self.view.has(&subject)",
+        tests: &[Sim("flock_hostile", ""), Run(SWARM)],
     },
     Mutant {
         name: "rank-up",
@@ -62,46 +139,86 @@ pub const MUTANTS: &[Mutant] = &[
         file: SEEK,
         find: ".filter(|(_, head)| head.header.rank > *mine)",
         replace: ".filter(|(_, head)| head.header.rank != *mine)",
-        tests: &[Sim("flock_scripts", "five_cold_starts"), Run("--flock --seeds 0..60 --nodes 5 --stop-on-failure")],
+        tests: &[Sim("flock_scripts", "five_cold_starts"), Run(SWARM)],
     },
     Mutant {
-        name: "late-ack",
-        rule: "a late ack is life",
-        file: EVIDENCE,
-        find: "        peer.misses = 0;\n        peer.failed = 0;",
-        replace: "        peer.failed = 0;",
-        tests: &[Sim("flock_scripts", "five_percent_loss"), Run("--flock --seeds 0..60 --nodes 5 --stop-on-failure")],
+        name: "refusal-backs-off",
+        rule: "refusals back off",
+        file: SEEK,
+        find: "let times = self.standing(leader).map_or(0, |refusal| refusal.times + 1);\n        let wait",
+        replace: "let times = 0;\n        let wait",
+        tests: &[Sim("flock_scripts", ""), Sim("flock_hostile", ""), Run(SWARM)],
     },
     Mutant {
-        name: "leader-strictly-worst",
-        rule: "the leader goes only if strictly worst; of equally bad ones the junior",
-        file: CLIQUE,
-        find: "max_by_key(|&at| (degree(at), at))",
-        replace: "max_by_key(|&at| (degree(at), usize::MAX - at))",
-        tests: &[Core("the_leader_goes_only_if_strictly_worst")],
+        name: "older-boot",
+        rule: "no older boot returns",
+        file: CLONES,
+        find: "            if other.boot > member.boot {",
+        replace: "            if false {",
+        tests: &[Sim("flock_swarm", "of_two_lives"), Run(SWARM)],
     },
     Mutant {
-        name: "readmit",
-        rule: "the clique solver has a re-admit pass",
-        file: CLIQUE,
-        find: "if apart[&at].iter().all(|other| out.contains(other)) {",
-        replace: "if false {",
-        tests: &[Core("who_fits_again_comes_back")],
+        name: "known-one-is-kept",
+        rule: "of two lives of one identity the one whose flock knows it is kept",
+        file: CLONES,
+        find: "                && self.hears(&other)\n            {",
+        replace: "                && false\n            {",
+        tests: &[Sim("flock_swarm", "of_two_lives"), Run(SWARM)],
+    },
+    Mutant {
+        name: "leave",
+        rule: "who says that it leaves is out at once",
+        file: ALERTS,
+        find: "            self.alerts.insert(from.clone(), from.clone(), alert);\n",
+        replace: "",
+        tests: &[Sim("flock_swarm", "who_leaves_on_purpose"), Run(SWARM)],
+    },
+    Mutant {
+        name: "ejected-knows",
+        rule: "whoever learns of a higher view without it is ejected and knows it",
+        file: INSTALL,
+        find: "        self.moved.insert(from.clone());",
+        replace: "        let _ = &self.moved;",
+        tests: &[Run(SWARM), Run(WIDE)],
     },
     Mutant {
         name: "stable-acks",
         rule: "stable needs every member's acknowledgement",
         file: LEASE,
-        find: "acknowledged && verified &&",
-        replace: "verified &&",
-        tests: &[Run("--flock --seeds 0..150 --nodes 5 --stop-on-failure")],
+        find: "        if self.acks.len() < roster.len() {",
+        replace: "        if false {",
+        tests: &[Run(SWARM), Run(WIDE)],
     },
     Mutant {
-        name: "epoch-step",
-        rule: "epochs far above every parent's are refused",
-        file: VIEW,
-        find: "if head.header.epoch > parent.saturating_add(EPOCH_STEP) {",
-        replace: "if false {",
-        tests: &[Core("epoch")],
+        name: "stable-pairs",
+        rule: "stable needs every pair verified",
+        file: LEASE,
+        find: "        if !self.complete() || !self.doubted.is_empty() {",
+        replace: "        if false {",
+        tests: &[Sim("flock_scripts", ""), Run(SWARM), Run(WIDE)],
+    },
+    Mutant {
+        name: "stable-apart",
+        rule: "stable needs foreign flocks in reach to be merged or held apart",
+        file: LEASE,
+        find: "        if !apart || self.stranger_in_reach() {",
+        replace: "        if false {",
+        tests: &[Sim("flock_scripts", ""), Run(SWARM), Run(WIDE)],
+    },
+    Mutant {
+        name: "name-lives",
+        rule: "a flock's name lives while its leader's line lives",
+        file: MACHINE,
+        find: "if self.leads() { self.view.head.header.name.clone() }",
+        replace: "if false { self.view.head.header.name.clone() }",
+        tests: &[Sim("liveness", "the_name_outlives_a_member"), Run(SWARM)],
+    },
+    Mutant {
+        name: "leader-last-to-go",
+        rule: "of equally bad ones the junior goes",
+        file: CLIQUE,
+        find: "|&v| (self.degree[v as usize], self.junior(v), v)",
+        replace: "|&v| (self.degree[v as usize], u32::MAX - self.junior(v), v)",
+        tests: &[Sim("flock_scripts", "one_broken_pair"), Sim("liveness", "a_leader_leads_on"), Run(SWARM)],
     },
 ];

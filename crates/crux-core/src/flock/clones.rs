@@ -9,6 +9,9 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use crux_names::{Member, Time};
 
+/// Fulcrums whose boots are remembered, at most.
+const REMEMBERED: usize = 4096;
+
 /// A fulcrum came back under a newer boot: the old one has a second to show that it lives.
 #[derive(Clone, Debug)]
 pub struct Challenge {
@@ -23,6 +26,11 @@ pub struct Challenge {
 impl Flock {
     /// Whether a link with this life may stand beside what is known of its fulcrum's other lives.
     pub(super) fn admits(&mut self, member: &Member, addr: SocketAddr, out: &mut Vec<Output>) -> bool {
+        if self.is_over(member) {
+            let why = "a newer boot of this fulcrum was a member here".into();
+            out.push(Output::CloseLink { peer: member.clone(), why });
+            return false;
+        }
         for other in self.contacts.other_lives(member) {
             if other.boot > member.boot {
                 // A newer life of it is already known, so this one is over or it is a copy.
@@ -49,6 +57,23 @@ impl Flock {
             self.ask_now(&other, Why::Ask, out);
         }
         true
+    }
+
+    /// Whether a newer life of this fulcrum was seen in a view: no older boot returns.
+    pub(super) fn is_over(&self, member: &Member) -> bool {
+        self.newest.get(&member.id).is_some_and(|newest| *newest > member.boot)
+    }
+
+    /// Remembers the lives of a view's members.
+    pub(super) fn remember_boots(&mut self) {
+        for seat in &self.view.roster {
+            let Member { id, boot } = &seat.member;
+            if let Some(newest) = self.newest.get_mut(id) {
+                *newest = (*newest).max(*boot);
+            } else if self.newest.len() < REMEMBERED {
+                self.newest.insert(id.clone(), *boot);
+            }
+        }
     }
 
     /// The old life answers: both live, and it is one identity on two machines. The one whose flock knows it is kept.

@@ -34,6 +34,8 @@ pub struct Stray {
     pub addr: SocketAddr,
     /// The view that it last said to have.
     pub head: Option<SharedHead>,
+    /// It says that it belongs to another bloc.
+    pub alien: bool,
 }
 
 /// Everybody that matters here.
@@ -126,7 +128,7 @@ impl Contacts {
             Some(Place::Stray) | None => None,
         };
         let Some(seat) = seat else {
-            let stray = Stray { mark: Mark::default(), addr, head: None };
+            let stray = Stray { mark: Mark::default(), addr, head: None, alien: false };
             let stray = self.strays.entry(member.clone()).or_insert(stray);
             stray.addr = addr;
             stray.mark.linked = true;
@@ -144,8 +146,13 @@ impl Contacts {
 
     /// Its link ended. Where that was is still worth knowing.
     pub fn down(&mut self, member: &Member) {
+        let place = self.place(member);
         if let Some(mark) = self.mark_mut(member) {
             mark.linked = false;
+            if matches!(place, Some(Place::Candidate(_))) {
+                // Of a stranger nothing is known any more.
+                *mark = Mark::default();
+            }
         }
         self.strays.remove(member);
     }
@@ -202,7 +209,7 @@ impl Contacts {
         for (seat, mark) in roster.iter().zip(marks) {
             if mark.linked && self.roster.index(&seat.member).is_none() && !self.strays.contains_key(&seat.member) {
                 let addr = self.addrs.remove(&seat.member).unwrap_or(seat.addr);
-                self.strays.insert(seat.member.clone(), Stray { mark, addr, head: None });
+                self.strays.insert(seat.member.clone(), Stray { mark, addr, head: None, alien: false });
             }
         }
     }
@@ -226,7 +233,7 @@ impl Contacts {
             if self.roster.index(&seat.member).is_none() {
                 let addr = self.addrs.remove(&seat.member).unwrap_or(seat.addr);
                 if mark.linked {
-                    self.strays.insert(seat.member.clone(), Stray { mark, addr, head: None });
+                    self.strays.insert(seat.member.clone(), Stray { mark, addr, head: None, alien: false });
                 }
             }
         }

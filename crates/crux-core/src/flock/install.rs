@@ -15,6 +15,10 @@ impl Flock {
         if view.head.header.bloc != self.config.bloc || self.leaving {
             return;
         }
+        if !self.view.has(from) {
+            // Whatever becomes of it here, that is the view that a peer of another flock has.
+            self.note_head(from, view.head.clone());
+        }
         if *view.id() <= *self.view.id() {
             if view.id() == self.view.id() {
                 let message = Message::Installed { view: view.id().clone() };
@@ -26,14 +30,20 @@ impl Flock {
             self.ejected(from, &view, out);
             return;
         }
-        // Only the proposer installs, under the promise that was given to it; a co-member's word counts as the answer to
-        // a question of this fulcrum's own.
+        // Only the proposer installs, under the promise that was given to it. That promise may have ended by itself, as
+        // long as this fulcrum has gone nowhere else since. A co-member's word counts as the answer to a question of this
+        // fulcrum's own.
         let welcome = match id {
             Some(id) => {
-                let promised = self.promise.as_ref().is_some_and(|promise| promise.id == *id);
+                let promised = self.promise.as_ref().is_some_and(|promise| promise.id == *id)
+                    || self.late_promise.as_ref().is_some_and(|(late, had)| late == id && had == self.view.id());
                 promised && id.proposer == *from && *from == view.leader().member && id.epoch == view.id().epoch
             }
-            None => self.pulls.get_mut(from).is_some_and(|pull| core::mem::take(&mut pull.asked)) && view.has(from),
+            None => {
+                let asked = self.pulls.get_mut(from).is_some_and(|pull| core::mem::take(&mut pull.asked));
+                // Somebody else's word may also bring the view that was promised and whose install never came.
+                asked && view.has(from) && (self.view.has(from) || self.was_promised(view.id()))
+            }
         };
         if !welcome || !self.believes(view.id().epoch) {
             return;
@@ -50,6 +60,13 @@ impl Flock {
         let id = view.id().clone();
         self.install(view, out);
         out.push(Output::Message { to: leader, message: Message::Installed { view: id } });
+    }
+
+    /// Whether this fulcrum promised the proposal that made this view, and has gone nowhere else since.
+    pub(super) fn was_promised(&self, view: &ViewId) -> bool {
+        let made = |id: &ProposalId| id.epoch == view.epoch && id.proposer.id == view.leader;
+        self.promise.as_ref().is_some_and(|promise| made(&promise.id))
+            || self.late_promise.as_ref().is_some_and(|(late, had)| made(late) && had == self.view.id())
     }
 
     pub(super) fn acknowledged(&mut self, from: Member, view: &ViewId) {
@@ -120,7 +137,11 @@ impl Flock {
         }
         let missed = member && view > *self.view.id();
         let unknown = !member
-            && self.contacts.strays.get(from).is_some_and(|one| one.head.as_ref().is_none_or(|head| head.id != view));
+            && self
+                .contacts
+                .strays
+                .get(from)
+                .is_some_and(|stray| !stray.alien && stray.head.as_ref().is_none_or(|head| head.id != view));
         if (missed || unknown) && self.pulls.get(from).is_none_or(|pull| pull.after <= self.now) {
             // A view with this fulcrum in it that it missed, or one that left it out, or another flock's whose hello got
             // lost; the answer says which.
@@ -136,6 +157,11 @@ impl Flock {
         out: &mut Vec<Output>,
     ) {
         if head.header.bloc != self.config.bloc {
+            // The doors let nobody of another bloc in; should one, nothing that it says counts, and it is asked nothing.
+            if let Some(stray) = self.contacts.strays.get_mut(from) {
+                stray.alien = true;
+            }
+            self.pulls.remove(from);
             return;
         }
         let id = head.id.clone();
@@ -157,6 +183,9 @@ impl Flock {
                 self.elsewhere.insert(from.clone(), head);
             }
         } else if let Some(stray) = self.contacts.strays.get_mut(from) {
+            if let Some(pull) = self.pulls.get_mut(from) {
+                pull.asked = false;
+            }
             if stray.head.as_ref().is_none_or(|known| known.id != head.id) {
                 self.seek_dirty = true;
             }
@@ -166,10 +195,27 @@ impl Flock {
 
     /// Asks a peer for the view that it says to have. Only the answer to this may install one without a promise.
     pub(super) fn pull(&mut self, from: &Member, view: ViewId, out: &mut Vec<Output>) {
-        if self.contacts.linked(from) {
-            self.pulls.insert(from.clone(), Pull { asked: true, after: self.now + self.t.doubt / 2 });
-            out.push(Output::Message { to: from.clone(), message: Message::Pull { view } });
+        if !self.contacts.linked(from) {
+            return;
         }
+        let since = self.pulls.get(from).filter(|pull| pull.asked).map_or(self.now, |pull| pull.since);
+        if self.now.since(since) >= self.t.resend_view {
+            // Its datagrams come and its frames do not: what was lost before holds them up. A new link begins without that.
+            let addr = self.contacts.addr(from);
+            out.push(Output::CloseLink { peer: from.clone(), why: "no answer to a question".into() });
+            self.link_down(from, out);
+            out.extend(addr.map(Output::Dial));
+            return;
+        }
+        self.pulls.insert(from.clone(), Pull { asked: true, since, after: self.now + self.t.doubt / 2 });
+        out.push(Output::Message { to: from.clone(), message: Message::Pull { view } });
+    }
+
+    /// Whether somebody of another flock is in reach of which it is not known yet which flock that is.
+    pub(super) fn stranger_in_reach(&self) -> bool {
+        self.pulls.iter().any(|(peer, pull)| {
+            pull.asked && self.contacts.strays.contains_key(peer) && self.hears(peer) && !self.view.has(peer)
+        })
     }
 }
 
@@ -178,6 +224,8 @@ impl Flock {
 pub struct Pull {
     /// It has not answered yet.
     pub asked: bool,
+    /// Since when the answer is missing.
+    pub since: crux_names::Time,
     /// Not again before this.
     pub after: crux_names::Time,
 }

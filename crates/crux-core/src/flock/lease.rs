@@ -41,7 +41,7 @@ impl Flock {
                 recorded && refusal.until + self.t.ask_wait > self.now
             })
         });
-        if !apart {
+        if !apart || self.stranger_in_reach() {
             return Some("another flock of the bloc is in reach");
         }
         // 5. one discovery round over the hot addresses is done, and the view is old enough to have been heard of

@@ -25,10 +25,13 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use crux_names::{Duration, FulcrumId, Member, Time};
+use crux_names::{Boot, Duration, FulcrumId, Member, Time};
 
 /// A dial has come to something after this: the link's own deadline, which is not scaled.
 const DIAL: Duration = Duration::from_secs(1);
+
+/// Address books of up to this many are searched at the pace for the lately lost after a start; larger ones in one sweep.
+const HOT_BOOK: usize = 256;
 
 /// One fulcrum's flocking.
 #[derive(Clone, Debug)]
@@ -84,9 +87,15 @@ pub struct Flock {
     pub(super) witness_asked: BTreeSet<(Member, Member)>,
     pub(super) challenges: BTreeMap<FulcrumId, Challenge>,
     pub(super) clones: BTreeMap<FulcrumId, [SocketAddr; 2]>,
+    /// The newest life of each fulcrum that was a member.
+    pub(super) newest: BTreeMap<FulcrumId, Boot>,
 
     // The one view change.
     pub(super) promise: Option<Promise>,
+    /// How often members with lower views refused a proposal.
+    pub(super) conflicts: BTreeMap<Member, u32>,
+    /// The last promise that ended by itself, and the view that was installed then.
+    pub(super) late_promise: Option<(ProposalId, ViewId)>,
     pub(super) proposal: Option<Proposal>,
     pub(super) verify: Option<Verify>,
     /// Highest epoch heard of in a promise or a conflict.
@@ -145,7 +154,11 @@ impl Flock {
         let view = View::make(&config.bloc, 1, alone, name::mint(&mut random), 0, &[]).expect("a roster of one");
         let t = Timers::scaled(config.timers);
         let pace = Pace { disc: t.disc, dial: DIAL };
-        let discovery = Discovery::new(now, config.me.id.clone(), pace, &config.seeds, config.book.clone());
+        let mut discovery = Discovery::new(now, config.me.id.clone(), pace, &config.seeds, config.book.clone());
+        if config.book.len() <= HOT_BOOK {
+            // Whoever begins again looks for all that it knew as for somebody lost a moment ago.
+            config.book.iter().for_each(|(fulcrum, _)| discovery.lost(now, fulcrum));
+        }
         Self {
             contacts: Contacts::new(view.roster.clone()),
             ring: Ring::of(view.id(), 1),
@@ -172,7 +185,10 @@ impl Flock {
             witness_asked: BTreeSet::new(),
             challenges: BTreeMap::new(),
             clones: BTreeMap::new(),
+            newest: BTreeMap::new(),
             promise: None,
+            conflicts: BTreeMap::new(),
+            late_promise: None,
             proposal: None,
             verify: None,
             epoch_floor: 0,
@@ -230,6 +246,7 @@ impl Flock {
             Input::Forget(fulcrum) => {
                 self.clones.remove(&fulcrum);
                 self.breaks.remove(&fulcrum);
+                self.newest.remove(&fulcrum);
                 self.discovery.forget(self.now, &fulcrum);
             }
             Input::Seed(addr) => self.discovery.seed(self.now, addr),
@@ -441,6 +458,7 @@ impl Flock {
                 self.broke_off(&gone.id);
             }
         }
+        self.remember_boots();
         self.end_of_evidence(&lost, out);
         let epoch = self.view.id().epoch;
         if self.promise.as_ref().is_some_and(|promise| promise.id.epoch <= epoch) {
@@ -506,6 +524,7 @@ impl Flock {
         self.alerts.clear();
         self.doubted.clear();
         self.moved.clear();
+        self.conflicts.clear();
         self.elsewhere.clear();
         self.pulls.clear();
         self.witnessed.clear();

@@ -238,6 +238,13 @@ impl Flock {
         };
         // Consent: a stale ask snatches nobody from a healthy flock.
         let named = parents.get(my_parent as usize) == Some(self.view.id());
+        if !named
+            && let Some(parent) = parents.get(my_parent as usize)
+            && self.was_promised(parent)
+        {
+            // The view that was promised was installed elsewhere, and its install never came here.
+            self.pull(from, parent.clone(), out);
+        }
         if !named || id.epoch <= self.view.id().epoch {
             report(Answer::Conflict { have: self.view.head.clone() }, &id, out);
             return;

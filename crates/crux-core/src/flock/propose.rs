@@ -13,6 +13,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 use crux_names::{Duration, Member, Time};
 
+/// Conflicts in a row with a member that has a lower view, after which it counts as being somewhere else.
+const CONFLICTS: u32 = 4;
+
 /// Parents that a header names beside the two that it must, at most.
 const NAMED: usize = 64;
 
@@ -74,7 +77,7 @@ impl Flock {
         for asker in askers {
             let parent = u32::try_from(parents.len()).unwrap_or(u32::MAX);
             for seat in &asker.roster {
-                if self.held(&seat.member.id).is_some() {
+                if self.held(&seat.member.id).is_some() || self.is_over(&seat.member) {
                     continue;
                 }
                 // A fulcrum that was started again while its old boot still sits in another view comes in once.
@@ -168,7 +171,17 @@ impl Flock {
             // A reachable member that refuses is never excluded: take in what it has and propose above it.
             Answer::Conflict { have } => {
                 self.heard_of_epoch(have.id.epoch);
-                let wanted = (have.id > *self.view.id() && self.view.has(from)).then(|| have.id.clone());
+                let member = self.view.has(from);
+                let wanted = (have.id > *self.view.id() && member).then(|| have.id.clone());
+                if member && have.id < *self.view.id() {
+                    // A member that never came to have this view, though it was asked to catch up.
+                    let times = self.conflicts.entry(from.clone()).or_default();
+                    *times += 1;
+                    if *times >= CONFLICTS {
+                        self.moved.insert(from.clone());
+                        self.lost_dirty = true;
+                    }
+                }
                 self.note_head(from, have);
                 self.abort(out);
                 self.propose_later(self.t.batch);
@@ -411,6 +424,7 @@ impl Flock {
         self.try_report(out);
         if self.promise.as_ref().is_some_and(|promise| promise.until <= self.now) {
             // A promise that ended only raises the next epoch.
+            self.late_promise = self.promise.as_ref().map(|promise| (promise.id.clone(), self.view.id().clone()));
             self.end_promise();
         }
         if let Some(proposal) = &mut self.proposal
@@ -424,6 +438,9 @@ impl Flock {
         }
         if self.leads() && self.acks.len() < self.view.roster.len() && self.install_again <= self.now {
             self.install_again = self.now + self.t.resend_view;
+            if self.now.since(self.since) >= self.t.propose * 2 {
+                self.give_up_on_the_silent();
+            }
             for seat in &self.view.roster {
                 if !self.acks.contains(&seat.member) && self.contacts.linked(&seat.member) {
                     let message = Message::Install { id: self.made_by.clone(), view: self.view.clone() };
@@ -431,6 +448,19 @@ impl Flock {
                 }
             }
         }
+    }
+
+    /// Members that answer probes and never acknowledge the view, however often it is sent, are somewhere else.
+    fn give_up_on_the_silent(&mut self) {
+        let silent: Vec<Member> = self
+            .view
+            .roster
+            .iter()
+            .map(|seat| seat.member.clone())
+            .filter(|member| !self.acks.contains(member) && self.contacts.linked(member) && self.hears(member))
+            .collect();
+        self.lost_dirty |= !silent.is_empty();
+        self.moved.extend(silent);
     }
 
     pub(super) fn next_change(&self) -> Time {

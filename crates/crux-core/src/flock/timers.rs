@@ -11,7 +11,7 @@ pub const OBSERVERS: usize = 10;
 pub const HELPERS: usize = 3;
 /// Up to this size an observer tells everybody whom it accuses; above it the leader and the next two, and then juniors
 /// in doubling blocks.
-pub const TELL_ALL: usize = 16;
+pub const TELL_ALL: usize = super::ring::FULL;
 /// The first block of those who are told.
 pub const BLOCK: usize = 3;
 /// Accusations against at least this many members, and a tenth of them, within two seconds make the leader call the roll.

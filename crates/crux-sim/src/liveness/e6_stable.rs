@@ -51,6 +51,14 @@ impl DoubleStable {
         let mut now = BTreeMap::new();
         for (at, (a, of_a)) in both.iter().enumerate() {
             for (b, of_b) in &both[at + 1..] {
+                let held = |actor: &Actor<'_>| {
+                    let other = if actor.view.id() == *a { *b } else { *a };
+                    (actor.view.id() == *a || actor.view.id() == *b) && actor.held_apart.contains(other)
+                };
+                // Who is shown to be held apart for breaking off too often may be both stable: that is condition 4.
+                if scene.actors.iter().any(held) {
+                    continue;
+                }
                 if scene.clique(&[of_a.as_slice(), of_b.as_slice()].concat()) {
                     let key = ((*a).clone(), (*b).clone());
                     let since = self.since.get(&key).copied().unwrap_or(scene.now);

@@ -21,11 +21,12 @@ pub use e8_as_fresh::{as_good_as_fresh, weight};
 
 use crate::invariants::Flocking;
 use crate::world::{Time, World};
-use crux_core::flock::view::View;
+use crux_core::flock::Apart;
+use crux_core::flock::view::{View, ViewId};
 use crux_names::Member;
 
 /// One living fulcrum.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Actor<'a> {
     /// Where it lives.
     pub place: usize,
@@ -37,6 +38,8 @@ pub struct Actor<'a> {
     pub stable: bool,
     /// What it still waits for, if it leads.
     pub lacking: Option<&'static str>,
+    /// Flocks that are held apart from its own because somebody broke off too often, as it shows them.
+    pub held_apart: Vec<ViewId>,
 }
 
 /// Everybody that counts, and who can talk to whom.
@@ -55,8 +58,11 @@ impl<'a> Scene<'a> {
         let actors = living.filter_map(|(place, slot)| {
             let flock = slot.node.as_ref()?.flock();
             let stable = flock.stable(world.local(place));
-            let lacking = flock.status(world.local(place)).lacking;
-            Some(Actor { place, member: &slot.member, view: flock.view(), stable, lacking })
+            let status = flock.status(world.local(place));
+            let held = status.siblings.into_iter().filter(|sibling| sibling.apart == Apart::FlapHold);
+            let held_apart = held.map(|sibling| sibling.head.id.clone()).collect();
+            let (member, view) = (&slot.member, flock.view());
+            Some(Actor { place, member, view, stable, lacking: status.lacking, held_apart })
         });
         Self { now: world.now, actors: actors.collect(), works: Box::new(|a, b| world.connected(a, b)) }
     }

@@ -1,5 +1,6 @@
 //! What happens: things arrive, dials end, links fall, and what a node wants is done.
 
+use super::lanes::Way;
 use super::{DIAL, IDLE, In, Life, Mixer, Node, Out, Quality, Step, Time, World, number};
 use crux_names::{Duration, Member};
 use std::fmt::Write as _;
@@ -29,10 +30,7 @@ pub(super) enum Happening<D, F> {
         datagram: D,
     },
     /// The next frame of the lane.
-    Frame {
-        from: u32,
-        to: u32,
-    },
+    Frame(Way),
     /// `to` hears that `from` closed, or has heard nothing for too long.
     Closed {
         from: u32,
@@ -153,7 +151,7 @@ impl<N: Node> World<N> {
                 let input = In::Datagram(self.member(from), datagram);
                 self.tell_place(self.place(to) as usize, input);
             }
-            Happening::Frame { from, to } => self.frame_due(from, to),
+            Happening::Frame(way) => self.frame_due(way),
             Happening::Closed { from, to, establishment } => {
                 if self.links.establishment(to, from) == establishment && !self.links.whole(to, from) {
                     self.fall(to, from);
@@ -219,21 +217,22 @@ impl<N: Node> World<N> {
         }
     }
 
-    fn frame_due(&mut self, from: u32, to: u32) {
+    fn frame_due(&mut self, way: Way) {
+        let (from, to, establishment) = way;
         let (a, b) = (self.place(from), self.place(to));
         if let Some(until) = self.paused(to).filter(|_| self.alive(to)) {
-            return self.ahead.push(until, Happening::Frame { from, to });
+            return self.ahead.push(until, Happening::Frame(way));
         }
         let passes = self.paths.works(a, b) && self.paths.works(b, a);
         if !passes && !self.alive(from) {
             // Nobody sends it again.
-            let _ = self.lanes.arrive(from, to);
+            let _ = self.lanes.arrive(way);
             return;
         }
         if !passes || self.paths.qualities(a, b).any(|quality| quality.stalled) {
-            return self.lanes.hold(from, to);
+            return self.lanes.hold(way);
         }
-        let Some((establishment, frame)) = self.lanes.arrive(from, to) else { return };
+        let Some(frame) = self.lanes.arrive(way) else { return };
         if self.alive(to) && self.links.up(to, from) && self.links.establishment(to, from) == establishment {
             let input = In::Frame(self.member(from), frame);
             self.tell_place(b as usize, input);
@@ -242,14 +241,15 @@ impl<N: Node> World<N> {
 
     /// What was stuck goes on where paths work again.
     pub(super) fn unstick(&mut self) {
-        for (from, to) in self.lanes.held() {
+        for way in self.lanes.held() {
+            let (from, to, _) = way;
             let (a, b) = (self.place(from), self.place(to));
             let passes = self.paths.works(a, b) && self.paths.works(b, a);
             if passes && !self.paths.qualities(a, b).any(|quality| quality.stalled) {
-                for _ in 0..self.lanes.release(from, to) {
+                for _ in 0..self.lanes.release(way) {
                     let at = (self.now + self.delay() * 4).as_nanos();
-                    let at = self.lanes.again(from, to, at);
-                    self.ahead.push(Time::from_nanos(at), Happening::Frame { from, to });
+                    let at = self.lanes.again(way, at);
+                    self.ahead.push(Time::from_nanos(at), Happening::Frame(way));
                 }
             }
         }
@@ -288,7 +288,8 @@ impl<N: Node> World<N> {
         if news[0] {
             let input = In::LinkUp(self.member(to), addr_b);
             self.ahead.push(second, Happening::Tell { to: from, input });
-            self.lanes.not_before(to, from, second.as_nanos());
+            let establishment = self.links.establishment(to, from);
+            self.lanes.not_before((to, from, establishment), second.as_nanos());
         }
     }
 
@@ -394,8 +395,9 @@ impl<N: Node> World<N> {
                     }
                     let arrives = (self.now + delay).as_nanos();
                     let establishment = self.links.establishment(from, to);
-                    let arrives = self.lanes.send(from, to, establishment, arrives, frame);
-                    self.ahead.push(Time::from_nanos(arrives), Happening::Frame { from, to });
+                    let way = (from, to, establishment);
+                    let arrives = self.lanes.send(way, arrives, frame);
+                    self.ahead.push(Time::from_nanos(arrives), Happening::Frame(way));
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! Frames under way from one life to another: they arrive in order, whatever happens to the path meanwhile.
+//! Frames under way from one life to another over one establishment of their link: they arrive in order, whatever happens
+//! to the path meanwhile. What was held up on one establishment holds up nothing on the next.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -6,17 +7,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 struct Lane<F> {
     /// When the last of them may arrive at the earliest.
     last: u64,
-    /// Each with the establishment that it was sent on.
-    frames: VecDeque<(u32, F)>,
+    frames: VecDeque<F>,
     /// Of these the moment has come while the path did not work.
     stuck: u32,
 }
 
-/// All lanes that hold something, by (from, to).
+/// From whom, to whom, over which establishment.
+pub(super) type Way = (u32, u32, u32);
+
+/// All lanes that hold something.
 #[derive(Debug)]
 pub(super) struct Lanes<F> {
-    lanes: BTreeMap<(u32, u32), Lane<F>>,
-    stuck: BTreeSet<(u32, u32)>,
+    lanes: BTreeMap<Way, Lane<F>>,
+    stuck: BTreeSet<Way>,
 }
 
 impl<F> Lanes<F> {
@@ -25,53 +28,53 @@ impl<F> Lanes<F> {
     }
 
     /// Sends a frame that would arrive at `at`; says when it does.
-    pub(super) fn send(&mut self, from: u32, to: u32, establishment: u32, at: u64, frame: F) -> u64 {
+    pub(super) fn send(&mut self, way: Way, at: u64, frame: F) -> u64 {
         let new = || Lane { last: 0, frames: VecDeque::new(), stuck: 0 };
-        let lane = self.lanes.entry((from, to)).or_insert_with(new);
+        let lane = self.lanes.entry(way).or_insert_with(new);
         lane.last = at.max(lane.last + 1);
-        lane.frames.push_back((establishment, frame));
+        lane.frames.push_back(frame);
         lane.last
     }
 
     /// Nothing sent from now on arrives before this.
-    pub(super) fn not_before(&mut self, from: u32, to: u32, at: u64) {
+    pub(super) fn not_before(&mut self, way: Way, at: u64) {
         let new = || Lane { last: 0, frames: VecDeque::new(), stuck: 0 };
-        let lane = self.lanes.entry((from, to)).or_insert_with(new);
+        let lane = self.lanes.entry(way).or_insert_with(new);
         lane.last = lane.last.max(at);
     }
 
     /// The next of them arrives now.
-    pub(super) fn arrive(&mut self, from: u32, to: u32) -> Option<(u32, F)> {
-        let lane = self.lanes.get_mut(&(from, to))?;
+    pub(super) fn arrive(&mut self, way: Way) -> Option<F> {
+        let lane = self.lanes.get_mut(&way)?;
         let first = lane.frames.pop_front();
         if lane.frames.is_empty() {
-            self.lanes.remove(&(from, to));
+            self.lanes.remove(&way);
         }
         first
     }
 
     /// The next of them should arrive now and cannot.
-    pub(super) fn hold(&mut self, from: u32, to: u32) {
-        if let Some(lane) = self.lanes.get_mut(&(from, to)) {
+    pub(super) fn hold(&mut self, way: Way) {
+        if let Some(lane) = self.lanes.get_mut(&way) {
             lane.stuck += 1;
-            self.stuck.insert((from, to));
+            self.stuck.insert(way);
         }
     }
 
     /// The lanes that are stuck.
-    pub(super) fn held(&self) -> Vec<(u32, u32)> {
+    pub(super) fn held(&self) -> Vec<Way> {
         self.stuck.iter().copied().collect()
     }
 
     /// The path works again: how many were due.
-    pub(super) fn release(&mut self, from: u32, to: u32) -> u32 {
-        self.stuck.remove(&(from, to));
-        self.lanes.get_mut(&(from, to)).map_or(0, |lane| std::mem::take(&mut lane.stuck))
+    pub(super) fn release(&mut self, way: Way) -> u32 {
+        self.stuck.remove(&way);
+        self.lanes.get_mut(&way).map_or(0, |lane| std::mem::take(&mut lane.stuck))
     }
 
     /// Puts the last arrival of a lane off; says when one more of those that were stuck arrives.
-    pub(super) fn again(&mut self, from: u32, to: u32, at: u64) -> u64 {
-        self.lanes.get_mut(&(from, to)).map_or(at, |lane| {
+    pub(super) fn again(&mut self, way: Way, at: u64) -> u64 {
+        self.lanes.get_mut(&way).map_or(at, |lane| {
             lane.last = at.max(lane.last + 1);
             lane.last
         })
@@ -79,8 +82,9 @@ impl<F> Lanes<F> {
 
     /// A life is over: nothing reaches it any more, and what of its own had to be sent again is lost.
     pub(super) fn forget(&mut self, life: u32) {
-        self.lanes
-            .retain(|(from, to), lane| *to != life && (*from != life || (lane.stuck == 0 && !lane.frames.is_empty())));
-        self.stuck.retain(|(from, to)| *from != life && *to != life);
+        self.lanes.retain(|(from, to, _), lane| {
+            *to != life && (*from != life || (lane.stuck == 0 && !lane.frames.is_empty()))
+        });
+        self.stuck.retain(|(from, to, _)| *from != life && *to != life);
     }
 }
