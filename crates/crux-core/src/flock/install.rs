@@ -133,7 +133,16 @@ impl Flock {
                 self.acks.insert(from.clone());
             }
             self.elsewhere.remove(from);
+            self.behind.remove(from);
             return;
+        }
+        if member && view < *self.view.id() {
+            // It is asked to catch up by whoever leads. If it never does it is somewhere else, and this view's members have
+            // to do without it.
+            let since = *self.behind.entry(from.clone()).or_insert(self.now);
+            if self.now.since(since) >= self.t.propose * 2 {
+                self.lost_dirty |= self.moved.insert(from.clone());
+            }
         }
         let missed = member && view > *self.view.id();
         let unknown = !member
@@ -176,6 +185,11 @@ impl Flock {
 
     /// What a peer says that it has.
     pub(super) fn note_head(&mut self, from: &Member, head: SharedHead) {
+        if self.asking.as_ref().is_some_and(|asking| asking.leader == *from && asking.head.id != head.id) {
+            // The flock that was asked is another by now, and has forgotten who asked.
+            self.asking = None;
+            self.seek_dirty = true;
+        }
         if self.view.has(from) {
             if head.id == *self.view.id() {
                 self.elsewhere.remove(from);

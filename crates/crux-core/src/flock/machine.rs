@@ -92,6 +92,8 @@ pub struct Flock {
 
     // The one view change.
     pub(super) promise: Option<Promise>,
+    /// Members that say that they have a lower view, and since when.
+    pub(super) behind: BTreeMap<Member, Time>,
     /// How often members with lower views refused a proposal.
     pub(super) conflicts: BTreeMap<Member, u32>,
     /// The last promise that ended by itself, and the view that was installed then.
@@ -187,6 +189,7 @@ impl Flock {
             clones: BTreeMap::new(),
             newest: BTreeMap::new(),
             promise: None,
+            behind: BTreeMap::new(),
             conflicts: BTreeMap::new(),
             late_promise: None,
             proposal: None,
@@ -525,6 +528,7 @@ impl Flock {
         self.doubted.clear();
         self.moved.clear();
         self.conflicts.clear();
+        self.behind.clear();
         self.elsewhere.clear();
         self.pulls.clear();
         self.witnessed.clear();

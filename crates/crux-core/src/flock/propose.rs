@@ -221,6 +221,12 @@ impl Flock {
     pub(super) fn try_conclude(&mut self, out: &mut Vec<Output>) {
         let lost_count = self.lost().len();
         let Some(proposal) = &self.proposal else { return };
+        if self.now > proposal.deadline + self.t.batch * 5 {
+            // The promises are over, and what the reports say is old: this fulcrum was asleep.
+            self.abort(out);
+            self.propose_later(self.t.batch);
+            return;
+        }
         let late = self.now >= proposal.deadline;
         let size = proposal.candidates.roster().len();
         if !late && proposal.reports.len() + 1 + lost_count < size {
@@ -438,9 +444,6 @@ impl Flock {
         }
         if self.leads() && self.acks.len() < self.view.roster.len() && self.install_again <= self.now {
             self.install_again = self.now + self.t.resend_view;
-            if self.now.since(self.since) >= self.t.propose * 2 {
-                self.give_up_on_the_silent();
-            }
             for seat in &self.view.roster {
                 if !self.acks.contains(&seat.member) && self.contacts.linked(&seat.member) {
                     let message = Message::Install { id: self.made_by.clone(), view: self.view.clone() };
@@ -448,19 +451,6 @@ impl Flock {
                 }
             }
         }
-    }
-
-    /// Members that answer probes and never acknowledge the view, however often it is sent, are somewhere else.
-    fn give_up_on_the_silent(&mut self) {
-        let silent: Vec<Member> = self
-            .view
-            .roster
-            .iter()
-            .map(|seat| seat.member.clone())
-            .filter(|member| !self.acks.contains(member) && self.contacts.linked(member) && self.hears(member))
-            .collect();
-        self.lost_dirty |= !silent.is_empty();
-        self.moved.extend(silent);
     }
 
     pub(super) fn next_change(&self) -> Time {
