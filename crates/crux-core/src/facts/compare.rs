@@ -8,6 +8,11 @@
 //! A   Ids ->                       B   if A has something that B lacks: B pulls in its turn
 //! ```
 //! Each side only pulls, so nothing is sent twice. The digest at the end of an answer makes the next window due.
+//!
+//! What is asked for may not come, for ever: it is lost, or this side's check of signatures refuses what the other's
+//! passed. Digests then stay different however often both are asked. So a list is not said again while nothing has
+//! changed on either side, but for a pause that doubles from [`RETRY`] to [`PAUSE_MAX`] ([`Told`]): no state of two
+//! stores makes them talk at the speed of the network.
 
 use super::disk::Purpose;
 use super::version::Checked;
@@ -24,6 +29,10 @@ const EVERY: Duration = Duration::from_secs(5);
 const ANNOUNCE: Duration = Duration::from_millis(200);
 /// How many versions are asked for at once.
 const WINDOW: usize = 128;
+/// How many lists a peer is sent within [`RETRY`], whatever changes meanwhile. Each may have a megabyte.
+const LISTS_MAX: u32 = 4;
+/// The longest pause before a list that is said again though nothing has changed.
+const PAUSE_MAX: Duration = Duration::from_secs(16);
 /// How many refused ids are remembered.
 const REFUSED_MAX: usize = 4096;
 /// How many ids a list has at most; one that is full speaks only of ids up to its last.
@@ -38,10 +47,35 @@ pub(super) struct Compare {
     linked: BTreeSet<Member>,
     /// What is still to be pulled from whom.
     pulling: BTreeMap<Member, VecDeque<Hash256>>,
-    /// When this fulcrum's ids went to whom.
-    told: BTreeMap<Member, Time>,
+    /// The last list of this fulcrum's ids, by whom it went to. Linked peers only, and so are those above and below.
+    told: BTreeMap<Member, Told>,
+    /// Who is asked again whether the digests still differ, and when: a list was due and was not said.
+    owed: BTreeMap<Member, Time>,
     /// Versions that the table refused: named in lists as if they were here, so that they do not come again.
     refused: BTreeSet<Hash256>,
+}
+
+/// What a peer was told last.
+#[derive(Clone, Debug)]
+struct Told {
+    at: Time,
+    /// The digests then, this fulcrum's and, if the list followed from it, the peer's.
+    mine: Hash256,
+    theirs: Option<Hash256>,
+    /// How long nothing is said again while both are the same.
+    pause: Duration,
+    /// The beginning of the present round of lists, and how many there were in it.
+    round: Time,
+    lists: u32,
+}
+
+impl Told {
+    /// From when on a list may follow that is to bring these digests together.
+    fn next(&self, mine: Hash256, theirs: Hash256) -> Time {
+        let paced = if self.lists < LISTS_MAX { Time::ZERO } else { self.round + RETRY };
+        let changed = self.mine != mine || self.theirs != Some(theirs);
+        if changed { paced } else { paced.max(self.at + self.pause) }
+    }
 }
 
 impl Compare {
@@ -54,13 +88,33 @@ impl Compare {
             linked: BTreeSet::new(),
             pulling: BTreeMap::new(),
             told: BTreeMap::new(),
+            owed: BTreeMap::new(),
             refused: BTreeSet::new(),
         }
     }
 
     pub(super) fn deadline(&self) -> Time {
         let next = if self.linked.is_empty() { Time::NEVER } else { self.next };
-        next.min(self.announce.unwrap_or(Time::NEVER))
+        let owed = self.owed.values().min().copied().unwrap_or(Time::NEVER);
+        next.min(self.announce.unwrap_or(Time::NEVER)).min(owed)
+    }
+
+    /// Notes that a list goes out. `theirs` is the digest that it answers.
+    fn tell(&mut self, now: Time, to: &Member, mine: Hash256, theirs: Option<Hash256>) {
+        self.owed.remove(to);
+        let fresh = Told { at: now, mine, theirs, pause: RETRY, round: now, lists: 0 };
+        let told = self.told.entry(to.clone()).or_insert(fresh);
+        let same = told.mine == mine && (theirs.is_none() || told.theirs == theirs);
+        if !same {
+            (told.mine, told.theirs, told.pause) = (mine, theirs, RETRY);
+        } else if theirs.is_some() && told.lists > 0 {
+            told.pause = (told.pause * 2).min(PAUSE_MAX);
+        }
+        if now.since(told.round) >= RETRY {
+            (told.round, told.lists) = (now, 0);
+        }
+        told.lists += 1;
+        told.at = now;
     }
 }
 
@@ -70,8 +124,9 @@ impl Facts {
         out.push(Output::Send { to, message: Message::Digest { digest: self.store.digest(), count } });
     }
 
-    fn send_ids(&mut self, now: Time, to: Member, out: &mut Vec<Output>) {
-        self.compare.told.insert(to.clone(), now);
+    /// `theirs` is the digest that this list answers, if it answers one.
+    fn send_ids(&mut self, now: Time, to: Member, theirs: Option<Hash256>, out: &mut Vec<Output>) {
+        self.compare.tell(now, &to, self.store.digest(), theirs);
         let ids = self.store.heads().union(&self.compare.refused).take(IDS_MAX).copied().collect();
         out.push(Output::Send { to, message: Message::Ids(ids) });
     }
@@ -91,6 +146,7 @@ impl Facts {
         self.compare.linked.remove(peer);
         self.compare.pulling.remove(peer);
         self.compare.told.remove(peer);
+        self.compare.owed.remove(peer);
         self.disk.drop_debts(peer);
     }
 
@@ -101,6 +157,10 @@ impl Facts {
     }
 
     pub(super) fn tick(&mut self, now: Time, out: &mut Vec<Output>) {
+        while let Some(peer) = self.compare.owed.iter().find(|(_, at)| **at <= now).map(|(peer, _)| peer.clone()) {
+            self.compare.owed.remove(&peer);
+            self.send_digest(peer, out);
+        }
         if self.compare.announce.is_some_and(|at| at <= now) {
             self.compare.announce = None;
             for member in &self.others {
@@ -117,10 +177,23 @@ impl Facts {
     }
 
     pub(super) fn compared(&mut self, now: Time, from: Member, digest: Hash256, out: &mut Vec<Output>) {
-        if self.pull(&from, out) || digest == self.store.digest() {
+        // Who is not linked any more gets no answer, and nothing is remembered of it.
+        if !self.compare.linked.contains(&from) {
             return;
         }
-        self.send_ids(now, from, out);
+        let mine = self.store.digest();
+        if digest == mine {
+            self.compare.owed.remove(&from);
+        }
+        if self.pull(&from, out) || digest == mine {
+            return;
+        }
+        let next = self.compare.told.get(&from).map_or(Time::ZERO, |told| told.next(mine, digest));
+        if next <= now {
+            self.send_ids(now, from, Some(digest), out);
+        } else {
+            self.compare.owed.insert(from, next);
+        }
     }
 
     /// Asks for the next window. False if nothing is left to be asked for.
@@ -142,6 +215,9 @@ impl Facts {
     }
 
     pub(super) fn listed(&mut self, now: Time, from: Member, theirs: &[Hash256], out: &mut Vec<Output>) {
+        if !self.compare.linked.contains(&from) {
+            return;
+        }
         let heads = self.store.heads();
         let unknown: Vec<Hash256> =
             theirs.iter().filter(|id| !heads.contains(id) && !self.compare.refused.contains(id)).copied().collect();
@@ -176,9 +252,9 @@ impl Facts {
             }
         }
         // A list that answers a list ends the exchange.
-        let answered = self.compare.told.get(&from).is_some_and(|at| now.since(*at) < RETRY);
+        let answered = self.compare.told.get(&from).is_some_and(|told| now.since(told.at) < RETRY);
         if extra && !answered {
-            self.send_ids(now, from, out);
+            self.send_ids(now, from, None, out);
         }
     }
 
@@ -220,7 +296,7 @@ impl Facts {
             }
             self.disk.persist(news, Purpose::Merged, out);
         }
-        if !ids.is_empty() {
+        if !ids.is_empty() && self.compare.linked.contains(&from) {
             self.disk.owe(from, ids, paths);
             self.disk.pay(out);
         }
