@@ -67,7 +67,7 @@ fn lab_permitted() -> sh::Result<()> {
     let tried = [
         ["ip", "link", "add", "probe0", "type", "bridge"].as_slice(),
         &["ip", "link", "add", "probe1", "type", "veth", "peer", "name", "probe2"],
-        &["nft", "add", "table", "inet", "probe"],
+        &["nft", "add", "table", "bridge", "probe"],
     ]
     .into_iter()
     .try_for_each(|words| sh::capture(sh::program("ip").args(["netns", "exec", &space]).args(words)).map(drop))

@@ -1,14 +1,18 @@
 //! The lab: real processes of the real binary on machines made of network namespaces, cut and healed with nftables.
 //! It knows crux only by its commands and their JSON, as an outside tool does.
 //!
-//! Every machine is a namespace with one veth into a bridge in a namespace of its own. Cuts drop at the receiver, because
-//! a drop on the sender's output hook makes `send` fail, which no real network does. Everything that a lab made is gone
-//! when it is dropped, whatever the test did; traffic stays inside the namespaces.
+//! Every machine is a namespace with one veth into a bridge in a namespace of its own. Cuts drop on the bridge, so that
+//! no sender sees an error. Everything that a lab made is gone when it is dropped, whatever the test did; traffic stays
+//! inside the namespaces.
+//!
+//! Moments are exact without polling fast: every fulcrum stamps its events, and all machines have one clock.
 
 mod network;
+mod seen;
 mod wait;
 
-pub use network::Network;
+pub use network::{Network, Octets};
+pub use seen::{Follow, moment, now};
 pub use wait::{Timeout, until};
 
 use serde_json::Value;
@@ -48,6 +52,8 @@ pub struct Lab {
     fulcrums: Vec<Option<Child>>,
     /// Extra arguments of `crux up` on every machine.
     pub up_args: Vec<String>,
+    /// Whether fulcrums listen on every address of their machine instead of the one that it has at the start.
+    pub listen_everywhere: bool,
 }
 
 impl Lab {
@@ -72,7 +78,14 @@ impl Lab {
         // Unix sockets have short names, so the lab lives at a short path.
         let dir = tempfile::Builder::new().prefix("cxl").tempdir_in("/tmp").expect("a directory for the lab");
         let network = Network::new(machines);
-        let lab = Self { binary, dir, network, fulcrums: (0..machines).map(|_| None).collect(), up_args: Vec::new() };
+        let lab = Self {
+            binary,
+            dir,
+            network,
+            fulcrums: (0..machines).map(|_| None).collect(),
+            up_args: Vec::new(),
+            listen_everywhere: false,
+        };
         lab.must(&["ca", "init", "--bloc", "lab", "--out", &lab.path("ca")]);
         for at in 0..machines {
             let (node, out) = (format!("n{}", at + 1), lab.path(&format!("id{}", at + 1)));
@@ -118,18 +131,39 @@ impl Lab {
     /// # Panics
     /// If the process cannot be started.
     pub fn up(&mut self, at: usize) {
+        let mut args = Vec::new();
+        for seed in (0..self.machines().min(3)).filter(|seed| *seed != at) {
+            args.extend(["--seed".to_owned(), format!("{}:2789", self.network.addr(seed))]);
+        }
+        args.extend(self.up_args.iter().cloned());
+        self.up_as(at, &format!("id{}", at + 1), &args);
+    }
+
+    /// Starts a fulcrum on a machine with a bundle in the lab's directory and further arguments, and knows nobody unless
+    /// they say so.
+    ///
+    /// # Panics
+    /// If the process cannot be started.
+    pub fn up_as(&mut self, at: usize, identity: &str, args: &[String]) {
         let log =
             File::options().create(true).append(true).open(self.path(&format!("n{}.log", at + 1))).expect("a log file");
         let mut command = self.network.command(at, &self.binary);
-        command.args(["up", "--identity", &self.path(&format!("id{}", at + 1))]);
+        command.args(["up", "--identity", &self.path(identity)]);
         command.args(["--state", &self.path(&format!("s{}", at + 1))]);
-        command.args(["--listen", &format!("{}:2789", self.network.addr(at))]);
-        for seed in (0..self.machines().min(3)).filter(|seed| *seed != at) {
-            command.args(["--seed", &format!("{}:2789", self.network.addr(seed))]);
+        if self.listen_everywhere {
+            command.args(["--listen", "0.0.0.0:2789"]);
+        } else {
+            command.args(["--listen", &format!("{}:2789", self.network.addr(at))]);
         }
-        command.args(&self.up_args);
+        command.args(args);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log file")).stderr(log);
         self.fulcrums[at] = Some(command.spawn().expect("crux starts"));
+    }
+
+    /// What the fulcrum of a machine has said so far.
+    #[must_use]
+    pub fn log(&self, at: usize) -> String {
+        std::fs::read_to_string(self.path(&format!("n{}.log", at + 1))).unwrap_or_default()
     }
 
     /// Starts every fulcrum.
@@ -153,6 +187,32 @@ impl Lab {
             let _ = child.kill();
             child.wait().expect("the fulcrum's end");
         }
+    }
+
+    /// Cuts a machine off from all others, and then kills its fulcrum: nothing tells them that it is gone.
+    pub fn kill_in_silence(&mut self, at: usize) {
+        let others: Vec<usize> = (0..self.machines()).filter(|other| *other != at).collect();
+        self.network.set_between(&[at], &others, false);
+        self.kill(at);
+    }
+
+    /// Waits until the process of a machine's fulcrum has ended by itself; its exit code, if it has one.
+    ///
+    /// # Panics
+    /// If there is none, or it does not end in time.
+    pub fn await_end(&mut self, at: usize, limit: Duration) -> Option<i32> {
+        let mut child = self.fulcrums[at].take().expect("the fulcrum runs");
+        let mut code = None;
+        let ended = until(limit, || {
+            let end = child.try_wait().expect("the fulcrum's end");
+            code = end.and_then(|status| status.code());
+            end.is_some()
+        });
+        if ended.is_err() {
+            self.fulcrums[at] = Some(child);
+            panic!("the fulcrum of n{} has not ended: {}", at + 1, self.said(&[at]));
+        }
+        code
     }
 
     /// Sends a signal by name to the fulcrum of a machine.
@@ -206,26 +266,28 @@ impl Lab {
     /// The status of a machine's fulcrum, or `null` if it does not answer.
     #[must_use]
     pub fn status(&self, at: usize) -> Value {
-        let output = self.at(at, &["status", "-o", "json"]);
-        if output.status.success() {
-            serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
-        } else {
-            Value::Null
-        }
+        self.json(at, &["status"])
+    }
+
+    /// The document that a command prints at a machine, whatever its exit code; `null` if it is none.
+    #[must_use]
+    pub fn json(&self, at: usize, args: &[&str]) -> Value {
+        let mut all = args.to_vec();
+        all.extend(["-o", "json"]);
+        serde_json::from_slice(&self.at(at, &all).stdout).unwrap_or(Value::Null)
     }
 
     /// Whether each of these machines says that exactly these are the members of its flock, that they agree on its
     /// leader and view, and, if asked, that it is stable.
     #[must_use]
     pub fn one_flock(&self, machines: &[usize], stable: bool) -> bool {
-        let mut names: Vec<String> = machines.iter().map(|at| format!("n{}", at + 1)).collect();
-        names.sort();
-        let wanted = Value::from(names);
+        let wanted = Value::from(names(machines));
         let mut view: Option<Value> = None;
         machines.iter().all(|at| {
-            let status = self.status(*at);
-            let same = view.get_or_insert_with(|| status["view"].clone()) == &status["view"];
-            same && status["members"] == wanted && (!stable || status["stable"] == Value::Bool(true))
+            let confab = self.json(*at, &["confab"]);
+            let same = view.get_or_insert_with(|| confab["view"].clone()) == &confab["view"];
+            let led = wanted.as_array().is_some_and(|wanted| wanted.contains(&confab["leader"]));
+            same && led && confab["members"] == wanted && (!stable || confab["stable"] == Value::Bool(true))
         })
     }
 
@@ -252,15 +314,11 @@ impl Lab {
         let mut text = String::new();
         for at in machines {
             let status = self.status(*at);
-            text.push_str(&format!(
-                "\nn{}: members {} leader {} stable {} services {}",
-                at + 1,
-                status["members"],
-                status["leader"],
-                status["stable"],
-                status["services"]
-            ));
-            let log = std::fs::read_to_string(self.path(&format!("n{}.log", at + 1))).unwrap_or_default();
+            text.push_str(&format!("\nn{}:", at + 1));
+            for key in ["members", "leader", "stable", "siblings", "outside", "clones", "services"] {
+                text.push_str(&format!(" {key} {}", status[key]));
+            }
+            let log = self.log(*at);
             let lines: Vec<&str> = log.lines().collect();
             for line in &lines[lines.len().saturating_sub(12)..] {
                 text.push_str(&format!("\n    {line}"));
@@ -281,6 +339,24 @@ impl Drop for Lab {
             eprintln!("the lab's last words:{}", self.said(&[]));
         }
     }
+}
+
+/// The names of these machines, sorted as documents have them.
+#[must_use]
+pub fn names(machines: &[usize]) -> Vec<String> {
+    let mut names: Vec<String> = machines.iter().map(|at| format!("n{}", at + 1)).collect();
+    names.sort();
+    names
+}
+
+/// The machine of a name as documents have it.
+///
+/// # Panics
+/// If it is none of the lab's.
+#[must_use]
+pub fn machine(name: &Value) -> usize {
+    let number = name.as_str().and_then(|name| name.strip_prefix('n')?.parse::<usize>().ok());
+    number.unwrap_or_else(|| panic!("{name} is no machine of the lab")) - 1
 }
 
 fn succeeded(args: &[&str], output: Output) -> String {

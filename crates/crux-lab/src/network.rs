@@ -1,10 +1,18 @@
 //! Machines made of network namespaces on one bridge.
+//!
+//! The bridge carries or drops what goes from one machine to another, so a cut is one transaction of the packet filter,
+//! however many paths it takes, and no sender sees an error: a drop on the sender's own output hook would make `send`
+//! fail, which no real network does.
 
 use crate::run;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
@@ -12,7 +20,23 @@ static COUNTER: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 pub struct Network {
     prefix: String,
-    machines: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    addrs: Vec<Ipv4Addr>,
+    /// Cut paths, from and to.
+    cut: BTreeSet<(usize, usize)>,
+}
+
+/// Octets that a machine sent and received since it was made, with every header from Ethernet on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Octets {
+    /// By the machine.
+    pub sent: u64,
+    /// By the machine.
+    pub received: u64,
 }
 
 impl Network {
@@ -23,28 +47,41 @@ impl Network {
     #[must_use]
     pub fn new(machines: usize) -> Self {
         let prefix = format!("cx{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
-        let network = Self { prefix, machines };
+        let addrs = (0..machines).map(|at| Ipv4Addr::new(10, 77, (at / 250) as u8, (at % 250 + 1) as u8)).collect();
+        let network = Self { prefix, state: Mutex::new(State { addrs, cut: BTreeSet::new() }) };
         let switch = network.switch();
         ip(&["netns", "add", &switch]);
         ip(&["-n", &switch, "link", "add", "name", "br0", "type", "bridge"]);
         ip(&["-n", &switch, "link", "set", "dev", "br0", "up"]);
+        network.nft(
+            "table bridge lab {\n\
+               set cut { type ifname . ifname; }\n\
+               chain lost { }\n\
+               chain paths { type filter hook forward priority 0; policy accept;\n\
+                 meta protocol ip iifname . oifname @cut drop\n\
+                 meta protocol ip jump lost\n\
+               }\n\
+             }\n",
+        );
         for at in 0..machines {
-            let (space, port) = (network.space(at), format!("p{at}"));
+            let (space, port) = (network.space(at), port(at));
             ip(&["netns", "add", &space]);
             ip(&["-n", &switch, "link", "add", "name", &port, "type", "veth", "peer", "name", "eth0", "netns", &space]);
             ip(&["-n", &switch, "link", "set", "dev", &port, "master", "br0", "up"]);
             let addr = format!("{}/16", network.addr(at));
-            ip(&["-n", &space, "addr", "add", &addr, "dev", "eth0"]);
+            ip(&["-n", &space, "addr", "add", &addr, "brd", "+", "dev", "eth0"]);
             ip(&["-n", &space, "link", "set", "eth0", "up"]);
             ip(&["-n", &space, "link", "set", "lo", "up"]);
-            network.nft(at, "add table inet lab");
-            network.nft(at, "add set inet lab cut { type ipv4_addr; }");
-            network.nft(at, "add chain inet lab in { type filter hook input priority 0; policy accept; }");
-            network.nft(at, "add rule inet lab in ip saddr @cut drop");
-            network.nft(at, "add chain inet lab loss");
-            network.nft(at, "add rule inet lab in iifname eth0 jump loss");
         }
         network
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn machines(&self) -> usize {
+        self.state().addrs.len()
     }
 
     fn switch(&self) -> String {
@@ -58,7 +95,15 @@ impl Network {
     /// The address of a machine.
     #[must_use]
     pub fn addr(&self, at: usize) -> Ipv4Addr {
-        Ipv4Addr::new(10, 77, (at / 250) as u8, (at % 250 + 1) as u8)
+        self.state().addrs[at]
+    }
+
+    /// Takes a machine's address away and gives it another one, as a changed lease does.
+    pub fn set_addr(&self, at: usize, new: Ipv4Addr) {
+        let (space, old) = (self.space(at), self.addr(at));
+        ip(&["-n", &space, "addr", "del", &format!("{old}/16"), "dev", "eth0"]);
+        ip(&["-n", &space, "addr", "add", &format!("{new}/16"), "brd", "+", "dev", "eth0"]);
+        self.state().addrs[at] = new;
     }
 
     /// A program to be run on a machine.
@@ -69,42 +114,100 @@ impl Network {
         command
     }
 
-    fn nft(&self, at: usize, rule: &str) {
-        run(Command::new("ip").args(["netns", "exec", &self.space(at), "nft", rule]));
+    /// One transaction of the packet filter between the machines.
+    fn nft(&self, rules: &str) {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.switch(), "nft", "-f", "-"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("nft starts");
+        child.stdin.take().expect("its input").write_all(rules.as_bytes()).expect("nft reads its rules");
+        let output = child.wait_with_output().expect("nft's end");
+        assert!(output.status.success(), "nft: {rules}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Cuts or joins these paths, each from one machine to another, all at the same moment.
+    pub fn set_paths(&self, paths: impl IntoIterator<Item = (usize, usize)>, works: bool) {
+        let mut state = self.state();
+        let mut rules = String::new();
+        for path in paths {
+            let (changes, verb) =
+                if works { (state.cut.remove(&path), "delete") } else { (state.cut.insert(path), "add") };
+            if changes && path.0 != path.1 {
+                let (from, to) = (port(path.0), port(path.1));
+                let _ = writeln!(rules, "{verb} element bridge lab cut {{ \"{from}\" . \"{to}\" }}");
+            }
+        }
+        drop(state);
+        if !rules.is_empty() {
+            self.nft(&rules);
+        }
     }
 
     /// Cuts or joins one direction.
     pub fn set_path(&self, from: usize, to: usize, works: bool) {
-        let verb = if works { "delete" } else { "add" };
-        self.nft(to, &format!("{verb} element inet lab cut {{ {} }}", self.addr(from)));
+        self.set_paths([(from, to)], works);
     }
 
     /// Cuts or joins both directions between every machine of one side and every one of the other.
     pub fn set_between(&self, a: &[usize], b: &[usize], works: bool) {
-        for &x in a {
-            for &y in b {
-                self.set_path(x, y, works);
-                self.set_path(y, x, works);
-            }
-        }
+        self.set_paths(between(a, b), works);
     }
 
-    /// Drops so many percent of what a machine receives.
-    pub fn set_loss(&self, at: usize, percent: u32) {
-        self.nft(at, "flush chain inet lab loss");
+    /// Only machines of one group reach each other; who is in no group keeps what it has.
+    pub fn split(&self, groups: &[&[usize]]) {
+        let pairs = groups.iter().enumerate().flat_map(|(n, a)| groups[n + 1..].iter().flat_map(|b| between(a, b)));
+        self.set_paths(pairs, false);
+    }
+
+    /// Every path works again.
+    pub fn heal(&self) {
+        let cut: Vec<_> = self.state().cut.iter().copied().collect();
+        self.set_paths(cut, true);
+    }
+
+    /// The paths that are cut.
+    #[must_use]
+    pub fn cuts(&self) -> Vec<(usize, usize)> {
+        self.state().cut.iter().copied().collect()
+    }
+
+    /// Every machine loses so many percent of what it is sent.
+    pub fn set_loss(&self, percent: u32) {
+        let mut rules = String::from("flush chain bridge lab lost\n");
         if percent > 0 {
-            self.nft(at, &format!("add rule inet lab loss numgen random mod 100 < {percent} drop"));
+            let _ = writeln!(rules, "add rule bridge lab lost numgen random mod 100 < {percent} drop");
         }
+        self.nft(&rules);
+    }
+
+    /// What went over the wires of all machines so far.
+    ///
+    /// # Panics
+    /// If the kernel does not say.
+    #[must_use]
+    pub fn octets(&self) -> Vec<Octets> {
+        // `/proc/net/dev` of the switch: what a port received its machine sent.
+        let mut command = Command::new("ip");
+        let text = run(command.args(["netns", "exec", &self.switch(), "cat", "/proc/net/dev"]));
+        let mut octets = vec![Octets::default(); self.machines()];
+        for line in text.lines() {
+            let Some((name, numbers)) = line.split_once(':') else { continue };
+            let Some(at) = name.trim().strip_prefix('p').and_then(|at| at.parse::<usize>().ok()) else { continue };
+            let numbers: Vec<u64> = numbers.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+            octets[at] = Octets { sent: numbers[0], received: numbers[8] };
+        }
+        octets
     }
 
     /// Ends every process that still lives in the machines.
     pub fn end_processes(&self) {
-        for at in 0..self.machines {
+        for at in 0..self.machines() {
             let Ok(output) = Command::new("ip").args(["netns", "pids", &self.space(at)]).output() else { continue };
             let pids = String::from_utf8_lossy(&output.stdout).into_owned();
-            for pid in pids.split_whitespace() {
-                // It may have ended in the meantime.
-                let _ = Command::new("kill").args(["-9", pid]).output();
+            let pids: Vec<&str> = pids.split_whitespace().collect();
+            if !pids.is_empty() {
+                // They may have ended in the meantime.
+                let _ = Command::new("kill").arg("-9").args(pids).output();
             }
         }
     }
@@ -113,11 +216,21 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         self.end_processes();
-        for space in (0..self.machines).map(|at| self.space(at)).chain([self.switch()]) {
+        for space in (0..self.machines()).map(|at| self.space(at)).chain([self.switch()]) {
             // A lab that could not be made whole is taken down as far as it came.
             let _ = Command::new("ip").args(["netns", "delete", &space]).output();
         }
     }
+}
+
+/// The paths between two sides, both ways.
+fn between(a: &[usize], b: &[usize]) -> Vec<(usize, usize)> {
+    a.iter().flat_map(|&x| b.iter().flat_map(move |&y| [(x, y), (y, x)])).collect()
+}
+
+/// The bridge's port of a machine.
+fn port(at: usize) -> String {
+    format!("p{at}")
 }
 
 fn ip(args: &[&str]) {

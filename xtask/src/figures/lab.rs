@@ -4,8 +4,8 @@ use super::Row;
 use crate::sh;
 use serde_json::Value;
 
-/// Runs `figures --json` of crux-lab, if there is such a binary.
-pub fn rows() -> sh::Result<Vec<Row>> {
+/// Runs `figures --json` of crux-lab for one part, if there is such a binary.
+pub fn rows(part: &str, rounds: Option<u32>) -> sh::Result<Vec<Row>> {
     let metadata = sh::capture(&mut sh::cargo(["metadata", "--no-deps", "--format-version", "1", "--offline"]))?;
     let metadata = serde_json::from_str(&metadata).map_err(|e| format!("`cargo metadata` printed bad JSON: {e}"))?;
     if !has_binary(&metadata) {
@@ -15,7 +15,11 @@ pub fn rows() -> sh::Result<Vec<Row>> {
     sh::run(&mut sh::cargo(["build", "--release", "--workspace", "--bins", "--locked"]))?;
     let bin = sh::target_dir()?.join("release");
     let mut command = sh::program(bin.join("figures"));
-    command.arg("--json").env("CRUX_BIN", bin.join("crux")).stderr(std::process::Stdio::inherit());
+    command.args(["--json", "--only", part]);
+    if let Some(rounds) = rounds {
+        command.args(["--rounds", &rounds.to_string()]);
+    }
+    command.env("CRUX_BIN", bin.join("crux")).stderr(std::process::Stdio::inherit());
     parse(&sh::capture(&mut command)?)
 }
 

@@ -10,16 +10,22 @@ use crate::sh;
 use std::fmt::Write as _;
 
 pub const HELP: &str = "\
-cargo xtask figures [--no-build] [--print]
+cargo xtask figures [--only PART]... [--rounds N] [--no-build] [--print]
 
 Measures and writes docs/figures.md: every figure with its unit, its target, the machine's load when it was
-taken, and for all of them the commit, the machine and the date. Figures that could not be taken are listed
-with the reason. If crux-lab has a binary `figures`, it is run with `--json`; it prints an array of
+taken; for every part the commit and the date, and for all of them the machine. Figures that could not be taken
+are listed with the reason. The parts are:
+  dev flock3 flock10 flock50 flock64 idle10 idle50 services   real processes in network namespaces, default timers
+  binary dependencies code
+Those of the first line are taken by the binary `figures` of crux-lab, which is run with `--json --only PART`; it
+prints an array of
   {\"name\", \"value\", \"unit\", \"target\", \"note\", \"load\"}
 (`target`, `note` and `load` may be null or missing), one row each.
 
-  --no-build  take only figures that need no release build
-  --print     print the page instead of writing it";
+  --only PART  take this part only; the others stay on the page as they are. May be given several times
+  --rounds N   let the lab try each thing so often instead of as often as is usual for its size
+  --no-build   take only figures that need no release build
+  --print      print the page instead of writing it";
 
 /// One figure.
 pub struct Row {
@@ -56,79 +62,122 @@ impl Row {
     }
 }
 
-/// A group of figures: its heading, whether it needs a release build, and what takes them.
+/// A group of figures: its name, its heading, whether it needs a release build, and what takes them.
 struct Source {
+    name: &'static str,
     heading: &'static str,
     builds: bool,
-    take: fn() -> sh::Result<Vec<Row>>,
+    take: fn(&str, Option<u32>) -> sh::Result<Vec<Row>>,
+}
+
+const fn of_lab(name: &'static str, heading: &'static str) -> Source {
+    Source { name, heading, builds: true, take: lab::rows }
 }
 
 const SOURCES: &[Source] = &[
-    Source { heading: "Behaviour", builds: true, take: lab::rows },
-    Source { heading: "Binary", builds: true, take: code::binary },
-    Source { heading: "Dependencies", builds: false, take: code::dependencies },
-    Source { heading: "Code", builds: false, take: code::lines },
+    of_lab("dev", "A throw-away cluster"),
+    of_lab("flock3", "A flock of 3"),
+    of_lab("flock10", "A flock of 10"),
+    of_lab("flock50", "A flock of 50"),
+    of_lab("flock64", "A flock of 64"),
+    of_lab("idle10", "Idle in a flock of 10"),
+    of_lab("idle50", "Idle in a flock of 50"),
+    of_lab("services", "Services"),
+    Source { name: "binary", heading: "Binary", builds: true, take: |_, _| code::binary() },
+    Source { name: "dependencies", heading: "Dependencies", builds: false, take: |_, _| code::dependencies() },
+    Source { name: "code", heading: "Code", builds: false, take: |_, _| code::lines() },
 ];
 
 /// # Errors
 /// When an argument is unknown or the page cannot be written. A figure that cannot be taken is no error: the page
 /// says why.
 pub fn run(args: &[String]) -> sh::Result<()> {
-    let (mut build, mut print) = (true, false);
-    for arg in args {
+    let (mut build, mut print, mut rounds, mut only) = (true, false, None, Vec::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
         match arg.as_str() {
             "--no-build" => build = false,
             "--print" => print = true,
+            "--rounds" => {
+                let number = args.next().and_then(|number| number.parse::<u32>().ok()).filter(|number| *number > 0);
+                rounds = Some(number.ok_or("`--rounds` needs a number; `cargo xtask figures --help`")?);
+            }
+            "--only" => {
+                let name = args.next().ok_or("`--only` needs a part; `cargo xtask figures --help`")?;
+                let known = SOURCES.iter().find(|source| source.name == name);
+                only.push(
+                    known.ok_or_else(|| format!("there is no part `{name}`; `cargo xtask figures --help`"))?.name,
+                );
+            }
             other => return Err(format!("`{other}` is unknown; `cargo xtask figures --help`")),
         }
     }
-    let mut page = head()?;
+    let path = sh::root().join("docs/figures.md");
+    // A page that is not there yet has nothing to keep.
+    let old = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut page = head();
     for source in SOURCES {
-        let _ = write!(page, "\n## {}\n\n", source.heading);
-        if source.builds && !build {
-            page.push_str("Not taken: `--no-build` was given.\n");
-            continue;
-        }
-        eprintln!("== {}", source.heading);
-        match (source.take)() {
-            Ok(rows) => page.push_str(&table(&rows)),
-            Err(why) => {
-                eprintln!("{why}");
-                let _ = writeln!(page, "Not taken: {}.", cell(&why).trim_end_matches('.'));
-            }
-        }
+        let wanted = if only.is_empty() { build || !source.builds } else { only.contains(&source.name) };
+        let text = if wanted { taken(source, rounds)? } else { section(&old, source.heading).unwrap_or_else(untaken) };
+        let _ = write!(page, "\n## {}\n\n{}\n", source.heading, text.trim());
     }
     if print {
         print!("{page}");
         return Ok(());
     }
-    let path = sh::root().join("docs/figures.md");
     std::fs::write(&path, page).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     eprintln!("wrote docs/figures.md");
     Ok(())
 }
 
-fn head() -> sh::Result<String> {
+/// A section's text, taken now.
+fn taken(source: &Source, rounds: Option<u32>) -> sh::Result<String> {
+    eprintln!("== {}", source.heading);
+    let stamp = stamp()?;
+    Ok(match (source.take)(source.name, rounds) {
+        Ok(rows) => format!("{stamp}\n\n{}", table(&rows)),
+        Err(why) => {
+            eprintln!("{why}");
+            format!("{stamp}\n\nNot taken: {}.", cell(&why).trim_end_matches('.'))
+        }
+    })
+}
+
+fn untaken() -> String {
+    "Not taken yet.".into()
+}
+
+/// What a page has under a heading.
+fn section(page: &str, heading: &str) -> Option<String> {
+    let begin = format!("\n## {heading}\n");
+    let rest = &page[page.find(&begin)? + begin.len()..];
+    Some(rest[..rest.find("\n## ").unwrap_or(rest.len())].to_owned())
+}
+
+/// From which commit and when.
+fn stamp() -> sh::Result<String> {
     let git = |args: &[&str]| sh::capture(sh::program("git").args(["-c", "safe.directory=*"]).args(args));
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
     // The page itself is changed by every run and says nothing about the code.
     let dirty = !git(&["status", "--porcelain", "--", ".", ":!docs/figures.md"])?.trim().is_empty();
     let date = sh::capture(sh::program("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]))?;
+    let dirty = if dirty { " with uncommitted changes" } else { "" };
+    Ok(format!("Commit {}{dirty}, {}, load {} at the start.", commit.trim(), date.trim(), load()))
+}
+
+fn head() -> String {
     let cores = std::thread::available_parallelism().map_or_else(|_| "?".into(), |n| n.to_string());
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_else(|_| "unknown".into());
-    Ok(format!(
+    format!(
         "# Figures\n\n\
          Written by `cargo xtask figures`; do not edit. Each figure stands with the load average (one minute) of the\n\
-         machine when it was taken: on a loaded machine times are pessimistic.\n\n\
-         | | |\n|---|---|\n\
-         | commit | {}{} |\n| date | {} |\n| cores | {cores} |\n| memory | {} |\n| kernel | {} |\n| load at the start | {} |\n",
-        commit.trim(),
-        if dirty { ", with uncommitted changes" } else { "" },
-        date.trim(),
+         machine when it was taken, and with the number of rounds: on a loaded machine times are pessimistic. A time is\n\
+         from the fault until the last fulcrum that lives has the view on which all agree, by the stamps of their own\n\
+         events. Peers' figures are from the study behind the design, on two cores in network namespaces as well.\n\n\
+         | | |\n|---|---|\n| cores | {cores} |\n| memory | {} |\n| kernel | {} |\n",
         memory(),
         kernel.trim(),
-        load(),
-    ))
+    )
 }
 
 fn table(rows: &[Row]) -> String {
@@ -161,6 +210,14 @@ fn memory() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_section_is_kept_as_it_stands() {
+        let page = "# Figures\n\n## A\n\none\n\n## A flock\n\ntwo\n";
+        assert_eq!(section(page, "A").as_deref(), Some("\none\n"));
+        assert_eq!(section(page, "A flock").as_deref(), Some("\ntwo\n"));
+        assert_eq!(section(page, "B"), None);
+    }
 
     #[test]
     fn a_row_cannot_break_the_table() {
