@@ -239,6 +239,11 @@ impl Flock {
         {
             return;
         }
+        if self.asking.as_ref().is_some_and(|asking| asking.leader == from) {
+            // The flock that was asked asks in its turn: it is another by now, and has forgotten who asked.
+            self.asking = None;
+            self.seek_dirty = true;
+        }
         let reply = if !self.leads() {
             AskReply::Redirect(self.view.head.clone())
         } else if let Some(asking) = &self.asking {
