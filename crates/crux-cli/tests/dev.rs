@@ -3,7 +3,7 @@
 mod help;
 use crux_api::grpc::confab_client::ConfabClient;
 use crux_api::grpc::{ConfabRequest, ConfabView};
-use help::cluster::{Cluster, LIMIT, names};
+use help::cluster::{Cluster, LIMIT, crux, names};
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -192,4 +192,14 @@ fn a_life_that_forgot_its_number_begins_again_above_what_peers_know() {
     let wanted = |status: &Value| boot(status) > Some(known) && status["members"] == names(&["n1", "n2", "n3"]);
     cluster.until("n1", "n3 above what its peers knew", wanted);
     cluster.until("n3", "the demo service again", |status| demo(status) == (3, 3, 3));
+}
+
+/// What scripts do: they begin to wait before anything runs.
+#[test]
+fn who_waits_before_a_cluster_is_there_sees_it_come() {
+    let home = Cluster::home();
+    let limit = format!("{}s", LIMIT.as_secs());
+    let mut waiting = crux(home.path()).args(["wait", "--members", "2", "--timeout", &limit]).spawn().unwrap();
+    let _cluster = Cluster::up_in(home, 2);
+    assert!(waiting.wait().unwrap().success());
 }

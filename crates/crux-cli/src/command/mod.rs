@@ -124,6 +124,12 @@ impl Ctx {
         self.client.clone()
     }
 
+    /// A client of the fulcrum that is meant by now: it may have started since this command did.
+    fn client_now(&self) -> Client {
+        let found = target::find(self.global.at.as_deref()).and_then(|target| target.client(&self.global));
+        found.unwrap_or_else(|_| self.client())
+    }
+
     fn format(&self) -> Format {
         self.global.output.unwrap_or(Format::Table)
     }

@@ -76,7 +76,7 @@ async fn flock(ctx: &Ctx, args: &WaitArgs, deadline: Instant) -> Result<(), Erro
     let path = format!("{}?watch", routes::CONFAB);
     while Instant::now() < deadline {
         // A fulcrum that is not there yet is what scripts wait for.
-        let Ok(Ok(mut watch)) = timeout_at(deadline, ctx.client().watch::<Confab>(&path)).await else {
+        let Ok(Ok(mut watch)) = timeout_at(deadline, ctx.client_now().watch::<Confab>(&path)).await else {
             sleep(AGAIN).await;
             continue;
         };
@@ -127,7 +127,7 @@ async fn ready(
     };
     let path = format!("{}?watch", routes::PS);
     while Instant::now() < deadline {
-        let Ok(Ok(mut watch)) = timeout_at(deadline, ctx.client().watch::<Ps>(&path)).await else {
+        let Ok(Ok(mut watch)) = timeout_at(deadline, ctx.client_now().watch::<Ps>(&path)).await else {
             sleep(AGAIN).await;
             continue;
         };

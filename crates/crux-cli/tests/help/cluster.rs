@@ -29,8 +29,16 @@ pub fn crux(home: &Path) -> Command {
 impl Cluster {
     /// Starts one and reads what it says until it says what to try next.
     pub fn up(size: usize) -> Self {
-        // Short, for the sockets in it: their paths are bounded.
-        let home = tempfile::Builder::new().prefix("cx").tempdir_in("/tmp").unwrap();
+        Self::up_in(Self::home(), size)
+    }
+
+    /// A home for one, with a short path for the sockets in it: their paths are bounded.
+    pub fn home() -> tempfile::TempDir {
+        tempfile::Builder::new().prefix("cx").tempdir_in("/tmp").unwrap()
+    }
+
+    /// As [`Cluster::up`], in this home.
+    pub fn up_in(home: tempfile::TempDir, size: usize) -> Self {
         let mut command = crux(home.path());
         let mut process = command.args(["up", "--dev", &size.to_string()]).stdout(Stdio::piped()).spawn().unwrap();
         let mut said = Vec::new();
