@@ -180,6 +180,12 @@ impl Flock {
         for subject in &self.in_doubt {
             self.tell_leader(subject, Accusation::Doubted, out);
         }
+        if !mine.is_empty() {
+            // Who heard the last time may be out of reach by now, and then somebody else is the first that has to act.
+            self.telling.heard.clear();
+            self.telling.summoned = None;
+            self.telling.next = self.telling.next.min(self.now + self.t.block);
+        }
         for (subject, accusation) in mine {
             self.tell_of(&subject, accusation, 0, out);
         }

@@ -55,6 +55,12 @@ pub struct Rumour {
 }
 
 impl Flock {
+    /// The view of the flock that this one has asked to be taken in, while it waits for it.
+    #[must_use]
+    pub fn asks(&self) -> Option<&ViewId> {
+        self.asking.as_ref().map(|asking| &asking.head.id)
+    }
+
     /// What a peer is told first, and again whenever it changes.
     pub(super) fn hello_message(&self) -> Message {
         let mine = &self.view.head;

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 #[derive(Debug)]
 struct Ask {
     to: Member,
-    /// The views of both when it was asked: an ask of a flock that is no more waits for nothing.
+    /// The asking view, and the one that the asker means. An ask of a flock that is no more waits for nothing: whoever it
+    /// was meant for answers, and at the latest when it asks in its turn, both start over.
     between: (ViewId, ViewId),
 }
 
@@ -34,8 +35,8 @@ impl Safety for AsksFormNoCycle {
         for (to, message) in seen.said {
             let Message::Ask { view } = message else { continue };
             // An ask that is passed on for somebody else is not this fulcrum's own.
-            let (true, Some(theirs)) = (view.leader().member == *me, all.flock(to)) else { continue };
-            let between = (view.id().clone(), theirs.view().id().clone());
+            let (true, Some(meant)) = (view.leader().member == *me, seen.flock.asks()) else { continue };
+            let between = (view.id().clone(), meant.clone());
             self.0.insert(me.clone(), Ask { to: to.clone(), between });
             let mut at = me.clone();
             let mut story = vec![at.clone()];

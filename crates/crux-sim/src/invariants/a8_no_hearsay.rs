@@ -21,6 +21,9 @@ pub struct NoHearsay {
     leaving: BTreeSet<Member>,
     /// (proposer, epoch, candidate) of proposals that wait for an answer: no answer in time is silence to a question.
     asked: BTreeSet<(Member, u64, Member)>,
+    /// (proposer, epoch, left out) of proposals that left somebody out with reason when they were made: who comes back in
+    /// the moment of a proposal comes too late for it.
+    left_out: BTreeSet<(Member, u64, Member)>,
     /// (who was told, observer, subject) of accusations that stand and were true when they arrived: the observer itself had
     /// not heard the subject.
     accused: BTreeSet<(Member, Member, Member)>,
@@ -46,10 +49,22 @@ impl Safety for NoHearsay {
             self.leaving.insert(me.clone());
         }
         for (to, message) in seen.said {
-            if let Message::Propose { id, .. } = message
+            if let Message::Propose { id, candidates, .. } = message
                 && id.proposer == *me
             {
                 self.asked.insert((me.clone(), id.epoch, to.clone()));
+                let left_out: Vec<Member> = match self.last.get(me) {
+                    Some(view) => view.roster.iter().map(|seat| &seat.member).cloned().collect(),
+                    None => Vec::new(),
+                };
+                for gone in left_out {
+                    let stays = candidates.roster().iter().any(|seat| seat.member == gone);
+                    let silent =
+                        || candidates.roster().iter().any(|seat| self.seen_silent(me, &seat.member, &gone, all.now()));
+                    if !stays && silent() {
+                        self.left_out.insert((me.clone(), id.epoch, gone));
+                    }
+                }
             }
         }
         if let (Some(Message::Report { id, .. }), Some(from)) = (seen.told, seen.heard) {
@@ -78,7 +93,8 @@ impl Safety for NoHearsay {
             // It is not in that flock any more by its own doing, or never came in.
             let moved = flock.view().id() != before.id();
             let twin = all.living().iter().any(|other| other.id == gone.id && *other != gone);
-            let unanswered = self.asked.contains(&(me.clone(), view.id().epoch, gone.clone()));
+            let key = (me.clone(), view.id().epoch, gone.clone());
+            let unanswered = self.asked.contains(&key) || self.left_out.contains(&key);
             if moved
                 || twin
                 || unanswered
@@ -87,11 +103,7 @@ impl Safety for NoHearsay {
             {
                 continue;
             }
-            let silent = |observer: &Member| {
-                self.silent(observer, gone, all.now())
-                    || self.accused.contains(&(me.clone(), observer.clone(), gone.clone()))
-            };
-            if !view.roster.iter().any(|seat| silent(&seat.member)) {
+            if !view.roster.iter().any(|seat| self.seen_silent(me, &seat.member, gone, all.now())) {
                 return Err(format!("{me} removed {gone} from {:?}, and everybody that remains hears it", before.id()));
             }
         }
@@ -100,6 +112,12 @@ impl Safety for NoHearsay {
 }
 
 impl NoHearsay {
+    /// Whether the observer is out of touch with the subject, or told the leader so when it was.
+    fn seen_silent(&self, leader: &Member, observer: &Member, subject: &Member, now: Time) -> bool {
+        self.silent(observer, subject, now)
+            || self.accused.contains(&(leader.clone(), observer.clone(), subject.clone()))
+    }
+
     /// Whether the two have not heard each other for as long as anybody may act upon.
     fn silent(&self, observer: &Member, subject: &Member, now: Time) -> bool {
         let one = self.proofs.get(&(observer.clone(), subject.clone()));
