@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 use std::hash::Hasher as _;
 use std::net::SocketAddr;
 
+/// A frame that was lost is sent again after this.
+const SENT_AGAIN: Duration = Duration::from_millis(100);
 /// So many things told, and one is mixed into the trace with all that can be printed of it.
 const WHOLE: u64 = 64;
 /// In a world of more places nothing is printed into the trace: views are long.
@@ -218,6 +220,9 @@ impl<N: Node> World<N> {
     }
 
     fn frame_due(&mut self, way: Way) {
+        if !self.lanes.due(way, self.now.as_nanos()) {
+            return;
+        }
         let (from, to, establishment) = way;
         let (a, b) = (self.place(from), self.place(to));
         if let Some(until) = self.paused(to).filter(|_| self.alive(to)) {
@@ -239,20 +244,41 @@ impl<N: Node> World<N> {
         }
     }
 
-    /// What was stuck goes on where paths work again.
+    /// What was stuck goes on where paths work again, and what was lost several times is sent again soon where less is
+    /// lost by now.
     pub(super) fn unstick(&mut self) {
         for way in self.lanes.held() {
             let (from, to, _) = way;
             let (a, b) = (self.place(from), self.place(to));
             let passes = self.paths.works(a, b) && self.paths.works(b, a);
             if passes && !self.paths.qualities(a, b).any(|quality| quality.stalled) {
-                for _ in 0..self.lanes.release(way) {
-                    let at = (self.now + self.delay() * 4).as_nanos();
-                    let at = self.lanes.again(way, at);
+                let from = (self.now + self.delay() * 4).as_nanos();
+                for at in self.lanes.release(way, from) {
                     self.ahead.push(Time::from_nanos(at), Happening::Frame(way));
                 }
             }
         }
+        for way in self.lanes.later_than((self.now + SENT_AGAIN * 4).as_nanos()) {
+            let (a, b) = (self.place(way.0), self.place(way.1));
+            let by = (self.now + SENT_AGAIN * 4 + self.carried(a, b)).as_nanos();
+            for at in self.lanes.hurry(way, by) {
+                self.ahead.push(Time::from_nanos(at), Happening::Frame(way));
+            }
+        }
+    }
+
+    /// How long a frame takes that is sent now.
+    fn carried(&mut self, from: u32, to: u32) -> Duration {
+        let quality = self.quality(from, to);
+        let mut delay = self.delay() + quality.slower;
+        // Sent again after a tenth of a second, then twice and four times that: no longer, for whatever else passes on the
+        // link tells the sender that it is not dead.
+        let mut tries = 0;
+        while tries < 100 && self.chance(quality.loss) {
+            delay += SENT_AGAIN * (1 << tries.min(2));
+            tries += 1;
+        }
+        delay
     }
 
     fn dialed(&mut self, from: u32, addr: SocketAddr) {
@@ -384,15 +410,7 @@ impl<N: Node> World<N> {
                 }
                 Out::Frame(to, frame) => {
                     let Some(to) = self.life_of(&to).filter(|to| self.links.up(from, *to)) else { continue };
-                    let quality = self.quality(number(at), self.place(to));
-                    let mut delay = self.delay() + quality.slower;
-                    // Sent again after a tenth of a second, then twice and four times that: no longer, for whatever else
-                    // passes on the link tells the sender that it is not dead.
-                    let mut tries = 0;
-                    while tries < 100 && self.chance(quality.loss) {
-                        delay += Duration::from_millis(100 << tries.min(2));
-                        tries += 1;
-                    }
+                    let delay = self.carried(number(at), self.place(to));
                     let arrives = (self.now + delay).as_nanos();
                     let establishment = self.links.establishment(from, to);
                     let way = (from, to, establishment);

@@ -7,9 +7,29 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 struct Lane<F> {
     /// When the last of them may arrive at the earliest.
     last: u64,
-    frames: VecDeque<F>,
-    /// Of these the moment has come while the path did not work.
-    stuck: u32,
+    /// Each with the moment at which it arrives, which never decreases.
+    frames: VecDeque<(u64, F)>,
+}
+
+impl<F> Lane<F> {
+    const fn new() -> Self {
+        Self { last: 0, frames: VecDeque::new() }
+    }
+
+    /// Gives each frame the moment that it should arrive at, but after the one before it; says which moments are new.
+    fn put(&mut self, should: impl Fn(u64) -> u64) -> Vec<u64> {
+        let (mut last, mut new) = (0, Vec::new());
+        for (at, _) in &mut self.frames {
+            let then = should(*at).max(last + 1);
+            if then != *at {
+                *at = then;
+                new.push(then);
+            }
+            last = then;
+        }
+        self.last = last;
+        new
+    }
 }
 
 /// From whom, to whom, over which establishment.
@@ -29,18 +49,21 @@ impl<F> Lanes<F> {
 
     /// Sends a frame that would arrive at `at`; says when it does.
     pub(super) fn send(&mut self, way: Way, at: u64, frame: F) -> u64 {
-        let new = || Lane { last: 0, frames: VecDeque::new(), stuck: 0 };
-        let lane = self.lanes.entry(way).or_insert_with(new);
+        let lane = self.lanes.entry(way).or_insert_with(Lane::new);
         lane.last = at.max(lane.last + 1);
-        lane.frames.push_back(frame);
+        lane.frames.push_back((lane.last, frame));
         lane.last
     }
 
     /// Nothing sent from now on arrives before this.
     pub(super) fn not_before(&mut self, way: Way, at: u64) {
-        let new = || Lane { last: 0, frames: VecDeque::new(), stuck: 0 };
-        let lane = self.lanes.entry(way).or_insert_with(new);
+        let lane = self.lanes.entry(way).or_insert_with(Lane::new);
         lane.last = lane.last.max(at);
+    }
+
+    /// Whether the next of them is due. It is not if it was put off or brought forward since its moment was first told.
+    pub(super) fn due(&self, way: Way, now: u64) -> bool {
+        self.lanes.get(&way).and_then(|lane| lane.frames.front()).is_some_and(|(at, _)| *at <= now)
     }
 
     /// The next of them arrives now.
@@ -50,13 +73,12 @@ impl<F> Lanes<F> {
         if lane.frames.is_empty() {
             self.lanes.remove(&way);
         }
-        first
+        first.map(|(_, frame)| frame)
     }
 
     /// The next of them should arrive now and cannot.
     pub(super) fn hold(&mut self, way: Way) {
-        if let Some(lane) = self.lanes.get_mut(&way) {
-            lane.stuck += 1;
+        if self.lanes.contains_key(&way) {
             self.stuck.insert(way);
         }
     }
@@ -66,24 +88,29 @@ impl<F> Lanes<F> {
         self.stuck.iter().copied().collect()
     }
 
-    /// The path works again: how many were due.
-    pub(super) fn release(&mut self, way: Way) -> u32 {
+    /// The path works again: nothing arrives before this moment. Says when what was put off does.
+    pub(super) fn release(&mut self, way: Way, from: u64) -> Vec<u64> {
         self.stuck.remove(&way);
-        self.lanes.get_mut(&way).map_or(0, |lane| std::mem::take(&mut lane.stuck))
+        self.lanes.get_mut(&way).map_or_else(Vec::new, |lane| lane.put(|at| at.max(from)))
     }
 
-    /// Puts the last arrival of a lane off; says when one more of those that were stuck arrives.
-    pub(super) fn again(&mut self, way: Way, at: u64) -> u64 {
-        self.lanes.get_mut(&way).map_or(at, |lane| {
-            lane.last = at.max(lane.last + 1);
-            lane.last
-        })
+    /// The lanes that are not stuck and hold something that arrives after this moment.
+    pub(super) fn later_than(&self, at: u64) -> Vec<Way> {
+        let late = |lane: &Lane<F>| lane.frames.back().is_some_and(|(last, _)| *last > at);
+        self.lanes.iter().filter(|(way, lane)| late(lane) && !self.stuck.contains(*way)).map(|(way, _)| *way).collect()
+    }
+
+    /// Everything arrives by this moment; says when what is brought forward does.
+    pub(super) fn hurry(&mut self, way: Way, by: u64) -> Vec<u64> {
+        self.lanes.get_mut(&way).map_or_else(Vec::new, |lane| lane.put(|at| at.min(by)))
     }
 
     /// A life is over: nothing reaches it any more, and what of its own had to be sent again is lost.
     pub(super) fn forget(&mut self, life: u32) {
-        self.lanes.retain(|(from, to, _), lane| {
-            *to != life && (*from != life || (lane.stuck == 0 && !lane.frames.is_empty()))
+        let stuck = &self.stuck;
+        self.lanes.retain(|way, lane| {
+            let (from, to, _) = way;
+            *to != life && (*from != life || (!stuck.contains(way) && !lane.frames.is_empty()))
         });
         self.stuck.retain(|(from, to, _)| *from != life && *to != life);
     }
