@@ -11,6 +11,7 @@ use super::ring::SUCCESSORS;
 use super::timers::{BLOCK, TELL_ALL};
 use super::view::ViewId;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec;
 use alloc::vec::Vec;
 use crux_names::{Member, Time};
 
@@ -279,6 +280,7 @@ impl Flock {
             let message = Message::Heard { view: view.clone(), subject: subject.clone() };
             out.push(Output::Message { to: from.clone(), message });
         }
+        self.tell_where_it_is(&from, &subject, out);
         let (now, fresh) = (self.now, !self.says(&subject, &from));
         let first = self.alerts.get(&subject, &from).filter(|alert| alert.accusation == accusation);
         let (same, first) = (first.is_some(), first.map_or(now, |alert| alert.first));
@@ -293,6 +295,15 @@ impl Flock {
             && !self.proven(&subject, self.t.burst_end)
         {
             self.ask_now(&subject, Why::Burst, out);
+        }
+    }
+
+    /// Who accuses a member that has moved may only look for it in the wrong place.
+    fn tell_where_it_is(&self, to: &Member, subject: &Member, out: &mut Vec<Output>) {
+        let seat = self.view.seat(&subject.id).map(|seat| seat.addr);
+        let addr = self.contacts.addr(subject).filter(|addr| Some(*addr) != seat && self.contacts.linked(subject));
+        if let Some(addr) = addr {
+            out.push(Output::Message { to: to.clone(), message: Message::Hints { seats: vec![(subject.id.clone(), addr)] } });
         }
     }
 

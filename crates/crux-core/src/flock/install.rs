@@ -134,6 +134,8 @@ impl Flock {
             }
             self.elsewhere.remove(from);
             self.behind.remove(from);
+            // It was given up for having never caught up, and has caught up.
+            self.lost_dirty |= self.moved.remove(from);
             return;
         }
         if member && view < *self.view.id() {

@@ -16,8 +16,23 @@ impl Flock {
         self.lease_until > now && self.alerts.is_empty() && self.moved.is_empty()
     }
 
-    /// The first of the five conditions under which a leader grants that does not hold, for people.
+    /// Why this fulcrum is not stable, for people.
     pub(super) fn lacking(&self) -> Option<&'static str> {
+        if self.leads() {
+            self.withheld()
+        } else if !self.alerts.is_empty() {
+            Some("a member stands accused")
+        } else if !self.moved.is_empty() {
+            Some("a member has a view without this fulcrum")
+        } else if self.lease_until <= self.now {
+            Some("the leader does not grant it")
+        } else {
+            None
+        }
+    }
+
+    /// The first of the five conditions under which a leader grants that does not hold.
+    fn withheld(&self) -> Option<&'static str> {
         let roster = &self.view.roster;
         // 1. every member acknowledged the view
         if self.acks.len() < roster.len() {
@@ -67,7 +82,7 @@ impl Flock {
 
     pub(super) fn advance_lease(&mut self, out: &mut Vec<Output>) {
         if self.leads() && !self.leaving {
-            let may = self.lacking().is_none();
+            let may = self.withheld().is_none();
             if self.granting && !may {
                 self.withdraw_grants(out);
             }

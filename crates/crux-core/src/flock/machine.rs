@@ -428,7 +428,7 @@ impl Flock {
             view: self.view.clone(),
             age: now.since(self.since),
             stable: self.stable(now),
-            lacking: self.lacking().filter(|_| self.leads()),
+            lacking: self.lacking(),
             members: members.collect(),
             siblings: siblings.collect(),
             outside: outside

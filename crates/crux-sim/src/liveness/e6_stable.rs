@@ -14,12 +14,8 @@ use std::collections::BTreeMap;
 pub fn all_stable(scene: &Scene<'_>) -> Result<(), String> {
     match scene.actors.iter().find(|actor| !actor.stable) {
         Some(actor) => {
-            let lacking = scene.actors.iter().find_map(|actor| actor.lacking);
-            Err(format!(
-                "E6: {} is not stable; a leader says: {}",
-                actor.member,
-                lacking.unwrap_or("nothing is lacking")
-            ))
+            let own = actor.lacking.unwrap_or("nothing is lacking");
+            Err(format!("E6: {} is not stable: {own}", actor.member))
         }
         None => Ok(()),
     }

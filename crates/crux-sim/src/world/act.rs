@@ -298,25 +298,27 @@ impl<N: Node> World<N> {
         if self.links.whole(from, to) {
             return;
         }
-        // A side that still holds an older link to the same life hears nothing of the new one, unless nothing could pass
-        // on the old one because somebody moved: then the peer has another address.
-        let stranded = self.links.up(from, to) && self.links.up(to, from);
-        let news = [!self.links.up(from, to) || stranded, !self.links.up(to, from) || stranded];
+        // A side that still holds an older link to the same life is told of its end before the new one.
+        let older = [self.links.up(from, to), self.links.up(to, from)];
         self.links.establish(from, to);
         let (addr_a, addr_b) = (self.slots[a].addr, self.slots[b].addr);
         // The welcome is complete at the dialled one first; what it says then comes behind its answer.
         let first = self.now + self.delay() + self.quality(number(a), number(b)).slower;
         let second = first + self.delay() + self.quality(number(b), number(a)).slower;
-        if news[1] {
-            let input = In::LinkUp(self.member(from), addr_a);
+        if older[1] {
+            let input = In::LinkDown(self.member(from));
             self.ahead.push(first, Happening::Tell { to, input });
         }
-        if news[0] {
-            let input = In::LinkUp(self.member(to), addr_b);
+        let input = In::LinkUp(self.member(from), addr_a);
+        self.ahead.push(first, Happening::Tell { to, input });
+        if older[0] {
+            let input = In::LinkDown(self.member(to));
             self.ahead.push(second, Happening::Tell { to: from, input });
-            let establishment = self.links.establishment(to, from);
-            self.lanes.not_before((to, from, establishment), second.as_nanos());
         }
+        let input = In::LinkUp(self.member(to), addr_b);
+        self.ahead.push(second, Happening::Tell { to: from, input });
+        let establishment = self.links.establishment(to, from);
+        self.lanes.not_before((to, from, establishment), second.as_nanos());
     }
 
     /// Tells the living node of a place something right now and does what it wants.
