@@ -124,6 +124,17 @@ fn frames() -> Vec<(&'static str, Frame)> {
             "flock.ask-reply.held",
             flock(Flock::AskReply { asked: view_id(), reply: AskReply::Held(Duration::from_secs(30)) }),
         ),
+        ("flock.ask-through", flock(Flock::AskThrough { view: view(9), to: id("n3") })),
+        (
+            "flock.apart",
+            flock(Flock::Apart {
+                ours: view_id(),
+                theirs: view(9).id().clone(),
+                pairs: vec![(member("n1", 7), member("n4", 2))],
+                wait: second,
+                held: true,
+            }),
+        ),
         ("service.ask-dean", service(Service::AskDean { view: view_id(), horde: horde.clone() })),
         (
             "service.dean-report",

@@ -6,7 +6,7 @@
 
 use crux_core::hash::Random;
 use crux_names::{Duration, Time};
-use crux_sim::flocks::{Flocks, bird, check, flocks, member, until_shape};
+use crux_sim::flocks::{Bird, Flocks, bird, check, flocks, member, until_shape};
 use crux_sim::invariants::{Rules, flocking};
 use crux_sim::world::Weather;
 
@@ -69,6 +69,10 @@ fn partition_of_cliques(world: &Flocks, graph: usize) -> Result<(), String> {
     Ok(())
 }
 
+fn birds(world: &Flocks) -> impl Iterator<Item = &Bird> {
+    world.slots.iter().filter_map(|slot| slot.node.as_ref())
+}
+
 fn one_history(size: usize, first: usize, second: usize, crash: Option<usize>, moment: Duration, seed: u64) {
     let story = format!("size {size}, graph {first:b} then {second:b} at {moment:?}, crash {crash:?}, seed {seed}");
     let all = (1 << pairs(size).len()) - 1;
@@ -95,7 +99,8 @@ fn one_history(size: usize, first: usize, second: usize, crash: Option<usize>, m
         }
     }
     assert_eq!(before, installs(&world), "{story}: views still change");
-    assert!(stable.iter().all(|count| *count >= 8), "{story}: stable in {stable:?} of 15 seconds");
+    let lacking: Vec<_> = birds(&world).map(|bird| bird.flock.status(world.now).lacking).collect();
+    assert!(stable.iter().all(|count| *count >= 8), "{story}: stable in {stable:?} of 15 seconds; lacking {lacking:?}");
     // E8: after the heal it is as good as fresh.
     set_graph(&mut world, all);
     if let Some(place) = crash {

@@ -1,5 +1,6 @@
 //! Flocking, scripted: the cases that the design names, each on the real step function.
 
+use crux_core::flock::Apart;
 use crux_names::Duration;
 use crux_sim::flocks::{Flocks, bird, check, flocks, member, shape, until_shape};
 use crux_sim::invariants::flocking;
@@ -146,6 +147,51 @@ fn a_broken_pair_of_leader_and_junior_evicts_the_junior() {
     let mut world = settled(5, 3);
     cut(&mut world, &[0], &[4], false);
     until_shape(&mut world, "n1,n2,n3,n4 / n5", seconds(20)).unwrap();
+}
+
+/// Whether this place names the pair that keeps the only other flock apart.
+fn names_a_pair(world: &Flocks, place: usize, pair: [usize; 2]) -> bool {
+    let siblings = world.slots[place].node.as_ref().unwrap().flock.status(world.now).siblings;
+    let named = |apart: &Apart| match apart {
+        Apart::BrokenPair(a, b) => {
+            let ids = pair.map(|place| member(place, 1).id);
+            ids.contains(&a.id) && ids.contains(&b.id) && a.id != b.id
+        }
+        _ => false,
+    };
+    siblings.len() == 1 && named(&siblings[0].apart)
+}
+
+#[test]
+fn the_pair_that_keeps_two_flocks_apart_is_named_by_everybody() {
+    for seed in 0..10 {
+        let mut world = settled(3, seed);
+        cut(&mut world, &[0], &[2], false);
+        until_shape(&mut world, "n1,n2 / n3", seconds(10)).unwrap();
+        let end = world.now + seconds(20);
+        let mut both = 0;
+        world.run_until(end, &mut |world| both += u32::from((0..3).all(|place| names_a_pair(world, place, [0, 2]))));
+        assert!(both > 0, "seed {seed}");
+        assert!((0..3).all(|at| world.slots[at].node.as_ref().unwrap().flock.stable(world.now)), "seed {seed}");
+        cut(&mut world, &[0], &[2], true);
+        let took = until_shape(&mut world, "n1,n2,n3", seconds(10)).unwrap();
+        assert!(took <= seconds(4), "seed {seed}: {took:?}");
+    }
+}
+
+#[test]
+fn a_flock_whose_leader_cannot_reach_the_other_leader_comes_without_it() {
+    for seed in 0..10 {
+        let mut world = settled(5, seed);
+        cut(&mut world, &[0, 1, 2], &[3, 4], false);
+        until_shape(&mut world, "n1,n2,n3 / n4,n5", seconds(10)).unwrap();
+        cut(&mut world, &[1, 2], &[3, 4], true);
+        cut(&mut world, &[0], &[4], true);
+        until_shape(&mut world, "n1,n2,n3,n5 / n4", seconds(15)).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        run(&mut world, seconds(12));
+        assert_eq!(shape(&world), "n1,n2,n3,n5 / n4", "seed {seed}");
+        assert!((0..5).all(|at| world.slots[at].node.as_ref().unwrap().flock.stable(world.now)), "seed {seed}");
+    }
 }
 
 #[test]

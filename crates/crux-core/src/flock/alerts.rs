@@ -303,7 +303,10 @@ impl Flock {
         let seat = self.view.seat(&subject.id).map(|seat| seat.addr);
         let addr = self.contacts.addr(subject).filter(|addr| Some(*addr) != seat && self.contacts.linked(subject));
         if let Some(addr) = addr {
-            out.push(Output::Message { to: to.clone(), message: Message::Hints { seats: vec![(subject.id.clone(), addr)] } });
+            out.push(Output::Message {
+                to: to.clone(),
+                message: Message::Hints { seats: vec![(subject.id.clone(), addr)] },
+            });
         }
     }
 

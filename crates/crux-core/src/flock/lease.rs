@@ -50,13 +50,7 @@ impl Flock {
             return Some("a change is under way");
         }
         // 4. every foreign flock that can be talked to is held apart by a recorded pair or a flap hold
-        let apart = self.foreign_leaders().iter().all(|(leader, _)| {
-            self.standing(&leader.id).is_some_and(|refusal| {
-                let recorded = !refusal.pairs.is_empty() || refusal.times > 0 || refusal.held;
-                recorded && refusal.until + self.t.ask_wait > self.now
-            })
-        });
-        if !apart || self.stranger_in_reach() {
+        if !self.all_are_apart() || self.stranger_in_reach() {
             return Some("another flock of the bloc is in reach");
         }
         // 5. one discovery round over the hot addresses is done, and the view is old enough to have been heard of

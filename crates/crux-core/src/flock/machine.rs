@@ -3,6 +3,7 @@
 //! view change), `discovery` and `seek` (finding other flocks), `lease` (when a flock is stable).
 
 use super::alerts::{Alerts, Telling};
+use super::apart::{Refusal, Unheard};
 use super::clones::Challenge;
 use super::contacts::Contacts;
 use super::discovery::{Discovery, Pace};
@@ -15,7 +16,7 @@ use super::promise::{Promise, Verify};
 use super::propose::Proposal;
 use super::ring::Ring;
 use super::rollcall::RollCall;
-use super::seek::{Asking, Refusal, Rumour};
+use super::seek::{Asking, Rumour};
 use super::timers::Timers;
 use super::view::{Seat, SharedHead, View, ViewId};
 use super::{Apart, Config, Input, MemberStatus, Output, Outside, Sibling, Status, name};
@@ -125,9 +126,13 @@ pub struct Flock {
     /// Asks of a leader in a row that were accepted and came to nothing.
     pub(super) vain: BTreeMap<FulcrumId, u32>,
     pub(super) askers: BTreeMap<ViewId, View>,
+    /// Of those that asked, those that come without their leader.
+    pub(super) without_leader: BTreeSet<ViewId>,
     pub(super) ask_window: Option<(Time, Time)>,
     /// Flocks (by leader) that refused this one or were refused by it.
     pub(super) refusals: BTreeMap<FulcrumId, Refusal>,
+    /// Foreign flocks, by leader, that others in between reach.
+    pub(super) unheard: BTreeMap<FulcrumId, Unheard>,
     /// (foreign, ours) -> when that pair began to work.
     pub(super) worked: BTreeMap<(FulcrumId, FulcrumId), Time>,
     /// Who broke off, and how often.
@@ -211,8 +216,10 @@ impl Flock {
             seek_again: now,
             vain: BTreeMap::new(),
             askers: BTreeMap::new(),
+            without_leader: BTreeSet::new(),
             ask_window: None,
             refusals: BTreeMap::new(),
+            unheard: BTreeMap::new(),
             worked: BTreeMap::new(),
             breaks: BTreeMap::new(),
             lease_until: Time::ZERO,
@@ -338,6 +345,8 @@ impl Flock {
             + self.pulls.len()
             + self.askers.len()
             + self.refusals.len()
+            + self.unheard.len()
+            + self.without_leader.len()
             + self.worked.len()
             + self.breaks.len()
             + self.vain.len()
@@ -376,7 +385,12 @@ impl Flock {
             Message::Heard { view, .. } => self.heard_alert(&from, &view),
             Message::Summon { view } => self.summoned(&from, &view, out),
             Message::Ask { view } => self.ask(from, view, out),
-            Message::AskReply { asked, reply } => self.ask_reply(&from, &asked, reply),
+            Message::AskReply { asked, reply } => self.ask_reply(&from, &asked, reply, out),
+            Message::AskThrough { view, to } => self.asked_through(&from, view, &to, out),
+            Message::Apart { ours, theirs, pairs, wait, held } => {
+                let until = self.now + wait.min(self.t.refuse_to);
+                self.told_apart(&from, Refusal { until, pairs, times: 0, held, between: (ours, theirs) });
+            }
             Message::Propose { id, parents, candidates, deadline } => {
                 self.proposed(&from, id, &parents, &candidates, deadline, out);
             }
@@ -408,7 +422,9 @@ impl Flock {
             suspect: self.alerts.has(&seat.member) || self.misses_probes(&seat.member),
             heard: self.proof(&seat.member).map(|proof| now.since(proof)),
         });
-        let siblings = self.foreign_heads().into_values().map(|head| {
+        let mut siblings = self.foreign_heads();
+        siblings.extend(self.unheard.values().map(|unheard| (unheard.head.id.clone(), unheard.head.clone())));
+        let siblings = siblings.into_values().map(|head| {
             let refusal = self.standing(&head.header.leader).filter(|refusal| refusal.until > now);
             let apart = match refusal {
                 Some(refusal) if refusal.held => Apart::FlapHold,
@@ -476,6 +492,8 @@ impl Flock {
         self.rumour = None;
         self.seek_dirty = true;
         self.askers.clear();
+        self.without_leader.clear();
+        self.unheard.clear();
         self.ask_window = None;
         self.acks = BTreeSet::from([self.config.me.clone()]);
         self.install_again = self.now + self.t.resend_view;

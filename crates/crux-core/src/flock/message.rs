@@ -191,6 +191,27 @@ pub enum Message {
         /// What becomes of it.
         reply: AskReply,
     },
+    /// The same from a leader that cannot reach the other one: whether its members may come without it. It takes one hop,
+    /// over somebody who reaches both.
+    AskThrough {
+        /// The asking flock's view.
+        view: View,
+        /// The leader that is asked.
+        to: FulcrumId,
+    },
+    /// A leader tells its members why a foreign flock stays apart.
+    Apart {
+        /// The view of both.
+        ours: ViewId,
+        /// The foreign flock's.
+        theirs: ViewId,
+        /// Pairs that cannot talk.
+        pairs: Vec<(Member, Member)>,
+        /// For how long nobody asks again.
+        wait: Duration,
+        /// One of the two broke off too often.
+        held: bool,
+    },
     /// The proposer's candidates. Each verifies those it shares no parent view with.
     Propose {
         /// Which proposal.

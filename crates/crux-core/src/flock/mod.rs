@@ -5,6 +5,7 @@
 //! other) and this file ([`Config`], [`Input`], [`Output`], [`Status`]).
 
 mod alerts;
+mod apart;
 pub mod clique;
 mod clones;
 mod contacts;

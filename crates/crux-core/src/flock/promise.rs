@@ -348,7 +348,8 @@ impl Flock {
     }
 
     /// Whether a proposal may speak for this fulcrum's flock: it comes from the leader, or it takes in every member that
-    /// is not lost as far as can be seen here. So nobody snatches single members out of a healthy flock.
+    /// is not lost as far as can be seen here. So nobody snatches single members out of a healthy flock. A leader that said
+    /// that it cannot talk to the proposer lets its members go without it.
     fn consents(&self, from: &Member, candidates: &Candidates) -> bool {
         let gone = |member: &Member| {
             self.accuses(member)
@@ -356,13 +357,20 @@ impl Flock {
                 || self.said_goodbye(member)
                 || self.is_elsewhere(member).is_some()
         };
-        *from == self.view.leader().member
-            || self
-                .view
-                .roster
+        let leader = &self.view.leader().member;
+        let released = self.standing(&from.id).is_some_and(|refusal| {
+            refusal
+                .pairs
                 .iter()
-                .map(|seat: &Seat| &seat.member)
-                .all(|member| gone(member) || candidates.roster().position(&member.id).is_some() || !self.hears(member))
+                .any(|(a, b)| a.id == leader.id && b.id == from.id || b.id == leader.id && a.id == from.id)
+        });
+        from == leader
+            || self.view.roster.iter().map(|seat: &Seat| &seat.member).all(|member| {
+                gone(member)
+                    || (released && member == leader)
+                    || candidates.roster().position(&member.id).is_some()
+                    || !self.hears(member)
+            })
     }
 }
 

@@ -76,7 +76,8 @@ impl Flock {
         let mut replaced = BTreeSet::new();
         for asker in askers {
             let parent = u32::try_from(parents.len()).unwrap_or(u32::MAX);
-            for seat in &asker.roster {
+            let without = self.without_leader.contains(asker.id());
+            for seat in asker.roster.iter().skip(usize::from(without)) {
                 if self.held(&seat.member.id).is_some() || self.is_over(&seat.member) {
                     continue;
                 }
@@ -96,6 +97,7 @@ impl Flock {
             }
             parents.push(asker.id().clone());
         }
+        self.without_leader.clear();
         let mut at = 0;
         candidates.retain(|_| {
             at += 1;
@@ -418,6 +420,7 @@ impl Flock {
     fn refuse(&mut self, asked: &ViewId, pairs: Vec<(Member, Member)>, out: &mut Vec<Output>) {
         let leader = asked.leader.clone();
         let retry = self.note_refusal(&leader, asked, pairs.clone());
+        self.tell_apart(&leader, out);
         if let Some(to) = self.contacts.linked_life(&leader) {
             let reply = AskReply::Refuse { pairs, retry };
             out.push(Output::Message { to, message: Message::AskReply { asked: asked.clone(), reply } });

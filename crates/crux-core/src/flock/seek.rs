@@ -3,8 +3,9 @@
 //! Asks only go up in rank, which is frozen in the headers, so that no two flocks wait for each other.
 
 use super::Output;
+use super::apart::Refusal;
 use super::machine::Flock;
-use super::message::{Accusation, AskReply, Message};
+use super::message::{AskReply, Message};
 use super::timers::LARGE;
 use super::view::{SharedHead, View, ViewId};
 use alloc::collections::BTreeMap;
@@ -17,11 +18,9 @@ const HINTS: usize = 64;
 /// The same when there are many: the best flock's header leads there too.
 const FEW_HINTS: usize = 8;
 /// Names and pairs that are kept of what peers tell, at most.
-const KEPT: usize = 4096;
+pub(super) const KEPT: usize = 4096;
 /// Accepted asks in a row that may come to nothing before a flock counts as one that refuses.
 const VAIN: u32 = 3;
-/// How long it is remembered that a pair began to work again.
-const RECENT: Duration = Duration::from_secs(10);
 /// How long a flock that is only known by hearsay is believed to be there.
 const HEARSAY: Duration = Duration::from_secs(5);
 
@@ -32,18 +31,6 @@ pub struct Asking {
     pub leader: Member,
     pub at: Time,
     pub accepted: bool,
-}
-
-/// Why a flock (named by its leader) and this one stay apart.
-#[derive(Clone, Debug)]
-pub struct Refusal {
-    pub until: Time,
-    pub pairs: Vec<(Member, Member)>,
-    pub times: u32,
-    /// It is no refusal for ever: one of the two broke off too often.
-    pub held: bool,
-    /// This flock's view and theirs: once either changes, the refusal says nothing any more.
-    pub between: (ViewId, ViewId),
 }
 
 /// The best flock that this fulcrum heard of, directly or not.
@@ -156,86 +143,6 @@ impl Flock {
         leads.filter(|(member, _)| self.hears(member)).collect()
     }
 
-    /// A stray answers. If it did not before, what was refused may be asked again.
-    pub(super) fn stray_works(&mut self, foreign: &Member, anew: bool, out: &mut Vec<Output>) {
-        if !anew {
-            return;
-        }
-        self.seek_dirty = true;
-        if self.leads() {
-            let me = self.config.me.clone();
-            self.foreign_pair_works(foreign, &me);
-            return;
-        }
-        let leader = self.view.leader().member.clone();
-        let message = Message::Alert {
-            view: self.view.id().clone(),
-            subject: foreign.clone(),
-            accusation: Accusation::Withdrawn,
-        };
-        out.push(Output::Message { to: leader, message });
-    }
-
-    /// A member reaches a foreign fulcrum: what was refused because of that pair is asked again at once.
-    pub(super) fn foreign_pair_works(&mut self, foreign: &Member, ours: &Member) {
-        let now = self.now;
-        self.worked.retain(|_, at| now.since(*at) <= RECENT);
-        if self.worked.len() < KEPT {
-            self.worked.insert((foreign.id.clone(), ours.id.clone()), now);
-        }
-        let same = |a: &Member, b: &Member| a.id == b.id;
-        self.refusals.retain(|_, refusal| {
-            !refusal
-                .pairs
-                .iter()
-                .any(|(a, b)| (same(a, foreign) && same(b, ours)) || (same(b, foreign) && same(a, ours)))
-        });
-        self.seek_dirty = true;
-    }
-
-    /// Whether one of these pairs began to work while the refusal that names it was under way.
-    fn outdated(&self, pairs: &[(Member, Member)]) -> bool {
-        let recent = |a: &Member, b: &Member| {
-            self.worked
-                .get(&(a.id.clone(), b.id.clone()))
-                .is_some_and(|at| self.now.since(*at) <= self.t.ask_wait.min(RECENT))
-        };
-        pairs.iter().any(|(a, b)| recent(a, b) || recent(b, a))
-    }
-
-    /// Notes that this flock and that leader's stay apart, and for how long: each time twice as long.
-    pub(super) fn note_refusal(
-        &mut self,
-        leader: &FulcrumId,
-        theirs: &ViewId,
-        pairs: Vec<(Member, Member)>,
-    ) -> Duration {
-        if self.outdated(&pairs) {
-            self.refusals.remove(leader);
-            return self.t.settle;
-        }
-        let times = self.standing(leader).map_or(0, |refusal| refusal.times + 1);
-        let wait = (self.t.refuse_from * 2_u32.saturating_pow(times.min(16))).min(self.t.refuse_to);
-        let between = (self.view.id().clone(), theirs.clone());
-        let refusal = Refusal { until: self.now + wait, pairs, times, held: false, between };
-        self.refusals.insert(leader.clone(), refusal);
-        wait
-    }
-
-    /// Notes that a flock is kept apart because one of the two broke off too often.
-    fn note_hold(&mut self, leader: FulcrumId, theirs: ViewId, wait: Duration) {
-        let until = self.now + wait.min(self.t.held_to);
-        let between = (self.view.id().clone(), theirs);
-        self.refusals.insert(leader, Refusal { until, pairs: Vec::new(), times: 0, held: true, between });
-    }
-
-    /// The refusal between this flock and that leader's as both are now.
-    pub(super) fn standing(&self, leader: &FulcrumId) -> Option<&Refusal> {
-        let refusal = self.refusals.get(leader).filter(|refusal| refusal.between.0 == *self.view.id())?;
-        let theirs = self.contacts.linked_life(leader).and_then(|life| self.contacts.strays.get(&life)?.head.as_ref());
-        theirs.is_none_or(|head| head.id == refusal.between.1).then_some(refusal)
-    }
-
     pub(super) fn ask(&mut self, from: Member, view: View, out: &mut Vec<Output>) {
         let asked = view.id().clone();
         if view.head.header.bloc != self.config.bloc
@@ -254,28 +161,36 @@ impl Flock {
             AskReply::Redirect(self.view.head.clone())
         } else if let Some(asking) = &self.asking {
             AskReply::Redirect(asking.head.clone())
-        } else if view.head.header.rank > self.view.head.header.rank
-            || self.config.visitor
-            || view.id().epoch > self.view.id().epoch.max(1 << 32).saturating_add(super::view::EPOCH_STEP)
-        {
-            // Asks only go up in rank, so that no two flocks wait for each other; and a visitor takes nobody in.
+        } else if !self.may_take_in(&view) {
             AskReply::Busy(self.t.settle)
         } else if let Some(wait) = self.flock_held(&view) {
             self.note_hold(from.id.clone(), asked.clone(), wait);
+            self.tell_apart(&from.id, out);
             AskReply::Held(wait)
         } else if self.proposal.is_some() || self.promise.is_some() {
             AskReply::Busy(self.t.batch * 3)
         } else {
-            self.askers.retain(|id, _| id.leader != asked.leader);
-            self.askers.insert(asked.clone(), view);
-            let first = self.ask_window.map_or(self.now, |(first, _)| first);
-            self.ask_window = Some((first, self.now));
+            self.take_in(view);
             AskReply::Accept
         };
         out.push(Output::Message { to: from, message: Message::AskReply { asked, reply } });
     }
 
-    pub(super) fn ask_reply(&mut self, from: &Member, asked: &ViewId, reply: AskReply) {
+    /// Asks only go up in rank, so that no two flocks wait for each other; and a visitor takes nobody in.
+    pub(super) fn may_take_in(&self, view: &View) -> bool {
+        let near = self.view.id().epoch.max(1 << 32).saturating_add(super::view::EPOCH_STEP);
+        view.head.header.rank <= self.view.head.header.rank && !self.config.visitor && view.id().epoch <= near
+    }
+
+    /// The next proposal will name this flock.
+    pub(super) fn take_in(&mut self, view: View) {
+        self.askers.retain(|id, _| id.leader != view.id().leader);
+        self.askers.insert(view.id().clone(), view);
+        let first = self.ask_window.map_or(self.now, |(first, _)| first);
+        self.ask_window = Some((first, self.now));
+    }
+
+    pub(super) fn ask_reply(&mut self, from: &Member, asked: &ViewId, reply: AskReply, out: &mut Vec<Output>) {
         let Some(asking) = &mut self.asking else { return };
         if *asked != *self.view.id() || asking.leader != *from {
             return;
@@ -294,13 +209,17 @@ impl Flock {
                 // The better one need not settle anew: somebody has already settled on it.
                 self.best = Some((head.id.clone(), self.now + self.t.batch - self.t.settle));
             }
-            AskReply::Held(wait) => self.note_hold(leader, head.id.clone(), wait),
+            AskReply::Held(wait) => {
+                self.note_hold(leader.clone(), head.id.clone(), wait);
+                self.tell_apart(&leader, out);
+            }
             AskReply::Refuse { pairs, .. } if self.outdated(&pairs) => self.ask_again_after(self.t.settle),
             AskReply::Refuse { pairs, retry } => {
                 let times = self.standing(&leader).map_or(0, |refusal| refusal.times + 1);
                 let between = (self.view.id().clone(), head.id.clone());
                 let until = self.now + retry.min(self.t.refuse_to);
-                self.refusals.insert(leader, Refusal { until, pairs, times, held: false, between });
+                self.refusals.insert(leader.clone(), Refusal { until, pairs, times, held: false, between });
+                self.tell_apart(&leader, out);
             }
         }
         self.asking = None;
@@ -344,6 +263,7 @@ impl Flock {
             }
             self.seek_again = self.now + self.t.batch / 5;
             self.seek_dirty = false;
+            self.record_unheard(out);
             self.ask_the_best(out);
             self.seek_at = self.next_ask();
         }
@@ -426,7 +346,8 @@ impl Flock {
     /// When asking may have something new to do, should nothing else happen.
     fn next_ask(&self) -> Time {
         // A look each round costs little and lets nothing be missed for long.
-        let mut next = if self.contacts.strays.is_empty() { Time::NEVER } else { self.now + self.t.disc };
+        let idle = self.contacts.strays.is_empty() && self.unheard.is_empty();
+        let mut next = if idle { Time::NEVER } else { self.now + self.t.disc };
         if let Some(asking) = &self.asking {
             let wait = if asking.accepted { self.t.ask_wait } else { self.t.resend_view };
             next = next.min(asking.at + wait);

@@ -8,7 +8,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use crux_names::BlocName;
+use crux_names::{BlocName, Member};
 use prost::Message;
 
 /// Most views that one proposal replaces.
@@ -143,7 +143,7 @@ fn proposal(wire: Option<ProposalIdWire>) -> Result<ProposalId, BadFrame> {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct FlockWire {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20")]
     kind: Option<Kind>,
 }
 
@@ -186,6 +186,32 @@ enum Kind {
     /// A hello that tells of a better flock too.
     #[prost(message, tag = "18")]
     Tidings(HelloWire),
+    #[prost(message, tag = "19")]
+    AskThrough(AskThroughWire),
+    #[prost(message, tag = "20")]
+    Apart(ApartWire),
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AskThroughWire {
+    #[prost(message, optional, tag = "1")]
+    view: Option<ViewWire>,
+    #[prost(string, tag = "2")]
+    to: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ApartWire {
+    #[prost(message, optional, tag = "1")]
+    ours: Option<ViewIdWire>,
+    #[prost(message, optional, tag = "2")]
+    theirs: Option<ViewIdWire>,
+    #[prost(message, repeated, tag = "3")]
+    pairs: Vec<PairWire>,
+    #[prost(uint64, tag = "4")]
+    wait: u64,
+    #[prost(bool, tag = "5")]
+    held: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -358,6 +384,16 @@ impl From<&FlockMessage> for FlockWire {
             FlockMessage::AskReply { asked, reply } => {
                 Kind::AskReply(AskReplyWire { asked: Some(asked.into()), reply: Some(reply.into()) })
             }
+            FlockMessage::AskThrough { view, to } => {
+                Kind::AskThrough(AskThroughWire { view: Some(view.into()), to: format!("{to}") })
+            }
+            FlockMessage::Apart { ours, theirs, pairs, wait, held } => Kind::Apart(ApartWire {
+                ours: Some(ours.into()),
+                theirs: Some(theirs.into()),
+                pairs: pair_wires(pairs),
+                wait: nanos(*wait),
+                held: *held,
+            }),
             FlockMessage::Propose { id, parents, candidates, deadline } => Kind::Propose(ProposeWire {
                 id: Some(id.into()),
                 parents: parents.iter().map(ViewIdWire::from).collect(),
@@ -387,6 +423,14 @@ impl From<&FlockMessage> for FlockWire {
     }
 }
 
+fn pair_wires(pairs: &[(Member, Member)]) -> Vec<PairWire> {
+    pairs.iter().map(|(a, b)| PairWire { a: Some(a.into()), b: Some(b.into()) }).collect()
+}
+
+fn read_pairs(wires: Vec<PairWire>) -> Result<Vec<(Member, Member)>, BadFrame> {
+    list(wires, |pair| Ok((need(pair.a)?.read()?, need(pair.b)?.read()?)))
+}
+
 impl From<&AskReply> for ReplyKind {
     fn from(reply: &AskReply) -> Self {
         match reply {
@@ -394,10 +438,9 @@ impl From<&AskReply> for ReplyKind {
             AskReply::Busy(after) => Self::Busy(nanos(*after)),
             AskReply::Redirect(head) => Self::Redirect(head.bytes.clone()),
             AskReply::Held(wait) => Self::Held(nanos(*wait)),
-            AskReply::Refuse { pairs, retry } => Self::Refuse(RefuseWire {
-                pairs: pairs.iter().map(|(a, b)| PairWire { a: Some(a.into()), b: Some(b.into()) }).collect(),
-                retry: nanos(*retry),
-            }),
+            AskReply::Refuse { pairs, retry } => {
+                Self::Refuse(RefuseWire { pairs: pair_wires(pairs), retry: nanos(*retry) })
+            }
         }
     }
 }
@@ -409,10 +452,9 @@ impl ReplyKind {
             Self::Busy(after) => AskReply::Busy(duration(after)),
             Self::Redirect(head) => AskReply::Redirect(headed(head)?),
             Self::Held(wait) => AskReply::Held(duration(wait)),
-            Self::Refuse(refuse) => AskReply::Refuse {
-                pairs: list(refuse.pairs, |pair| Ok((need(pair.a)?.read()?, need(pair.b)?.read()?)))?,
-                retry: duration(refuse.retry),
-            },
+            Self::Refuse(refuse) => {
+                AskReply::Refuse { pairs: read_pairs(refuse.pairs)?, retry: duration(refuse.retry) }
+            }
         })
     }
 }
@@ -492,6 +534,14 @@ impl FlockWire {
             Kind::AskReply(answer) => FlockMessage::AskReply {
                 asked: view_id(answer.asked)?,
                 reply: answer.reply.ok_or(BadFrame::Unknown)?.read()?,
+            },
+            Kind::AskThrough(ask) => FlockMessage::AskThrough { view: view(ask.view, bloc)?, to: ask.to.parse()? },
+            Kind::Apart(apart) => FlockMessage::Apart {
+                ours: view_id(apart.ours)?,
+                theirs: view_id(apart.theirs)?,
+                pairs: read_pairs(apart.pairs)?,
+                wait: duration(apart.wait),
+                held: apart.held,
             },
             Kind::Propose(propose) => read_propose(propose)?,
             Kind::Report(report) => FlockMessage::Report {

@@ -1,0 +1,239 @@
+//! Why flocks of one bloc stay apart: a pair that cannot talk, or one that broke off too often. It is recorded where it is
+//! found, told to the members, and shown.
+
+use super::Output;
+use super::machine::Flock;
+use super::message::{Accusation, Message};
+use super::seek::KEPT;
+use super::view::{SharedHead, View, ViewId};
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+use crux_names::{Boot, Duration, FulcrumId, Member, Time};
+
+/// How long it is remembered that a pair began to work again.
+const RECENT: Duration = Duration::from_secs(10);
+/// A foreign leader that does not answer for so many times the time to settle cannot be talked to.
+const UNHEARD: u32 = 6;
+
+/// Why a flock (named by its leader) and this one stay apart.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub until: Time,
+    pub pairs: Vec<(Member, Member)>,
+    pub times: u32,
+    /// It is no refusal for ever: one of the two broke off too often.
+    pub held: bool,
+    /// This flock's view and theirs: once either changes, the refusal says nothing any more.
+    pub between: (ViewId, ViewId),
+}
+
+/// A foreign flock whose leader does not answer this one's.
+#[derive(Clone, Debug)]
+pub struct Unheard {
+    since: Time,
+    pub head: SharedHead,
+}
+
+impl Flock {
+    /// A stray answers. If it did not before, what was refused may be asked again.
+    pub(super) fn stray_works(&mut self, foreign: &Member, anew: bool, out: &mut Vec<Output>) {
+        if !anew {
+            return;
+        }
+        self.seek_dirty = true;
+        if self.leads() {
+            let me = self.config.me.clone();
+            self.foreign_pair_works(foreign, &me);
+            return;
+        }
+        let leader = self.view.leader().member.clone();
+        let message = Message::Alert {
+            view: self.view.id().clone(),
+            subject: foreign.clone(),
+            accusation: Accusation::Withdrawn,
+        };
+        out.push(Output::Message { to: leader, message });
+    }
+
+    /// A member reaches a foreign fulcrum: what was refused because of that pair is asked again at once.
+    pub(super) fn foreign_pair_works(&mut self, foreign: &Member, ours: &Member) {
+        let now = self.now;
+        self.worked.retain(|_, at| now.since(*at) <= RECENT);
+        if self.worked.len() < KEPT {
+            self.worked.insert((foreign.id.clone(), ours.id.clone()), now);
+        }
+        let same = |a: &Member, b: &Member| a.id == b.id;
+        self.refusals.retain(|_, refusal| {
+            !refusal
+                .pairs
+                .iter()
+                .any(|(a, b)| (same(a, foreign) && same(b, ours)) || (same(b, foreign) && same(a, ours)))
+        });
+        self.seek_dirty = true;
+    }
+
+    /// Whether one of these pairs began to work while the refusal that names it was under way.
+    pub(super) fn outdated(&self, pairs: &[(Member, Member)]) -> bool {
+        let recent = |a: &Member, b: &Member| {
+            self.worked
+                .get(&(a.id.clone(), b.id.clone()))
+                .is_some_and(|at| self.now.since(*at) <= self.t.ask_wait.min(RECENT))
+        };
+        pairs.iter().any(|(a, b)| recent(a, b) || recent(b, a))
+    }
+
+    /// Notes that this flock and that leader's stay apart, and for how long: each time twice as long.
+    pub(super) fn note_refusal(
+        &mut self,
+        leader: &FulcrumId,
+        theirs: &ViewId,
+        pairs: Vec<(Member, Member)>,
+    ) -> Duration {
+        if self.outdated(&pairs) {
+            self.refusals.remove(leader);
+            return self.t.settle;
+        }
+        let times = self.standing(leader).map_or(0, |refusal| refusal.times + 1);
+        let wait = (self.t.refuse_from * 2_u32.saturating_pow(times.min(16))).min(self.t.refuse_to);
+        let between = (self.view.id().clone(), theirs.clone());
+        let refusal = Refusal { until: self.now + wait, pairs, times, held: false, between };
+        self.refusals.insert(leader.clone(), refusal);
+        wait
+    }
+
+    /// Notes that a flock is kept apart because one of the two broke off too often.
+    pub(super) fn note_hold(&mut self, leader: FulcrumId, theirs: ViewId, wait: Duration) {
+        let until = self.now + wait.min(self.t.held_to);
+        let between = (self.view.id().clone(), theirs);
+        self.refusals.insert(leader, Refusal { until, pairs: Vec::new(), times: 0, held: true, between });
+    }
+
+    /// The refusal between this flock and that leader's as both are now.
+    pub(super) fn standing(&self, leader: &FulcrumId) -> Option<&Refusal> {
+        let refusal = self.refusals.get(leader).filter(|refusal| refusal.between.0 == *self.view.id())?;
+        let theirs = match self.contacts.linked_life(leader) {
+            Some(life) => self.contacts.strays.get(&life).and_then(|stray| stray.head.as_ref()).map(|head| &head.id),
+            None => self.unheard.get(leader).map(|unheard| &unheard.head.id),
+        };
+        theirs.is_none_or(|theirs| *theirs == refusal.between.1).then_some(refusal)
+    }
+
+    /// Whether every foreign flock in reach is held apart by a recorded pair or a flap hold.
+    pub(super) fn all_are_apart(&self) -> bool {
+        let recorded = |leader: &FulcrumId| {
+            self.standing(leader).is_some_and(|refusal| {
+                let known = !refusal.pairs.is_empty() || refusal.times > 0 || refusal.held;
+                known && refusal.until + self.t.ask_wait > self.now
+            })
+        };
+        self.foreign_leaders().iter().all(|(leader, _)| recorded(&leader.id)) && self.unheard.keys().all(recorded)
+    }
+
+    /// Foreign flocks whose members answer and whose leader does not: each with one who answers.
+    fn unheard_leaders(&self) -> BTreeMap<FulcrumId, (SharedHead, Member)> {
+        let mut unheard = BTreeMap::new();
+        for (member, stray) in &self.contacts.strays {
+            let Some(head) = stray.head.as_ref().filter(|head| !stray.alien && head.id != *self.view.id()) else {
+                continue;
+            };
+            let leader = &head.header.leader;
+            if *leader == member.id || self.view.seat(leader).is_some() || !self.hears(member) {
+                continue;
+            }
+            if !self.contacts.linked_life(leader).is_some_and(|life| self.hears(&life)) {
+                unheard.entry(leader.clone()).or_insert_with(|| (head.clone(), member.clone()));
+            }
+        }
+        unheard
+    }
+
+    /// Two leaders that cannot talk can ask each other for nothing. Each records the pair, and the lower one has somebody
+    /// in between ask whether its members may come without it.
+    pub(super) fn record_unheard(&mut self, out: &mut Vec<Output>) {
+        let found = self.unheard_leaders();
+        let known = |leader: &FulcrumId, unheard: &Unheard| {
+            let refusal = self.refusals.get(leader);
+            let told = refusal.is_some_and(|r| r.between.1 == unheard.head.id && r.until + self.t.ask_wait > self.now);
+            found.get(leader).map_or(told, |(head, _)| head.id == unheard.head.id)
+        };
+        let gone: Vec<FulcrumId> =
+            self.unheard.iter().filter(|(leader, one)| !known(leader, one)).map(|(leader, _)| leader.clone()).collect();
+        gone.iter().for_each(|leader| drop(self.unheard.remove(leader)));
+        for (leader, (head, through)) in found {
+            if self.unheard.len() >= KEPT {
+                return;
+            }
+            let now = self.now;
+            let new = || Unheard { since: now, head: head.clone() };
+            let since = self.unheard.entry(leader.clone()).or_insert_with(new).since;
+            let recorded = self.standing(&leader).is_some_and(|refusal| refusal.until > self.now);
+            if recorded || self.now < since + self.t.settle * UNHEARD {
+                continue;
+            }
+            // Which of its lives it is nobody here has to know: pairs are compared by their names.
+            let pair = (self.config.me.clone(), Member { id: leader.clone(), boot: Boot(0) });
+            self.note_refusal(&leader, &head.id, vec![pair]);
+            self.tell_apart(&leader, out);
+            if head.header.rank > self.view.head.header.rank {
+                let message = Message::AskThrough { view: self.view.clone(), to: leader };
+                out.push(Output::Message { to: through, message });
+            }
+        }
+    }
+
+    /// The members learn what keeps another flock apart.
+    pub(super) fn tell_apart(&self, leader: &FulcrumId, out: &mut Vec<Output>) {
+        let Some(refusal) = self.standing(leader).filter(|_| self.leads()) else { return };
+        for seat in &self.view.roster {
+            if seat.member != self.config.me && self.contacts.linked(&seat.member) {
+                let message = Message::Apart {
+                    ours: refusal.between.0.clone(),
+                    theirs: refusal.between.1.clone(),
+                    pairs: refusal.pairs.clone(),
+                    wait: refusal.until.since(self.now),
+                    held: refusal.held,
+                };
+                out.push(Output::Message { to: seat.member.clone(), message });
+            }
+        }
+    }
+
+    /// The leader says what keeps another flock apart.
+    pub(super) fn told_apart(&mut self, from: &Member, refusal: Refusal) {
+        let (ours, theirs) = &refusal.between;
+        if *from == self.view.leader().member && *ours == *self.view.id() && self.refusals.len() < KEPT {
+            self.refusals.insert(theirs.leader.clone(), refusal);
+        }
+    }
+
+    /// A flock whose leader cannot reach that leader asks whether its other members may come; the frame takes one hop.
+    pub(super) fn asked_through(&mut self, from: &Member, view: View, to: &FulcrumId, out: &mut Vec<Output>) {
+        if view.head.header.bloc != self.config.bloc || self.leaving {
+            return;
+        }
+        let asker = view.leader().member.clone();
+        if *to != self.config.me.id {
+            if asker == *from
+                && let Some(leader) = self.contacts.linked_life(to)
+            {
+                let message = Message::AskThrough { view, to: to.clone() };
+                out.push(Output::Message { to: leader, message });
+            }
+            return;
+        }
+        // If it answers by now, it asks itself.
+        if !self.leads() || self.hears(&asker) || self.unheard.len() >= KEPT || *view.id() == *self.view.id() {
+            return;
+        }
+        self.seek_dirty = true;
+        self.unheard.insert(asker.id.clone(), Unheard { since: self.now, head: view.head.clone() });
+        self.note_refusal(&asker.id, view.id(), vec![(self.config.me.clone(), asker.clone())]);
+        self.tell_apart(&asker.id, out);
+        let free = self.asking.is_none() && self.proposal.is_none() && self.promise.is_none();
+        if free && view.roster.len() > 1 && self.may_take_in(&view) && self.flock_held(&view).is_none() {
+            self.without_leader.insert(view.id().clone());
+            self.take_in(view);
+        }
+    }
+}
