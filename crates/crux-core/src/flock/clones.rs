@@ -41,6 +41,7 @@ impl Flock {
             if let Some(addrs) = self.clones.get(&member.id)
                 && addrs.contains(&addr)
                 && self.hears(&other)
+                && !self.is_over(&other)
             {
                 let why = "another node lives under this identity".into();
                 out.push(Output::CloseLink { peer: member.clone(), why });
@@ -73,6 +74,16 @@ impl Flock {
             } else if self.newest.len() < REMEMBERED {
                 self.newest.insert(id.clone(), *boot);
             }
+        }
+    }
+
+    /// A view with a newer life of a fulcrum is installed: nothing is heard of the older one any more.
+    pub(super) fn part_from_older_lives(&mut self, out: &mut Vec<Output>) {
+        let over: Vec<Member> = self.contacts.strays.keys().filter(|member| self.is_over(member)).cloned().collect();
+        for member in over {
+            let why = "a newer boot of this fulcrum is a member here".into();
+            out.push(Output::CloseLink { peer: member.clone(), why });
+            self.link_down(&member, out);
         }
     }
 

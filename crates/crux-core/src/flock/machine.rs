@@ -503,6 +503,7 @@ impl Flock {
 
         let strays: BTreeSet<Member> = self.contacts.strays.keys().cloned().collect();
         self.contacts.install(self.view.roster.clone());
+        self.part_from_older_lives(out);
         self.ring = Ring::of(self.view.id(), self.view.roster.len());
         self.audit = Audit::new(self.now);
         self.watch_ring(out);
