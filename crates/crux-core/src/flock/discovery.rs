@@ -128,6 +128,9 @@ pub struct Discovery {
     free: Vec<u32>,
     /// Whose address somebody else has now (this fulcrum itself, or one that is linked).
     displaced: BTreeSet<u32>,
+    /// Whose last link ended when, of those whose did so within a round.
+    lost_at: BTreeMap<FulcrumId, Time>,
+    lost_pruned: Time,
     certified: usize,
     probes: usize,
     changes: BTreeMap<FulcrumId, Option<SocketAddr>>,
@@ -193,6 +196,8 @@ impl Discovery {
             loose_cold: BTreeSet::new(),
             free: Vec::new(),
             displaced: BTreeSet::new(),
+            lost_at: BTreeMap::new(),
+            lost_pruned: Time::ZERO,
             certified: 0,
             probes: 0,
             changes: BTreeMap::new(),
@@ -366,6 +371,7 @@ impl Discovery {
     pub fn lost(&mut self, now: Time, fulcrum: &FulcrumId) {
         // Who said goodbye comes back by itself; it is not missed.
         let fresh = !self.left.contains(fulcrum);
+        let again = self.lost_again(now, fulcrum);
         for id in self.of(fulcrum) {
             let addr = self.addr(id);
             let taken = self.at(addr).into_iter().any(|other| other != id && self.is_linked(other));
@@ -373,9 +379,26 @@ impl Discovery {
                 self.displace(id);
                 continue;
             }
-            self.heat(now, id, fresh);
+            if again {
+                self.warm(now, id, fresh);
+            } else {
+                self.heat(now, id, fresh);
+            }
             self.vacate(now, addr);
         }
+    }
+
+    /// Whether its link ended a moment ago too: whoever is turned away as soon as it is linked is dialled in its turn.
+    fn lost_again(&mut self, now: Time, fulcrum: &FulcrumId) -> bool {
+        let disc = self.pace.disc;
+        if self.lost_pruned + disc <= now {
+            self.lost_pruned = now;
+            self.lost_at.retain(|_, at| *at + disc > now);
+        }
+        if self.lost_at.len() >= KEPT && !self.lost_at.contains_key(fulcrum) {
+            return false;
+        }
+        self.lost_at.insert(fulcrum.clone(), now).is_some_and(|last| last + disc > now)
     }
 
     /// A dial came to nothing.

@@ -154,13 +154,18 @@ impl Discovery {
     }
 
     pub(super) fn heat(&mut self, now: Time, id: u32, fresh: bool) {
-        self.detach(id);
-        let hot = Hot { since: now, tried: Time::ZERO, due: Time::NEVER, refused: false };
-        self.heat_as(now, id, fresh, hot);
+        self.warm(now, id, fresh);
         if self.sweeps() {
             let key = self.key(id);
             self.want(key, now + self.jitter(now, key, self.pace.disc / 16));
         }
+    }
+
+    /// Hot, and dialled when its turn comes.
+    pub(super) fn warm(&mut self, now: Time, id: u32, fresh: bool) {
+        self.detach(id);
+        let hot = Hot { since: now, tried: Time::ZERO, due: Time::NEVER, refused: false };
+        self.heat_as(now, id, fresh, hot);
     }
 
     fn heat_as(&mut self, now: Time, id: u32, fresh: bool, hot: Hot) {
