@@ -299,7 +299,7 @@ impl Flock {
     }
 
     /// Who accuses a member that has moved may only look for it in the wrong place.
-    fn tell_where_it_is(&self, to: &Member, subject: &Member, out: &mut Vec<Output>) {
+    pub(super) fn tell_where_it_is(&self, to: &Member, subject: &Member, out: &mut Vec<Output>) {
         let seat = self.view.seat(&subject.id).map(|seat| seat.addr);
         let addr = self.contacts.addr(subject).filter(|addr| Some(*addr) != seat && self.contacts.linked(subject));
         if let Some(addr) = addr {

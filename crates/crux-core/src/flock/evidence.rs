@@ -544,6 +544,13 @@ impl Flock {
         let broken = doubt.fails >= fails_needed && now.since(doubt.since) >= self.t.broken_window;
         if doubt.fails == TOLD {
             self.doubts(member, out);
+            if self.contacts.linked(member) {
+                // One of the two may have moved, and then the link will never carry anything again.
+                let addr = self.contacts.addr(member);
+                out.push(Output::CloseLink { peer: member.clone(), why: "no answer to probes".into() });
+                self.link_down(member, out);
+                out.extend(addr.map(Output::Dial));
+            }
         }
         if broken {
             self.accuse(member, Accusation::Broken, out);
@@ -676,6 +683,7 @@ impl Flock {
 
     /// A third asks whether this fulcrum hears somebody: it says what it knows, or finds out first.
     pub(super) fn asked_for_witness(&mut self, from: &Member, subject: Member, out: &mut Vec<Output>) {
+        self.tell_where_it_is(from, &subject, out);
         let fresh = self.proof(&subject).map(|proof| self.now.since(proof)).filter(|age| *age <= self.period() * 2);
         if fresh.is_some() || !self.contacts.linked(&subject) || !self.view.has(from) {
             out.push(Output::Datagram { to: from.clone(), datagram: Datagram::Witness { subject, heard: fresh } });
