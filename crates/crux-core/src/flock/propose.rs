@@ -334,12 +334,20 @@ impl Flock {
         (roster, refused)
     }
 
-    /// Pairs of these members of which this fulcrum knows a verdict.
+    /// Pairs of these members of which this fulcrum knows a verdict. What somebody said of a pair with this fulcrum itself is
+    /// over once it has made a round trip since.
     fn known_broken(&self, members: &BTreeSet<Member>) -> BTreeSet<(Member, Member)> {
+        let me = &self.config.me;
+        let mended = |observer: &Member, subject: &Member, said: Time| {
+            subject == me && self.proof(observer).is_some_and(|proof| proof > said)
+        };
         self.alerts
             .iter()
             .filter(|(subject, observer, alert)| {
-                alert.accusation == Accusation::Broken && members.contains(*subject) && members.contains(*observer)
+                alert.accusation == Accusation::Broken
+                    && members.contains(*subject)
+                    && members.contains(*observer)
+                    && !mended(observer, subject, alert.last)
             })
             .map(|(subject, observer, _)| (observer.clone(), subject.clone()))
             .collect()

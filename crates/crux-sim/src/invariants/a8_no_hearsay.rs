@@ -112,10 +112,10 @@ impl Safety for NoHearsay {
 }
 
 impl NoHearsay {
-    /// Whether the observer is out of touch with the subject, or told the leader so when it was.
+    /// Whether the two are out of touch, or one of them told the leader so when they were.
     fn seen_silent(&self, leader: &Member, observer: &Member, subject: &Member, now: Time) -> bool {
-        self.silent(observer, subject, now)
-            || self.accused.contains(&(leader.clone(), observer.clone(), subject.clone()))
+        let said = |one: &Member, of: &Member| self.accused.contains(&(leader.clone(), one.clone(), of.clone()));
+        self.silent(observer, subject, now) || said(observer, subject) || said(subject, observer)
     }
 
     /// Whether the two have not heard each other for as long as anybody may act upon.
