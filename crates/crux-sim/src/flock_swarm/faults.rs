@@ -196,10 +196,7 @@ impl FlockSwarm {
     pub fn restart(&mut self, place: usize, with_book: bool) {
         self.boots[place] += 1;
         let boot = self.boots[place];
-        // Where others look for it after a copy of it was somewhere else, it is not: it has to remember them.
-        let id = &self.world.slots[place].member.id;
-        let copied = self.world.slots.iter().filter(|slot| slot.member.id == *id).count() > 1;
-        let book = if with_book || copied { self.books[place].clone() } else { Vec::new() };
+        let book = if with_book { self.books[place].clone() } else { Vec::new() };
         self.say(&format!("start n{} as boot {boot}", place + 1));
         let node = bird(&self.options, self.world.now, place, boot, book);
         self.world.restart(place, member(place, boot), node);

@@ -153,7 +153,10 @@ impl Options {
             }
             _ => Ending::Heal,
         };
-        Self { seed, nodes, timers, weather, drift, few_seeds, stranger, faults, steps, ending }
+        // Where others look for somebody after a copy of it was elsewhere, it is not: in a part without a seed of all, two
+        // such may never have heard of each other's address.
+        let lost = faults.contains(&Fault::Clone) && matches!(ending, Ending::Parts(_));
+        Self { seed, nodes, timers, weather, drift, few_seeds: few_seeds && !lost, stranger, faults, steps, ending }
     }
 
     /// A time that is so long at default timers.

@@ -4,8 +4,8 @@
 use super::{Actor, Scene};
 use crate::world::Time;
 use crux_core::flock::view::ViewId;
-use crux_names::{Duration, FulcrumId};
-use std::collections::{BTreeMap, BTreeSet};
+use crux_names::Duration;
+use std::collections::BTreeMap;
 
 /// Everybody believes its flock complete.
 ///
@@ -53,14 +53,6 @@ impl DoubleStable {
                 };
                 // Who is shown to be held apart for breaking off too often may be both stable: that is condition 4.
                 if scene.actors.iter().any(held) {
-                    continue;
-                }
-                // Nor do two lives of one identity come together: that has an alarm.
-                let ids = |of: &[usize]| -> BTreeSet<&FulcrumId> {
-                    let members = scene.actors.iter().filter(|actor| of.contains(&actor.place));
-                    members.flat_map(|actor| actor.view.roster.iter().map(|seat| &seat.member.id)).collect()
-                };
-                if !ids(of_a).is_disjoint(&ids(of_b)) {
                     continue;
                 }
                 if scene.clique(&[of_a.as_slice(), of_b.as_slice()].concat()) {
