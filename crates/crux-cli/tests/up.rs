@@ -3,104 +3,13 @@
 
 mod help;
 use help::World;
-use help::cluster::{LIMIT, names};
+use help::cluster::names;
+use help::fulcrum::{Fulcrum, until, up, world};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-/// Waits until something is so.
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < LIMIT, "{what}");
-        std::thread::sleep(Duration::from_millis(20)); // waits: between two looks
-    }
-}
-
-/// A CA and a bundle for each of these nodes, in directories of their names.
-fn world(nodes: &[&str]) -> World {
-    let world = World::new().with_operator();
-    for node in nodes {
-        world.crux(&["ca", "issue", "--ca", "ca", "--node", node, "--out", node]).done();
-    }
-    world
-}
-
-/// A fulcrum that runs; its log is in a file.
-struct Fulcrum<'a> {
-    world: &'a World,
-    state: String,
-    process: Child,
-}
-
-impl<'a> Fulcrum<'a> {
-    /// Starts one on loopback with ports that are free.
-    fn start(world: &'a World, identity: &str, state: &str, more: &[&str]) -> Self {
-        Self::with(world, state, up(world, identity, state, more))
-    }
-
-    fn with(world: &'a World, state: &str, mut command: Command) -> Self {
-        let log = std::fs::File::create(world.path(&format!("{state}.log"))).unwrap();
-        let process = command.stderr(log).spawn().unwrap();
-        Self { world, state: state.to_owned(), process }
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.world.path(&format!("{}.log", self.state))).unwrap()
-    }
-
-    fn json(&self, verb: &str) -> Option<Value> {
-        let socket = format!("{}/crux.sock", self.state);
-        let ran = self.world.crux(&["--at", &socket, verb, "-o", "json"]);
-        (ran.code == 0).then(|| serde_json::from_str(&ran.out).unwrap())
-    }
-
-    /// Waits until it answers, with what it has to say.
-    fn answers(&self) -> Value {
-        until(&format!("{} answers: {}", self.state, self.log()), || self.json("status"))
-    }
-
-    /// Waits until its log says this.
-    fn says(&self, text: &str) {
-        until(&format!("{text:?} in the log: {}", self.log()), || self.log().contains(text).then_some(()));
-    }
-
-    /// Ends it in order.
-    fn stop(mut self) {
-        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
-        assert!(self.process.wait().unwrap().success(), "{}", self.log());
-    }
-}
-
-impl Drop for Fulcrum<'_> {
-    fn drop(&mut self) {
-        // A failed test leaves nothing behind.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn up(world: &World, identity: &str, state: &str, more: &[&str]) -> Command {
-    let mut command = world.command();
-    command.args(["up", "--identity", identity, "--state", state, "--no-multicast"]);
-    // As a child of a dev cluster it leaves alone what belongs to the machine: /etc/crux, and root's socket under /run.
-    command.arg("--dev-child").stdin(Stdio::piped());
-    let given = |flag: &str| more.contains(&flag);
-    let usual = [("--listen", "127.0.0.1:0"), ("--api", "127.0.0.1:0"), ("--metrics", "off"), ("--timers", "0.25")];
-    for (flag, value) in usual {
-        if !given(flag) {
-            command.args([flag, value]);
-        }
-    }
-    command.args(more);
-    command
-}
+use std::time::Duration;
 
 #[test]
 fn a_bundle_that_cannot_be_used_is_one_clear_error() {

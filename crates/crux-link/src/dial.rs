@@ -45,9 +45,12 @@ pub(crate) async fn renew(inner: Arc<Inner>, live: Live) {
         Err(_) => Some("nobody answered".to_owned()),
     };
     inner.tally.handshake(if why.is_none() { "renewed" } else { "renewal_failed" });
-    live.end_renewal(why.is_none(), &inner.renewals());
+    let failures = live.end_renewal(why.is_none(), &inner.renewals());
     if let Some(why) = why {
         tracing::debug!(peer = %live.member, why, "the keys of the link could not be replaced yet");
+        if failures == 1 && live.is_up() {
+            inner.emit(LinkEvent::RenewalFailed { peer: live.member.clone(), why }).await;
+        }
     }
 }
 

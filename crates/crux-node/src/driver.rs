@@ -206,6 +206,11 @@ impl Driver {
             Event::Link(event) => match self.inbox.link(event) {
                 inbox::Taken::Input(input) => self.next.push_back(input),
                 inbox::Taken::BootTooOld { node, known } => self.end = Some(End::BootTooOld { node, known }),
+                inbox::Taken::Event(event) => self.tell(event),
+                inbox::Taken::Cut { peer, why } => {
+                    warn!("the link to {peer} is cut: {why}");
+                    self.hands.links.close(&peer, why);
+                }
                 inbox::Taken::Nothing => {}
             },
             Event::Report(report) => self.next.push_back(Input::Report(report)),
@@ -232,6 +237,11 @@ impl Driver {
             }
         }
         self.settle();
+    }
+
+    fn tell(&self, event: crux_core::io::Event) {
+        info!(kind = event.kind, subject = event.subject, "{}", event.text);
+        self.events.push(wall(), event);
     }
 
     fn command(&mut self, command: Command, reply: Option<oneshot::Sender<Reply>>) {
@@ -263,10 +273,7 @@ impl Driver {
                             let _ = waiting.send(reply);
                         }
                     }
-                    Output::Event(event) => {
-                        info!(kind = event.kind, subject = event.subject, "{}", event.text);
-                        self.events.push(wall, event);
-                    }
+                    Output::Event(event) => self.tell(event),
                     Output::Changed => changed = true,
                     Output::Finished => self.end = self.end.take().or(Some(End::Finished)),
                     output => self.next.extend(self.hands.execute(output, wall)),

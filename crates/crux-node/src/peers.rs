@@ -48,6 +48,9 @@ pub(crate) struct AskLog {
 pub(crate) struct AskSight {
     /// Try whether the asker's API port, at the address of its link, lets a connection in.
     pub(crate) try_api: bool,
+    /// Only the clock is wanted, no links.
+    #[serde(default)]
+    pub(crate) clock_only: bool,
 }
 
 /// What a fulcrum sees.
@@ -70,8 +73,11 @@ pub(crate) struct SeenLink {
     pub(crate) addr: SocketAddr,
     /// Whether this end dialled.
     pub(crate) dialed: bool,
-    /// Milliseconds since its keys were agreed.
+    /// Milliseconds since it came up.
     pub(crate) age_ms: u64,
+    /// Milliseconds until its keys are replaced; older versions do not say it.
+    #[serde(default)]
+    pub(crate) rekey_ms: Option<u64>,
     /// Round trip in microseconds.
     pub(crate) rtt_us: u64,
     /// Longest datagram in bytes.
@@ -206,6 +212,7 @@ fn sight(links: &Links) -> Sight {
         addr: info.peer.addr,
         dialed: info.dialed,
         age_ms: u64::try_from(info.age.as_millis()).unwrap_or(u64::MAX),
+        rekey_ms: u64::try_from(info.rekey_in().as_millis()).ok(),
         rtt_us: u64::try_from(info.rtt.as_micros()).unwrap_or(u64::MAX),
         datagram: links.max_datagram(&info.peer.member).and_then(|most| u32::try_from(most).ok()),
     };
@@ -225,7 +232,8 @@ pub(crate) async fn let_in(addr: SocketAddr) -> Result<(), String> {
 async fn give_sight(links: &Links, peer: &Member, recv: &mut RecvStream, send: &mut SendStream) -> io::Result<()> {
     let ask =
         tokio::time::timeout(PATIENCE, read_part::<AskSight>(recv)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    let mut sight = sight(links);
+    let mut sight =
+        if ask.clock_only { Sight { wall: crate::wall().0, links: Vec::new(), api: None } } else { sight(links) };
     // Nothing but the asker's own port, at the address that its link has: nobody can have others knocked at.
     let asker = links.links().into_iter().find(|link| link.peer.member == *peer && link.peer.api_port != 0);
     if let (true, Some(asker)) = (ask.try_api, asker) {

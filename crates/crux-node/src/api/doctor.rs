@@ -10,8 +10,8 @@ use axum::extract::State;
 use crux_api::json::{Doctor, Finding, FindingState};
 use crux_core::picture::Status;
 use crux_link::LinkInfo;
-use crux_names::Member;
-use crux_pki::unix_now;
+use crux_names::{FulcrumId, Member};
+use crux_pki::{Life, LifeWarning, unix_now};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -40,7 +40,7 @@ pub(super) async fn doctor(State(door): State<Door>) -> Answer {
     let status = door.status().await?;
     let links = door.links.links();
     let before = crate::wall().0;
-    let sights = survey(&door, &status, AskSight { try_api: true }).await;
+    let sights = survey(&door, &status, AskSight { try_api: true, clock_only: false }).await;
     let after = crate::wall().0;
     let ports = try_ports(&status, &door.me, &links).await;
     let mut findings = Vec::new();
@@ -224,26 +224,25 @@ fn datagrams(sights: &Sights, me: &Member) -> Vec<Finding> {
     findings
 }
 
+/// The marks of the design: half, two thirds, nine tenths of a life that nobody renewed, and its end.
+fn own_certificate(me: &FulcrumId, life: Life, now: u64) -> Finding {
+    use FindingState::{Warning, Wrong};
+    let days = life.left(now) / DAY;
+    let text = |warning: LifeWarning| format!("{warning}: {days} days are left");
+    let next = |when: &str| format!("crux ca renew BUNDLE --ca DIR --out NEW for {}, and install it {when}", me.node);
+    match life.warning(now) {
+        None => fine("certificate", me, format!("it ends in {days} days")),
+        Some(warning @ (LifeWarning::Half | LifeWarning::TwoThirds)) => {
+            found("certificate", Warning, me, text(warning), next("in time"))
+        }
+        Some(warning) => found("certificate", Wrong, me, text(warning), next("now")),
+    }
+}
+
 fn certificates(door: &Door, links: &[LinkInfo]) -> Vec<Finding> {
     use FindingState::{Ok, Warning, Wrong};
-    let (from, to) = door.bundle.life();
     let now = unix_now();
-    let (lived, life) = (now.saturating_sub(from), to.saturating_sub(from).max(1));
-    let me = &door.me.id;
-    let days = to.saturating_sub(now) / DAY;
-    // The marks of the design: half, two thirds, nine tenths of a life that nobody renewed.
-    let mut findings = vec![match (lived * 10 >= life * 9, lived * 2 >= life) {
-        (true, _) => {
-            let text = format!("its certificate ends in {days} days, and nine tenths of its life are over");
-            found("certificate", Wrong, me, text, format!("crux ca issue --ca DIR --node {} and install it", me.node))
-        }
-        (false, true) => {
-            let part = if lived * 3 >= life * 2 { "two thirds" } else { "half" };
-            let text = format!("its certificate ends in {days} days, and {part} of its life is over");
-            found("certificate", Warning, me, text, format!("crux ca issue --ca DIR --node {} in time", me.node))
-        }
-        _ => fine("certificate", me, format!("it ends in {days} days")),
-    }];
+    let mut findings = vec![own_certificate(&door.me.id, door.papers.now().lifetime(), now)];
     for link in links {
         let left = link.peer.not_after.saturating_sub(now) / DAY;
         let state = match left {
@@ -363,6 +362,7 @@ mod tests {
             addr: "10.0.0.2:2789".parse().unwrap(),
             dialed: true,
             age_ms: 1,
+            rekey_ms: Some(1),
             rtt_us: 1,
             datagram: Some(datagram),
         };
