@@ -124,7 +124,7 @@ pub(crate) fn roster(from: &picture::Status, links: &LinkTable) -> Vec<json::Ros
         api: links.get(&line.member).and_then(|(_, api)| *api).map(|addr| addr.to_string()),
         boot: line.member.boot.to_string(),
         since: Some(moment(line.since)),
-        horde: Some(if line.joining { format!("+{}", line.horde) } else { line.horde.to_string() }),
+        horde: (!line.visitor).then(|| if line.joining { format!("+{}", line.horde) } else { line.horde.to_string() }),
         admin: line.admin,
         visitor: line.visitor,
         state: match line.state {
