@@ -148,6 +148,14 @@ fn links_flocks_and_doctor_show_the_network_as_it_is() {
     let checks: Vec<&str> =
         doctor["findings"].as_array().unwrap().iter().map(|finding| finding["check"].as_str().unwrap()).collect();
     assert_eq!(checks, ["flock", "clock", "mesh-port", "api-port", "mtu", "certificate", "state", "reach"], "{text}");
+    let said = |check: &str, words: &str| {
+        let finding = doctor["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == check).unwrap();
+        assert!(finding["text"].as_str().unwrap().contains(words), "{finding}");
+    };
+    said("mesh-port", "2 ports answer here, and this one answered 2");
+    said("api-port", "2 members' ports are reached from here, and this one from 2");
+    said("clock", "of 2 others");
+    said("mtu", "both ways");
 
     cluster.ok(&["lab", "split", "n1,n2/n3"]);
     cluster.until("n1", "its part", |status| status["members"] == names(&["n1", "n2"]));

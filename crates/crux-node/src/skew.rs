@@ -42,14 +42,15 @@ impl Skew {
             let asked: Vec<Member> =
                 linked.iter().cycle().skip(turn % linked.len().max(1)).take(ASKED.min(linked.len())).cloned().collect();
             turn = turn.wrapping_add(ASKED);
-            let skew = middle(ask(&peers, asked).await);
+            let skew = middle(ahead_of(&peers, asked).await.into_iter().map(|(_, skew)| skew).collect());
             self.0.store(skew.unwrap_or(UNKNOWN), Ordering::Relaxed);
             tokio::time::sleep(if skew.is_some() { EVERY } else { SOON }).await;
         }
     }
 }
 
-async fn ask(peers: &Peers, members: Vec<Member>) -> Vec<i64> {
+/// How far the clock here is ahead of each of these, in milliseconds; nothing of those that do not answer.
+pub(crate) async fn ahead_of(peers: &Peers, members: Vec<Member>) -> Vec<(Member, i64)> {
     let mut asked = JoinSet::new();
     for member in members {
         let peers = peers.clone();
@@ -57,7 +58,8 @@ async fn ask(peers: &Peers, members: Vec<Member>) -> Vec<i64> {
             let ask = AskSight { clock_only: true, ..AskSight::default() };
             let before = crate::wall().0;
             let sight = peers.sight_of(&member, ask, PATIENCE).await.ok()?;
-            Some(ahead_ms(before, sight.wall, crate::wall().0))
+            let skew = ahead_ms(before, sight.wall, crate::wall().0);
+            Some((member, skew))
         });
     }
     asked.join_all().await.into_iter().flatten().collect()

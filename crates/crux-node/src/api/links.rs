@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 /// How long a member may take to say what it sees.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Most members that are asked: beyond that only this fulcrum's own links are told.
-const ASKED_MAX: usize = 256;
+pub(super) const ASKED_MAX: usize = 256;
 
 /// `GET /v1/links`.
 pub(super) async fn links(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
