@@ -59,6 +59,7 @@ fn roster() -> Vec<RosterEntry> {
         since: Some(AT.into()),
         horde: Some("web".into()),
         admin: true,
+        visitor: false,
         state: MemberState::Suspect,
         link: Some(link),
     }]
@@ -155,7 +156,9 @@ fn confab_and_status_are_as_promised() {
         facts: Facts { count: 12, digest: "cd".repeat(32), conflicts: 1, quarantined: 0 },
         certificate: Certificate {
             id: "spiffe://acme/node/n1".into(),
+            not_before: Some(AT.into()),
             not_after: AT.into(),
+            warning: Some("half".into()),
             issuer: "CN=acme root,DC=acme".into(),
             ca_reachable: None,
         },
@@ -168,6 +171,8 @@ fn confab_and_status_are_as_promised() {
         }],
         clones: vec![Twins { name: "n8".into(), addrs: ["10.0.0.8:2789".into(), "10.0.0.18:2789".into()] }],
         expect: Some(5),
+        lacking: Some("a member stands accused".into()),
+        sick: false,
         clock: Clock { skew_ms: None },
         store: Store { state: StoreState::Refusing, reason: Some("No space left on device".into()) },
         listens: Listens { mesh: Some("[::]:2789".into()), api: Some("[::]:2789".into()), metrics: None },

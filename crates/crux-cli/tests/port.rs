@@ -4,10 +4,10 @@ mod help;
 use crux_api::grpc::ConfabRequest;
 use crux_api::grpc::confab_client::ConfabClient;
 use crux_pki::{Bundle, RoleKind, client_config};
-use help::World;
 use help::cluster::{Cluster, LIMIT, names};
+use help::{World, get};
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -128,7 +128,11 @@ fn links_flocks_and_doctor_show_the_network_as_it_is() {
         let list = json(&["links"]);
         let line =
             list["links"].as_array().unwrap().iter().find(|line| line["from"] == from && line["to"] == to).cloned();
-        line.is_some_and(|line| line["state"] == "up" && line["rtt_ms"].is_f64())
+        line.is_some_and(|line| {
+            line["state"] == "up"
+                && line["rtt_ms"].is_f64()
+                && line["rekey_s"].as_f64().is_some_and(|left| left > 0.0 && left <= 120.0)
+        })
     };
     // Also a pair that the one asked is not part of.
     wait("every pair is linked", &|| up("n2", "n3") && up("n3", "n2") && up("n1", "n3"));
@@ -144,6 +148,14 @@ fn links_flocks_and_doctor_show_the_network_as_it_is() {
     let checks: Vec<&str> =
         doctor["findings"].as_array().unwrap().iter().map(|finding| finding["check"].as_str().unwrap()).collect();
     assert_eq!(checks, ["flock", "clock", "mesh-port", "api-port", "mtu", "certificate", "state", "reach"], "{text}");
+    let said = |check: &str, words: &str| {
+        let finding = doctor["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == check).unwrap();
+        assert!(finding["text"].as_str().unwrap().contains(words), "{finding}");
+    };
+    said("mesh-port", "2 ports answer here, and this one answered 2");
+    said("api-port", "2 members' ports are reached from here, and this one from 2");
+    said("clock", "of 2 others");
+    said("mtu", "both ways");
 
     cluster.ok(&["lab", "split", "n1,n2/n3"]);
     cluster.until("n1", "its part", |status| status["members"] == names(&["n1", "n2"]));
@@ -175,16 +187,6 @@ fn following_ends_well_with_ctrl_c_and_gave_one_document_a_line() {
     assert_eq!(following.wait().unwrap().code(), Some(0));
 }
 
-/// One answer over plain HTTP: the status line's code and the body.
-fn get(addr: &str, path: &str) -> (u16, String) {
-    let mut stream = std::net::TcpStream::connect(addr).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    (head.split_whitespace().nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
-
 #[test]
 fn metrics_and_health_follow_the_flock() {
     let cluster = Cluster::up(3);
@@ -211,15 +213,25 @@ fn metrics_and_health_follow_the_flock() {
     assert_eq!(leads, f64::from(u8::from(status["leader"] == "n1")));
     for series in [
         "crux_flock_changes_total{kind=\"member-joined\"}",
-        "crux_handshakes_total{result=\"ok\"}",
         "crux_peer_rtt_seconds{peer=\"n2\"}",
-        "crux_link_bytes_total{direction=\"sent\",plane=\"all\"}",
+        "crux_link_bytes_total{direction=\"sent\",plane=\"datagram\"}",
+        "crux_link_bytes_total{direction=\"received\",plane=\"frame\"}",
         "crux_facts{state=\"in-force\"}",
     ] {
         assert!(value(&text, series).is_some_and(|value| value > 0.0), "{series}: {text}");
     }
-    let ends = value(&text, "crux_certificate_expiry_timestamp_seconds{kind=\"node\"}").unwrap();
-    assert!(ends > 1.7e9, "{ends}");
+    let shaken =
+        ["dialed", "accepted"].map(|result| value(&text, &format!("crux_handshakes_total{{result=\"{result}\"}}")));
+    assert!(shaken.iter().flatten().sum::<f64>() >= 2.0, "one link to each peer: {text}");
+    assert!(value(&text, "crux_link_bytes_total{direction=\"sent\",plane=\"bulk\"}").is_some(), "{text}");
+    let ends = |kind: &str| value(&text, &format!("crux_certificate_expiry_timestamp_seconds{{kind=\"{kind}\"}}"));
+    assert!(ends("node").is_some_and(|ends| ends > 1.7e9) && ends("root") > ends("node"), "{text}");
+    assert_eq!((ends("operator"), ends("chain")), (None, None), "no operator came yet");
+    let operator = operator(&cluster);
+    cluster.ok(&["--at", status["listens"]["api"].as_str().unwrap(), "--as", &operator, "confab"]);
+    let (_, after) = get(&addr, "/metrics");
+    let came = value(&after, "crux_certificate_expiry_timestamp_seconds{kind=\"operator\"}");
+    assert!(came.is_some_and(|ends| ends > 1.7e9), "{after}");
     assert!(
         text.contains("crux_api_request_duration_seconds_bucket{") && text.contains("route=\"/v1/status\""),
         "{text}"

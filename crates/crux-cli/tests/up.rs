@@ -3,104 +3,14 @@
 
 mod help;
 use help::World;
-use help::cluster::{LIMIT, names};
+use help::cluster::names;
+use help::fulcrum::{Fulcrum, until, up, world};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-/// Waits until something is so.
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(began.elapsed() < LIMIT, "{what}");
-        std::thread::sleep(Duration::from_millis(20)); // waits: between two looks
-    }
-}
-
-/// A CA and a bundle for each of these nodes, in directories of their names.
-fn world(nodes: &[&str]) -> World {
-    let world = World::new().with_operator();
-    for node in nodes {
-        world.crux(&["ca", "issue", "--ca", "ca", "--node", node, "--out", node]).done();
-    }
-    world
-}
-
-/// A fulcrum that runs; its log is in a file.
-struct Fulcrum<'a> {
-    world: &'a World,
-    state: String,
-    process: Child,
-}
-
-impl<'a> Fulcrum<'a> {
-    /// Starts one on loopback with ports that are free.
-    fn start(world: &'a World, identity: &str, state: &str, more: &[&str]) -> Self {
-        Self::with(world, state, up(world, identity, state, more))
-    }
-
-    fn with(world: &'a World, state: &str, mut command: Command) -> Self {
-        let log = std::fs::File::create(world.path(&format!("{state}.log"))).unwrap();
-        let process = command.stderr(log).spawn().unwrap();
-        Self { world, state: state.to_owned(), process }
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.world.path(&format!("{}.log", self.state))).unwrap()
-    }
-
-    fn json(&self, verb: &str) -> Option<Value> {
-        let socket = format!("{}/crux.sock", self.state);
-        let ran = self.world.crux(&["--at", &socket, verb, "-o", "json"]);
-        (ran.code == 0).then(|| serde_json::from_str(&ran.out).unwrap())
-    }
-
-    /// Waits until it answers, with what it has to say.
-    fn answers(&self) -> Value {
-        until(&format!("{} answers: {}", self.state, self.log()), || self.json("status"))
-    }
-
-    /// Waits until its log says this.
-    fn says(&self, text: &str) {
-        until(&format!("{text:?} in the log: {}", self.log()), || self.log().contains(text).then_some(()));
-    }
-
-    /// Ends it in order.
-    fn stop(mut self) {
-        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
-        assert!(self.process.wait().unwrap().success(), "{}", self.log());
-    }
-}
-
-impl Drop for Fulcrum<'_> {
-    fn drop(&mut self) {
-        // A failed test leaves nothing behind.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn up(world: &World, identity: &str, state: &str, more: &[&str]) -> Command {
-    let mut command = world.command();
-    command.args(["up", "--identity", identity, "--state", state, "--no-multicast"]);
-    // As a child of a dev cluster it leaves alone what belongs to the machine: /etc/crux, and root's socket under /run.
-    command.arg("--dev-child").stdin(Stdio::piped());
-    let given = |flag: &str| more.contains(&flag);
-    let usual = [("--listen", "127.0.0.1:0"), ("--api", "127.0.0.1:0"), ("--metrics", "off"), ("--timers", "0.25")];
-    for (flag, value) in usual {
-        if !given(flag) {
-            command.args([flag, value]);
-        }
-    }
-    command.args(more);
-    command
-}
+use std::time::Duration;
 
 #[test]
 fn a_bundle_that_cannot_be_used_is_one_clear_error() {
@@ -117,6 +27,23 @@ fn a_bundle_that_cannot_be_used_is_one_clear_error() {
     fails("n2", &["cert.pem"]);
     std::fs::remove_file(world.path("n3/trust.pem")).unwrap();
     fails("n3", &["trust.pem"]);
+    world.write("n3/trust.pem", "\u{0}\u{1}rubbish");
+    fails("n3", &["n3/trust.pem", "next: crux ca inspect n3"]);
+    // Something else where a file should be, and what is cut short.
+    let key = std::fs::read(world.path("n3/key.pem")).unwrap();
+    std::fs::remove_file(world.path("n3/key.pem")).unwrap();
+    std::fs::create_dir(world.path("n3/key.pem")).unwrap();
+    std::fs::set_permissions(world.path("n3/key.pem"), PermissionsExt::from_mode(0o700)).unwrap();
+    fails("n3", &["cannot read n3/key.pem", "next: crux ca inspect n3"]);
+    std::fs::remove_dir(world.path("n3/key.pem")).unwrap();
+    std::fs::write(world.path("n3/key.pem"), &key[..key.len() / 2]).unwrap();
+    std::fs::set_permissions(world.path("n3/key.pem"), PermissionsExt::from_mode(0o600)).unwrap();
+    fails("n3", &["n3/key.pem", "next: crux ca inspect n3"]);
+    // Whoever is not root may be kept from reading it; root reads everything.
+    if !rustix::process::geteuid().is_root() {
+        std::fs::set_permissions(world.path("n3/key.pem"), PermissionsExt::from_mode(0o000)).unwrap();
+        fails("n3", &["cannot read n3/key.pem", "ermission"]);
+    }
     assert!(!world.path("s").exists(), "nothing was made for a fulcrum that cannot be");
 }
 
@@ -183,6 +110,69 @@ fn a_state_directory_of_another_node_or_a_damaged_one_is_set_aside_and_one_in_us
     assert_eq!(third.answers()["store"]["state"], "ok");
     third.says("was set aside as");
     third.stop();
+}
+
+/// Changes a store while no fulcrum has it open.
+fn alter<V: redb::Value + 'static>(
+    store: &std::path::Path,
+    table: &str,
+    change: impl FnOnce(&mut redb::Table<'_, &str, V>),
+) {
+    let write = redb::Database::open(store).unwrap().begin_write().unwrap();
+    change(&mut write.open_table(redb::TableDefinition::new(table)).unwrap());
+    write.commit().unwrap();
+}
+
+#[test]
+fn a_state_directory_of_another_version_is_set_aside_and_left_as_it_is() {
+    let world = world(&["n1"]);
+    let first = Fulcrum::start(&world, "n1", "s", &[]);
+    first.answers();
+    first.stop();
+    alter::<&str>(&world.path("s/facts.redb"), "meta", |meta| drop(meta.insert("format", "7").unwrap()));
+    let second = Fulcrum::start(&world, "n1", "s", &[]);
+    let status = second.answers();
+    assert_eq!((&status["members"], &status["store"]["state"]), (&names(&["n1"]), &"ok".into()));
+    second.says("its format is `7`, wanted `1`; starting empty");
+    second.stop();
+    let aside = std::fs::read_dir(world.path("s")).unwrap().flatten().map(|entry| entry.path());
+    let aside: Vec<_> = aside.filter(|path| path.to_string_lossy().contains("facts.redb.other-format-")).collect();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    // The version that made it can still use it.
+    alter::<&str>(&aside[0], "meta", |meta| {
+        use redb::ReadableTable as _;
+        let has = |key| meta.get(key).unwrap().unwrap().value().to_owned();
+        assert_eq!((has("format"), has("bloc"), has("fulcrum")), ("7".into(), "acme".into(), "n1".into()));
+    });
+}
+
+#[test]
+fn damaged_rows_of_the_address_book_are_a_warning_and_the_others_still_lead_there() {
+    let world = world(&["n1", "n2"]);
+    let one = Fulcrum::start(&world, "n1", "s1", &[]);
+    let mesh = one.answers()["listens"]["mesh"].as_str().unwrap().to_owned();
+    let two = Fulcrum::start(&world, "n2", "s2", &["--seed", &mesh]);
+    let both = |fulcrum: &Fulcrum| fulcrum.json("status").filter(|status| status["members"] == names(&["n1", "n2"]));
+    until("a flock of two", || both(&one).and(both(&two)));
+    two.stop();
+    alter::<&[u8]>(&world.path("s2/facts.redb"), "book", |book| {
+        book.insert("n1", &b"\xff\xff\xff"[..]).unwrap();
+        book.insert("No Name \u{1b}[2J", &[][..]).unwrap();
+    });
+    let two = Fulcrum::start(&world, "n2", "s2", &[]);
+    assert_eq!(two.answers()["store"]["state"], "ok");
+    two.says("s2/facts.redb: 2 entries of the address book cannot be read");
+    assert!(!two.log().contains('\u{1b}'), "{}", two.log());
+    // The other side's book is whole and leads here if the port is the same one; a seed does in any case.
+    two.stop();
+    let two = Fulcrum::start(&world, "n2", "s2", &["--seed", &mesh]);
+    until("a flock of two again", || both(&one).and(both(&two)));
+    two.stop();
+    let two = Fulcrum::start(&world, "n2", "s2", &[]);
+    until("the book was written anew and leads there", || both(&two));
+    assert!(!two.log().contains("address book"), "{}", two.log());
+    two.stop();
+    one.stop();
 }
 
 #[test]

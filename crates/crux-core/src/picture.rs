@@ -70,6 +70,10 @@ pub struct Status {
     pub expect: Option<u32>,
     /// Fulcrums of which two live at once, with their addresses.
     pub clones: Vec<(FulcrumId, [SocketAddr; 2])>,
+    /// What this fulcrum, if it leads, still waits for before it calls its flock stable.
+    pub lacking: Option<&'static str>,
+    /// Whether this fulcrum itself is at fault of late: it comes late or accuses wrongly, and so accuses more slowly.
+    pub sick: bool,
     /// Programs that heartbeat in ADMIN, as the yurt has them.
     pub programs: Vec<ProgramLine>,
     /// This fulcrum's wall clock when the picture was taken.
@@ -100,6 +104,8 @@ pub struct RosterLine {
     pub joining: bool,
     /// Whether it carries the ADMIN flag.
     pub admin: bool,
+    /// Whether it is a visitor: it follows the flock and never leads it.
+    pub visitor: bool,
     /// Its labels, as it declares them.
     pub labels: BTreeMap<String, String>,
     /// How it is.

@@ -45,9 +45,12 @@ pub(crate) async fn renew(inner: Arc<Inner>, live: Live) {
         Err(_) => Some("nobody answered".to_owned()),
     };
     inner.tally.handshake(if why.is_none() { "renewed" } else { "renewal_failed" });
-    live.end_renewal(why.is_none(), &inner.renewals());
+    let failures = live.end_renewal(why.is_none(), &inner.renewals());
     if let Some(why) = why {
         tracing::debug!(peer = %live.member, why, "the keys of the link could not be replaced yet");
+        if failures == 1 && live.is_up() {
+            inner.emit(LinkEvent::RenewalFailed { peer: live.member.clone(), why }).await;
+        }
     }
 }
 
@@ -79,7 +82,7 @@ async fn succeed(inner: &Arc<Inner>, live: &Live) -> Result<(), Broken> {
 }
 
 /// The way a lost connection looks to the one who dialled.
-fn lost(addr: SocketAddr, error: &ConnectionError) -> DialFailure {
+pub(crate) fn lost(addr: SocketAddr, error: &ConnectionError) -> DialFailure {
     let reason = wire::words(error);
     match error {
         // Raised here: the peer's certificate, or something that is no crux.
@@ -108,11 +111,16 @@ pub(crate) fn is_tls(code: u64) -> bool {
     (0x100..0x200).contains(&code)
 }
 
-async fn attempt(inner: &Arc<Inner>, addr: SocketAddr) -> Result<Box<Admission>, DialFailure> {
-    let target = match (inner.local.ip(), addr.ip()) {
+/// An address as a socket that is bound there takes it.
+pub(crate) fn mapped(local: SocketAddr, addr: SocketAddr) -> SocketAddr {
+    match (local.ip(), addr.ip()) {
         (IpAddr::V6(_), IpAddr::V4(ip)) => SocketAddr::new(ip.to_ipv6_mapped().into(), addr.port()),
         _ => addr,
-    };
+    }
+}
+
+async fn attempt(inner: &Arc<Inner>, addr: SocketAddr) -> Result<Box<Admission>, DialFailure> {
+    let target = mapped(inner.local, addr);
     // The name is of no use: who the peer is stands in its certificate.
     let going = || DialFailure::Unreachable("this fulcrum is going down".to_owned());
     let (endpoint, own) = inner.endpoint().ok_or_else(going)?;

@@ -1,6 +1,8 @@
 //! The QUIC endpoint: socket, TLS, and every limit.
 
 use crate::config::{BindError, LinkConfig, Simulated};
+use crate::event::DialFailure;
+use crate::links::Inner;
 use crate::{FRAME_MAX, QUEUE_BYTES};
 use aws_lc_rs::hmac;
 use crux_pki::{Bundle, PkiError, RoleKind, Trust, client_config, server_config};
@@ -185,6 +187,29 @@ pub(crate) fn bind(cfg: &LinkConfig) -> Result<Endpoint, BindError> {
     }
     let mut endpoint =
         Endpoint::new_with_abstract_socket(settings(cfg), Some(server), socket, runtime).map_err(failed)?;
+    endpoint.set_default_client_config(client);
+    Ok(endpoint)
+}
+
+/// An endpoint beside the one that links use, at the same address with another port, behind the same faults. It accepts
+/// nobody.
+pub(crate) fn aside(inner: &Inner) -> Result<Endpoint, DialFailure> {
+    let cannot = |error: &dyn std::fmt::Display| DialFailure::Unreachable(error.to_string());
+    if inner.cfg.simulated.is_some() {
+        // A simulated machine has one socket.
+        return inner.endpoint().map(|(endpoint, _)| endpoint).ok_or_else(|| cannot(&"this fulcrum is going down"));
+    }
+    let identity = inner.identity();
+    let Sides { client, .. } =
+        sides(&inner.cfg, &identity.bundle, &identity.trust).map_err(|bad| cannot(&BindError::from(bad)))?;
+    let runtime = Arc::new(TokioRuntime);
+    let socket = socket(SocketAddr::new(inner.local.ip(), 0)).map_err(|error| cannot(&error))?;
+    let mut socket = runtime.wrap_udp_socket(socket).map_err(|error| cannot(&error))?;
+    if let Some(gate) = inner.cfg.gate.clone() {
+        socket = gate.wrap(socket);
+    }
+    let endpoint = Endpoint::new_with_abstract_socket(EndpointConfig::default(), None, socket, runtime);
+    let mut endpoint = endpoint.map_err(|error| cannot(&error))?;
     endpoint.set_default_client_config(client);
     Ok(endpoint)
 }

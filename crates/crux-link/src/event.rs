@@ -47,6 +47,14 @@ pub struct LinkInfo {
     pub dialed: bool,
 }
 
+impl LinkInfo {
+    /// How long it takes at most until its keys are replaced; nothing while that is overdue.
+    #[must_use]
+    pub fn rekey_in(&self) -> Duration {
+        (self.key_limit * 2 / 3).saturating_sub(self.key_age)
+    }
+}
+
 /// Why a dial brought no new link.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -114,6 +122,14 @@ pub enum LinkEvent {
     Renewed {
         /// Who is at the other end.
         peer: PeerInfo,
+    },
+    /// An attempt to replace the keys of a link failed. It goes on, and so do the attempts, until its keys are too old; told
+    /// at the first failure after a success.
+    RenewalFailed {
+        /// Whose link.
+        peer: Member,
+        /// Why, for people.
+        why: String,
     },
     /// There is reason to think that this member's process has ended: it no longer knows a link to it, or a later life of
     /// the same fulcrum is linked. A hint for haste, no evidence: a copy of its certificate could say the same.

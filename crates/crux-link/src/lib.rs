@@ -19,7 +19,7 @@
 //!
 //! Files by subject: `config`, `event` (what comes out), `counters`, `endpoint` (QUIC and TLS settings), `identity` (who we
 //! are now), `gate` (faults of a dev cluster), `wire` (hello and welcome), `registry` (who is linked), `strangers` (who is
-//! at the door), `dial`, `door` (accepting), `conn` (one connection), `live` and `link` (a link, from outside and its
+//! at the door), `dial`, `knock` (is a port reached), `door` (accepting), `conn` (one connection), `live` and `link` (a link, from outside and its
 //! task), `bulk` (streams for transfers), `keeper` (renews and cuts).
 
 mod bulk;
@@ -33,6 +33,7 @@ mod event;
 mod gate;
 mod identity;
 mod keeper;
+mod knock;
 mod link;
 mod links;
 mod live;

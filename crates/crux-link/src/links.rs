@@ -5,14 +5,14 @@ use crate::config::{BindError, LinkConfig, ReloadError, Renewals};
 use crate::conn::Conn;
 use crate::counters::{Counters, Tally};
 use crate::endpoint::{self, BadSides, Sides};
-use crate::event::{LinkEvent, LinkInfo, PeerInfo};
+use crate::event::{DialFailure, LinkEvent, LinkInfo, PeerInfo};
 use crate::identity::Identity;
 use crate::registry::Registry;
 use crate::strangers::Strangers;
 use crate::wire::{Code, Hello, PROTOCOL};
-use crate::{FRAME_MAX, dial, door, keeper};
+use crate::{FRAME_MAX, dial, door, keeper, knock};
 use bytes::Bytes;
-use crux_names::{Boot, FulcrumId, Member};
+use crux_names::{Boot, FulcrumId, Member, NodeName};
 use crux_pki::{Admitted, Bundle, Role, Trust};
 use quinn::{Connection, Endpoint};
 use std::net::SocketAddr;
@@ -232,6 +232,16 @@ impl Links {
         if self.inner.registry.start_dial(addr) {
             self.inner.runtime.spawn(dial::dial(self.inner.clone(), addr));
         }
+    }
+
+    /// Tries whether these mesh ports are reached from here, and says who answers, by certificate, sorted by address. It
+    /// comes from another port than links do, so that no firewall takes it for the answer to one; no link comes of it.
+    /// One address takes as long as a dial, 1 s; of many, 64 are tried at once.
+    ///
+    /// # Errors
+    /// For each address why nobody is reached there: silence, a refusal by either side, or that nothing can be sent.
+    pub async fn knock(&self, addrs: Vec<SocketAddr>) -> Vec<(SocketAddr, Result<NodeName, DialFailure>)> {
+        knock::knock(&self.inner, addrs).await
     }
 
     /// Sends a datagram, at most as long as [`Links::max_datagram`] says. It may be lost; the oldest waiting ones make

@@ -186,13 +186,14 @@ impl Link {
         begin
     }
 
-    /// A renewal ended; after a failure the next one waits, longer each time.
-    pub(crate) fn end_renewal(&self, well: bool, renewals: &Renewals) {
+    /// A renewal ended; after a failure the next one waits, longer each time. Answers how many have failed in a row.
+    pub(crate) fn end_renewal(&self, well: bool, renewals: &Renewals) -> u32 {
         let mut renewing = lock(&self.renewing);
         renewing.running = false;
         renewing.failures = if well { 0 } else { renewing.failures + 1 };
         let pause = renewals.period / 32 * (1 << renewing.failures.min(3));
         renewing.not_before = Instant::now() + if well { Duration::ZERO } else { pause };
+        renewing.failures
     }
 
     pub(crate) fn describe(&self, renewals: &Renewals) -> LinkInfo {

@@ -212,8 +212,9 @@ impl Registry {
         self.all().iter().filter(|live| live.is_up()).map(|live| live.describe(renewals)).collect()
     }
 
-    /// Whether this refusal should be told, or was told just now.
+    /// Whether this refusal should be told, or was told just now, perhaps with other numbers.
     pub(crate) fn tell_refusal(&self, ip: IpAddr, reason: &str) -> bool {
+        let reason = without_spans(reason);
         let mut state = self.lock();
         let now = Instant::now();
         if state.refusals.len() >= REFUSALS_MAX {
@@ -222,15 +223,29 @@ impl Registry {
         if state.refusals.len() >= REFUSALS_MAX {
             return false;
         }
-        let told = state.refusals.insert((ip, reason.to_owned()), now);
+        let told = state.refusals.insert((ip, reason.clone()), now);
         match told {
             Some(at) if now - at < REFUSAL_EVERY => {
-                state.refusals.insert((ip, reason.to_owned()), at);
+                state.refusals.insert((ip, reason), at);
                 false
             }
             _ => true,
         }
     }
+}
+
+/// A reason without what changes from second to second in it: "expired 5 s ago" and "expired 2 min ago" are one. It comes
+/// as words, from here or from the other side by way of TLS.
+fn without_spans(reason: &str) -> String {
+    let number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let unit = |word: &str| matches!(word.trim_end_matches([',', ';']), "s" | "min" | "h" | "days");
+    let (mut words, mut kept) = (reason.split(' ').peekable(), Vec::new());
+    while let Some(word) = words.next() {
+        if !(number(word) && words.next_if(|next| unit(next)).is_some()) {
+            kept.push(word);
+        }
+    }
+    kept.join(" ")
 }
 
 /// A member that was sent a welcome and has not said *ready* yet.
@@ -271,6 +286,27 @@ mod tests {
         assert!(!registry.tell_refusal(ip, "a"));
         assert!(registry.tell_refusal(ip, "b"));
         assert!(registry.tell_refusal("10.0.0.2".parse().unwrap(), "a"));
+    }
+
+    #[test]
+    fn a_refusal_whose_words_change_every_second_is_told_once() {
+        use crux_pki::Refusal;
+        let registry = Registry::new(member("n1", 1), Arc::default());
+        let ip: IpAddr = "10.0.0.1".parse().unwrap();
+        let told = |refusal: Refusal| registry.tell_refusal(ip, &refusal.to_string());
+        let clock = |behind| Refusal::ClockWrong { than: "the certificate begins", behind };
+        assert!(told(Refusal::Expired { ago: 5 }));
+        for ago in [6, 119, 120, 10_000, 1_000_000] {
+            assert!(!told(Refusal::Expired { ago }), "{ago}");
+        }
+        assert!(told(Refusal::NotYetValid { ahead: 9 }) && !told(Refusal::NotYetValid { ahead: 8 }));
+        assert!(told(clock(100_000)) && !told(clock(99_999)));
+        // Other numbers are no spans of time.
+        let many = |days| Refusal::TooLong { role: crux_pki::RoleKind::Node, days, max: 400 };
+        assert!(told(Refusal::ManyUris(2)) && told(Refusal::ManyUris(3)));
+        assert!(told(many(500)) && !told(many(500)));
+        assert!(registry.tell_refusal(ip, "n2 is an old boot; 5 is known here"));
+        assert!(registry.tell_refusal(ip, "n3 is an old boot; 5 is known here"));
     }
 
     #[test]

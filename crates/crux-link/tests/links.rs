@@ -828,3 +828,47 @@ fn numbers(events: &[LinkEvent]) -> Vec<u32> {
         .filter_map(|e| if let LinkEvent::Frame { bytes, .. } = e { Some(number(bytes)) } else { None })
         .collect()
 }
+
+/// What a knock at one address says.
+async fn knocks(end: &End, addr: SocketAddr) -> Result<String, DialFailure> {
+    let (at, outcome) = end.links.knock(vec![addr]).await.remove(0);
+    assert_eq!(at, addr);
+    outcome.map(|node| node.to_string())
+}
+
+#[tokio::test]
+async fn a_knock_says_who_answers_and_why_nobody_does_and_leaves_nothing_behind() {
+    let (mut ours, mut theirs) = (ca("acme"), ca("acme"));
+    let gate = FaultGate::for_dev_cluster();
+    let mut cfg = LinkConfig::new(bundle(&mut ours, "a"), any(), Boot(1));
+    cfg.gate = Some(gate.clone());
+    let mut a = End::with(cfg).await;
+    let mut b = End::new(&mut ours, "b").await;
+    assert_eq!(knocks(&a, b.addr()).await, Ok("b".to_owned()));
+    assert_eq!(knocks(&b, a.addr()).await, Ok("a".to_owned()), "also linked nodes' ports are behind no link");
+    // Nobody there, nobody who is reached, somebody of another root.
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    assert_eq!(knocks(&a, nobody.local_addr().unwrap()).await, Err(DialFailure::Silent));
+    let stranger = End::new(&mut theirs, "c").await;
+    assert!(matches!(knocks(&a, stranger.addr()).await, Err(DialFailure::Rejected { .. })));
+    let cut = |drop_in, drop_out| gate.set(HashMap::from([(b.addr(), Rule { drop_in, drop_out, loss: 0.0 })]));
+    for (drop_in, drop_out) in [(true, false), (false, true)] {
+        cut(drop_in, drop_out);
+        assert_eq!(knocks(&a, b.addr()).await, Err(DialFailure::Silent));
+    }
+    gate.set(HashMap::new());
+    // Who trusts both roots is still refused by who trusts one, and hears of it.
+    let both = bundle(&mut ours, "d");
+    let trust = both.trust().with_root(theirs.root().clone()).unwrap();
+    let d = End::with(LinkConfig::new(both.with_trust(trust).unwrap(), any(), Boot(1))).await;
+    match knocks(&d, stranger.addr()).await {
+        Err(DialFailure::Refused { reason, .. }) => assert!(reason.contains("none of the trusted roots"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    // Many at once, in their order.
+    let outcomes = a.links.knock(vec![b.addr(); 200]).await;
+    assert!(outcomes.len() == 200 && outcomes.iter().all(|(_, outcome)| outcome.is_ok()), "{outcomes:?}");
+    assert_eq!((a.ups(), b.ups(), a.links.links().len(), b.links.links().len()), (0, 0, 0, 0));
+    until("nobody is half inside", || b.links.counters().half_open == 0).await;
+    assert!(b.all().is_empty(), "nobody is told: {:?}", b.seen);
+}

@@ -257,6 +257,10 @@ fn keys_that_cannot_be_replaced_end_the_link_at_their_limit() {
         world.net.forbid_handshakes(true);
         world.pass(178.0).await;
         assert_eq!((world.downs(&a.me), world.downs(&b.me)), (vec![], vec![]));
+        // The side that dialled tells of the first failure, and of no more.
+        let failed = [&a, &b]
+            .map(|node| world.of(&node.me).iter().filter(|told| matches!(told.what, What::RenewalFailed(..))).count());
+        assert_eq!(failed.iter().sum::<usize>(), 1, "{failed:?}");
         world.pass(5.0).await;
         for node in [&a, &b] {
             let downs = world.downs(&node.me);

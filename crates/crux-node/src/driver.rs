@@ -19,6 +19,7 @@ use crate::ask::{Ask, Now};
 use crate::events::Events;
 use crate::notify::Notifier;
 use crux_core::engine::Engine;
+use crux_core::flock::view::ViewId;
 use crux_core::io::{Command, Input, Output, Reply, Report, RequestId};
 use crux_link::LinkEvent;
 use crux_names::{Boot, Member, NodeName};
@@ -115,6 +116,8 @@ pub(crate) struct Driver {
     changed: watch::Sender<u64>,
     notifier: Notifier,
     expect: Option<u32>,
+    /// The view whose members' lives the links were told of.
+    told_lives: Option<ViewId>,
     waiting: BTreeMap<RequestId, oneshot::Sender<Reply>>,
     requests: RequestId,
     /// Inputs that follow from outputs at once, so that handling never nests.
@@ -146,6 +149,7 @@ impl Driver {
             changed,
             notifier,
             expect,
+            told_lives: None,
             waiting: BTreeMap::new(),
             requests: 0,
             next: VecDeque::new(),
@@ -206,6 +210,11 @@ impl Driver {
             Event::Link(event) => match self.inbox.link(event) {
                 inbox::Taken::Input(input) => self.next.push_back(input),
                 inbox::Taken::BootTooOld { node, known } => self.end = Some(End::BootTooOld { node, known }),
+                inbox::Taken::Event(event) => self.tell(event),
+                inbox::Taken::Cut { peer, why } => {
+                    warn!("the link to {peer} is cut: {why}");
+                    self.hands.links.close(&peer, why);
+                }
                 inbox::Taken::Nothing => {}
             },
             Event::Report(report) => self.next.push_back(Input::Report(report)),
@@ -232,6 +241,11 @@ impl Driver {
             }
         }
         self.settle();
+    }
+
+    fn tell(&self, event: crux_core::io::Event) {
+        info!(kind = event.kind, subject = event.subject, "{}", event.text);
+        self.events.push(wall(), event);
     }
 
     fn command(&mut self, command: Command, reply: Option<oneshot::Sender<Reply>>) {
@@ -263,10 +277,7 @@ impl Driver {
                             let _ = waiting.send(reply);
                         }
                     }
-                    Output::Event(event) => {
-                        info!(kind = event.kind, subject = event.subject, "{}", event.text);
-                        self.events.push(wall, event);
-                    }
+                    Output::Event(event) => self.tell(event),
                     Output::Changed => changed = true,
                     Output::Finished => self.end = self.end.take().or(Some(End::Finished)),
                     output => self.next.extend(self.hands.execute(output, wall)),
@@ -286,6 +297,14 @@ impl Driver {
         let size = confab.members.len();
         // The larger the flock, the longer the keys of links live.
         self.hands.links.set_members(size);
+        if self.told_lives.as_ref() != Some(&confab.view) {
+            // The heart takes no life that is older than one that was a member. Only the links can tell it so, and with it
+            // which number to begin anew above.
+            for seat in &self.engine.flock_room().view().roster {
+                self.hands.links.know_boot(&seat.member);
+            }
+            self.told_lives = Some(confab.view.clone());
+        }
         let below = self.expect.filter(|expect| size < *expect as usize);
         let warning = match (size, below) {
             (1, Some(expect)) => format!(" -- ALONE, {expect} expected"),

@@ -14,10 +14,12 @@ mod harden;
 mod live;
 mod metrics;
 mod notify;
+mod papers;
 mod peers;
 mod port;
 mod seeds;
 mod seek;
+mod skew;
 pub mod store;
 pub mod up;
 

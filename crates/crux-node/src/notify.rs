@@ -59,6 +59,11 @@ impl Notifier {
         status.clone_into(&mut self.last);
     }
 
+    /// Says what the start waits for, before it is ready, and that it may take so long until the next word.
+    pub(crate) fn waiting(&self, what: &str, patience: Duration) {
+        self.send(&format!("STATUS=waiting: {what}\nEXTEND_TIMEOUT_USEC={}\n", patience.as_micros()));
+    }
+
     /// Says that the fulcrum is going down.
     pub(crate) fn stopping(&self) {
         self.send("STOPPING=1\n");

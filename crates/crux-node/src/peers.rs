@@ -3,8 +3,8 @@
 
 use crate::effects::{self, Effects, LogStream, Opener, Stream};
 use crux_core::services::instance::InstanceId;
-use crux_link::{LinkInfo, Links, RecvStream, SendStream};
-use crux_names::Member;
+use crux_link::{DialFailure, LinkInfo, Links, RecvStream, SendStream};
+use crux_names::{Member, NodeName};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::net::SocketAddr;
@@ -48,6 +48,12 @@ pub(crate) struct AskLog {
 pub(crate) struct AskSight {
     /// Try whether the asker's API port, at the address of its link, lets a connection in.
     pub(crate) try_api: bool,
+    /// Try whether the asker's mesh port, where its link says it is, answers somebody who is not linked yet.
+    #[serde(default)]
+    pub(crate) try_mesh: bool,
+    /// Only the clock is wanted, no links.
+    #[serde(default)]
+    pub(crate) clock_only: bool,
 }
 
 /// What a fulcrum sees.
@@ -59,6 +65,9 @@ pub(crate) struct Sight {
     pub(crate) links: Vec<SeenLink>,
     /// Why the asker's API port lets nobody in, `Ok` if it does; `None` if it was not tried or the asker has none.
     pub(crate) api: Option<Result<(), String>>,
+    /// The same for the asker's mesh port.
+    #[serde(default)]
+    pub(crate) mesh: Option<Result<(), String>>,
 }
 
 /// One link as its end sees it.
@@ -70,8 +79,11 @@ pub(crate) struct SeenLink {
     pub(crate) addr: SocketAddr,
     /// Whether this end dialled.
     pub(crate) dialed: bool,
-    /// Milliseconds since its keys were agreed.
+    /// Milliseconds since it came up.
     pub(crate) age_ms: u64,
+    /// Milliseconds until its keys are replaced; older versions do not say it.
+    #[serde(default)]
+    pub(crate) rekey_ms: Option<u64>,
     /// Round trip in microseconds.
     pub(crate) rtt_us: u64,
     /// Longest datagram in bytes.
@@ -206,11 +218,12 @@ fn sight(links: &Links) -> Sight {
         addr: info.peer.addr,
         dialed: info.dialed,
         age_ms: u64::try_from(info.age.as_millis()).unwrap_or(u64::MAX),
+        rekey_ms: u64::try_from(info.rekey_in().as_millis()).ok(),
         rtt_us: u64::try_from(info.rtt.as_micros()).unwrap_or(u64::MAX),
         datagram: links.max_datagram(&info.peer.member).and_then(|most| u32::try_from(most).ok()),
     };
     let links = links.links().into_iter().take(SIGHT_LINKS).map(link).collect();
-    Sight { wall: crate::wall().0, links, api: None }
+    Sight { wall: crate::wall().0, links, api: None, mesh: None }
 }
 
 /// Whether a TCP connection to there is let in.
@@ -222,14 +235,38 @@ pub(crate) async fn let_in(addr: SocketAddr) -> Result<(), String> {
     }
 }
 
+/// Whether this node answers at its mesh port there.
+async fn answers(links: &Links, addr: SocketAddr, node: &NodeName) -> Result<(), String> {
+    match links.knock(vec![addr]).await.pop() {
+        Some((_, outcome)) => judged(outcome, node),
+        None => Err("nobody was asked".to_owned()),
+    }
+}
+
+/// What came of a knock at the port of this node.
+pub(crate) fn judged(outcome: Result<NodeName, DialFailure>, node: &NodeName) -> Result<(), String> {
+    match outcome {
+        Ok(answered) if answered == *node => Ok(()),
+        Ok(other) => Err(format!("{other} answers there")),
+        Err(failure) => Err(failure.to_string()),
+    }
+}
+
 async fn give_sight(links: &Links, peer: &Member, recv: &mut RecvStream, send: &mut SendStream) -> io::Result<()> {
     let ask =
         tokio::time::timeout(PATIENCE, read_part::<AskSight>(recv)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    let mut sight = sight(links);
-    // Nothing but the asker's own port, at the address that its link has: nobody can have others knocked at.
-    let asker = links.links().into_iter().find(|link| link.peer.member == *peer && link.peer.api_port != 0);
-    if let (true, Some(asker)) = (ask.try_api, asker) {
-        sight.api = Some(let_in(SocketAddr::new(asker.peer.addr.ip(), asker.peer.api_port)).await);
+    let only_clock = || Sight { wall: crate::wall().0, links: Vec::new(), api: None, mesh: None };
+    let mut sight = if ask.clock_only { only_clock() } else { sight(links) };
+    // Nothing but the asker's own ports, at the address that its link has: nobody can have others knocked at.
+    if let Some(asker) = links.links().into_iter().find(|link| link.peer.member == *peer) {
+        let port = asker.peer.api_port;
+        let api = async {
+            let wanted = ask.try_api && port != 0;
+            if wanted { Some(let_in(SocketAddr::new(asker.peer.addr.ip(), port)).await) } else { None }
+        };
+        let mesh =
+            async { if ask.try_mesh { Some(answers(links, asker.peer.addr, &peer.id.node).await) } else { None } };
+        (sight.api, sight.mesh) = tokio::join!(api, mesh);
     }
     write_part(send, &sight).await?;
     send.shutdown().await

@@ -128,7 +128,7 @@ impl Store {
         self.writer.send(Job::SaveBook(entries));
     }
 
-    /// The address book; entries that this version cannot read are left out.
+    /// The address book; entries that this version cannot read are left out, with a warning in the log.
     ///
     /// # Errors
     /// [`StoreError::Refused`] with the disk's reason.

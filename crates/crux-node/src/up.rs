@@ -3,24 +3,25 @@
 mod identity_watch;
 mod life;
 mod link_key;
+mod patience;
 mod stops;
 
 use crate::api::SocketError;
 use crate::driver::End;
 use crate::effects::{EffectsError, running_instances};
 use crate::harden;
+use crate::papers::Papers;
 use crate::port::{self, PortError};
 use crate::seek::Source;
 use crate::store::{Store, StoreError};
 use crux_link::BindError;
 use crux_names::{Boot, FulcrumId, FulcrumName};
-use crux_pki::{Bundle, PkiError, Role, unix_now};
+use crux_pki::{PkiError, Role};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -164,8 +165,11 @@ async fn up(mut config: UpConfig) -> Result<(), UpError> {
     config.state = std::path::absolute(&config.state)
         .map_err(|source| UpError::System { what: "find the state directory", source })?;
     let refused = |source| UpError::Identity { path: config.identity.clone(), source };
-    let bundle = Bundle::load(&config.identity).map_err(refused)?;
-    bundle.check(unix_now()).map_err(|refusal| refused(PkiError::Refused { path: "cert.pem".into(), refusal }))?;
+    let mut stops = stops::Stops::listen(config.dev_child)?;
+    let bundle = match patience::good(&config.identity, &mut stops).await? {
+        Some(bundle) => bundle,
+        None => return Ok(()),
+    };
     let Role::Node(node) = &bundle.identity().role else {
         return Err(UpError::NotANode { path: config.identity, found: bundle.identity().to_string() });
     };
@@ -175,7 +179,7 @@ async fn up(mut config: UpConfig) -> Result<(), UpError> {
         warn!("{warning}");
     }
     let store = Arc::new(store);
-    let identity = watch::Sender::new(Arc::new(bundle));
+    let papers = Papers::new(bundle).map_err(refused)?;
     let ports = Ports {
         api: config.api.map(|addr| port::bind("api", addr)).transpose()?,
         metrics: config.metrics.and_then(|addr| {
@@ -183,11 +187,9 @@ async fn up(mut config: UpConfig) -> Result<(), UpError> {
             bound.map_err(|error| warn!("there are no metrics: {error}")).ok()
         }),
     };
-    let mut stops = stops::Stops::listen(config.dev_child)?;
     let (mut floor, mut steady_until) = (Boot(0), Instant::now());
     loop {
-        let end =
-            life::live(&config, &me, &identity, &store, &ports, &sources, floor, steady_until, &mut stops).await?;
+        let end = life::live(&config, &me, &papers, &store, &ports, &sources, floor, steady_until, &mut stops).await?;
         match end {
             End::Finished | End::Forced => return Ok(()),
             End::LinksEnded => return Err(UpError::LinksEnded { listen: config.listen }),

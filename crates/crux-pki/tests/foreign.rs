@@ -233,3 +233,31 @@ fn foreign_certificates_are_held_to_the_same_rules() {
     assert_eq!(ours.verify_chain(bundle.chain(), unix_now()).unwrap_err().code(), "other-bloc");
     let _: &Signer = bundle.signer();
 }
+
+#[test]
+fn a_foreign_root_of_the_same_name_is_untrusted_and_a_damaged_signature_is_damaged() {
+    if !has_openssl() {
+        return;
+    }
+    for algorithm in [P256, ED25519, RSA] {
+        // Both roots are "O=Old PKI, CN=Root", and so are the intermediates.
+        let (ours, theirs) = (Pki::new(algorithm), Pki::new(algorithm));
+        let load = |pki: &Pki| Bundle::load(&pki.issue("n1", P256, 300, &uri("spiffe://acme/node/n1"))).unwrap();
+        let (ours, theirs) = (load(&ours), load(&theirs));
+        let now = unix_now();
+        ours.check(now).unwrap();
+        theirs.check(now).unwrap();
+        let refusal = ours.trust().verify_chain(theirs.chain(), now).unwrap_err();
+        assert_eq!(refusal.code(), "other-root", "{refusal}");
+        assert!(refusal.to_string().starts_with("certificate signed by none of the trusted roots"), "{refusal}");
+        let undated = ours.trust().verify_chain_undated(theirs.chain()).unwrap_err();
+        assert_eq!(undated.code(), "other-root", "{undated}");
+        // Ours, with one bit of its signature turned.
+        let mut chain = ours.chain().to_vec();
+        let mut der = chain[0].to_vec();
+        *der.last_mut().unwrap() ^= 1;
+        chain[0] = der.into();
+        let refusal = ours.trust().verify_chain(&chain, now).unwrap_err();
+        assert_ne!(refusal.code(), "other-root", "{refusal}");
+    }
+}

@@ -89,7 +89,7 @@ impl Bird {
                 Output::Clone { .. } => self.clones += 1,
                 Output::Book(book) => self.book = book,
                 Output::Watch(peers) => out.push(Out::Watch(peers)),
-                Output::Stable(_) => {}
+                Output::Stable(_) | Output::Held { .. } | Output::HandsOver => {}
             }
         }
     }

@@ -27,11 +27,11 @@ pub struct Reach {
     pub addr: Option<String>,
     /// Whether the first dialled.
     pub dialed: Option<bool>,
-    /// Seconds since the link's keys were agreed.
+    /// Seconds since the link came up; its keys are younger.
     pub age_s: Option<f64>,
     /// Round trip in milliseconds.
     pub rtt_ms: Option<f64>,
-    /// Seconds until its keys are replaced.
+    /// Seconds until its keys are replaced, at most.
     pub rekey_s: Option<f64>,
     /// The longest datagram that the path carries, in bytes.
     pub datagram: Option<u32>,

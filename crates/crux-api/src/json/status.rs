@@ -34,6 +34,12 @@ pub struct Status {
     /// How many members this fulcrum's flock is expected to have; `null` if nothing was said.
     #[serde(default)]
     pub expect: Option<u32>,
+    /// What this fulcrum, if it leads, still waits for before it calls its flock stable; for people.
+    #[serde(default)]
+    pub lacking: Option<String>,
+    /// Whether this fulcrum itself is at fault of late: it comes late or accused wrongly, and so accuses more slowly.
+    #[serde(default)]
+    pub sick: bool,
     /// This fulcrum's clock.
     pub clock: Clock,
     /// This fulcrum's store.
@@ -67,6 +73,9 @@ pub struct RosterEntry {
     pub horde: Option<String>,
     /// Whether it carries the ADMIN flag.
     pub admin: bool,
+    /// Whether it is a visitor: it follows the flock, never leads it, and gets no work.
+    #[serde(default)]
+    pub visitor: bool,
     /// How it is.
     pub state: MemberState,
     /// The link from here to it; `null` for this fulcrum itself.
@@ -86,11 +95,11 @@ pub enum MemberState {
 /// A link as one end sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Link {
-    /// Seconds since its keys were agreed.
+    /// Seconds since it came up; its keys are younger.
     pub age_s: Option<f64>,
     /// Round trip in milliseconds.
     pub rtt_ms: Option<f64>,
-    /// Seconds until its keys are replaced.
+    /// Seconds until its keys are replaced, at most.
     pub rekey_s: Option<f64>,
 }
 
@@ -319,8 +328,14 @@ pub struct Facts {
 pub struct Certificate {
     /// Its SPIFFE ID.
     pub id: String,
+    /// When it begins.
+    #[serde(default)]
+    pub not_before: Option<String>,
     /// When it ends.
     pub not_after: String,
+    /// How late it is in its life: `half`, `two-thirds`, `nine-tenths`, `ended`; `null` in its first half.
+    #[serde(default)]
+    pub warning: Option<String>,
     /// Who issued it.
     pub issuer: String,
     /// Whether a CA that could renew it is reached.

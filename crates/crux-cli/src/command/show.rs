@@ -8,6 +8,9 @@ use crux_api::json::{
 };
 use crux_api::routes;
 
+/// Clocks that are further apart are worth a word; the doctor's mark.
+const SKEW_SAID_MS: i64 = 500;
+
 pub(crate) async fn confab(ctx: &Ctx) -> Outcome {
     ctx.show(routes::CONFAB, |confab: &Confab, format| match format {
         Format::Name => names([confab.flock.as_str()]),
@@ -107,6 +110,28 @@ fn status_text(status: &Status, wide: bool) -> String {
     if facts.quarantined > 0 {
         alarms.push(format!("{} facts wait for an operator's word", facts.quarantined));
     }
+    if let Some(lacking) = &status.lacking {
+        head += &format!("\nwaits    {}", clean(lacking));
+    }
+    if status.sick {
+        alarms.push(
+            "this fulcrum is SICK: it comes late or accused wrongly of late; look at this machine's load".to_owned(),
+        );
+    }
+    match status.certificate.warning.as_deref() {
+        Some("ended") => {
+            alarms.push("the CERTIFICATE of this node has ENDED: crux ca renew, and install it".to_owned())
+        }
+        Some(share) => alarms.push(format!(
+            "{} of the life of this node's certificate has gone; it ends {}: crux ca renew",
+            share.replace('-', " "),
+            status.certificate.not_after
+        )),
+        None => {}
+    }
+    if let Some(skew) = status.clock.skew_ms.filter(|skew| skew.abs() >= SKEW_SAID_MS) {
+        alarms.push(format!("this machine's clock is {skew} ms off the other members': crux doctor"));
+    }
     if let Some(reason) = &status.store.reason {
         alarms.push(format!("the store refuses writes: {reason}"));
     }
@@ -157,7 +182,10 @@ fn roster_table(roster: &[RosterEntry], wide: bool) -> String {
     // For the eye; who leads stands above.
     let mut roster: Vec<&RosterEntry> = roster.iter().collect();
     roster.sort_by(|a, b| a.name.cmp(&b.name));
-    let admin = |entry: &RosterEntry| if entry.admin { "ADMIN".to_owned() } else { String::new() };
+    let admin = |entry: &RosterEntry| {
+        let words = [(entry.admin, "ADMIN"), (entry.visitor, "visitor")];
+        words.into_iter().filter_map(|(is, word)| is.then_some(word)).collect::<Vec<_>>().join(" ")
+    };
     if wide {
         let rows = roster.iter().map(|entry| {
             let link = entry.link;
@@ -173,14 +201,14 @@ fn roster_table(roster: &[RosterEntry], wide: bool) -> String {
                 entry.boot.clone(),
             ]
         });
-        return table(["FULCRUM", "STATE", "HORDE", "ADMIN", "ADDRESS", "SINCE", "RTT", "LINK", "BOOT"], rows);
+        return table(["FULCRUM", "STATE", "HORDE", "ROLE", "ADDRESS", "SINCE", "RTT", "LINK", "BOOT"], rows);
     }
     let rows = roster.iter().map(|entry| {
         let rtt = ms(entry.link.and_then(|link| link.rtt_ms));
         let horde = or_dash(entry.horde.as_deref());
         [entry.name.clone(), word(&entry.state), horde, admin(entry), entry.addr.clone(), rtt]
     });
-    table(["FULCRUM", "STATE", "HORDE", "ADMIN", "ADDRESS", "RTT"], rows)
+    table(["FULCRUM", "STATE", "HORDE", "ROLE", "ADDRESS", "RTT"], rows)
 }
 
 pub(super) fn outside_table(outside: &[Outside]) -> String {

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test file uses what it needs.
 
 pub mod cluster;
+pub mod fulcrum;
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -203,4 +204,14 @@ pub fn sample(kind: &str) -> String {
     let value: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(path).expect("a sample")).expect("a sample is JSON");
     value.to_string()
+}
+
+/// One answer over plain HTTP: the status line's code and the body.
+pub fn get(addr: &str, path: &str) -> (u16, String) {
+    let mut stream = std::net::TcpStream::connect(addr).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.split_whitespace().nth(1).unwrap().parse().unwrap(), body.to_owned())
 }

@@ -321,6 +321,10 @@ impl Engine {
                 };
                 out.push(Output::Book(entries.into_iter().map(entry).collect()));
             }
+            flock::Output::Held { fulcrum, wait } => out.push(Output::Event(told::held(&fulcrum, wait))),
+            flock::Output::HandsOver => {
+                out.push(Output::Event(told::hands_over(&self.me.id, &self.flock.view().head.header.name)));
+            }
             flock::Output::Clone { fulcrum, addrs } => {
                 self.changed = true;
                 let text = format!(

@@ -60,6 +60,7 @@ impl Engine {
                 horde: self.services.roles().home(id),
                 joining: row.is_some_and(|row| home_of(row).1),
                 admin: self.services.roles().admin().contains(id),
+                visitor: member.seat.visitor,
                 labels: self.known.labels(id),
                 state: if member.suspect { MemberState::Suspect } else { MemberState::Member },
                 heard: member.heard,
@@ -87,6 +88,8 @@ impl Engine {
             },
             expect: flock.expect,
             clones: flock.clones,
+            lacking: flock.lacking,
+            sick: flock.sick,
             programs: self.program_lines(now),
             at: wall,
         }

@@ -7,7 +7,7 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use crux_names::{FulcrumId, Member};
+use crux_names::{Duration, FulcrumId, Member};
 
 fn names(members: &[Member]) -> String {
     let names: Vec<String> = members.iter().map(|member| format!("{}", member.id)).collect();
@@ -57,6 +57,23 @@ pub(super) fn installed(
         events.push(Event { kind: "leader", subject: format!("{leader}"), text });
     }
     events
+}
+
+/// Somebody broke off too often.
+pub(super) fn held(fulcrum: &FulcrumId, wait: Duration) -> Event {
+    let text = format!(
+        "{fulcrum} broke off too often of late: it is taken in again only after {} s in which it is always reached",
+        wait.as_millis().div_ceil(1_000)
+    );
+    Event { kind: "hold", subject: format!("{fulcrum}"), text }
+}
+
+/// A leader that is sick itself leads no more.
+pub(super) fn hands_over(me: &FulcrumId, flock: &str) -> Event {
+    let text = format!(
+        "{me} does not keep up of late and hands the lead of flock {flock} to the next one: look at this machine's load"
+    );
+    Event { kind: "hand-over", subject: format!("{me}"), text }
 }
 
 /// The lease of completeness began or ended.

@@ -38,7 +38,10 @@ fn itself(status: &Status) -> Reason {
         lacks.push(format!("{} in it do not answer", suspects.join(", ")));
     }
     if !confab.stable && suspects.is_empty() {
-        lacks.push(format!("its leader {} has not granted that it is complete", confab.leader));
+        lacks.push(match status.lacking {
+            Some(lacking) => format!("its leader, this fulcrum, waits: {lacking}"),
+            None => format!("its leader {} has not granted that it is complete", confab.leader),
+        });
     }
     if !status.siblings.is_empty() {
         lacks.push(format!("{} other flocks of the bloc are apart from it", status.siblings.len()));
@@ -55,13 +58,22 @@ fn itself(status: &Status) -> Reason {
     };
     let mut inputs = Vec::from([input("members", size), input("epoch", confab.epoch)]);
     inputs.extend(status.expect.map(|expect| input("expected", expect)));
+    if status.sick {
+        let text = "this fulcrum itself comes late or accused wrongly of late, and believes its own doubts more slowly";
+        inputs.push((String::from("sick"), String::from(text)));
+    }
     Reason { since: Some(status.age), ..one(&confab.flock, state, "stable-lease", inputs, text) }
 }
 
 fn sibling(sibling: &Sibling) -> Reason {
     let (state, text) = match &sibling.apart {
         Apart::Merging => ("merging", String::from("the two are becoming one")),
-        Apart::FlapHold => ("flap-hold", String::from("one of the two broke off too often of late")),
+        Apart::FlapHold => (
+            "flap-hold",
+            String::from(
+                "too many of it broke off too often of late; it is taken in when they were always reached for a while",
+            ),
+        ),
         Apart::Busy => ("busy", String::from("one of the two is in another change")),
         Apart::BrokenPair(a, b) => ("broken-pair", format!("{} and {} cannot talk directly", a.id, b.id)),
     };

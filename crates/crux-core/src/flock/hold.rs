@@ -4,9 +4,11 @@
 //! Who left on purpose did not break off, and who comes back after its process was started again is held like anybody
 //! else: a fulcrum that crashes in a loop must not shake the others.
 
+use super::Output;
 use super::machine::Flock;
 use super::timers::FREE_RETURNS;
 use super::view::View;
+use alloc::vec::Vec;
 use crux_names::{Duration, FulcrumId, Time};
 
 /// Fulcrums that are remembered, at most; the oldest goes first.
@@ -22,7 +24,7 @@ pub struct Breaks {
 
 impl Flock {
     /// A member is out of the view that replaces this one, and did not say that it leaves.
-    pub(super) fn broke_off(&mut self, id: &FulcrumId) {
+    pub(super) fn broke_off(&mut self, id: &FulcrumId, out: &mut Vec<Output>) {
         let (now, forgotten) = (self.now, self.t.held_to);
         self.breaks.retain(|_, breaks| now.since(breaks.last) < forgotten);
         if self.breaks.len() >= REMEMBERED
@@ -33,6 +35,9 @@ impl Flock {
         let breaks = self.breaks.entry(id.clone()).or_insert(Breaks { times: 0, last: now });
         breaks.times = breaks.times.saturating_add(1);
         breaks.last = now;
+        if let Some(wait) = self.held(id) {
+            out.push(Output::Held { fulcrum: id.clone(), wait });
+        }
     }
 
     /// A round trip with it failed while it is held: the clean time begins anew.
@@ -53,8 +58,7 @@ impl Flock {
 
     /// For how much longer a flock is kept apart: if half of its members are held or more, until that is no longer so.
     pub(super) fn flock_held(&self, view: &View) -> Option<Duration> {
-        let mut holds: alloc::vec::Vec<Duration> =
-            view.roster.iter().filter_map(|seat| self.held(&seat.member.id)).collect();
+        let mut holds: Vec<Duration> = view.roster.iter().filter_map(|seat| self.held(&seat.member.id)).collect();
         if holds.len() * 2 < view.roster.len() || holds.is_empty() {
             return None;
         }

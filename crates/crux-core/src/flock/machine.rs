@@ -287,6 +287,7 @@ impl Flock {
         let quiet = self.proposal.is_none() && self.promise.is_none() && !self.leaving;
         let others = self.view.roster.get(1).is_some_and(|seat| !seat.visitor);
         if quiet && others && self.leads() && self.health.sick_for(self.now) >= self.t.sick {
+            out.push(Output::HandsOver);
             self.step_aside(out);
         }
     }
@@ -474,7 +475,7 @@ impl Flock {
         }
         for gone in &lost {
             if !self.said_goodbye(gone) && self.view.seat(&gone.id).is_none() {
-                self.broke_off(&gone.id);
+                self.broke_off(&gone.id, out);
             }
         }
         self.remember_boots();

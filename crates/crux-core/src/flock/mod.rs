@@ -162,6 +162,15 @@ pub enum Output {
     Stable(bool),
     /// The address book changed; persist it.
     Book(Vec<(FulcrumId, SocketAddr)>),
+    /// This fulcrum broke off too often: it is readmitted only after so long a time of clean round trips.
+    Held {
+        /// Who.
+        fulcrum: FulcrumId,
+        /// For how long at least.
+        wait: Duration,
+    },
+    /// This leader has been at fault itself for long and hands over to the next one.
+    HandsOver,
     /// Two live nodes carry one identity: an alarm that stays.
     Clone {
         /// Which fulcrum.

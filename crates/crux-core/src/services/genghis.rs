@@ -88,10 +88,11 @@ pub fn word(roster: &[Seat], roles: &Roles, known: &Known) -> Word {
     if let Some(admin) = roles.hordes.get(&HordeName::admin()) {
         flagged.extend(admin.joining.iter().cloned());
     }
-    let size = ADMIN_SIZE.min(roster.len());
+    let size = ADMIN_SIZE.min(roster.iter().filter(|seat| !seat.visitor).count());
     while flagged.len() < size {
         let crowd = |id: &FulcrumId| flagged.iter().filter(|other| zone(known, other) == zone(known, id)).count();
-        let candidates = roster.iter().map(|seat| &seat.member.id).filter(|id| !flagged.contains(id));
+        let candidates = roster.iter().filter(|seat| !seat.visitor).map(|seat| &seat.member.id);
+        let candidates = candidates.filter(|id| !flagged.contains(id));
         // Roster order breaks ties: `min_by_key` keeps the first.
         let Some(to) = candidates.min_by_key(|id| crowd(id)).cloned() else { break };
         let why = format!("ADMIN wants {size} members and has {}", roles.flagged());

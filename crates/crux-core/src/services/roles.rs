@@ -103,6 +103,11 @@ pub fn roles(roster: &[Seat], rows: &BTreeMap<FulcrumId, Row>) -> Roles {
     let admin = HordeName::admin();
     for seat in roster {
         let id = &seat.member.id;
+        if seat.visitor {
+            // It follows the flock and gets no work: it is of no horde, and nobody misses it where it once was.
+            roles.homes.insert(id.clone(), HordeName::main());
+            continue;
+        }
         let row = rows.get(id).unwrap_or(&none);
         let (home, joining) = home_of(row);
         let horde = roles.hordes.entry(home.clone()).or_default();
@@ -178,5 +183,15 @@ mod tests {
         for text in ["", "Web!", "ADMIN", "+"] {
             assert_eq!(home_of(&row(text, "")).0, HordeName::main(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_visitor_is_of_no_horde_and_is_missed_in_none() {
+        let guest = Seat { visitor: true, ..seat("n3") };
+        let rows = BTreeMap::from([(id("n3"), row("main", "ADMIN"))]);
+        let roles = roles(&[seat("n2"), seat("n1"), guest], &rows);
+        assert_eq!(roles.hordes[&HordeName::main()].present, [id("n2"), id("n1")]);
+        assert!(roles.hordes[&HordeName::main()].absent.is_empty());
+        assert!(roles.admin().is_empty() && !roles.is_member(&HordeName::main(), &id("n3")));
     }
 }

@@ -177,6 +177,10 @@ impl Services {
     /// The bootstrap's table: this fulcrum's own row.
     fn settle_boot(&mut self, now: Time, known: &Known, out: &mut Vec<Output>) {
         let me = &self.config.me.id;
+        if self.view.roster.iter().any(|seat| seat.visitor && seat.member.id == *me) {
+            // A visitor is of no horde and says nothing of itself in facts.
+            return;
+        }
         let row = known.rows().get(me);
         if row.is_some() {
             self.row = row.cloned();

@@ -3,15 +3,16 @@
 
 use super::Door;
 use super::answer::{Answer, doc};
-use super::links::survey;
+use super::links::{ASKED_MAX, survey};
 use super::show;
-use crate::peers::{AskSight, Sight, let_in};
+use crate::peers::{AskSight, Sight, judged, let_in};
+use crate::skew;
 use axum::extract::State;
 use crux_api::json::{Doctor, Finding, FindingState};
-use crux_core::picture::Status;
+use crux_core::picture::{RosterLine, Status};
 use crux_link::LinkInfo;
-use crux_names::Member;
-use crux_pki::unix_now;
+use crux_names::{FulcrumId, Member};
+use crux_pki::{Life, LifeWarning, unix_now};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -34,19 +35,26 @@ const DAY: u64 = 86_400;
 
 /// What the neighbours say, by member.
 type Sights = BTreeMap<Member, Result<Sight, io::Error>>;
+/// Where each member's mesh port is, and what came of knocking there.
+type Knocks = BTreeMap<Member, (SocketAddr, Result<(), String>)>;
 
 /// `GET /v1/doctor`.
 pub(super) async fn doctor(State(door): State<Door>) -> Answer {
     let status = door.status().await?;
     let links = door.links.links();
-    let before = crate::wall().0;
-    let sights = survey(&door, &status, AskSight { try_api: true }).await;
-    let after = crate::wall().0;
-    let ports = try_ports(&status, &door.me, &links).await;
+    let others: Vec<Member> =
+        status.roster.iter().map(|line| line.member.clone()).filter(|it| *it != door.me).collect();
+    let ask = AskSight { try_api: true, try_mesh: true, clock_only: false };
+    let (sights, clocks, ports, knocks) = tokio::join!(
+        survey(&door, &status, ask),
+        skew::ahead_of(&door.peers, others.into_iter().take(ASKED_MAX).collect()),
+        try_ports(&status, &door.me, &links),
+        knock(&status, &door, &links),
+    );
     let mut findings = Vec::new();
     findings.extend(flock(&status));
-    findings.extend(clocks(&sights, &door.me, before, after));
-    findings.extend(mesh(&status, &door.me, &links));
+    findings.extend(clock(clocks, &door.me));
+    findings.extend(mesh(&door, &links, &sights, &knocks));
     findings.extend(api(&door, &sights, &ports));
     findings.extend(datagrams(&sights, &door.me));
     findings.extend(certificates(&door, &links));
@@ -108,13 +116,8 @@ fn flock(status: &Status) -> Vec<Finding> {
     findings
 }
 
-fn clocks(sights: &Sights, me: &Member, before: u64, after: u64) -> Vec<Finding> {
-    let middle = i64::try_from(before.midpoint(after) / 1000).unwrap_or(i64::MAX);
-    let skews: Vec<(&Member, i64)> = sights
-        .iter()
-        .filter(|(member, _)| *member != me)
-        .filter_map(|(member, sight)| Some((member, i64::try_from(sight.as_ref().ok()?.wall / 1000).ok()? - middle)))
-        .collect();
+/// Of how far the clock here is ahead of the others'.
+fn clock(skews: Vec<(Member, i64)>, me: &Member) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (member, skew) in &skews {
         let state = match skew.abs() {
@@ -122,7 +125,7 @@ fn clocks(sights: &Sights, me: &Member, before: u64, after: u64) -> Vec<Finding>
             ms if ms >= SKEW_WARN_MS => FindingState::Warning,
             _ => continue,
         };
-        let side = if *skew > 0 { "ahead of" } else { "behind" };
+        let side = if *skew < 0 { "ahead of" } else { "behind" };
         let text = format!("its clock is {} ms {side} the one here", skew.abs());
         let next = format!("set both clocks by NTP: `timedatectl` here and on {}", member.id);
         findings.push(found("clock", state, &member.id, text, next));
@@ -138,21 +141,77 @@ fn clocks(sights: &Sights, me: &Member, before: u64, after: u64) -> Vec<Finding>
     findings
 }
 
-fn mesh(status: &Status, me: &Member, links: &[LinkInfo]) -> Vec<Finding> {
+/// At the mesh port of every member, as somebody who is not linked yet.
+async fn knock(status: &Status, door: &Door, links: &[LinkInfo]) -> Knocks {
+    let others = status.roster.iter().filter(|line| line.member != door.me).take(ASKED_MAX);
+    let at = |line: &RosterLine| {
+        let link = links.iter().find(|link| link.peer.member == line.member);
+        link.map_or(line.addr, |link| link.peer.addr)
+    };
+    let asked: Vec<(Member, SocketAddr)> = others.map(|line| (line.member.clone(), at(line))).collect();
+    let outcomes = door.links.knock(asked.iter().map(|(_, addr)| *addr).collect()).await;
+    let outcomes: BTreeMap<SocketAddr, _> = outcomes.into_iter().collect();
+    let knocked = asked.into_iter().filter_map(|(member, addr)| {
+        let outcome = judged(outcomes.get(&addr)?.clone(), &member.id.node);
+        Some((member, (addr, outcome)))
+    });
+    knocked.collect()
+}
+
+fn mesh(door: &Door, links: &[LinkInfo], sights: &Sights, knocks: &Knocks) -> Vec<Finding> {
+    let mine = door.listens.mesh.as_deref().unwrap_or("of this fulcrum");
+    mesh_port(&door.me, mine, links, sights, knocks)
+}
+
+fn mesh_port(me: &Member, mine: &str, links: &[LinkInfo], sights: &Sights, knocks: &Knocks) -> Vec<Finding> {
+    use FindingState::Wrong;
     let (mut here, mut there, mut findings) = (0, 0, Vec::new());
-    for line in status.roster.iter().filter(|line| line.member != *me) {
-        match links.iter().find(|link| link.peer.member == line.member) {
-            Some(link) if link.dialed => here += 1,
-            Some(_) => there += 1,
-            None => {
-                let text = format!("there is no link to {}, though it is in this flock", line.addr);
-                let next = format!("open its mesh port, UDP, in both directions; crux why node {}", line.member.id);
-                findings.push(found("mesh-port", FindingState::Wrong, &line.member.id, text, next));
+    for (member, (addr, outcome)) in knocks {
+        let dialed = links.iter().find(|link| link.peer.member == *member).map(|link| link.dialed);
+        match dialed {
+            Some(true) => here += 1,
+            Some(false) => there += 1,
+            None => {}
+        }
+        let id = &member.id;
+        let (text, next) = match (dialed, outcome) {
+            (Some(_), Ok(())) => continue,
+            (None, Ok(())) => (
+                format!("there is no link to it, though it is in this flock and its mesh port {addr}/udp answers"),
+                format!("crux why node {id}"),
+            ),
+            (Some(_), Err(cause)) => (
+                format!("its mesh port {addr}/udp is not reached from here by anybody new: {cause}; the link lives on"),
+                format!(
+                    "open UDP {} of {id} for this machine; otherwise only {id} can make the next link",
+                    addr.port()
+                ),
+            ),
+            (None, Err(cause)) => (
+                format!("there is no link to it, though it is in this flock; its mesh port {addr}/udp: {cause}"),
+                format!("open UDP {} in both directions; crux why node {id}", addr.port()),
+            ),
+        };
+        findings.push(found("mesh-port", Wrong, id, text, next));
+    }
+    let mut seen = 0;
+    for (member, sight) in sights.iter().filter(|(member, _)| *member != me) {
+        match sight.as_ref().ok().and_then(|sight| sight.mesh.as_ref()) {
+            Some(Err(cause)) => {
+                let text = format!("the mesh port here, {mine}/udp, is not reached from there by anybody new: {cause}");
+                let next = format!("open UDP of {mine} on this machine for {}", member.id);
+                findings.push(found("mesh-port", Wrong, &member.id, text, next));
             }
+            Some(Ok(())) => seen += 1,
+            None => {}
         }
     }
-    if findings.is_empty() && here + there > 0 {
-        let text = format!("linked with every member: {here} dialled from here, {there} from there");
+    if findings.is_empty() && !knocks.is_empty() {
+        let text = format!(
+            "linked with every member, {here} dialled from here, {there} from there; {} ports answer here, and this one \
+             answered {seen}",
+            knocks.len()
+        );
         findings.push(fine("mesh-port", &me.id, text));
     }
     findings
@@ -208,42 +267,55 @@ fn api(door: &Door, sights: &Sights, ports: &BTreeMap<Member, (SocketAddr, Resul
     findings
 }
 
+/// The longest datagram of each path, as this end and as the other one found it.
 fn datagrams(sights: &Sights, me: &Member) -> Vec<Finding> {
-    let Some(Ok(own)) = sights.get(me) else { return Vec::new() };
-    let mut findings = Vec::new();
-    for link in &own.links {
-        if let Some(most) = link.datagram.filter(|most| *most < DATAGRAM_MIN) {
-            let text = format!("the path to {} carries datagrams of at most {most} bytes", link.addr);
-            let next = "look for a tunnel on the way and raise its MTU; QUIC needs 1,280 bytes of IP";
-            findings.push(found("mtu", FindingState::Wrong, &link.to, text, next));
+    let (mut findings, mut least) = (Vec::new(), None);
+    let mine = me.id.to_string();
+    for (member, sight) in sights {
+        let Ok(sight) = sight else { continue };
+        for link in sight.links.iter().filter(|link| member == me || link.to == mine) {
+            let Some(most) = link.datagram else { continue };
+            least = Some(least.map_or(most, |least: u32| least.min(most)));
+            if most < DATAGRAM_MIN {
+                let (subject, way) = match member == me {
+                    true => (link.to.clone(), format!("the path from here to {}", link.addr)),
+                    false => (member.id.to_string(), "the path from there to here".to_owned()),
+                };
+                let next = "look for a tunnel on the way and raise its MTU; QUIC needs 1,280 bytes of IP";
+                let text = format!("{way} carries datagrams of at most {most} bytes");
+                findings.push(found("mtu", FindingState::Wrong, subject, text, next));
+            }
         }
     }
-    if let (true, Some(least)) = (findings.is_empty(), own.links.iter().filter_map(|link| link.datagram).min()) {
-        findings.push(fine("mtu", &me.id, format!("every path carries datagrams of at least {least} bytes")));
+    if let (true, Some(least)) = (findings.is_empty(), least) {
+        findings.push(fine(
+            "mtu",
+            &me.id,
+            format!("every path carries datagrams of at least {least} bytes, both ways"),
+        ));
     }
     findings
 }
 
+/// The marks of the design: half, two thirds, nine tenths of a life that nobody renewed, and its end.
+fn own_certificate(me: &FulcrumId, life: Life, now: u64) -> Finding {
+    use FindingState::{Warning, Wrong};
+    let days = life.left(now) / DAY;
+    let text = |warning: LifeWarning| format!("{warning}: {days} days are left");
+    let next = |when: &str| format!("crux ca renew BUNDLE --ca DIR --out NEW for {}, and install it {when}", me.node);
+    match life.warning(now) {
+        None => fine("certificate", me, format!("it ends in {days} days")),
+        Some(warning @ (LifeWarning::Half | LifeWarning::TwoThirds)) => {
+            found("certificate", Warning, me, text(warning), next("in time"))
+        }
+        Some(warning) => found("certificate", Wrong, me, text(warning), next("now")),
+    }
+}
+
 fn certificates(door: &Door, links: &[LinkInfo]) -> Vec<Finding> {
     use FindingState::{Ok, Warning, Wrong};
-    let (from, to) = door.bundle.life();
     let now = unix_now();
-    let (lived, life) = (now.saturating_sub(from), to.saturating_sub(from).max(1));
-    let me = &door.me.id;
-    let days = to.saturating_sub(now) / DAY;
-    // The marks of the design: half, two thirds, nine tenths of a life that nobody renewed.
-    let mut findings = vec![match (lived * 10 >= life * 9, lived * 2 >= life) {
-        (true, _) => {
-            let text = format!("its certificate ends in {days} days, and nine tenths of its life are over");
-            found("certificate", Wrong, me, text, format!("crux ca issue --ca DIR --node {} and install it", me.node))
-        }
-        (false, true) => {
-            let part = if lived * 3 >= life * 2 { "two thirds" } else { "half" };
-            let text = format!("its certificate ends in {days} days, and {part} of its life is over");
-            found("certificate", Warning, me, text, format!("crux ca issue --ca DIR --node {} in time", me.node))
-        }
-        _ => fine("certificate", me, format!("it ends in {days} days")),
-    }];
+    let mut findings = vec![own_certificate(&door.me.id, door.papers.now().lifetime(), now)];
     for link in links {
         let left = link.peer.not_after.saturating_sub(now) / DAY;
         let state = match left {
@@ -331,45 +403,94 @@ fn reach(status: &Status, sights: &Sights) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::peers::SeenLink;
+    use crux_link::PeerInfo;
     use crux_names::Boot;
+    use std::time::Duration;
 
     fn member(name: &str) -> Member {
         Member { id: name.parse().unwrap(), boot: Boot(1) }
     }
 
-    fn sight(wall_ms: u64) -> Result<Sight, io::Error> {
-        Ok(Sight { wall: wall_ms * 1000, links: Vec::new(), api: None })
+    fn sight(links: Vec<SeenLink>) -> Sight {
+        Sight { wall: 0, links, api: None, mesh: None }
     }
 
     #[test]
     fn clocks_are_judged_by_how_far_they_are_apart() {
         let me = member("n1");
-        let look = |wall_ms| {
-            let sights = Sights::from([(me.clone(), sight(0)), (member("n2"), sight(wall_ms))]);
-            let second = 1_900_000_000_000_000;
-            clocks(&sights, &me, second - 1000, second + 1000).remove(0)
-        };
-        assert_eq!(look(1_900_000_000_100).state, FindingState::Ok);
-        let behind = look(1_899_999_999_000);
+        let look = |ahead| clock(vec![(member("n2"), ahead)], &me).remove(0);
+        assert_eq!(look(-100).state, FindingState::Ok);
+        let behind = look(1_000);
         assert_eq!((behind.state, behind.subject.as_str()), (FindingState::Warning, "n2"));
         assert!(behind.text.contains("1000 ms behind"), "{}", behind.text);
-        assert_eq!(look(1_900_000_095_000).state, FindingState::Wrong);
+        let ahead = look(-95_000);
+        assert!(ahead.state == FindingState::Wrong && ahead.text.contains("95000 ms ahead of"), "{}", ahead.text);
     }
 
-    #[test]
-    fn a_narrow_path_is_named() {
-        let link = |to: &str, datagram| SeenLink {
+    fn link(to: &str, datagram: u32) -> SeenLink {
+        SeenLink {
             to: to.into(),
             addr: "10.0.0.2:2789".parse().unwrap(),
             dialed: true,
             age_ms: 1,
+            rekey_ms: Some(1),
             rtt_us: 1,
             datagram: Some(datagram),
-        };
+        }
+    }
+
+    #[test]
+    fn a_narrow_path_is_named_in_either_direction() {
         let me = member("n1");
-        let look = |links| datagrams(&Sights::from([(me.clone(), Ok(Sight { wall: 0, links, api: None }))]), &me);
-        assert_eq!(look(vec![link("n2", 1_382)])[0].state, FindingState::Ok);
-        let narrow = look(vec![link("n2", 1_382), link("n3", 900)]);
+        let look = |own, other| {
+            datagrams(&Sights::from([(me.clone(), Ok(sight(own))), (member("n2"), Ok(sight(other)))]), &me)
+        };
+        assert_eq!(look(vec![link("n2", 1_382)], vec![link("n1", 1_382)])[0].state, FindingState::Ok);
+        let narrow = look(vec![link("n2", 1_382), link("n3", 900)], vec![]);
         assert_eq!((narrow.len(), narrow[0].state, narrow[0].subject.as_str()), (1, FindingState::Wrong, "n3"));
+        // Of n2 only the path to here is this fulcrum's affair.
+        let narrow = look(vec![link("n2", 1_382)], vec![link("n1", 900), link("n3", 800)]);
+        assert_eq!((narrow.len(), narrow[0].subject.as_str()), (1, "n2"));
+        assert!(narrow[0].text.contains("from there to here"), "{}", narrow[0].text);
+    }
+
+    #[test]
+    fn a_port_that_answers_only_links_is_named_on_the_side_where_it_is_shut() {
+        let (me, n2) = (member("n1"), member("n2"));
+        let peer = PeerInfo {
+            member: n2.clone(),
+            admission: 1,
+            labels: BTreeMap::new(),
+            addr: "10.0.0.2:2789".parse().unwrap(),
+            api_port: 0,
+            not_after: 0,
+        };
+        let zero = Duration::ZERO;
+        let linked = LinkInfo {
+            peer,
+            age: zero,
+            key_age: zero,
+            key_limit: zero,
+            rtt: zero,
+            tx_bytes: 0,
+            rx_bytes: 0,
+            dialed: false,
+        };
+        let silent = || Err("nobody answered".to_owned());
+        let look = |links: &[LinkInfo], here: Result<(), String>, there| {
+            let sights = Sights::from([(n2.clone(), Ok(Sight { mesh: Some(there), ..sight(vec![]) }))]);
+            let knocks = Knocks::from([(n2.clone(), ("10.0.0.2:2789".parse().unwrap(), here))]);
+            mesh_port(&me, "10.0.0.1:2789", links, &sights, &knocks)
+        };
+        let linked = [linked];
+        let well = look(&linked, Ok(()), Ok(()));
+        assert_eq!((well.len(), well[0].state), (1, FindingState::Ok));
+        let shut = look(&linked, silent(), Ok(()));
+        assert!(shut.len() == 1 && shut[0].text.contains("10.0.0.2:2789/udp is not reached from here"), "{shut:?}");
+        let shut = look(&linked, Ok(()), silent());
+        assert!(shut.len() == 1 && shut[0].text.contains("10.0.0.1:2789/udp, is not reached from there"), "{shut:?}");
+        let none = look(&[], Ok(()), Ok(()));
+        assert!(none[0].text.contains("no link to it") && none[0].text.contains("answers"), "{none:?}");
+        assert!(look(&[], silent(), Ok(()))[0].text.contains("nobody answered"));
     }
 }

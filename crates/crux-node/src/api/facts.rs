@@ -54,7 +54,7 @@ pub(super) async fn write(State(door): State<Door>, request: Result<Json<WriteRe
         let sealed = json::from_hex(hex).map_err(|bad| {
             Refusal::new(Code::BadRequest, format!("version {place}: {bad}"), "compare `crux version` on both sides")
         })?;
-        let checked = crux_pki::facts::countersign(&door.bundle, sealed.into(), unix_now()).map_err(|cause| {
+        let checked = crux_pki::facts::countersign(&door.papers.now(), sealed.into(), unix_now()).map_err(|cause| {
             let next = "sign with an operator's key of this bloc: --as BUNDLE, or `crux ca issue --operator NAME`";
             Refusal::new(Code::Refused, format!("version {place} is not accepted: {cause}"), next)
         })?;

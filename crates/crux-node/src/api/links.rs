@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 /// How long a member may take to say what it sees.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Most members that are asked: beyond that only this fulcrum's own links are told.
-const ASKED_MAX: usize = 256;
+pub(super) const ASKED_MAX: usize = 256;
 
 /// `GET /v1/links`.
 pub(super) async fn links(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
@@ -83,7 +83,7 @@ fn reach(from: String, to: String, seen: Option<Option<&SeenLink>>) -> Reach {
         dialed: link.map(|link| link.dialed),
         age_s: link.map(|link| Duration::from_millis(link.age_ms).as_secs_f64()),
         rtt_ms: link.map(|link| Duration::from_micros(link.rtt_us).as_secs_f64() * 1000.0),
-        rekey_s: None,
+        rekey_s: link.and_then(|link| link.rekey_ms).map(|ms| Duration::from_millis(ms).as_secs_f64()),
         datagram: link.and_then(|link| link.datagram),
     }
 }

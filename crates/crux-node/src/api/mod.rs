@@ -33,7 +33,9 @@ use crate::ask::Asker;
 use crate::effects::Effects;
 use crate::events::Events;
 use crate::metrics::{Meters, timed};
+use crate::papers::Papers;
 use crate::peers::Peers;
+use crate::skew::Skew;
 use crate::store::{Store, StoreStatus};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -43,7 +45,7 @@ use crux_api::json;
 use crux_api::routes;
 use crux_link::{FaultGate, Links};
 use crux_names::Member;
-use crux_pki::Bundle;
+use crux_pki::unix_now;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,8 +61,8 @@ pub(crate) struct Door {
     pub(crate) events: Events,
     /// This life of this fulcrum.
     pub(crate) me: Member,
-    /// Its identity: it countersigns what it accepts.
-    pub(crate) bundle: Arc<Bundle>,
+    /// Who it is now: it countersigns what it accepts.
+    pub(crate) papers: Papers,
     /// Its disk.
     pub(crate) store: Arc<Store>,
     /// Its processes and files.
@@ -69,6 +71,8 @@ pub(crate) struct Door {
     pub(crate) peers: Peers,
     /// Its links.
     pub(crate) links: Links,
+    /// How far its clock is from the others'.
+    pub(crate) skew: Skew,
     /// What it counts.
     pub(crate) meters: Meters,
     /// Where it listens.
@@ -82,10 +86,14 @@ pub(crate) struct Door {
 impl Door {
     /// This fulcrum's certificate.
     pub(crate) fn certificate(&self) -> json::Certificate {
+        let bundle = self.papers.now();
+        let life = bundle.lifetime();
         json::Certificate {
-            id: self.bundle.identity().to_string(),
-            not_after: show::second(self.bundle.life().1),
-            issuer: format!("{} root", self.bundle.identity().bloc),
+            id: bundle.identity().to_string(),
+            not_before: Some(show::second(life.not_before)),
+            not_after: show::second(life.not_after),
+            warning: life.warning(unix_now()).map(|warning| warning.as_str().to_owned()),
+            issuer: format!("{} root", bundle.identity().bloc),
             ca_reachable: None,
         }
     }
@@ -103,7 +111,7 @@ impl Door {
         let link = |info: &crux_link::LinkInfo| json::Link {
             age_s: Some(info.age.as_secs_f64()),
             rtt_ms: Some(info.rtt.as_secs_f64() * 1000.0),
-            rekey_s: Some(info.key_limit.saturating_sub(info.key_age).as_secs_f64()),
+            rekey_s: Some(info.rekey_in().as_secs_f64()),
         };
         let api =
             |peer: &crux_link::PeerInfo| (peer.api_port != 0).then(|| SocketAddr::new(peer.addr.ip(), peer.api_port));

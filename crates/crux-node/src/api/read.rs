@@ -168,6 +168,7 @@ impl Door {
     fn own(&self) -> show::Own {
         show::Own {
             certificate: self.certificate(),
+            skew_ms: self.skew.ms(),
             store: self.store_state(),
             links: self.link_table(),
             listens: self.listens.clone(),

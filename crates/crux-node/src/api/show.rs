@@ -15,6 +15,8 @@ pub(crate) type LinkTable = BTreeMap<Member, (json::Link, Option<SocketAddr>)>;
 pub(crate) struct Own {
     /// This fulcrum's certificate.
     pub(crate) certificate: json::Certificate,
+    /// How far its wall clock is ahead of the middle of its peers', in milliseconds.
+    pub(crate) skew_ms: Option<i64>,
     /// Its store.
     pub(crate) store: json::Store,
     /// Its links, by peer.
@@ -87,7 +89,9 @@ pub(crate) fn status(from: &picture::Status, own: Own) -> json::Status {
         expelled: Vec::new(),
         clones: from.clones.iter().map(twins).collect(),
         expect: from.expect,
-        clock: json::Clock { skew_ms: None },
+        lacking: from.lacking.map(str::to_owned),
+        sick: from.sick,
+        clock: json::Clock { skew_ms: own.skew_ms },
         store: own.store,
         listens: own.listens,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -120,8 +124,9 @@ pub(crate) fn roster(from: &picture::Status, links: &LinkTable) -> Vec<json::Ros
         api: links.get(&line.member).and_then(|(_, api)| *api).map(|addr| addr.to_string()),
         boot: line.member.boot.to_string(),
         since: Some(moment(line.since)),
-        horde: Some(if line.joining { format!("+{}", line.horde) } else { line.horde.to_string() }),
+        horde: (!line.visitor).then(|| if line.joining { format!("+{}", line.horde) } else { line.horde.to_string() }),
         admin: line.admin,
+        visitor: line.visitor,
         state: match line.state {
             picture::MemberState::Member => json::MemberState::Member,
             picture::MemberState::Suspect => json::MemberState::Suspect,

@@ -2,12 +2,11 @@
 //! named in the log, at most once in ten seconds, and never stops the node.
 
 use crate::driver::CHECKED;
-use crate::driver::order::{Batch, Order};
-use crate::metrics::Handshakes;
+use crate::driver::order::{Batch, Fate, Order};
 use crate::peers::Peers;
 use bytes::Bytes;
 use crux_core::facts::version::Checked;
-use crux_core::io::{Input, Peer};
+use crux_core::io::{Event, Input, Peer};
 use crux_core::wire::{self, BadFrame, Frame};
 use crux_link::{DialFailure, LinkEvent, PeerInfo};
 use crux_names::{BlocName, Boot, FulcrumId, Member, NodeName};
@@ -27,12 +26,19 @@ const REFUSED: Duration = Duration::from_secs(60);
 /// At most one complaint about a peer in this time.
 const COMPLAIN: Duration = Duration::from_secs(10);
 
+/// Why a peer's link is cut that floods this fulcrum with facts.
+const FLOOD: &str = "it sends facts faster than they can be checked, and does not wait for what comes of them";
+
 /// What became of a link event.
 pub(super) enum Taken {
     /// The engine has to know.
     Input(Input),
     /// This peer knows a later life of this fulcrum.
     BootTooOld { node: NodeName, known: Boot },
+    /// People should know.
+    Event(Event),
+    /// The link to this peer must end, for this reason.
+    Cut { peer: Member, why: &'static str },
     /// Somebody else deals with it, or nobody.
     Nothing,
 }
@@ -55,7 +61,6 @@ pub(crate) struct Inbox {
     steady_until: Instant,
     /// Streams that peers open.
     peers: Peers,
-    handshakes: Handshakes,
     complaints: BTreeMap<FulcrumId, (Option<Instant>, u32)>,
     /// When a dial that was refused was last told of, by address.
     refused: BTreeMap<SocketAddr, Instant>,
@@ -88,14 +93,7 @@ impl Inbox {
             })
             .expect("a thread at the start");
         let (order, complaints, refused) = (Order::default(), BTreeMap::new(), BTreeMap::new());
-        let handshakes = Handshakes::default();
-        (Self { bloc, unchecked, order, steady_until, peers, handshakes, complaints, refused }, out)
-    }
-
-    /// Counts handshakes there.
-    pub(crate) fn counting(mut self, handshakes: Handshakes) -> Self {
-        self.handshakes = handshakes;
-        self
+        (Self { bloc, unchecked, order, steady_until, peers, complaints, refused }, out)
     }
 
     /// Takes facts that were checked, and what came after them.
@@ -122,7 +120,6 @@ impl Inbox {
 
     /// Takes one link event.
     pub(super) fn link(&mut self, event: LinkEvent) -> Taken {
-        self.handshakes.count(&event);
         match event {
             LinkEvent::Up { peer, dialed } => {
                 info!("linked with {} at {}", peer.member, peer.addr);
@@ -131,6 +128,13 @@ impl Inbox {
             LinkEvent::Renewed { peer } => {
                 debug!("the link to {} has new keys", peer.member);
                 Taken::Nothing
+            }
+            LinkEvent::RenewalFailed { peer, why } => {
+                let text = format!(
+                    "the keys of the link to {peer} could not be replaced: {why}; it is tried again until they are too old, \
+                     and the link is cut then"
+                );
+                Taken::Event(Event { kind: "link", subject: peer.id.to_string(), text })
             }
             LinkEvent::ProcessGone { peer } => {
                 debug!("the process of {peer} seems to have ended");
@@ -146,15 +150,18 @@ impl Inbox {
                 Err(cause) => self.bad(&peer, cause),
             },
             LinkEvent::Frame { peer, bytes, room: _room } => match Frame::decode(bytes, &self.bloc) {
-                Ok(Frame::Facts { sealed }) => {
-                    if let Some(sealed) = self.order.facts(&peer, sealed) {
+                Ok(Frame::Facts { sealed }) => match self.order.facts(&peer, sealed) {
+                    Fate::Now(sealed) => {
                         self.check_later(peer, sealed);
+                        Taken::Nothing
                     }
-                    Taken::Nothing
-                }
+                    Fate::Later => Taken::Nothing,
+                    Fate::Flood => Taken::Cut { peer, why: FLOOD },
+                },
                 Ok(frame) => match self.order.frame(&peer, frame) {
-                    Some(frame) => Taken::Input(Input::Frame { from: peer, frame }),
-                    None => Taken::Nothing,
+                    Fate::Now(frame) => Taken::Input(Input::Frame { from: peer, frame }),
+                    Fate::Later => Taken::Nothing,
+                    Fate::Flood => Taken::Cut { peer, why: FLOOD },
                 },
                 Err(cause) => self.bad(&peer, cause),
             },
@@ -301,5 +308,23 @@ mod tests {
         assert!(matches!(&inputs[..], [Input::Frame { from, frame }] if *from == peer && *frame == digest));
         let event = LinkEvent::Frame { peer: peer.clone(), bytes: digest.encode(), room: Room::default() };
         assert!(matches!(inbox.link(event), Taken::Input(Input::Frame { .. })), "nothing is before it any more");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_floods_with_facts_is_cut_with_a_reason() {
+        let (mut inbox, _out) = inbox(Duration::ZERO).await;
+        let peer = Member { id: "n2".parse().unwrap(), boot: Boot(1) };
+        // Rubbish, but much of it: the checker's outcome is not taken here, as if it were slow.
+        let flood = Frame::Facts { sealed: vec![Bytes::from(vec![0; 1 << 16]); 8] }.encode();
+        let event = || LinkEvent::Frame { peer: peer.clone(), bytes: flood.clone(), room: Room::default() };
+        let cut = (0..100).find_map(|_| match inbox.link(event()) {
+            Taken::Cut { peer, why } => Some((peer, why)),
+            _ => None,
+        });
+        assert_eq!(cut, Some((peer.clone(), FLOOD)));
+        // Another peer's facts are not its affair.
+        let other = Member { id: "n3".parse().unwrap(), boot: Boot(1) };
+        let event = LinkEvent::Frame { peer: other, bytes: flood, room: Room::default() };
+        assert!(matches!(inbox.link(event), Taken::Nothing));
     }
 }

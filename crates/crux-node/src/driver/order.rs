@@ -3,7 +3,8 @@
 //! Signatures are checked on another thread. A digest or a list of ids that came after facts must not be compared with
 //! what is here before those facts are: every such overtaking would cost a whole comparison. So what closes facts waits
 //! behind them. Of each peer one batch is being checked at a time, so that a peer that sends thousands holds up nobody
-//! else's few; the rest waits here, bounded.
+//! else's few; the rest waits here, bounded. What is beyond that is dropped, for a comparison brings it again; a peer of
+//! which much more had to be dropped at a stretch does not keep to that, and its link is cut.
 
 use bytes::Bytes;
 use crux_core::wire::Frame;
@@ -14,6 +15,22 @@ use std::collections::{BTreeMap, VecDeque};
 const WAITING_BYTES: usize = 4 << 20;
 /// Most batches and frames of one peer that wait.
 const WAITING_MAX: usize = 1_024;
+
+/// So much of one peer may be dropped before nothing of it waits any more: bytes, and batches and frames. Who sees that
+/// nothing comes of what it sends compares, and that takes a second or more.
+const DROPPED_BYTES: usize = 4 * WAITING_BYTES;
+const DROPPED_MAX: usize = 16 * WAITING_MAX;
+
+/// What is to be done with something that came.
+#[derive(Debug, PartialEq)]
+pub(super) enum Fate<T> {
+    /// It goes on now.
+    Now(T),
+    /// It waits, or was dropped.
+    Later,
+    /// So much was dropped that the link must be cut.
+    Flood,
+}
 
 /// Sealed facts, as they came.
 pub(super) type Batch = Vec<Bytes>;
@@ -28,6 +45,8 @@ enum Waits {
 struct Behind {
     waiting: VecDeque<Waits>,
     bytes: usize,
+    /// How much was dropped: bytes, and batches and frames.
+    dropped: (usize, usize),
 }
 
 /// All peers of whose facts a batch is being checked.
@@ -46,39 +65,31 @@ pub(super) struct Next {
 }
 
 impl Order {
-    /// Facts came. They are given back if they are to be checked now. What is too much is dropped: the digests will
-    /// differ, so it comes again.
-    pub(super) fn facts(&mut self, from: &Member, facts: Batch) -> Option<Batch> {
+    /// Facts came: whether they are to be checked now. What is too much is dropped: the digests will differ, so it comes
+    /// again.
+    pub(super) fn facts(&mut self, from: &Member, facts: Batch) -> Fate<Batch> {
         match self.behind.get_mut(from) {
             Some(behind) => {
                 let bytes = facts.iter().map(Bytes::len).sum();
-                if !behind.add(Waits::Facts(facts), bytes) {
-                    tracing::debug!("too many facts of {from} wait to be checked; these are taken later");
-                }
-                None
+                behind.add(Waits::Facts(facts), bytes)
             }
             None => {
                 self.behind.insert(from.clone(), Behind::default());
-                Some(facts)
+                Fate::Now(facts)
             }
         }
     }
 
-    /// A frame that is no facts came. It is given back if the engine may have it now.
-    pub(super) fn frame(&mut self, from: &Member, frame: Frame) -> Option<Frame> {
+    /// A frame that is no facts came: whether the engine may have it now.
+    pub(super) fn frame(&mut self, from: &Member, frame: Frame) -> Fate<Frame> {
         let bytes = match &frame {
             Frame::FactsDigest { .. } => 64,
             Frame::FactsIds { ids } => 32 * ids.len(),
-            _ => return Some(frame),
+            _ => return Fate::Now(frame),
         };
         match self.behind.get_mut(from) {
-            Some(behind) => {
-                if !behind.add(Waits::Frame(frame, bytes), bytes) {
-                    tracing::debug!("{from} says too much while its facts are checked; it compares again");
-                }
-                None
-            }
-            None => Some(frame),
+            Some(behind) => behind.add(Waits::Frame(frame, bytes), bytes),
+            None => Fate::Now(frame),
         }
     }
 
@@ -113,13 +124,15 @@ impl Order {
 }
 
 impl Behind {
-    fn add(&mut self, waits: Waits, bytes: usize) -> bool {
+    fn add<T>(&mut self, waits: Waits, bytes: usize) -> Fate<T> {
         if self.waiting.len() >= WAITING_MAX || self.bytes + bytes > WAITING_BYTES {
-            return false;
+            let dropped = (self.dropped.0 + bytes, self.dropped.1 + 1);
+            self.dropped = dropped;
+            return if dropped.0 > DROPPED_BYTES || dropped.1 > DROPPED_MAX { Fate::Flood } else { Fate::Later };
         }
         self.bytes += bytes;
         self.waiting.push_back(waits);
-        true
+        Fate::Later
     }
 }
 
@@ -143,37 +156,63 @@ mod tests {
     #[test]
     fn a_digest_does_not_overtake_the_facts_before_it() {
         let (mut order, n1, n2) = (Order::default(), member("n1"), member("n2"));
-        assert_eq!(order.frame(&n1, digest(0)), Some(digest(0)), "nothing is before it");
-        assert_eq!(order.facts(&n1, facts(1)), Some(facts(1)));
-        assert_eq!(order.frame(&n1, digest(1)), None);
-        assert_eq!(order.facts(&n1, facts(2)), None, "one batch of a peer at a time");
-        assert_eq!(order.frame(&n1, digest(2)), None);
+        assert_eq!(order.frame(&n1, digest(0)), Fate::Now(digest(0)), "nothing is before it");
+        assert_eq!(order.facts(&n1, facts(1)), Fate::Now(facts(1)));
+        assert_eq!(order.frame(&n1, digest(1)), Fate::Later);
+        assert_eq!(order.facts(&n1, facts(2)), Fate::Later, "one batch of a peer at a time");
+        assert_eq!(order.frame(&n1, digest(2)), Fate::Later);
         let want = Frame::FactsWant { ids: vec![] };
-        assert_eq!(order.frame(&n1, want.clone()), Some(want), "a question closes nothing");
-        assert_eq!(order.frame(&n2, digest(9)), Some(digest(9)), "others do not wait");
-        assert_eq!(order.facts(&n2, facts(9)), Some(facts(9)));
+        assert_eq!(order.frame(&n1, want.clone()), Fate::Now(want), "a question closes nothing");
+        assert_eq!(order.frame(&n2, digest(9)), Fate::Now(digest(9)), "others do not wait");
+        assert_eq!(order.facts(&n2, facts(9)), Fate::Now(facts(9)));
 
         assert_eq!(order.checked(&n1), Next { frames: vec![digest(1)], facts: Some(facts(2)) });
         assert_eq!(order.checked(&n1), Next { frames: vec![digest(2)], facts: None });
-        assert_eq!(order.frame(&n1, digest(3)), Some(digest(3)));
+        assert_eq!(order.frame(&n1, digest(3)), Fate::Now(digest(3)));
     }
 
     #[test]
     fn what_waits_is_bounded_and_goes_with_the_link() {
         let (mut order, n1) = (Order::default(), member("n1"));
         let big = || vec![Bytes::from(vec![0; 1 << 20])];
-        assert!(order.facts(&n1, big()).is_some());
+        assert_eq!(order.facts(&n1, big()), Fate::Now(big()));
         for _ in 0..10 {
-            assert!(order.facts(&n1, big()).is_none());
+            assert_eq!(order.facts(&n1, big()), Fate::Later);
         }
-        assert!(order.frame(&n1, digest(1)).is_none());
+        assert_eq!(order.frame(&n1, digest(1)), Fate::Later);
         assert_eq!(order.behind[&n1].waiting.len(), 4);
         assert_eq!(order.behind[&n1].bytes, WAITING_BYTES);
 
         order.ended(&n1);
-        assert!(order.facts(&n1, facts(1)).is_none(), "the last batch is still being checked");
+        assert_eq!(order.facts(&n1, facts(1)), Fate::Later, "the last batch is still being checked");
         assert_eq!(order.checked(&n1), Next { frames: vec![], facts: Some(facts(1)) });
         assert_eq!(order.checked(&n1), Next::default());
         assert!(order.behind.is_empty());
+    }
+
+    #[test]
+    fn who_goes_on_although_nothing_is_taken_is_cut_and_who_was_patient_begins_anew() {
+        let (mut order, n1) = (Order::default(), member("n1"));
+        let big = || vec![Bytes::from(vec![0; 1 << 20])];
+        let flooded = |order: &mut Order| (0..).take_while(|_| order.facts(&n1, big()) != Fate::Flood).count();
+        assert!(matches!(order.facts(&n1, big()), Fate::Now(_)));
+        let taken = flooded(&mut order);
+        assert_eq!(taken, (WAITING_BYTES + DROPPED_BYTES) >> 20);
+        assert!(order.behind[&n1].bytes <= WAITING_BYTES && order.behind[&n1].waiting.len() <= WAITING_MAX);
+
+        // Small ones are counted.
+        order.ended(&n1);
+        let small = (0..).take_while(|_| order.frame(&n1, digest(1)) != Fate::Flood).count();
+        assert_eq!(small, WAITING_MAX + DROPPED_MAX);
+
+        // When all was checked, what was dropped before is forgotten.
+        order.ended(&n1);
+        for _ in 0..10 {
+            order.facts(&n1, big());
+        }
+        while order.checked(&n1).facts.is_some() {}
+        assert!(order.behind.is_empty());
+        assert!(matches!(order.facts(&n1, big()), Fate::Now(_)));
+        assert_eq!(flooded(&mut order), taken);
     }
 }

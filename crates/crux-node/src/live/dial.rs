@@ -4,7 +4,7 @@ use super::Inner;
 use super::hold::{Ended, hold};
 use crate::port::KEEPALIVE;
 use crux_names::Member;
-use crux_pki::unix_now;
+use crux_pki::{Admitted, unix_now};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::time::Duration;
@@ -62,11 +62,11 @@ pub(super) async fn keep(inner: &Inner, peer: &Member, mut pulled: watch::Receiv
             _ = pulled.changed() => return,
         };
         match dialled {
-            Ok((mut stream, not_after)) => {
+            Ok((mut stream, admitted)) => {
                 had_one = true;
-                match hold(&mut stream, pulled.clone(), not_after).await {
+                match hold(&mut stream, pulled.clone(), inner.papers.refuses(&admitted)).await {
                     Ended::Ours => return,
-                    Ended::Said => {}
+                    Ended::Said | Ended::Refused => {}
                     Ended::Broke => {
                         pause = AGAIN;
                         inner.hint(|member| member == peer);
@@ -115,8 +115,8 @@ async fn left_to_us(inner: &Inner, peer: &Member, pulled: &mut watch::Receiver<(
     }
 }
 
-/// Dials once. Gives the connection, and when the peer's certificate ends.
-async fn dial(inner: &Inner, peer: &Member) -> Result<(TlsStream<TcpStream>, u64), Failed> {
+/// Dials once. Gives the connection, and who is at its other end.
+async fn dial(inner: &Inner, peer: &Member) -> Result<(TlsStream<TcpStream>, Admitted), Failed> {
     let other = |why: String| Failed::Other(why);
     // Never closed.
     let _turn = inner.dials.acquire().await;
@@ -138,9 +138,10 @@ async fn dial(inner: &Inner, peer: &Member) -> Result<(TlsStream<TcpStream>, u64
         Err(_) => return Err(other("no handshake within the deadline".to_owned())),
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let admitted = inner.trust.verify_chain(chain, unix_now()).map_err(|refusal| other(refusal.to_string()))?;
+    let trust = inner.papers.live().trust().load();
+    let admitted = trust.verify_chain(chain, unix_now()).map_err(|refusal| other(refusal.to_string()))?;
     match admitted.node() {
-        Ok(node) if *node == peer.id.node => Ok((stream, admitted.not_after())),
+        Ok(node) if *node == peer.id.node => Ok((stream, admitted)),
         _ => Err(other(format!("{} answers at {addr}", admitted.identity()))),
     }
 }

@@ -1,7 +1,6 @@
 //! One idle connection until it ends, and what its end means.
 
-use crate::port::EXPIRY_CHECK;
-use crux_pki::unix_now;
+use crux_pki::Refusal;
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -15,24 +14,26 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 pub(super) enum Ended {
     /// By us, on purpose.
     Ours,
+    /// By us, because the other side would not be admitted any more: with a renewed certificate it would.
+    Refused,
     /// By the other side, on purpose: it said goodbye, refused us, or said something, which nobody may.
     Said,
     /// Without a word, as when its process dies.
     Broke,
 }
 
-/// Keeps it until it ends, this side lets go, or a certificate has ended (Unix seconds).
+/// Keeps it until it ends, this side lets go, or `refused` says why the other side may not stay.
 pub(super) async fn hold<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut S,
     mut pulled: watch::Receiver<()>,
-    not_after: u64,
+    refused: impl Future<Output = Refusal>,
 ) -> Ended {
     let mut nothing = [0; 1];
     let ended = tokio::select! {
         read = stream.read(&mut nothing) => meaning(&read),
         // Nothing is ever sent over a leash: it changes by being let go.
         _ = pulled.changed() => Ended::Ours,
-        () = expiry(not_after) => Ended::Ours,
+        _ = refused => Ended::Refused,
     };
     if ended != Ended::Broke {
         let _ = tokio::time::timeout(LAST_WORDS, stream.shutdown()).await;
@@ -51,15 +52,5 @@ fn meaning(read: &io::Result<usize>) -> Ended {
             // An alert: the other side looked at our certificate after our half of the handshake was done.
             _ => Ended::Said,
         },
-    }
-}
-
-async fn expiry(not_after: u64) {
-    loop {
-        let left = not_after.saturating_add(1).saturating_sub(unix_now());
-        if left == 0 {
-            return;
-        }
-        tokio::time::sleep(Duration::from_secs(left).min(EXPIRY_CHECK)).await;
     }
 }

@@ -14,8 +14,9 @@
 mod dial;
 mod hold;
 
+use crate::papers::Papers;
 use crux_names::{Member, NodeName};
-use crux_pki::{Admitted, Bundle, PkiError, Refusal, RoleKind, Trust, client_config};
+use crux_pki::{Admitted, Refusal, RoleKind, live_client_config};
 use hold::Ended;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -58,7 +59,7 @@ struct State {
 
 struct Inner {
     me: Member,
-    trust: Arc<Trust>,
+    papers: Papers,
     tls: TlsConnector,
     find: Find,
     hints: mpsc::Sender<Member>,
@@ -78,21 +79,13 @@ pub(crate) struct Live {
 
 impl Live {
     /// None yet. Hints go to `hints`.
-    ///
-    /// # Errors
-    /// If key and certificate of the bundle cannot be used together.
-    pub(crate) fn new(
-        me: Member,
-        bundle: &Bundle,
-        trust: Arc<Trust>,
-        find: Find,
-        hints: mpsc::Sender<Member>,
-    ) -> Result<Self, PkiError> {
-        let tls = TlsConnector::from(Arc::new(client_config(bundle, trust.clone(), &[RoleKind::Node], &[ALPN])?));
+    pub(crate) fn new(me: Member, papers: &Papers, find: Find, hints: mpsc::Sender<Member>) -> Self {
+        let tls = live_client_config(papers.live(), &[RoleKind::Node], &[ALPN]);
+        let (papers, tls) = (papers.clone(), TlsConnector::from(Arc::new(tls)));
         let (changed, tasks) = (watch::Sender::new(()), watch::Sender::new(()));
         let state = Mutex::default();
         let dials = Semaphore::new(DIALS);
-        Ok(Self { inner: Arc::new(Inner { me, trust, tls, find, hints, dials, state, changed, tasks }) })
+        Self { inner: Arc::new(Inner { me, papers, tls, find, hints, dials, state, changed, tasks }) }
     }
 
     /// Watches these peers and no others.
@@ -142,7 +135,7 @@ impl Live {
             return Ok(());
         };
         let running = self.inner.tasks.subscribe();
-        let ended = hold::hold(&mut stream, pulled, admitted.not_after()).await;
+        let ended = hold::hold(&mut stream, pulled, self.inner.papers.refuses(admitted)).await;
         self.inner.let_go(&node, number);
         if ended == Ended::Broke {
             // The connection says which node; which of its fulcrums that was the heart finds out by asking.

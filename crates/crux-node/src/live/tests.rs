@@ -1,10 +1,11 @@
 //! Real sockets on loopback; the process that dies is a real one: this test program, started once more.
 
 use super::*;
+use crate::metrics::Meters;
 use crate::port::{Rooms, bind, serve};
 use axum::Router;
 use crux_names::Boot;
-use crux_pki::{Ca, IssueRequest, Role};
+use crux_pki::{Bundle, Ca, IssueRequest, Role};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -43,12 +44,12 @@ struct Half {
 impl Half {
     fn start(name: &str, bundle: &Path, find: impl Fn(&Member) -> Option<SocketAddr> + Send + Sync + 'static) -> Self {
         let bundle = Bundle::load(bundle).unwrap();
-        let trust = Arc::new(bundle.trust().clone());
+        let papers = Papers::new(bundle).unwrap();
         let (hints_in, hints) = mpsc::channel(HINTS);
-        let live = Live::new(member(name), &bundle, trust.clone(), Arc::new(find), hints_in).unwrap();
+        let live = Live::new(member(name), &papers, Arc::new(find), hints_in);
         let listener = bind("api", "127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.local_addr().unwrap();
-        let rooms = Rooms::new(&bundle, trust, Router::new(), live.clone()).unwrap();
+        let rooms = Rooms::new(&papers, Router::new(), live.clone(), Meters::new());
         let (stop, stopped) = watching::channel(false);
         tokio::spawn(serve(TcpListener::from_std(listener).unwrap(), rooms, stopped));
         Self { live, hints, addr, stop }

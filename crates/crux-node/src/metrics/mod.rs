@@ -9,7 +9,7 @@
 mod meters;
 mod scrape;
 
-pub(crate) use meters::{Handshakes, Meters, timed};
+pub(crate) use meters::{Meters, timed};
 
 use crate::api::Door;
 use crate::port::limit::Limit;

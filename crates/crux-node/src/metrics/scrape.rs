@@ -4,7 +4,8 @@
 use super::meters::Labels;
 use crate::api::Door;
 use crux_core::picture::{HordeState, InstanceState, MemberState, Status};
-use crux_link::LinkInfo;
+use crux_link::{Counters, LinkInfo, Planes};
+use crux_pki::{CertificateDer, Life, Summary, unix_now};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -28,7 +29,7 @@ pub(super) async fn text(door: &Door) -> Result<String, String> {
     let mut registry = Registry::with_prefix("crux");
     node(&mut registry, door);
     flock(&mut registry, door, &status);
-    links(&mut registry, door, &door.links.links());
+    links(&mut registry, &door.links.links(), &door.links.counters());
     services(&mut registry, &status);
     facts(&mut registry, &status);
     let mut text = String::new();
@@ -50,6 +51,14 @@ fn gauges(registry: &mut Registry, name: &str, help: &str, values: impl IntoIter
     registry.register(name, help, family);
 }
 
+fn counts(registry: &mut Registry, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, u64)>) {
+    let family: Family<Labels, Counter> = Family::default();
+    for (labels, value) in values {
+        family.get_or_create(&labels).inc_by(value);
+    }
+    registry.register(name, help, family);
+}
+
 fn flag(value: bool) -> f64 {
     f64::from(u8::from(value))
 }
@@ -57,9 +66,18 @@ fn flag(value: bool) -> f64 {
 fn node(registry: &mut Registry, door: &Door) {
     let build: Labels = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
     registry.register("build", "Which crux this is", Info::new(build));
-    let ends = vec![(vec![("kind", "node".to_owned())], door.bundle.life().1 as f64)];
-    let help = "When a certificate ends, in Unix time";
+    let bundle = door.papers.now();
+    let ends = [
+        ("node", Some(bundle.life().1)),
+        ("chain", first_end(bundle.chain().iter().skip(1))),
+        ("root", first_end(bundle.trust().roots())),
+        ("operator", door.meters.operators_end()),
+    ];
+    let ends = ends.into_iter().filter_map(|(kind, end)| Some((vec![("kind", kind.to_owned())], end? as f64)));
+    let help = "When the first certificate of this kind ends, in Unix time";
     gauges(registry, "certificate_expiry_timestamp_seconds", help, ends);
+    let help = "Which share of its life this node's certificate has behind it; warnings come at 1/2, 2/3 and 9/10";
+    gauge(registry, "certificate_life_used_ratio", help, life_used(bundle.lifetime(), unix_now()));
     let help = "How long requests of the API took; a stream counts until it begins";
     registry.register("api_request_duration_seconds", help, door.meters.requests.clone());
 }
@@ -72,6 +90,11 @@ fn flock(registry: &mut Registry, door: &Door, status: &Status) {
     let leads = status.confab.leader == status.confab.me.id;
     gauge(registry, "flock_is_leader", "Whether this fulcrum leads its flock", flag(leads));
     gauge(registry, "flock_stable", "Whether the flock is complete as far as can be known", flag(status.confab.stable));
+    if let Some(skew) = door.skew.ms() {
+        let help = "How far the clock here is ahead of the middle of the peers'";
+        gauge(registry, "clock_skew_seconds", help, skew as f64 / 1000.0);
+    }
+    gauge(registry, "flock_sick", "Whether this fulcrum itself is at fault of late", flag(status.sick));
     gauge(registry, "flock_siblings", "Other flocks of the bloc that are seen", status.siblings.len() as f64);
     if let Some(expect) = status.expect {
         gauge(registry, "flock_expected_members", "Members that were expected by configuration", f64::from(expect));
@@ -79,21 +102,38 @@ fn flock(registry: &mut Registry, door: &Door, status: &Status) {
     registry.register("flock_changes", "Changes of the flock, by kind of event", door.meters.changes.clone());
 }
 
-fn links(registry: &mut Registry, door: &Door, links: &[LinkInfo]) {
+fn first_end<'a>(certificates: impl Iterator<Item = &'a CertificateDer<'static>>) -> Option<u64> {
+    certificates.filter_map(|der| Summary::of(der)).map(|summary| summary.not_after).min()
+}
+
+fn life_used(life: Life, now: u64) -> f64 {
+    let length = life.not_after.saturating_sub(life.not_before).max(1);
+    now.saturating_sub(life.not_before) as f64 / length as f64
+}
+
+fn links(registry: &mut Registry, links: &[LinkInfo], counters: &Counters) {
     let rtt = links.iter().map(|link| {
         let labels = vec![("peer", link.peer.member.id.to_string())];
         (labels, link.rtt.as_secs_f64())
     });
     gauges(registry, "peer_rtt_seconds", "Round trip over the link to a peer", rtt);
     let help = "Attempts to make a link, by what came of them";
-    registry.register("handshakes", help, door.meters.handshakes.0.clone());
-    let (sent, received) = door.meters.link_bytes(links);
-    let bytes: Family<Labels, Counter> = Family::default();
-    for (direction, count) in [("sent", sent), ("received", received)] {
-        let labels = vec![("direction", direction.to_owned()), ("plane", "all".to_owned())];
-        bytes.get_or_create(&labels).inc_by(count);
-    }
-    registry.register("link_bytes", "Bytes in UDP datagrams of links", bytes);
+    counts(
+        registry,
+        "handshakes",
+        help,
+        counters.handshakes.iter().map(|(result, count)| (vec![("result", (*result).to_owned())], *count)),
+    );
+    let bytes = [("sent", &counters.tx_bytes), ("received", &counters.rx_bytes)];
+    let bytes = bytes.into_iter().flat_map(|(direction, Planes { datagram, frame, bulk })| {
+        [("datagram", *datagram), ("frame", *frame), ("bulk", *bulk)]
+            .map(|(plane, count)| (vec![("direction", direction.to_owned()), ("plane", plane.to_owned())], count))
+    });
+    counts(registry, "link_bytes", "Payload bytes over links, by what carried them", bytes);
+    let cuts = counters.cuts.iter().map(|(reason, count)| (vec![("reason", (*reason).to_owned())], *count));
+    counts(registry, "link_cuts", "Links that were cut here, by reason", cuts);
+    let help = "Strangers between their first packet and their welcome";
+    gauge(registry, "handshakes_half_open", help, counters.half_open as f64);
 }
 
 fn services(registry: &mut Registry, status: &Status) {

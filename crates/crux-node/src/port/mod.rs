@@ -14,8 +14,10 @@ mod serve;
 pub(crate) use serve::{Caller, serve_http};
 
 use crate::live::{ALPN, Live};
+use crate::metrics::Meters;
+use crate::papers::Papers;
 use axum::Router;
-use crux_pki::{Admitted, Bundle, PkiError, Refusal, RoleKind, Trust, server_config, unix_now};
+use crux_pki::{Admitted, Refusal, RoleKind, live_server_config, unix_now};
 use limit::Limit;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
@@ -42,8 +44,6 @@ const OPERATORS_PER_IP: usize = 64;
 const EXHAUSTED: Duration = Duration::from_millis(200);
 /// When the kernel looks whether a silent other end still exists.
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(60);
-/// How often the end of a caller's certificate is looked at again: wall clocks jump.
-pub(crate) const EXPIRY_CHECK: Duration = Duration::from_secs(30);
 /// At most one line about refusals in this time.
 const COMPLAIN: Duration = Duration::from_secs(10);
 
@@ -92,38 +92,38 @@ pub(crate) fn bind(flag: &'static str, addr: SocketAddr) -> Result<StdListener, 
 /// What stands behind the port.
 #[derive(Clone)]
 pub(crate) struct Rooms {
-    trust: Arc<Trust>,
+    papers: Papers,
     tls: TlsAcceptor,
     /// What operators get.
     router: Router,
     /// Where nodes' idle connections are kept.
     live: Live,
+    /// Where operators' certificates are counted.
+    meters: Meters,
     half_open: Limit,
     operators: Limit,
 }
 
 impl Rooms {
-    /// Behind the certificate of this bundle.
-    ///
-    /// # Errors
-    /// If key and certificate cannot be used together.
-    pub(crate) fn new(bundle: &Bundle, trust: Arc<Trust>, router: Router, live: Live) -> Result<Self, PkiError> {
+    /// Behind the certificate of these papers, as they are at each handshake.
+    pub(crate) fn new(papers: &Papers, router: Router, live: Live, meters: Meters) -> Self {
         let roles = [RoleKind::Node, RoleKind::Operator];
-        let config = server_config(bundle, trust.clone(), &roles, &[ALPN, b"h2", b"http/1.1"])?;
-        Ok(Self {
-            trust,
+        let config = live_server_config(papers.live(), &roles, &[ALPN, b"h2", b"http/1.1"]);
+        Self {
+            papers: papers.clone(),
             tls: TlsAcceptor::from(Arc::new(config)),
             router,
             live,
+            meters,
             half_open: Limit::new(HALF_OPEN_MAX, HALF_OPEN_PER_IP),
             operators: Limit::new(OPERATORS_MAX, OPERATORS_PER_IP),
-        })
+        }
     }
 
     /// Who stands at the other end.
     fn who(&self, stream: &TlsStream<TcpStream>) -> Result<Admitted, Refusal> {
         let chain = stream.get_ref().1.peer_certificates().ok_or(Refusal::NoCertificate)?;
-        self.trust.verify_chain(chain, unix_now())
+        self.papers.live().trust().load().verify_chain(chain, unix_now())
     }
 
     /// One connection, from its first byte to its end.
@@ -145,7 +145,8 @@ impl Rooms {
             self.live.accept(stream, &admitted).await.map_err(|refusal| refusal.to_string())
         } else {
             let Some(_inside) = self.operators.enter(from.ip()) else { return Err("too many connections".to_owned()) };
-            let caller = Caller::of(&admitted);
+            let caller = Caller::of(admitted, self.papers);
+            caller.seen(&self.meters);
             serve_http(stream, protocol.as_deref() == Some(b"h2"), self.router, Some(caller), stop).await;
             Ok(())
         }

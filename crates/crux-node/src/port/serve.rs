@@ -1,7 +1,9 @@
 //! HTTP on one connection, with every wait bounded that a caller could draw out.
 
-use super::{EXPIRY_CHECK, stopping};
+use super::stopping;
 use crate::api::answer::Refusal;
+use crate::metrics::Meters;
+use crate::papers::Papers;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, header};
@@ -13,11 +15,12 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
-use tracing::debug;
+use tracing::{debug, info};
 
 /// How long the head of a request may take.
 const HEAD: Duration = Duration::from_secs(10);
@@ -32,45 +35,52 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Who asks over the port, by certificate.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    /// Role and name: `operator/ann`.
-    name: String,
-    role: RoleKind,
-    /// The end of the certificate, in Unix seconds.
-    not_after: u64,
+    admitted: Arc<Admitted>,
+    papers: Papers,
 }
 
 impl Caller {
     /// Whose certificate this is.
-    pub(crate) fn of(admitted: &Admitted) -> Self {
-        let role = &admitted.identity().role;
-        Self { name: role.to_string(), role: role.kind(), not_after: admitted.not_after() }
+    pub(crate) fn of(admitted: Admitted, papers: Papers) -> Self {
+        Self { admitted: Arc::new(admitted), papers }
+    }
+
+    /// Role and name: `operator/ann`.
+    fn name(&self) -> String {
+        self.admitted.identity().role.to_string()
+    }
+
+    fn is_operator(&self) -> bool {
+        self.admitted.identity().role.kind() == RoleKind::Operator
+    }
+
+    /// Notes when an operator's certificate ends.
+    pub(super) fn seen(&self, meters: &Meters) {
+        if self.is_operator() {
+            meters.operator(self.name(), self.admitted.not_after());
+        }
     }
 
     /// Why it may not ask, unless it may.
     fn refused(&self) -> Option<Refusal> {
-        if unix_now() > self.not_after {
-            let cause = format!("the certificate of {} has ended", self.name);
+        // A request may come between the end of the certificate and the end of the connection.
+        if unix_now() > self.admitted.not_after() {
+            let cause = format!("the certificate of {} has ended", self.name());
             return Some(Refusal::new(Code::Refused, cause, "crux ca issue --ca DIR --operator NAME"));
         }
-        if self.role == RoleKind::Operator {
+        if self.is_operator() {
             return None;
         }
         let cause = format!(
             "this is the certificate of {}; the API port answers operators, and nodes only keep idle connections here",
-            self.name
+            self.name()
         );
         Some(Refusal::new(Code::Refused, cause, "use an operator's bundle: --as BUNDLE, or crux ca issue --operator"))
     }
 
-    /// Waits until its certificate has ended.
-    async fn ended(&self) {
-        loop {
-            let left = self.not_after.saturating_add(1).saturating_sub(unix_now());
-            if left == 0 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_secs(left).min(EXPIRY_CHECK)).await;
-        }
+    /// Waits until it is not admitted any more.
+    async fn refuses(&self) -> crux_pki::Refusal {
+        self.papers.refuses(&self.admitted).await
     }
 }
 
@@ -110,7 +120,7 @@ async fn answer(request: Request<Incoming>, router: Router, caller: Option<Calle
     router.oneshot(request).await.unwrap_or_else(|never| match never {})
 }
 
-/// Serves one connection until it ends, or its caller's certificate does. Without a caller everybody may ask.
+/// Serves one connection until it ends, or its caller's certificate or trust does. Without a caller everybody may ask.
 pub(crate) async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     h2: bool,
@@ -125,7 +135,7 @@ pub(crate) async fn serve_http(
     });
     let ended = async {
         match &caller {
-            Some(caller) => caller.ended().await,
+            Some(caller) => caller.refuses().await,
             None => std::future::pending().await,
         }
     };
@@ -142,8 +152,9 @@ pub(crate) async fn serve_http(
                         }
                         return;
                     }
-                    () = &mut ended => {
-                        debug!("a connection at the API port is cut: its certificate has ended");
+                    refusal = &mut ended => {
+                        let name = caller.as_ref().map(Caller::name).unwrap_or_default();
+                        info!("the connection of {name} at the API port is cut: {}", refusal.cause());
                         return;
                     }
                     () = stopping(&mut stop) => break,

@@ -4,7 +4,7 @@ use super::*;
 use axum::Extension;
 use axum::routing::get;
 use crux_names::{Boot, Member};
-use crux_pki::{Ca, IssueRequest, Role, client_config};
+use crux_pki::{Bundle, Ca, IssueRequest, Role, client_config};
 use std::collections::BTreeMap;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc;
@@ -17,6 +17,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 struct World {
     bundles: BTreeMap<&'static str, Bundle>,
+    papers: Papers,
     addr: SocketAddr,
     _stop: watch::Sender<bool>,
 }
@@ -35,19 +36,19 @@ fn world() -> World {
     let stranger = Role::Operator("eve".parse().unwrap());
     bundles.insert("eve", foreign.issue(IssueRequest::new(stranger)).unwrap());
     let me = &bundles["n1"];
-    let trust = Arc::new(me.trust().clone());
+    let papers = Papers::new(me.clone()).unwrap();
     let member = Member { id: "n1".parse().unwrap(), boot: Boot(1) };
     let (hints, _) = mpsc::channel(1);
-    let live = Live::new(member, me, trust.clone(), Arc::new(|_| None), hints).unwrap();
+    let live = Live::new(member, &papers, Arc::new(|_| None), hints);
     let router = Router::new()
         .route("/hello", get(|| async { "hello" }).post(|body: String| async move { body }))
         .layer(Extension(()));
-    let rooms = Rooms::new(me, trust, router, live).unwrap();
+    let rooms = Rooms::new(&papers, router, live, Meters::new());
     let listener = bind("api", "127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(serve(TcpListener::from_std(listener).unwrap(), rooms, stopped));
-    World { bundles, addr, _stop: stop }
+    World { bundles, papers, addr, _stop: stop }
 }
 
 impl World {
@@ -101,6 +102,33 @@ async fn an_operator_keeps_no_idle_connection_and_a_node_does() {
     stream.write_all(b"x").await.unwrap();
     let read = tokio::time::timeout(LIMIT, stream.read(&mut byte)).await.unwrap();
     assert_eq!(read.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn who_is_inside_is_cut_when_its_root_is_trusted_no_more_and_who_has_the_new_one_comes_in() {
+    let mut world = world();
+    let mut asks = world.connect("ann", b"http/1.1").await.unwrap();
+    let mut idle = world.connect("n2", ALPN).await.unwrap();
+    let mut byte = [0];
+    for stream in [&mut asks, &mut idle] {
+        let read = tokio::time::timeout(Duration::from_millis(200), stream.read(&mut byte)).await; // judges: it stays
+        assert!(read.is_err(), "{read:?}");
+    }
+    let mut ca = Ca::in_memory("acme".parse().unwrap()).unwrap();
+    let mut issue = |role| ca.issue(IssueRequest::new(role)).unwrap();
+    let me = issue(Role::Node("n1".parse().unwrap()));
+    world.bundles.insert("bob", issue(Role::Operator("bob".parse().unwrap())));
+    world.papers.replace(me.clone()).unwrap();
+    for stream in [&mut asks, &mut idle] {
+        let read = tokio::time::timeout(LIMIT, stream.read(&mut byte)).await.expect("it is cut");
+        assert!(!matches!(read, Ok(read) if read > 0));
+    }
+    assert!(world.ask("ann", HELLO).await.is_err(), "its root is gone");
+    world.bundles.insert("n1", me);
+    assert!(world.ask("bob", HELLO).await.unwrap().starts_with("HTTP/1.1 200"), "by the certificate of now");
+    // Of another node nothing is taken.
+    let n2 = world.bundles["n2"].clone();
+    world.papers.replace(n2).unwrap_err();
 }
 
 #[tokio::test]

@@ -29,6 +29,11 @@ struct BookRow {
     seen: u64,
 }
 
+fn book_entry(fulcrum: &str, row: &[u8]) -> Option<BookEntry> {
+    let row = BookRow::decode(row).ok()?;
+    Some(BookEntry { fulcrum: fulcrum.parse().ok()?, addr: row.addr.parse().ok()?, seen: Wall(row.seen) })
+}
+
 /// What a file on disk turned out to be.
 enum Fault {
     /// The disk refuses: the file may be perfectly good.
@@ -151,16 +156,26 @@ impl Disk {
     }
 
     pub(super) fn book(&mut self) -> Result<Vec<BookEntry>, String> {
-        self.read(|read| {
-            let mut entries = Vec::new();
+        let (entries, bad) = self.read(|read| {
+            let (mut entries, mut bad) = (Vec::new(), Vec::new());
             for row in read.open_table(BOOK)?.iter()? {
                 let (key, value) = row?;
-                let Ok(row) = BookRow::decode(value.value()) else { continue };
-                let (Ok(fulcrum), Ok(addr)) = (key.value().parse(), row.addr.parse()) else { continue };
-                entries.push(BookEntry { fulcrum, addr, seen: Wall(row.seen) });
+                match book_entry(key.value(), value.value()) {
+                    Some(entry) => entries.push(entry),
+                    None => bad.push(key.value().to_owned()),
+                }
             }
-            Ok(entries)
-        })
+            Ok((entries, bad))
+        })?;
+        if let Some(first) = bad.first() {
+            tracing::warn!(
+                "{}: {} entries of the address book cannot be read, the first is {first:?}; they are left out, and seeds \
+                 and peers lead to who is meant",
+                self.path.display(),
+                bad.len()
+            );
+        }
+        Ok(entries)
     }
 
     /// Reads also while the disk takes no writes: then from a copy of what it last took.

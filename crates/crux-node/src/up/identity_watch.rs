@@ -1,12 +1,12 @@
 //! A new bundle that was installed while the fulcrum runs is picked up, and a certificate that nears its end is said.
 
+use crate::papers::Papers;
 use crux_link::Links;
-use crux_pki::{Bundle, unix_now};
+use crux_pki::{Bundle, LifeWarning, unix_now};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -15,8 +15,6 @@ use tracing::{error, info, warn};
 const LOOK: Duration = Duration::from_secs(2);
 /// How often it is said again that the certificate has ended.
 const ENDED: Duration = Duration::from_secs(60);
-/// At these shares of an unrenewed life, in thousandths, the end is said to be near.
-const MARKS: [(u64, &str); 3] = [(500, "half"), (667, "two thirds"), (900, "nine tenths")];
 
 /// What tells one state of the files from another.
 type Stamp = Vec<Option<(SystemTime, u64)>>;
@@ -35,19 +33,19 @@ fn stamp(dir: &Path) -> Stamp {
 pub(super) struct Watch {
     dir: PathBuf,
     links: Links,
-    identity: watch::Sender<Arc<Bundle>>,
+    papers: Papers,
     /// The last state of the files that was dealt with.
     handled: Option<Stamp>,
     seen: Option<Stamp>,
-    /// The certificate's end that was spoken of, and the last mark of it.
-    said: (u64, usize),
+    /// The certificate's end that was spoken of, and the last warning of it.
+    said: (u64, Option<LifeWarning>),
     said_ended: Option<Instant>,
 }
 
 impl Watch {
-    /// Of this directory. A bundle that is taken goes to the links first, then to `identity`.
-    pub(super) fn new(dir: PathBuf, links: Links, identity: watch::Sender<Arc<Bundle>>) -> Self {
-        Self { dir, links, identity, handled: None, seen: None, said: (0, 0), said_ended: None }
+    /// Of this directory. A bundle that is taken goes to `papers`, and with them to the TCP ports, and to the links.
+    pub(super) fn new(dir: PathBuf, links: Links, papers: Papers) -> Self {
+        Self { dir, links, papers, handled: None, seen: None, said: (0, None), said_ended: None }
     }
 
     /// Runs until it is aborted.
@@ -72,15 +70,16 @@ impl Watch {
         let dir = self.dir.clone();
         let loaded = tokio::task::spawn_blocking(move || Bundle::load(&dir)).await;
         let loaded = loaded.map_err(|e| e.to_string()).and_then(|loaded| loaded.map_err(|e| e.to_string()));
-        let before = self.identity.borrow().clone();
+        let before = self.papers.now();
         let taken = loaded.and_then(|bundle| {
             let bundle = Arc::new(bundle);
             let changes = changes(&before, &bundle);
             if changes.is_empty() {
                 return Ok(changes);
             }
+            // These look more closely: what they take, the links take too.
+            self.papers.replace((*bundle).clone()).map_err(|e| e.to_string())?;
             self.links.reload(bundle.clone(), Arc::new(bundle.trust().clone())).map_err(|e| e.to_string())?;
-            self.identity.send_replace(bundle);
             Ok(changes)
         });
         match taken {
@@ -95,13 +94,15 @@ impl Watch {
 
     /// Says once at each mark how much of the certificate's life is over, and again and again when all of it is.
     fn say_age(&mut self, now: u64) {
-        let (begin, end) = self.identity.borrow().life();
+        let life = self.papers.now().lifetime();
+        let end = life.not_after;
         if self.said.0 != end {
-            self.said = (end, 0);
+            self.said = (end, None);
             self.said_ended = None;
         }
-        if now > end {
-            if self.said_ended.is_none_or(|said| said.elapsed() >= ENDED) {
+        let warning = life.warning(now);
+        match warning {
+            Some(LifeWarning::Ended) if self.said_ended.is_none_or(|said| said.elapsed() >= ENDED) => {
                 self.said_ended = Some(Instant::now());
                 error!(
                     "this node's certificate has ended and its links with it; install a new bundle in {}: it is picked up \
@@ -109,18 +110,13 @@ impl Watch {
                     self.dir.display()
                 );
             }
-            return;
+            Some(warning) if warning != LifeWarning::Ended && self.said.1 < Some(warning) => {
+                let left = life.left(now) / 3_600;
+                warn!("{warning}: {left} hours are left; renew it with crux ca renew and install it");
+            }
+            _ => {}
         }
-        let passed = now.saturating_sub(begin) * 1_000 / end.saturating_sub(begin).max(1);
-        let reached = MARKS.iter().take_while(|(mark, _)| passed >= *mark).count();
-        if reached > self.said.1 {
-            self.said.1 = reached;
-            let share = MARKS[reached - 1].1;
-            let left = (end - now) / 3_600;
-            warn!(
-                "{share} of the life of this node's certificate is over: {left} hours are left; renew it and install it"
-            );
-        }
+        self.said.1 = self.said.1.max(warning);
     }
 }
 
@@ -178,9 +174,10 @@ mod tests {
         let (events, _out) = mpsc::channel(16);
         let listen = "127.0.0.1:0".parse().unwrap();
         let links = Links::bind(LinkConfig::new(first.clone(), listen, Boot(1)), events).await.unwrap();
-        let identity = watch::Sender::new(Arc::new(first.clone()));
-        let mut watch = Watch::new(dir.clone(), links.clone(), identity.clone());
+        let papers = Papers::new(first.clone()).unwrap();
+        let mut watch = Watch::new(dir.clone(), links.clone(), papers.clone());
         let shown = || links.bundle().chain().to_vec();
+        let identity = || papers.now().chain().to_vec();
         for _ in 0..3 {
             watch.look().await;
         }
@@ -190,7 +187,7 @@ mod tests {
         watch.look().await;
         assert_eq!(shown(), first.chain(), "not at the first look: more may follow");
         watch.look().await;
-        assert_eq!((shown(), identity.borrow().chain()), (second.chain().to_vec(), second.chain()));
+        assert_eq!((shown(), identity()), (second.chain().to_vec(), second.chain().to_vec()));
 
         // Another node's, a key that is not its own, and nothing at all: the one before stays.
         install(&somebody, &dir);
@@ -203,7 +200,7 @@ mod tests {
         fs::remove_file(dir.join("cert.pem")).unwrap();
         watch.look().await;
         watch.look().await;
-        assert_eq!((shown(), identity.borrow().chain()), (second.chain().to_vec(), second.chain()));
+        assert_eq!((shown(), identity()), (second.chain().to_vec(), second.chain().to_vec()));
         install(&first, &dir);
         watch.look().await;
         watch.look().await;
@@ -213,18 +210,20 @@ mod tests {
     #[tokio::test]
     async fn the_end_is_said_at_each_mark_once() {
         let mut ca = Ca::in_memory("acme.example".parse().unwrap()).unwrap();
-        let bundle = Arc::new(ca.issue(IssueRequest::new(Role::Node("n1".parse().unwrap()))).unwrap());
+        let bundle = ca.issue(IssueRequest::new(Role::Node("n1".parse().unwrap()))).unwrap();
         let (begin, end) = bundle.life();
         let (events, _out) = mpsc::channel(16);
         let listen = "127.0.0.1:0".parse().unwrap();
-        let links = Links::bind(LinkConfig::new((*bundle).clone(), listen, Boot(1)), events).await.unwrap();
-        let mut watch = Watch::new("nowhere".into(), links, watch::Sender::new(bundle));
+        let links = Links::bind(LinkConfig::new(bundle.clone(), listen, Boot(1)), events).await.unwrap();
+        let mut watch = Watch::new("nowhere".into(), links, Papers::new(bundle).unwrap());
         let mut said = Vec::new();
         for percent in [0, 10, 49, 51, 60, 67, 89, 91, 99] {
             watch.say_age(begin + (end - begin) * percent / 100);
             said.push(watch.said.1);
         }
-        assert_eq!(said, [0, 0, 0, 1, 1, 2, 2, 3, 3]);
+        use LifeWarning::{Half, NineTenths, TwoThirds};
+        let marks = [None, None, None, Some(Half), Some(Half), Some(TwoThirds), Some(TwoThirds), Some(NineTenths)];
+        assert_eq!(said, [&marks[..], &[Some(NineTenths)]].concat());
         assert!(watch.said_ended.is_none());
         watch.say_age(end + 1);
         assert!(watch.said_ended.is_some());

@@ -12,10 +12,12 @@ use crate::events::Events;
 use crate::live::{Find, HINTS, Live};
 use crate::metrics::{self, Meters};
 use crate::notify::Notifier;
+use crate::papers::Papers;
 use crate::peers::Peers;
 use crate::port::{self, Rooms};
 use crate::seeds;
 use crate::seek::{self, Multicast, Source};
+use crate::skew::Skew;
 use crate::store::{Store, StoreError};
 use crate::up::{Ports, UpConfig};
 use crux_api::json::Listens;
@@ -58,7 +60,7 @@ const API_CLOSE: Duration = Duration::from_millis(500);
 pub(super) async fn live(
     config: &UpConfig,
     me: &FulcrumId,
-    identity: &watch::Sender<Arc<Bundle>>,
+    papers: &Papers,
     store: &Arc<Store>,
     ports: &Ports,
     sources: &[Source],
@@ -66,7 +68,7 @@ pub(super) async fn live(
     steady_until: Instant,
     stops: &mut Stops,
 ) -> Result<End, UpError> {
-    let bundle = &identity.borrow().clone();
+    let bundle = &papers.now();
     let boot = store.next_boot(unix_now(), floor);
     let member = Member { id: me.clone(), boot };
     let gate = config.dev_child.then(FaultGate::for_dev_cluster);
@@ -90,8 +92,7 @@ pub(super) async fn live(
     let (seeds_in, new_seeds) = mpsc::channel(8);
     let (probes_in, probes) = mpsc::channel(seek::WAITING);
     let (hints, gone) = mpsc::channel(HINTS);
-    let unusable = |source| UpError::Identity { path: config.identity.clone(), source };
-    let live = Live::new(member.clone(), bundle, trust.clone(), finder(links.clone()), hints).map_err(unusable)?;
+    let live = Live::new(member.clone(), papers, finder(links.clone()), hints);
     let meters = Meters::new();
     let events = Events::new(meters.clone());
     let asker = Asker::new(asks_in, changed);
@@ -109,8 +110,9 @@ pub(super) async fn live(
         warn!("{warning}");
     }
     peers.serve(effects.clone());
-    let (inbox, checked) = Inbox::new(identity.subscribe(), peers.clone(), steady_until);
-    let inbox = inbox.counting(meters.handshakes());
+    let skew = Skew::new();
+    let clocks = tokio::spawn(skew.clone().watch(links.clone(), peers.clone()));
+    let (inbox, checked) = Inbox::new(papers.follow(), peers.clone(), steady_until);
 
     let (versions, bad) = check_loaded(&trust, or_nothing("facts", store.load()));
     for cause in bad {
@@ -139,11 +141,12 @@ pub(super) async fn live(
         asker,
         events: events.clone(),
         me: member.clone(),
-        bundle: bundle.clone(),
+        papers: papers.clone(),
         store: store.clone(),
         effects: effects.clone(),
         peers,
         links: links.clone(),
+        skew: skew.clone(),
         meters: meters.clone(),
         listens: Listens {
             mesh: Some(addr.to_string()),
@@ -160,7 +163,7 @@ pub(super) async fn live(
         doors.push(tokio::spawn(api::serve(listener, router.clone(), stopped.clone())));
     }
     if let Some((listener, addr)) = api {
-        let rooms = Rooms::new(bundle, trust.clone(), router.clone(), live.clone()).map_err(unusable)?;
+        let rooms = Rooms::new(papers, router.clone(), live.clone(), meters.clone());
         doors.push(tokio::spawn(port::serve(listener, rooms, stopped.clone())));
         info!("the API port is {addr}/tcp");
     }
@@ -170,7 +173,7 @@ pub(super) async fn live(
     }
     drop(router);
     let resolver = tokio::spawn(seeds::watch(config.seeds.clone(), seed_addrs, seeds_in));
-    let watching = Watch::new(config.identity.clone(), links.clone(), identity.clone());
+    let watching = Watch::new(config.identity.clone(), links.clone(), papers.clone());
     let watching = tokio::spawn(watching.run());
     let start = random_seed(bundle, boot);
     let mut seekers = vec![tokio::spawn(seek::sweep(sources.to_vec(), start, probes_in.clone()))];
@@ -185,7 +188,7 @@ pub(super) async fn live(
 
     let hands = Hands {
         me: me.clone(),
-        identity: identity.subscribe(),
+        identity: papers.follow(),
         links: links.clone(),
         live: live.clone(),
         store: store.clone(),
@@ -203,6 +206,7 @@ pub(super) async fn live(
 
     resolver.abort();
     watching.abort();
+    clocks.abort();
     seekers.iter().for_each(tokio::task::JoinHandle::abort);
     // Said to the peers, so that they do not take it for a death.
     live.end().await;

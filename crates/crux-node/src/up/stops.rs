@@ -52,6 +52,11 @@ impl Stops {
         Ok(Self { wishes })
     }
 
+    /// Waits until somebody wants the process to end, while there is no driver yet.
+    pub(super) async fn asked(&mut self) {
+        let _ = self.wishes.recv().await;
+    }
+
     /// The channel that the driver reads, lent for one life.
     pub(super) fn lend(&mut self) -> mpsc::Receiver<Stop> {
         std::mem::replace(&mut self.wishes, mpsc::channel(1).1)
