@@ -70,7 +70,7 @@ pub struct Status {
     pub expect: Option<u32>,
     /// Fulcrums of which two live at once, with their addresses.
     pub clones: Vec<(FulcrumId, [SocketAddr; 2])>,
-    /// What this fulcrum, if it leads, still waits for before it calls its flock stable.
+    /// Why this fulcrum does not call its flock stable: what a leader still waits for, or what a member sees.
     pub lacking: Option<&'static str>,
     /// Whether this fulcrum itself is at fault of late: it comes late or accuses wrongly, and so accuses more slowly.
     pub sick: bool,

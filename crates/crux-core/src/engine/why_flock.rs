@@ -39,7 +39,7 @@ fn itself(status: &Status) -> Reason {
     }
     if !confab.stable && suspects.is_empty() {
         lacks.push(match status.lacking {
-            Some(lacking) => format!("its leader, this fulcrum, waits: {lacking}"),
+            Some(lacking) => format!("{lacking}, as seen from here"),
             None => format!("its leader {} has not granted that it is complete", confab.leader),
         });
     }

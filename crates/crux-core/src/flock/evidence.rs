@@ -241,11 +241,28 @@ impl Flock {
         self.health.misses(self.view.roster.len()) * self.health.slowness()
     }
 
+    /// How fast a silent neighbour is asked: so that the failures that break a pair fit into the time that they have to last
+    /// at least, but at most twice as fast as otherwise.
+    fn silent_pace(&self, pace: Duration) -> Duration {
+        let size = self.view.roster.len();
+        let fails = self.health.fails(size, self.t.audit(size));
+        pace.min((self.t.broken_window / fails).max(pace / 2))
+    }
+
     /// When it has been silent for so long that the pair is broken.
     fn broken_at(&self, heard: Time, pace: Duration) -> Time {
         let size = self.view.roster.len();
         let fails = self.health.fails(size, self.t.audit(size));
-        heard + pace + self.t.broken_window.max(pace * fails)
+        heard + pace + self.t.broken_window.max(self.silent_pace(pace) * fails)
+    }
+
+    /// How long until a neighbour is asked again.
+    fn gap(&self, member: &Member, pace: Duration) -> Duration {
+        let edge = self.probes.get(member).and_then(|probe| probe.edge.as_ref());
+        match edge {
+            Some(edge) if self.now >= self.missed_at(edge.heard, pace, 2) => self.silent_pace(pace),
+            _ => pace,
+        }
     }
 
     fn reschedule(&mut self, member: &Member) {
@@ -309,6 +326,7 @@ impl Flock {
         let end = match why {
             Why::Burst => self.t.burst_end,
             Why::Call => self.t.call_end,
+            Why::Period => self.gap(member, self.pace(member)).min(self.t.doubt),
             _ => self.period().min(self.t.doubt),
         };
         self.seq += 1;
@@ -393,6 +411,7 @@ impl Flock {
     fn look_at(&mut self, member: &Member, out: &mut Vec<Output>) {
         let now = self.now;
         let pace = self.pace(member);
+        let gap = self.gap(member, pace);
         let linked = self.contacts.linked(member);
         let Some(probe) = self.probes.get_mut(member) else { return };
         if let Some(run) = &mut probe.run {
@@ -423,7 +442,7 @@ impl Flock {
             && edge.asks
             && edge.next <= now
         {
-            edge.next = if edge.next + pace > now { edge.next + pace } else { now + pace };
+            edge.next = if edge.next + gap > now { edge.next + gap } else { now + gap };
             if probe.run.is_none() {
                 ask = Some(Why::Period);
             }

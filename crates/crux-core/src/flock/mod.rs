@@ -240,7 +240,7 @@ pub struct Status {
     pub age: Duration,
     /// Whether an unexpired grant for it is held and nobody in it is suspect.
     pub stable: bool,
-    /// What a leader still waits for before it calls its flock stable.
+    /// Why this fulcrum does not call its flock stable: what a leader still waits for, or what a member sees.
     pub lacking: Option<&'static str>,
     /// The members in roster order.
     pub members: Vec<MemberStatus>,
