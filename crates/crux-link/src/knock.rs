@@ -14,8 +14,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// Handshakes at once.
-const AT_ONCE: usize = 64;
+/// Handshakes at once: few, so that no busy machine is taken for a shut port.
+const AT_ONCE: usize = 16;
+/// How often silence is asked again, for the same reason.
+const TRIES: usize = 2;
 /// So long at least the other side has to say that it refuses us, which it decides after its own part of the handshake.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
@@ -35,8 +37,15 @@ pub(crate) async fn knock(
         tries.spawn(async move {
             // It is never closed.
             let _turn = turns.acquire().await;
-            let outcome = tokio::time::timeout(inner.cfg.timing.dial, once(&inner, &endpoint, addr)).await;
-            (addr, outcome.unwrap_or(Err(DialFailure::Silent)))
+            let mut outcome = Err(DialFailure::Silent);
+            for _ in 0..TRIES {
+                let tried = tokio::time::timeout(inner.cfg.timing.dial, once(&inner, &endpoint, addr)).await;
+                outcome = tried.unwrap_or(Err(DialFailure::Silent));
+                if outcome != Err(DialFailure::Silent) {
+                    break;
+                }
+            }
+            (addr, outcome)
         });
     }
     let mut outcomes = tries.join_all().await;

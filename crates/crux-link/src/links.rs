@@ -236,7 +236,7 @@ impl Links {
 
     /// Tries whether these mesh ports are reached from here, and says who answers, by certificate, sorted by address. It
     /// comes from another port than links do, so that no firewall takes it for the answer to one; no link comes of it.
-    /// One address takes as long as a dial, 1 s; of many, 64 are tried at once.
+    /// Silence takes two dials, 2 s; of many addresses, 16 are tried at once.
     ///
     /// # Errors
     /// For each address why nobody is reached there: silence, a refusal by either side, or that nothing can be sent.

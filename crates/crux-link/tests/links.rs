@@ -866,8 +866,8 @@ async fn a_knock_says_who_answers_and_why_nobody_does_and_leaves_nothing_behind(
         other => panic!("{other:?}"),
     }
     // Many at once, in their order.
-    let outcomes = a.links.knock(vec![b.addr(); 200]).await;
-    assert!(outcomes.len() == 200 && outcomes.iter().all(|(_, outcome)| outcome.is_ok()), "{outcomes:?}");
+    let outcomes = a.links.knock(vec![b.addr(); 50]).await;
+    assert!(outcomes.len() == 50 && outcomes.iter().all(|(_, outcome)| outcome.is_ok()), "{outcomes:?}");
     assert_eq!((a.ups(), b.ups(), a.links.links().len(), b.links.links().len()), (0, 0, 0, 0));
     until("nobody is half inside", || b.links.counters().half_open == 0).await;
     assert!(b.all().is_empty(), "nobody is told: {:?}", b.seen);

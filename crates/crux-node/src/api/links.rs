@@ -43,7 +43,9 @@ pub(super) async fn survey(
     for member in others.take(ASKED_MAX) {
         let (peers, member) = (door.peers.clone(), member.clone());
         asked.spawn(async move {
-            let sight = peers.sight_of(&member, ask, PATIENCE).await;
+            // Who tries ports needs time for those that are shut.
+            let patience = if ask.try_mesh { PATIENCE * 2 } else { PATIENCE };
+            let sight = peers.sight_of(&member, ask, patience).await;
             (member, sight)
         });
     }
