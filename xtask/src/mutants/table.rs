@@ -11,6 +11,7 @@ const LEASE: &str = "crates/crux-core/src/flock/lease.rs";
 const MACHINE: &str = "crates/crux-core/src/flock/machine.rs";
 const PROMISE: &str = "crates/crux-core/src/flock/promise.rs";
 const SEEK: &str = "crates/crux-core/src/flock/seek.rs";
+const APART: &str = "crates/crux-core/src/flock/apart.rs";
 const TIMERS: &str = "crates/crux-core/src/flock/timers.rs";
 const VERDICT: &str = "crates/crux-core/src/flock/verdict.rs";
 
@@ -144,7 +145,7 @@ pub const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "refusal-backs-off",
         rule: "refusals back off",
-        file: SEEK,
+        file: APART,
         find: "let times = self.standing(leader).map_or(0, |refusal| refusal.times + 1);\n        let wait",
         replace: "let times = 0;\n        let wait",
         tests: &[Sim("flock_scripts", ""), Sim("flock_hostile", ""), Run(SWARM)],
@@ -161,8 +162,8 @@ pub const MUTANTS: &[Mutant] = &[
         name: "known-one-is-kept",
         rule: "of two lives of one identity the one whose flock knows it is kept",
         file: CLONES,
-        find: "                && self.hears(&other)\n            {",
-        replace: "                && false\n            {",
+        find: "                && self.hears(&other)\n                && !self.is_over(&other)",
+        replace: "                && false",
         tests: &[Sim("flock_swarm", "of_two_lives"), Run(SWARM)],
     },
     Mutant {
@@ -201,7 +202,7 @@ pub const MUTANTS: &[Mutant] = &[
         name: "stable-apart",
         rule: "stable needs foreign flocks in reach to be merged or held apart",
         file: LEASE,
-        find: "        if !apart || self.stranger_in_reach() {",
+        find: "        if !self.all_are_apart() || self.stranger_in_reach() {",
         replace: "        if false {",
         tests: &[Sim("flock_scripts", ""), Run(SWARM), Run(WIDE)],
     },
