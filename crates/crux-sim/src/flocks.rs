@@ -6,6 +6,7 @@ use crate::world::{In, Mixer, Node, Out, Weather, World};
 use crux_core::flock::message::{Datagram, Message};
 use crux_core::flock::view::View;
 use crux_core::flock::{Apart, Config, Flock, Input, Output};
+use crux_core::wire::{Frame, encode_datagram};
 use crux_names::{Boot, Duration, FulcrumId, Member, Time};
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
@@ -22,6 +23,21 @@ pub struct Bird {
     pub clones: usize,
     /// Its address book as it last wanted it kept.
     pub book: Vec<(FulcrumId, SocketAddr)>,
+    /// The book is not kept: in a large world each of its copies would cost as much as all that flocking itself keeps.
+    pub slim: bool,
+    /// What it sent, if that is measured.
+    pub meter: Option<Meter>,
+}
+
+/// What a fulcrum sent.
+#[derive(Clone, Debug, Default)]
+pub struct Meter {
+    /// Bytes of datagrams and frames as they are encoded.
+    pub sent: u64,
+    /// Datagrams and frames.
+    pub packets: u64,
+    /// Those that it received and acknowledges by a packet of its own, for nothing of its own follows on them.
+    pub acknowledged: u64,
 }
 
 impl Node for Bird {
@@ -29,6 +45,11 @@ impl Node for Bird {
     type Frame = Message;
 
     fn handle(&mut self, now: Time, input: In<Datagram, Message>, out: &mut Vec<Out<Datagram, Message>>) {
+        if let Some(meter) = &mut self.meter {
+            let answered =
+                matches!(input, In::Datagram(_, Datagram::Ack { .. } | Datagram::Witness { .. }) | In::Frame(..));
+            meter.acknowledged += u64::from(answered);
+        }
         let input = match input {
             In::Wake => Input::Wake,
             In::LinkUp(member, addr) => Input::LinkUp { member, addr },
@@ -72,7 +93,7 @@ impl Bird {
     /// A fulcrum that has installed nothing but its own first view.
     #[must_use]
     pub fn new(flock: Flock) -> Self {
-        Self { flock, installed: Vec::new(), clones: 0, book: Vec::new() }
+        Self { flock, installed: Vec::new(), clones: 0, book: Vec::new(), slim: false, meter: None }
     }
 
     /// Gives the machine an input that does not come from the network.
@@ -83,13 +104,25 @@ impl Bird {
             match wish {
                 Output::Dial(addr) => out.push(Out::Dial(addr)),
                 Output::CloseLink { peer, .. } => out.push(Out::Close(peer)),
-                Output::Datagram { to, datagram } => out.push(Out::Datagram(to, datagram)),
-                Output::Message { to, message } => out.push(Out::Frame(to, message)),
+                Output::Datagram { to, datagram } => {
+                    if let Some(meter) = &mut self.meter {
+                        meter.sent += encode_datagram(&datagram).len() as u64;
+                        meter.packets += 1;
+                    }
+                    out.push(Out::Datagram(to, datagram));
+                }
+                Output::Message { to, message } => {
+                    if let Some(meter) = &mut self.meter {
+                        meter.sent += Frame::Flock(message.clone()).encode().len() as u64;
+                        meter.packets += 1;
+                    }
+                    out.push(Out::Frame(to, message));
+                }
                 Output::Installed { view, .. } => self.installed.push((now, view)),
                 Output::Clone { .. } => self.clones += 1,
-                Output::Book(book) => self.book = book,
+                Output::Book(book) if !self.slim => self.book = book,
                 Output::Watch(peers) => out.push(Out::Watch(peers)),
-                Output::Stable(_) | Output::Held { .. } | Output::HandsOver => {}
+                Output::Book(_) | Output::Stable(_) | Output::Held { .. } | Output::HandsOver => {}
             }
         }
     }

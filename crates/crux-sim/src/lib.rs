@@ -4,13 +4,14 @@
 //! [`world`] is time, links and faults; [`flocks`] is flocking alone in it; [`engines`] are whole fulcrums in it, each on a
 //! [`machine`]; [`flock_swarm`] and [`swarm`] are runs of either from one seed; [`invariants`] are the rules that hold at
 //! every step and [`liveness`] those that come to hold when the faults stop, one a file; [`settled`] is what else must be
-//! true of whole fulcrums when it is quiet; [`console`] steps through a run.
+//! true of whole fulcrums when it is quiet; [`large`] is flocking of up to ten thousand; [`console`] steps through a run.
 
 pub mod console;
 pub mod engines;
 pub mod flock_swarm;
 pub mod flocks;
 pub mod invariants;
+pub mod large;
 pub mod liveness;
 pub mod machine;
 pub mod operator;

@@ -1,7 +1,9 @@
 //! The simulator's command line: many seeds, or one with all that happened, or one step by step.
 
+use crux_names::Duration;
 use crux_sim::console::Console;
 use crux_sim::flock_swarm::{self, FlockSwarm};
+use crux_sim::large::{Halves, Line, Lost, MEASURES};
 use crux_sim::swarm::{Options, SOMETIMES, Swarm};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -21,6 +23,15 @@ crux-sim --seed S       runs one seed
   --step                print one thing at a time and ask what next (with --flock and --seed)
   --stop-on-failure     end with the first seed that breaks a rule
 
+crux-sim --halves cut|kill [--nodes N] [--seed S] [--apart SECONDS] [--limit SECONDS]
+                        N fulcrums (default 10000) form one flock, lose half of it and get it back: prints the time,
+                        the work and the memory of each phase. The half is cut off or killed, for 60 s by
+                        default; no phase may take longer than the limit of 300 s. Times are invented ones
+
+crux-sim --figures [--long] [--line NAME]...
+                        takes the lines of the design's table of targets that can be taken here, or with --long those that
+                        take long, or those named; prints an array of {\"name\", \"value\", \"unit\", \"target\", \"note\"}
+
 Exit code 0 if every rule held, 1 if one was broken, 2 if the arguments make no sense.";
 
 struct Args {
@@ -32,6 +43,12 @@ struct Args {
     messages: bool,
     step: bool,
     stop: bool,
+    halves: Option<Lost>,
+    apart: u64,
+    limit: u64,
+    figures: bool,
+    long: bool,
+    lines: Vec<String>,
 }
 
 fn args() -> Result<Option<Args>, String> {
@@ -44,6 +61,12 @@ fn args() -> Result<Option<Args>, String> {
         messages: false,
         step: false,
         stop: false,
+        halves: None,
+        apart: 60,
+        limit: 300,
+        figures: false,
+        long: false,
+        lines: Vec::new(),
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -67,10 +90,33 @@ fn args() -> Result<Option<Args>, String> {
             "--messages" => args.messages = true,
             "--step" => args.step = true,
             "--stop-on-failure" => args.stop = true,
+            "--halves" => {
+                args.halves = Some(match value()?.as_str() {
+                    "cut" => Lost::Cut,
+                    "kill" => Lost::Killed,
+                    other => return Err(format!("--halves {other:?}: cut or kill")),
+                });
+            }
+            "--apart" => args.apart = number(&value()?)?,
+            "--limit" => args.limit = number(&value()?)?,
+            "--figures" => args.figures = true,
+            "--long" => args.long = true,
+            "--line" => {
+                let name = value()?;
+                if MEASURES.iter().all(|measure| measure.name != name) {
+                    let names: Vec<&str> = MEASURES.iter().map(|measure| measure.name).collect();
+                    return Err(format!("--line {name:?}: one of {names:?}"));
+                }
+                args.lines.push(name);
+            }
             other => return Err(format!("{other:?} is unknown; see --help")),
         }
     }
-    let most = if args.flock { 200 } else { 64 };
+    let most = match (&args.halves, args.flock) {
+        (Some(_), _) => 20_000,
+        (None, true) => 200,
+        (None, false) => 64,
+    };
     if let Some(nodes) = args.nodes.filter(|nodes| !(2..=most).contains(nodes)) {
         return Err(format!("--nodes {nodes}: from 2 to {most}"));
     }
@@ -129,12 +175,93 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if args.figures {
+        return figures(&args);
+    }
+    if let Some(lost) = args.halves {
+        return halves(&args, lost);
+    }
     let begin = Instant::now();
     let mut sums = Sums::default();
     let after = if args.flock { flocks(&args, &mut sums) } else { whole(&args, &mut sums) };
     sums.print(begin.elapsed().as_secs_f64());
     after.iter().for_each(|line| println!("{line}"));
     if sums.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A field of this process's status as the kernel tells it, in KiB; nothing where there is no such file.
+fn memory(field: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+/// A text as JSON has it. There are no control characters in ours.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Takes lines of the table of targets and prints them.
+fn figures(args: &Args) -> ExitCode {
+    let wanted = MEASURES.iter().filter(|measure| {
+        if args.lines.is_empty() {
+            measure.long == args.long
+        } else {
+            args.lines.iter().any(|name| name == measure.name)
+        }
+    });
+    let mut lines: Vec<Line> = Vec::new();
+    for measure in wanted {
+        let begin = Instant::now();
+        let taken = (measure.take)();
+        let took = begin.elapsed().as_secs_f64();
+        for line in &taken {
+            eprintln!("{}: {} {} ({}); {}", line.name, line.value, line.unit, line.target, line.note);
+        }
+        eprintln!("line {} in {took:.1} s", measure.name);
+        lines.extend(taken);
+    }
+    let print = |line: &Line| {
+        let [name, value, unit, target, note] =
+            [&line.name, &line.value, line.unit, &line.target, &line.note].map(quoted);
+        format!("{{\"name\":{name},\"value\":{value},\"unit\":{unit},\"target\":{target},\"note\":{note}}}")
+    };
+    println!("[{}]", lines.iter().map(print).collect::<Vec<_>>().join(",\n "));
+    ExitCode::SUCCESS
+}
+
+/// Forms one large flock, takes half of it away and gives it back.
+fn halves(args: &Args, lost: Lost) -> ExitCode {
+    let size = args.nodes.unwrap_or(10_000);
+    let (apart, limit) = (Duration::from_secs(args.apart), Duration::from_secs(args.limit));
+    let plan = Halves { size, seed: args.seeds.start, lost, apart, limit };
+    println!("{size} fulcrums, seed {}", plan.seed);
+    let begin = Instant::now();
+    let mut last = begin;
+    let outcome = plan.run(&mut |phase| {
+        let (wall, rss) = (last.elapsed().as_secs_f64(), memory("VmRSS"));
+        last = Instant::now();
+        let rate = phase.told as f64 / wall.max(1e-9) / 1e6;
+        println!(
+            "{:<40} {:>8.2} s simulated, {wall:>7.1} s real, {:>11} events ({rate:.2} M/s), {:>7} installs of {} sizes, {:>5} MiB",
+            phase.name,
+            phase.took.as_secs_f64(),
+            phase.told,
+            phase.installs,
+            phase.sizes,
+            rss / 1024,
+        );
+    });
+    let (took, peak) = (begin.elapsed().as_secs_f64(), memory("VmHWM"));
+    let each = peak * 1024 / size as u64;
+    println!("{took:.1} s in all, {} MiB resident at most: {each} bytes a fulcrum", peak / 1024);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            println!("it did not come to its end: {why}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Runs each seed; a failure or a panic is printed and noted.

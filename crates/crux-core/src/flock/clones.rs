@@ -5,12 +5,16 @@ use super::alerts::Alert;
 use super::evidence::Why;
 use super::machine::Flock;
 use super::message::Accusation;
+use super::timers::LARGE;
+use super::view::Roster;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use crux_names::{Member, Time};
 
 /// Fulcrums whose boots are remembered, at most.
 const REMEMBERED: usize = 4096;
+/// Rosters of which many went at once that are kept for the boots in them, at most; the oldest goes first.
+const FORMER: usize = 4;
 
 /// A fulcrum came back under a newer boot: the old one has a second to show that it lives.
 #[derive(Clone, Debug)]
@@ -62,13 +66,25 @@ impl Flock {
 
     /// Whether a newer life of this fulcrum was seen in a view: no older boot returns.
     pub(super) fn is_over(&self, member: &Member) -> bool {
-        self.newest.get(&member.id).is_some_and(|newest| *newest > member.boot)
+        let newer =
+            |roster: &Roster| roster.position(&member.id).is_some_and(|at| roster[at].member.boot > member.boot);
+        newer(&self.view.roster)
+            || self.newest.get(&member.id).is_some_and(|newest| *newest > member.boot)
+            || self.former.iter().any(newer)
     }
 
-    /// Remembers the lives of a view's members.
-    pub(super) fn remember_boots(&mut self) {
-        for seat in &self.view.roster {
-            let Member { id, boot } = &seat.member;
+    /// Remembers the lives of those who were members of the view before this one and are no more; of members the view
+    /// itself tells. When many go at once their roster is kept, which all that had it share.
+    pub(super) fn remember_boots(&mut self, before: &Roster, lost: &[Member]) {
+        if lost.len() > LARGE {
+            if self.former.len() >= FORMER {
+                self.former.remove(0);
+            }
+            self.former.push(before.clone());
+            return;
+        }
+        // A member that comes back newer says it by its seat; what is remembered of its older life says nothing more.
+        for Member { id, boot } in lost {
             if let Some(newest) = self.newest.get_mut(id) {
                 *newest = (*newest).max(*boot);
             } else if self.newest.len() < REMEMBERED {

@@ -76,7 +76,8 @@ impl Flock {
 
     pub(super) fn advance_lease(&mut self, out: &mut Vec<Output>) {
         if self.leads() && !self.leaving {
-            let may = self.withheld().is_none();
+            // Looking at the conditions costs a walk over all strays: not at every word, as long as nothing follows from it.
+            let may = (self.granting || self.grant_next <= self.now) && self.withheld().is_none();
             if self.granting && !may {
                 self.withdraw_grants(out);
             }

@@ -9,7 +9,7 @@ use super::contacts::Contacts;
 use super::discovery::{Discovery, Pace};
 use super::evidence::{Audit, Probe};
 use super::health::{Health, SICK};
-use super::hold::Breaks;
+use super::hold::{Breaks, Breakup};
 use super::install::Pull;
 use super::message::{Datagram, Message, ProposalId};
 use super::promise::{Promise, Verify};
@@ -17,8 +17,8 @@ use super::propose::Proposal;
 use super::ring::Ring;
 use super::rollcall::RollCall;
 use super::seek::{Asking, Rumour};
-use super::timers::Timers;
-use super::view::{Seat, SharedHead, View, ViewId};
+use super::timers::{LARGE, Timers};
+use super::view::{Roster, Seat, SharedHead, View, ViewId};
 use super::{Apart, Config, Input, MemberStatus, Output, Outside, Sibling, Status, name};
 use crate::hash::Random;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -88,8 +88,10 @@ pub struct Flock {
     pub(super) witness_asked: BTreeSet<(Member, Member)>,
     pub(super) challenges: BTreeMap<FulcrumId, Challenge>,
     pub(super) clones: BTreeMap<FulcrumId, [SocketAddr; 2]>,
-    /// The newest life of each fulcrum that was a member.
+    /// The newest life of each fulcrum that was a member and is none now, but of those who went together with many others.
     pub(super) newest: BTreeMap<FulcrumId, Boot>,
+    /// Rosters of which many went at once.
+    pub(super) former: Vec<Roster>,
 
     // The one view change.
     pub(super) promise: Option<Promise>,
@@ -137,6 +139,8 @@ pub struct Flock {
     pub(super) worked: BTreeMap<(FulcrumId, FulcrumId), Time>,
     /// Who broke off, and how often.
     pub(super) breaks: BTreeMap<FulcrumId, Breaks>,
+    /// When many broke off at once.
+    pub(super) breakups: Vec<Breakup>,
 
     // Completeness.
     pub(super) lease_until: Time,
@@ -193,6 +197,7 @@ impl Flock {
             challenges: BTreeMap::new(),
             clones: BTreeMap::new(),
             newest: BTreeMap::new(),
+            former: Vec::new(),
             promise: None,
             behind: BTreeMap::new(),
             conflicts: BTreeMap::new(),
@@ -222,6 +227,7 @@ impl Flock {
             unheard: BTreeMap::new(),
             worked: BTreeMap::new(),
             breaks: BTreeMap::new(),
+            breakups: Vec::new(),
             lease_until: Time::ZERO,
             grant_seq: 0,
             grant_next: now,
@@ -473,12 +479,14 @@ impl Flock {
         if old.leader().member != self.view.leader().member {
             self.led_since = self.now;
         }
-        for gone in &lost {
-            if !self.said_goodbye(gone) && self.view.seat(&gone.id).is_none() {
-                self.broke_off(&gone.id, out);
-            }
+        let off: Vec<&Member> =
+            lost.iter().filter(|gone| !self.said_goodbye(gone) && self.view.seat(&gone.id).is_none()).collect();
+        if off.len() > LARGE {
+            self.broke_up(&old.roster);
+        } else {
+            off.into_iter().for_each(|gone| self.broke_off(&gone.id, out));
         }
-        self.remember_boots();
+        self.remember_boots(&old.roster, &lost);
         self.end_of_evidence(&lost, out);
         let epoch = self.view.id().epoch;
         if self.promise.as_ref().is_some_and(|promise| promise.id.epoch <= epoch) {
@@ -534,9 +542,16 @@ impl Flock {
     /// What was said about members of the old view says nothing about those of the new one, but what this fulcrum itself
     /// sees of those who stay.
     fn end_of_evidence(&mut self, lost: &[Member], out: &mut Vec<Output>) {
+        let mut kept = 0;
         for gone in lost {
-            // Who is dead answers on no link; a link that carries nothing would only delay the next.
-            if self.accuses(gone) && self.contacts.linked(gone) {
+            // Who is dead answers on no link; a link that carries nothing would only delay the next. Of many that go at
+            // once, as when a network is cut, only some are watched as strangers: the others are looked for like all
+            // that are lost, which costs a few bytes for each instead of some hundred.
+            if !self.contacts.linked(gone) {
+                continue;
+            }
+            kept += 1;
+            if self.accuses(gone) || kept > LARGE {
                 out.push(Output::CloseLink { peer: gone.clone(), why: "no answer to probes".into() });
                 self.contacts.down(gone);
                 if self.contacts.linked_life(&gone.id).is_none() {

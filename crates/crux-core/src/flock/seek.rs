@@ -258,7 +258,8 @@ impl Flock {
         let many = self.contacts.strays.len() > LARGE;
         if self.seek_dirty || self.seek_at <= self.now {
             if many && self.seek_again > self.now {
-                self.seek_at = self.seek_at.min(self.seek_again);
+                // Not before that, or it would be woken at once for ever.
+                self.seek_at = self.seek_at.max(self.seek_again);
                 return;
             }
             self.seek_again = self.now + self.t.batch / 5;

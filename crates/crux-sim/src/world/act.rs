@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 const SENT_AGAIN: Duration = Duration::from_millis(100);
 /// So many things told, and one is mixed into the trace with all that can be printed of it.
 const WHOLE: u64 = 64;
-/// In a world of more places nothing is printed into the trace: views are long.
+/// In a world of more places nothing is printed into the trace: views are long. Nor is each end of a cut link told of.
 const SMALL: usize = 64;
 
 /// What lies ahead. Numbers are of lives, but for paths, which are of places.
@@ -404,7 +404,10 @@ impl<N: Node> World<N> {
                     self.links.drop_end(from, to);
                     let reached = self.paths.works(number(at), self.place(to));
                     let after = if reached { self.delay() } else { IDLE };
-                    self.schedule(after, Happening::Closed { from, to, establishment });
+                    // In a large world that is cut millions of links end so; whoever sends on one is told, see `send`.
+                    if reached || self.slots.len() <= SMALL {
+                        self.schedule(after, Happening::Closed { from, to, establishment });
+                    }
                 }
                 Out::Datagram(to, datagram) => {
                     let Some(to) = self.life_of(&to).filter(|to| self.links.up(from, *to)) else { continue };
@@ -430,6 +433,11 @@ impl<N: Node> World<N> {
         }
         let quality = self.quality(a, b);
         let establishment = self.links.establishment(from, to);
+        if self.slots.len() > SMALL && !self.links.whole(from, to) && self.alive(to) && self.paths.works(b, a) {
+            // The other end is gone and its host says so: a stateless reset.
+            let delay = self.delay() * 2;
+            return self.schedule(delay, Happening::Closed { from: to, to: from, establishment });
+        }
         let copies = if self.chance(quality.duplicates) { 2 } else { 1 };
         for _ in 0..copies {
             if self.chance(quality.loss) {
