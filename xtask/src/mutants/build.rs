@@ -76,7 +76,7 @@ impl Bench {
         let mut cargo = sh::cargo(build);
         cargo.args(["--offline", "--message-format", "json"]).current_dir(&self.tree);
         // Nothing here is built twice from nearly the same sources but these crates, and warnings of broken code say nothing.
-        cargo.env("CARGO_TARGET_DIR", &self.target).env("CARGO_INCREMENTAL", "0").env("RUSTFLAGS", "-A warnings");
+        cargo.env("CARGO_TARGET_DIR", &self.target).env("CARGO_INCREMENTAL", "1").env("RUSTFLAGS", "-A warnings");
         let out = cargo.stdin(Stdio::null()).output().map_err(|e| format!("cannot start cargo: {e}"))?;
         if !out.status.success() {
             let text = String::from_utf8_lossy(&out.stdout);
