@@ -32,8 +32,9 @@ fn has_binary(metadata: &Value) -> bool {
         .any(|target| target["name"] == "figures" && list(&target["kind"]).iter().any(|kind| kind == "bin"))
 }
 
-fn parse(text: &str) -> sh::Result<Vec<Row>> {
-    let bad = |why: &str| format!("the lab's figures are not what they should be: {why}");
+/// Reads an array of figures as the lab and the simulator print it.
+pub fn parse(text: &str) -> sh::Result<Vec<Row>> {
+    let bad = |why: &str| format!("the figures are not what they should be: {why}");
     let json: Value = serde_json::from_str(text).map_err(|e| bad(&e.to_string()))?;
     let items = json.as_array().ok_or_else(|| bad("not an array"))?;
     let field = |item: &Value, key: &str| match &item[key] {

@@ -5,6 +5,7 @@
 
 mod code;
 mod lab;
+mod sim;
 
 use crate::sh;
 use std::fmt::Write as _;
@@ -16,6 +17,8 @@ Measures and writes docs/figures.md: every figure with its unit, its target, the
 taken; for every part the commit and the date, and for all of them the machine. Figures that could not be taken
 are listed with the reason. The parts are:
   dev flock3 flock10 flock50 flock64 idle10 idle50 services   real processes in network namespaces, default timers
+  sim                                                         the simulator, in invented time
+  simlong                                                     the same with 10,000 fulcrums, or for a day: only if named
   binary dependencies code
 Those of the first line are taken by the binary `figures` of crux-lab, which is run with `--json --only PART`; it
 prints an array of
@@ -83,6 +86,13 @@ const SOURCES: &[Source] = &[
     of_lab("idle10", "Idle in a flock of 10"),
     of_lab("idle50", "Idle in a flock of 50"),
     of_lab("services", "Services"),
+    Source {
+        name: "simlong",
+        heading: "Flocking in simulation, large or long",
+        builds: true,
+        take: |_, _| sim::rows(true),
+    },
+    Source { name: "sim", heading: "Flocking in simulation", builds: true, take: |_, _| sim::rows(false) },
     Source { name: "binary", heading: "Binary", builds: true, take: |_, _| code::binary() },
     Source { name: "dependencies", heading: "Dependencies", builds: false, take: |_, _| code::dependencies() },
     Source { name: "code", heading: "Code", builds: false, take: |_, _| code::lines() },
@@ -117,7 +127,8 @@ pub fn run(args: &[String]) -> sh::Result<()> {
     let old = std::fs::read_to_string(&path).unwrap_or_default();
     let mut page = head();
     for source in SOURCES {
-        let wanted = if only.is_empty() { build || !source.builds } else { only.contains(&source.name) };
+        let usual = source.name != "simlong" && (build || !source.builds);
+        let wanted = if only.is_empty() { usual } else { only.contains(&source.name) };
         let text = if wanted { taken(source, rounds)? } else { section(&old, source.heading).unwrap_or_else(untaken) };
         let _ = write!(page, "\n## {}\n\n{}\n", source.heading, text.trim());
     }
