@@ -59,7 +59,11 @@ impl Flock {
     /// A member reaches a foreign fulcrum: what was refused because of that pair is asked again at once.
     pub(super) fn foreign_pair_works(&mut self, foreign: &Member, ours: &Member) {
         let now = self.now;
-        self.worked.retain(|_, at| now.since(*at) <= RECENT);
+        // Now and then: a thousand strangers answer one after the other.
+        if self.worked_looked + RECENT <= now {
+            self.worked_looked = now;
+            self.worked.retain(|_, at| now.since(*at) <= RECENT);
+        }
         if self.worked.len() < KEPT {
             self.worked.insert((foreign.id.clone(), ours.id.clone()), now);
         }

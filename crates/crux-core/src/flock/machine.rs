@@ -137,6 +137,7 @@ pub struct Flock {
     pub(super) unheard: BTreeMap<FulcrumId, Unheard>,
     /// (foreign, ours) -> when that pair began to work.
     pub(super) worked: BTreeMap<(FulcrumId, FulcrumId), Time>,
+    pub(super) worked_looked: Time,
     /// Who broke off, and how often.
     pub(super) breaks: BTreeMap<FulcrumId, Breaks>,
     /// When many broke off at once.
@@ -226,6 +227,7 @@ impl Flock {
             refusals: BTreeMap::new(),
             unheard: BTreeMap::new(),
             worked: BTreeMap::new(),
+            worked_looked: now,
             breaks: BTreeMap::new(),
             breakups: Vec::new(),
             lease_until: Time::ZERO,
