@@ -21,6 +21,24 @@ pub fn stable64(parts: &[&str]) -> u64 {
     u64::from_be_bytes([digest[0], digest[1], digest[2], digest[3], digest[4], digest[5], digest[6], digest[7]])
 }
 
+/// A quick 64-bit hash of two texts, for tables in memory only: the multiply and rotate of FxHash, eight bytes at a time.
+#[must_use]
+pub fn quick64(a: &str, b: &str) -> u64 {
+    const FACTOR: u64 = 0x517c_c1b7_2722_0a95;
+    let mut hash = 0_u64;
+    let mut mix = |word: u64| hash = (hash.rotate_left(5) ^ word).wrapping_mul(FACTOR);
+    for text in [a, b] {
+        mix(text.len() as u64);
+        for piece in text.as_bytes().chunks(8) {
+            let mut word = [0; 8];
+            word[..piece.len()].copy_from_slice(piece);
+            mix(u64::from_le_bytes(word));
+        }
+    }
+    // The upper bits are those that count.
+    Random(hash).next()
+}
+
 /// SplitMix64 (Steele, Lea, Flood 2014): small, fast, good enough for jitter and for names. Never for keys.
 #[derive(Clone, Debug)]
 pub struct Random(u64);

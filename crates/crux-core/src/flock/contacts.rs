@@ -9,7 +9,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use crux_names::{FulcrumId, Member, Time};
+use crux_names::{Boot, FulcrumId, Member, Time};
 
 /// What is kept of one other.
 #[derive(Clone, Copy, Debug, Default)]
@@ -160,7 +160,9 @@ impl Contacts {
     /// Other lives of this fulcrum that are known here.
     pub fn other_lives(&self, member: &Member) -> Vec<Member> {
         let seated = |roster: &Roster| roster.position(&member.id).map(|at| roster[at].member.clone());
-        let mut lives: Vec<Member> = self.strays.keys().filter(|stray| stray.id == member.id).cloned().collect();
+        let first = Member { id: member.id.clone(), boot: Boot(0) };
+        let strays = self.strays.range(first..).map(|(stray, _)| stray);
+        let mut lives: Vec<Member> = strays.take_while(|stray| stray.id == member.id).cloned().collect();
         lives.extend(seated(&self.roster));
         lives.extend(self.ballot.as_ref().filter(|(_, marks)| !marks.is_empty()).and_then(|(roster, marks)| {
             let at = roster.position(&member.id)?;
@@ -187,7 +189,7 @@ impl Contacts {
         if let Some(at) = at {
             return Some(self.roster[at].member.clone());
         }
-        let low = Member { id: id.clone(), boot: crux_names::Boot(0) };
+        let low = Member { id: id.clone(), boot: Boot(0) };
         if let Some((stray, _)) = self.strays.range(low..).next().filter(|(stray, _)| stray.id == *id) {
             return Some(stray.clone());
         }

@@ -138,6 +138,8 @@ pub struct Flock {
     /// (foreign, ours) -> when that pair began to work.
     pub(super) worked: BTreeMap<(FulcrumId, FulcrumId), Time>,
     pub(super) worked_looked: Time,
+    /// In a large flock accusations are looked over no sooner than this.
+    pub(super) judge_again: Time,
     /// Who broke off, and how often.
     pub(super) breaks: BTreeMap<FulcrumId, Breaks>,
     /// When many broke off at once.
@@ -228,6 +230,7 @@ impl Flock {
             unheard: BTreeMap::new(),
             worked: BTreeMap::new(),
             worked_looked: now,
+            judge_again: now,
             breaks: BTreeMap::new(),
             breakups: Vec::new(),
             lease_until: Time::ZERO,

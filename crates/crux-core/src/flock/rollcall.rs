@@ -33,6 +33,12 @@ impl Flock {
         self.call.as_ref().is_some_and(|call| !call.running)
     }
 
+    /// Whether everybody that a running call waits for has answered or had the time to.
+    pub(super) fn call_over(&self) -> bool {
+        let over = |call: &RollCall| call.running && (call.until <= self.now || call.open.is_empty());
+        self.call.as_ref().is_some_and(over)
+    }
+
     pub(super) fn calling(&self) -> bool {
         self.call.as_ref().is_some_and(|call| call.running)
     }

@@ -8,13 +8,15 @@ use super::evidence::Why;
 use super::machine::Flock;
 use super::message::{Accusation, Datagram};
 use super::ring::FULL;
-use super::timers::{HELPERS, OBSERVERS, QUORUM_TENTHS};
+use super::timers::{HELPERS, LARGE, OBSERVERS, QUORUM_TENTHS};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use crux_names::{Duration, Member, Time};
 
 /// In a large flock the accusations are weighed at most this often for each member.
 const WEIGH: Duration = Duration::from_micros(100);
+/// And everything that is said is looked over at most this often for each member.
+const JUDGE: Duration = Duration::from_micros(20);
 
 impl Flock {
     /// Whether the last probes of this member's were answered.
@@ -148,6 +150,13 @@ impl Flock {
             self.lost_dirty = false;
             return;
         }
+        // Of many, all that is said is gone through now and then, and not at every word.
+        if self.view.roster.len() > LARGE {
+            if self.judge_again > self.now && !self.call_over() {
+                return;
+            }
+            self.judge_again = self.now + JUDGE * u32::try_from(self.view.roster.len()).unwrap_or(u32::MAX);
+        }
         self.forget_stale_alerts();
         self.consider_roll_call(out);
         self.advance_roll_call();
@@ -222,7 +231,8 @@ impl Flock {
             return Time::NEVER;
         }
         // While anything stands accused, a look every twentieth of a second is cheap and keeps this rule simple.
-        (self.now + self.t.doubt / 10).min(self.next_roll_call().max(self.now))
+        let again = if self.view.roster.len() > LARGE { self.judge_again } else { self.now };
+        again.max(self.now + self.t.doubt / 10).min(self.next_roll_call().max(self.now))
     }
 
     /// Finds out whether those live of whom somebody says that the pair is broken: asks them itself, or others if it is

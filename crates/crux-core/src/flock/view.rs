@@ -3,7 +3,7 @@
 //! A header is opaque bytes, hashed and forwarded exactly as received and never re-encoded, so equal ids mean equal
 //! content by construction.
 
-use crate::hash::sha256;
+use crate::hash::{quick64, sha256};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -60,17 +60,27 @@ pub struct Roster(Arc<Seats>);
 
 struct Seats {
     seats: Vec<Seat>,
-    /// Positions in the order of their fulcrums.
-    by_id: Vec<u32>,
+    /// Positions by the hash of their fulcrums: a roster is asked for positions several times in each event.
+    by_hash: Vec<(u64, u32)>,
+    /// Where in that list the hashes with the same upper bits begin.
+    begins: Vec<u32>,
+    shift: u32,
+}
+
+fn hash(id: &FulcrumId) -> u64 {
+    quick64(id.node.as_str(), id.fulcrum.as_str())
 }
 
 impl Roster {
     /// The position of this fulcrum, in whatever boot.
     #[must_use]
     pub fn position(&self, id: &FulcrumId) -> Option<usize> {
-        let Seats { seats, by_id } = &*self.0;
-        let found = by_id.binary_search_by(|at| seats[*at as usize].member.id.cmp(id)).ok()?;
-        Some(by_id[found] as usize)
+        let Seats { seats, by_hash, begins, shift } = &*self.0;
+        let hash = hash(id);
+        let bucket = usize::try_from(hash >> shift).unwrap_or(0);
+        let (from, to) = (*begins.get(bucket)?, *begins.get(bucket + 1)?);
+        let same = by_hash[from as usize..to as usize].iter().filter(|(there, _)| *there == hash);
+        same.map(|(_, at)| *at as usize).find(|at| seats[*at].member.id == *id)
     }
 
     /// The position of this life of a fulcrum.
@@ -82,16 +92,25 @@ impl Roster {
     /// Whether some fulcrum stands in it twice.
     #[must_use]
     pub fn repeats(&self) -> bool {
-        let Seats { seats, by_id } = &*self.0;
-        by_id.windows(2).any(|pair| seats[pair[0] as usize].member.id == seats[pair[1] as usize].member.id)
+        self.0.seats.iter().enumerate().any(|(at, seat)| self.position(&seat.member.id) != Some(at))
     }
 }
 
 impl From<Vec<Seat>> for Roster {
     fn from(seats: Vec<Seat>) -> Self {
-        let mut by_id: Vec<u32> = (0..u32::try_from(seats.len()).unwrap_or(u32::MAX)).collect();
-        by_id.sort_by(|a, b| seats[*a as usize].member.id.cmp(&seats[*b as usize].member.id));
-        Self(Arc::new(Seats { seats, by_id }))
+        let mut by_hash: Vec<(u64, u32)> = seats.iter().map(|seat| hash(&seat.member.id)).zip(0..).collect();
+        by_hash.sort_unstable();
+        let buckets = seats.len().next_power_of_two().max(2);
+        let shift = 64 - buckets.trailing_zeros();
+        let mut begins = Vec::with_capacity(buckets + 1);
+        let mut at = 0;
+        for bucket in 0..=buckets as u64 {
+            while by_hash.get(at).is_some_and(|(hash, _)| hash >> shift < bucket) {
+                at += 1;
+            }
+            begins.push(u32::try_from(at).unwrap_or(u32::MAX));
+        }
+        Self(Arc::new(Seats { seats, by_hash, begins, shift }))
     }
 }
 
