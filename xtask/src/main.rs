@@ -4,6 +4,7 @@
 //! is a module with its own `HELP`; what they share is in `sh`.
 
 mod figures;
+mod fuzz;
 mod mutants;
 mod sh;
 mod sim;
@@ -24,6 +25,7 @@ usage: cargo xtask COMMAND [ARGS]
   verify    the read-only gate that means done: format, lints, docs, dependencies, tidy, no_std proof
   tidy      only the project's own rules (layers, words, files); part of verify and of the tests
   sim       run the simulator: arguments go to it as they are
+  fuzz      give every reader of foreign bytes many more bad inputs than the tests do
   mutants   break one rule of flocking at a time and see whether a test notices
   figures   measure and write docs/figures.md
 
@@ -41,6 +43,7 @@ const CHORES: &[Chore] = &[
     Chore { name: "verify", help: verify::HELP, run: verify::run },
     Chore { name: "tidy", help: tidy::HELP, run: tidy::run },
     Chore { name: "sim", help: sim::HELP, run: sim::run },
+    Chore { name: "fuzz", help: fuzz::HELP, run: fuzz::run },
     Chore { name: "mutants", help: mutants::HELP, run: mutants::run },
     Chore { name: "figures", help: figures::HELP, run: figures::run },
 ];

@@ -151,7 +151,7 @@ impl Client {
     pub async fn watch<T: Kind + DeserializeOwned>(&self, path: &str) -> Result<Watch<T>, ErrorDoc> {
         let response = self.send(Method::GET, path, None, empty()).await?;
         let body = self.good(response).await?.into_body();
-        Ok(Watch { client: self.clone(), body, buffer: Vec::new(), scanned: 0, of: PhantomData })
+        Ok(Watch { client: self.clone(), body, events: Events::default(), of: PhantomData })
     }
 
     async fn send(
@@ -269,9 +269,15 @@ pub fn encode(text: &str) -> String {
 pub struct Watch<T> {
     client: Client,
     body: Incoming,
+    events: Events,
+    of: PhantomData<fn() -> T>,
+}
+
+/// What has come of a stream of server-sent events and was not taken yet.
+#[derive(Default)]
+struct Events {
     buffer: Vec<u8>,
     scanned: usize,
-    of: PhantomData<fn() -> T>,
 }
 
 impl<T: Kind + DeserializeOwned> Watch<T> {
@@ -282,7 +288,7 @@ impl<T: Kind + DeserializeOwned> Watch<T> {
     /// answer that makes no sense.
     pub async fn next(&mut self) -> Result<Option<T>, ErrorDoc> {
         loop {
-            if let Some(data) = self.event()? {
+            if let Some(data) = self.events.next().map_err(|e| self.client.nonsense(&e.to_string()))? {
                 return match serde_json::from_str::<Doc<T>>(&data) {
                     Ok(doc) => Ok(Some(doc.0)),
                     Err(e) => Err(serde_json::from_str::<Doc<ErrorDoc>>(&data)
@@ -294,30 +300,56 @@ impl<T: Kind + DeserializeOwned> Watch<T> {
                 Some(Err(e)) => return Err(self.client.broken(&e)),
                 Some(Ok(frame)) => {
                     if let Some(data) = frame.data_ref() {
-                        self.buffer.extend_from_slice(data);
+                        self.events.buffer.extend_from_slice(data);
                     }
-                    if self.buffer.len() > EVENT_MAX {
+                    if self.events.buffer.len() > EVENT_MAX {
                         return Err(self.client.nonsense("one event is longer than 16 MiB"));
                     }
                 }
             }
         }
     }
+}
 
+impl Events {
     /// The data of the next complete event in the buffer; events without data (comments that keep the line open) are
     /// dropped.
-    fn event(&mut self) -> Result<Option<String>, ErrorDoc> {
+    fn next(&mut self) -> Result<Option<String>, std::str::Utf8Error> {
         while let Some(end) = self.buffer[self.scanned..].windows(2).position(|pair| pair == b"\n\n") {
             let event: Vec<u8> = self.buffer.drain(..self.scanned + end + 2).collect();
             self.scanned = 0;
-            let text = std::str::from_utf8(&event).map_err(|e| self.client.nonsense(&e.to_string()))?;
-            if let Some(data) = sse_data(text) {
+            if let Some(data) = sse_data(std::str::from_utf8(&event)?) {
                 return Ok(Some(data));
             }
         }
         self.scanned = self.buffer.len().saturating_sub(1);
         Ok(None)
     }
+}
+
+/// For the fuzz targets: a stream in two pieces, cut at any place, says what it says in one.
+///
+/// # Panics
+/// If it does not.
+#[doc(hidden)]
+pub fn fuzz_events(stream: &[u8]) {
+    let said = |pieces: &[&[u8]]| {
+        let (mut events, mut all) = (Events::default(), Vec::new());
+        for piece in pieces {
+            events.buffer.extend_from_slice(piece);
+            loop {
+                match events.next() {
+                    Ok(Some(data)) => all.push(data),
+                    Ok(None) => break,
+                    Err(_) => return None,
+                }
+            }
+        }
+        Some(all)
+    };
+    let whole = said(&[stream]);
+    let cut = stream.first().map_or(0, |first| usize::from(*first) % stream.len());
+    assert_eq!(said(&[&stream[..cut], &stream[cut..]]), whole, "cut at {cut} it says something else");
 }
 
 /// The `data:` lines of one server-sent event.

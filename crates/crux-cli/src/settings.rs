@@ -397,4 +397,40 @@ mod tests {
         assert!(resolve("page = \"off\"\nvisitor = false\n").is_ok());
         assert!(resolve("listen = \"x\"\n").unwrap_err().cause.contains("\"x\" is not ADDR:PORT"));
     }
+
+    /// The fuzz target of this file: a binary has no library, so it stands here.
+    #[test]
+    fn no_settings_at_all_make_their_reader_panic() {
+        fn settings(data: &[u8]) {
+            let Ok(text) = std::str::from_utf8(data) else { return };
+            match Layer::parse("crux.toml", text) {
+                Ok(layer) => {
+                    let _ = layer.later.check();
+                    layer.seed.iter().flatten().for_each(|seed| drop(check_seed(seed)));
+                    for addr in [&layer.api, &layer.metrics, &layer.listen] {
+                        let _ = addr_or_off(addr.as_deref(), None);
+                    }
+                    assert_eq!(layer.clone().over(Layer::default()), layer, "nothing changes something");
+                }
+                Err(error) => assert!(error.cause.starts_with("crux.toml:"), "it does not say where: {}", error.cause),
+            }
+        }
+        fn seeds() -> Vec<Vec<u8>> {
+            let all = "identity = \"/etc/crux/id\"\nlisten = \"0.0.0.0:2789\"\nstate = \"/s\"\nexpect = 3\ntimers = 2.0\n\
+                       seed = [\"n1.example:2789\", \"[2001:db8::1]:2789\"]\nprobe = [\"10.0.0.0/24\"]\n\
+                       no-multicast = true\nvisitor = false\nfulcrum = \"b\"\n";
+            let more =
+                "api = \"off\"\nmetrics = \"127.0.0.1:0\"\nshare = 0.5\npage = \"off\"\ndns = 'x'\nbeacon = \"b:1\"\n";
+            vec![all.into(), more.into(), "# nothing\n".into()]
+        }
+        let target = crux_fuzz::drive::Target {
+            name: "settings",
+            run: settings,
+            seeds,
+            inputs: 4_000,
+            memory: 1 << 20,
+            memory_factor: 400,
+        };
+        crux_fuzz::drive::short(&target);
+    }
 }

@@ -267,6 +267,11 @@ enum Next {
     Broken,
 }
 
+/// The length of a frame that begins so; `None` for a longer one than there may be.
+pub(crate) fn frame_length(first: [u8; 4]) -> Option<usize> {
+    usize::try_from(u32::from_be_bytes(first)).ok().filter(|length| *length <= FRAME_MAX)
+}
+
 async fn next_frame(inner: &Inner, stream: &mut RecvStream, live: &Live) -> Next {
     let failed = |error: ReadExactError| {
         if !matches!(error, ReadExactError::ReadError(quinn::ReadError::ConnectionLost(_))) {
@@ -291,11 +296,10 @@ async fn next_frame(inner: &Inner, stream: &mut RecvStream, live: &Live) -> Next
         Ok(Err(error)) => return failed(error),
         Err(_) => return slow(),
     }
-    let length = u32::from_be_bytes(length) as usize;
-    if length > FRAME_MAX {
+    let Some(length) = frame_length(length) else {
         live.close(Code::Protocol, "the peer sent a frame of more than 1 MiB");
         return Next::Broken;
-    }
+    };
     // Not before the owner has handled enough of what came before: that bounds what a peer can make us hold.
     let weight = u32::try_from(length.max(1)).expect("at most 1 MiB");
     let Ok(permit) = live.room.clone().acquire_many_owned(weight).await else { return Next::Broken };

@@ -149,13 +149,20 @@ pub(crate) async fn read<M: Message + Default>(stream: &mut RecvStream) -> Resul
         Err(ReadExactError::FinishedEarly(0)) => return Ok(None),
         other => other?,
     }
-    let length = usize::from(u16::from_be_bytes(length));
-    if length > MESSAGE_MAX {
-        return Err(WireError::Broken(format!("a message of {length} bytes in the welcome")));
-    }
-    let mut body = vec![0; length];
+    let mut body = vec![0; length_of(length).map_err(WireError::Broken)?];
     stream.read_exact(&mut body).await?;
-    M::decode(&body[..]).map(Some).map_err(|e| WireError::Broken(format!("a malformed message in the welcome: {e}")))
+    message(&body).map(Some).map_err(WireError::Broken)
+}
+
+/// The length of a message that begins so; an error in words for a longer one than there may be.
+pub(crate) fn length_of(first: [u8; 2]) -> Result<usize, String> {
+    let length = usize::from(u16::from_be_bytes(first));
+    if length > MESSAGE_MAX { Err(format!("a message of {length} bytes in the welcome")) } else { Ok(length) }
+}
+
+/// A message from its bytes.
+pub(crate) fn message<M: Message + Default>(body: &[u8]) -> Result<M, String> {
+    M::decode(body).map_err(|e| format!("a malformed message in the welcome: {e}"))
 }
 
 impl Hello {

@@ -9,11 +9,13 @@
 //! | `faults` | what `crux lab` can break |
 //! | `lab` | the socket that takes faults |
 //! | `place` | where its files are, and where commands find it |
+//! | `fuzz` | any bytes at all |
 
 mod child;
 mod cluster;
 mod demo;
 mod faults;
+pub(crate) mod fuzz;
 mod lab;
 mod place;
 

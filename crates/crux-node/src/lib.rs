@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`up`] (one fulcrum from start to end), `driver` (its one loop), [`effects`] and [`store`] (what it does
 //! to the world), `api` (the doors' answers), `port` (the door with mutual TLS), `live` (idle connections that tell that a
-//! process died), `peers` (streams between fulcrums), `seek` (looking for others), `metrics`, [`dev`] (a throw-away cluster).
+//! process died), `peers` (streams between fulcrums), `seek` (looking for others), `metrics`, [`dev`] (a throw-away cluster),
+//! [`fuzz`] (any bytes at all).
 
 mod api;
 mod ask;
@@ -10,6 +11,7 @@ pub mod dev;
 mod driver;
 pub mod effects;
 mod events;
+pub mod fuzz;
 mod harden;
 mod live;
 mod metrics;

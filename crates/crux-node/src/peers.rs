@@ -338,6 +338,53 @@ async fn read_part<T: for<'a> Deserialize<'a>>(recv: &mut (impl AsyncRead + Unpi
     serde_json::from_slice(&bytes).map_err(io::Error::other)
 }
 
+/// For the fuzz targets: the outcome of a reader whose bytes are all there.
+fn at_once<T>(reading: impl Future<Output = T>) -> Option<T> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match std::pin::pin!(reading).poll(&mut context) {
+        std::task::Poll::Ready(outcome) => Some(outcome),
+        std::task::Poll::Pending => None,
+    }
+}
+
+/// For the fuzz targets: parts as they are written.
+pub(crate) fn fuzz_parts() -> Vec<Vec<u8>> {
+    fn part(value: &impl Serialize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let _ = at_once(write_part(&mut bytes, value));
+        bytes
+    }
+    let link = SeenLink {
+        to: "n2/b".to_owned(),
+        addr: SocketAddr::from(([10, 0, 0, 2], 2789)),
+        dialed: true,
+        age_ms: 12_500,
+        rekey_ms: Some(7),
+        rtt_us: 250,
+        datagram: Some(1_200),
+    };
+    vec![
+        part(&AskLog { instance: "n1:1:1".to_owned(), tail: Some(10), follow: true }),
+        part(&AskSight { try_api: true, try_mesh: true, clock_only: false }),
+        part(&Sight { wall: 7, links: vec![link], api: Some(Err("no answer".to_owned())), mesh: Some(Ok(())) }),
+        part(&Line { stream: "stdout".to_owned(), text: "a line".to_owned() }),
+    ]
+}
+
+/// For the fuzz targets: any bytes as each kind of part.
+pub(crate) fn fuzz_part(data: &[u8]) {
+    fn read<T: for<'a> Deserialize<'a> + Serialize>(mut data: &[u8]) {
+        let outcome = at_once(read_part::<T>(&mut data)).expect("bytes that are all there are not waited for");
+        if let Ok(part) = outcome {
+            assert!(serde_json::to_vec(&part).is_ok(), "what was read cannot be written");
+        }
+    }
+    read::<AskLog>(data);
+    read::<AskSight>(data);
+    read::<Sight>(data);
+    read::<Line>(data);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

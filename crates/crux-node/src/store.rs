@@ -10,6 +10,7 @@ mod lock;
 mod writer;
 
 use crate::store::disk::Disk;
+pub(crate) use crate::store::disk::{fuzz_book_row, fuzz_book_rows};
 use crate::store::lock::StateLock;
 use crate::store::writer::{Job, Writer};
 use bytes::Bytes;

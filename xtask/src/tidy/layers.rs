@@ -14,6 +14,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("crux-cli", &["crux-names", "crux-pki", "crux-api", "crux-node"]),
     ("crux-sim", &["crux-names", "crux-core"]),
     ("crux-lab", &["crux-names", "crux-api", "crux-sim"]),
+    ("crux-fuzz", &["crux-names", "crux-core", "crux-pki", "crux-link", "crux-api", "crux-node"]),
     ("xtask", &[]),
 ];
 

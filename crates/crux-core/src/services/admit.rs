@@ -1,53 +1,27 @@
 //! Which fulcrums a horde may take: the operator's `where`, in words like `zone=a & node under site-a`.
 
+use crate::khan::{Where, parse_where};
 use alloc::collections::BTreeMap;
-use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
-use crux_names::{FulcrumId, NodeName};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Term {
-    Label { key: String, value: String },
-    Under(NodeName),
-}
+use crux_names::FulcrumId;
 
 /// A parsed `where`: every term must hold; no term admits everybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Admits(Vec<Term>);
+pub struct Admits(Where);
 
 impl Admits {
-    /// Reads a `where`.
+    /// Reads a `where`, as the commands do that write it: what one of the two takes, the other takes.
     ///
     /// # Errors
-    /// A sentence that names the term and what was expected.
+    /// A sentence that says where it is wrong and what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if text.trim().is_empty() {
-            return Ok(Self::default());
-        }
-        text.split('&').map(|term| Self::term(term.trim())).collect::<Result<_, _>>().map(Self)
-    }
-
-    fn term(term: &str) -> Result<Term, String> {
-        let words: Vec<&str> = term.split_whitespace().collect();
-        if let ["node", "under", suffix] = words.as_slice() {
-            return NodeName::parse(suffix).map(Term::Under).map_err(|error| error.to_string());
-        }
-        match term.split_once('=') {
-            Some((key, value)) if !key.trim().is_empty() && !value.trim().is_empty() && !value.contains('=') => {
-                Ok(Term::Label { key: key.trim().into(), value: value.trim().into() })
-            }
-            _ => Err(format!("{term:?} is no condition: expected `label=value` or `node under suffix`, joined by `&`")),
-        }
+        parse_where(text).map(Self).map_err(|error| error.to_string())
     }
 
     /// Whether this fulcrum, with these labels, may be taken.
     #[must_use]
     pub fn admits(&self, fulcrum: &FulcrumId, labels: &BTreeMap<String, String>) -> bool {
-        self.0.iter().all(|term| match term {
-            Term::Label { key, value } => labels.get(key) == Some(value),
-            Term::Under(suffix) => fulcrum.node.under(suffix.as_str()),
-        })
+        self.0.admits(fulcrum, labels)
     }
 }
 
@@ -65,6 +39,9 @@ mod tests {
             ("zone = a & node under site-a", true),
             ("zone=a & node under site-b", false),
             ("zone=b", false),
+            ("zone", true),
+            ("gpu", false),
+            ("zone=\"a\"", true),
             ("size=big", false),
         ] {
             assert_eq!(Admits::parse(text).unwrap().admits(&id, &labels), admits, "{text:?}");
@@ -73,9 +50,9 @@ mod tests {
 
     #[test]
     fn a_where_that_says_nothing_is_refused_with_the_term() {
-        for text in ["zone", "zone=", "a=b=c", "zone=a &", "node below x"] {
+        for text in ["zone=", "a=b=c", "zone=a &", "node below x"] {
             assert!(Admits::parse(text).unwrap_err().contains("expected"), "{text:?}");
         }
-        assert!(Admits::parse("node under X").unwrap_err().contains("not a node name"));
+        assert!(Admits::parse("node under X").unwrap_err().contains("the end of a node's name"));
     }
 }

@@ -75,14 +75,17 @@ async fn http(port: u16, path: &str) -> Result<String, String> {
     tokio::io::AsyncBufReadExt::read_until(&mut reader, b'\n', &mut line)
         .await
         .map_err(|error| refused(port, &error))?;
-    let line = String::from_utf8_lossy(&line);
-    let mut words = line.split_ascii_whitespace();
-    let status = match (words.next(), words.next().and_then(|status| status.parse::<u16>().ok())) {
-        (Some(version), Some(status)) if version.starts_with("HTTP/1.") => status,
-        _ => return Err(format!("port {port} does not answer in HTTP")),
-    };
+    let status = status(&line).ok_or_else(|| format!("port {port} does not answer in HTTP"))?;
     let said = format!("GET {path} on port {port}: {status}");
     if (200..400).contains(&status) { Ok(said) } else { Err(said) }
+}
+
+/// The status of an answer that begins with this line.
+pub(super) fn status(line: &[u8]) -> Option<u16> {
+    let line = String::from_utf8_lossy(line);
+    let mut words = line.split_ascii_whitespace();
+    words.next().filter(|version| version.starts_with("HTTP/1."))?;
+    words.next()?.parse().ok()
 }
 
 /// Runs in the instance's directory with the instance's environment. When it takes too long, it has failed, and it is

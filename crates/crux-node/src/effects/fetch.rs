@@ -67,9 +67,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let mut asked = [0; 40];
     timeout(PATIENCE, recv.read_exact(&mut asked)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    let (name, offset) = asked.split_at(32);
-    let hash = Hash256(name.try_into().map_err(io::Error::other)?);
-    let offset = u64::from_be_bytes(offset.try_into().map_err(io::Error::other)?);
+    let (hash, offset) = question(asked);
     let mut file = match blobs.read(&hash).await {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return answer(&mut send, NOT_HERE, 0).await,
@@ -97,7 +95,26 @@ pub async fn serve(
     send.shutdown().await
 }
 
-fn header(status: u8, size: u64) -> [u8; 9] {
+/// Which file is asked for, from which offset.
+pub(super) fn question(asked: [u8; 40]) -> (Hash256, u64) {
+    let (mut name, mut offset) = ([0; 32], [0; 8]);
+    name.copy_from_slice(&asked[..32]);
+    offset.copy_from_slice(&asked[32..]);
+    (Hash256(name), u64::from_be_bytes(offset))
+}
+
+/// Whether the file of this size follows; else why not, in words.
+pub(super) fn answered(header: [u8; 9], size: u64) -> Result<(), String> {
+    let theirs = header[1..].iter().fold(0_u64, |size, byte| size << 8 | u64::from(*byte));
+    match header[0] {
+        FOLLOWS if theirs == size => Ok(()),
+        FOLLOWS | NO_OFFSET => Err(format!("has it with {theirs} bytes, announced were {size}")),
+        NOT_HERE => Err("does not have it".into()),
+        status => Err(format!("answered with status {status}, which this version does not know")),
+    }
+}
+
+pub(super) fn header(status: u8, size: u64) -> [u8; 9] {
     let mut header = [status; 9];
     header[1..].copy_from_slice(&size.to_be_bytes());
     header
@@ -205,13 +222,7 @@ async fn ask(
     within(send.shutdown()).await?;
     let mut header = [0; 9];
     within(recv.read_exact(&mut header)).await?;
-    let theirs = header[1..].iter().fold(0_u64, |size, byte| size << 8 | u64::from(*byte));
-    match header[0] {
-        FOLLOWS if theirs == size => Ok(recv),
-        FOLLOWS | NO_OFFSET => Err(Fault::Peer(format!("has it with {theirs} bytes, announced were {size}"))),
-        NOT_HERE => Err(Fault::Peer("does not have it".into())),
-        status => Err(Fault::Peer(format!("answered with status {status}, which this version does not know"))),
-    }
+    answered(header, size).map(|()| recv).map_err(Fault::Peer)
 }
 
 async fn within<T>(step: impl Future<Output = io::Result<T>>) -> Result<T, Fault> {

@@ -159,7 +159,14 @@ impl Home {
     pub(super) fn read(&self) -> io::Result<Record> {
         let mut text = Vec::new();
         File::open(self.0.join("journal"))?.take(JOURNAL_MAX).read_to_end(&mut text)?;
-        let mut record = Record::default();
+        Ok(Record::of(&text))
+    }
+}
+
+impl Record {
+    /// What a journal with this text says.
+    pub(super) fn of(text: &[u8]) -> Self {
+        let mut record = Self::default();
         for line in text.split(|byte| *byte == b'\n') {
             match serde_json::from_slice(line) {
                 Ok(Entry::Intent(intent)) => record.intent = Some(intent),
@@ -168,11 +175,9 @@ impl Home {
                 Err(_) => {}
             }
         }
-        Ok(record)
+        record
     }
-}
 
-impl Record {
     /// The instance as the engine knows it; `None` if the journal does not say which one it is.
     pub(super) fn instance(&self) -> Option<Instance> {
         let intent = self.intent.as_ref()?;

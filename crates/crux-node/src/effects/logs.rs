@@ -129,7 +129,7 @@ pub struct LogLine {
 }
 
 impl LogLine {
-    fn parse(line: &[u8]) -> Option<Self> {
+    pub(super) fn parse(line: &[u8]) -> Option<Self> {
         let mut parts = line.splitn(3, |byte| *byte == b' ');
         let (secs, micros) = std::str::from_utf8(parts.next()?).ok()?.split_once('.')?;
         let at = Wall(secs.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(micros.parse().ok()?)?);

@@ -8,6 +8,7 @@ mod checks;
 mod descriptors;
 mod fetch;
 mod files;
+pub(crate) mod fuzz;
 mod journal;
 mod logs;
 mod picket;

@@ -7,8 +7,10 @@
 //! | `sweep` | going through them again and again, at a bounded pace |
 //! | `announcement` | the 64 bytes that a fulcrum says on the local link |
 //! | `multicast` | saying and hearing them on every interface |
+//! | `fuzz` | any bytes at all |
 
 mod announcement;
+pub(crate) mod fuzz;
 mod multicast;
 mod source;
 mod sweep;
