@@ -124,7 +124,10 @@ fn keys_are_changed_under_load_without_a_change_of_view() {
     let (mut left, mut changes) = (youngest(&lab), 0);
     let done = until(Duration::from_secs(400), || {
         number += 1;
-        lab.must_at(0, &["run", "--name", "load", "--count", "3", "--env", &format!("N={number}"), "sleep", "100000"]);
+        let run = ["run", "--name", "load", "--count", "3", "--env", &format!("N={number}"), "sleep", "100000"];
+        // On a busy machine the others take longer than the command waits to have it on disk: accepted all the same.
+        let said = lab.at(0, &run);
+        assert!(matches!(said.status.code(), Some(0 | 6)), "{said:?}");
         let now = youngest(&lab);
         if now > left + 30.0 {
             changes += 1;

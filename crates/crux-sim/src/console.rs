@@ -26,7 +26,7 @@ pub struct Console {
 
 impl Default for Console {
     fn default() -> Self {
-        println!("{HELP}");
+        crate::say!("{HELP}");
         Self { until: Until::Things(1) }
     }
 }
@@ -56,7 +56,7 @@ impl Console {
     /// After each step of a run.
     pub fn after(&mut self, world: &Flocks) {
         for step in &world.news {
-            println!("{}", line(world, step));
+            crate::say!("{}", line(world, step));
         }
         let over = match &mut self.until {
             Until::Things(left) => {
@@ -98,7 +98,7 @@ impl Console {
                 }
                 ["q"] => std::process::exit(0),
                 _ => {
-                    println!("{HELP}");
+                    crate::say!("{HELP}");
                     continue;
                 }
             }
@@ -108,16 +108,16 @@ impl Console {
 }
 
 fn all(world: &Flocks) {
-    println!("{} {}", world.now, shape(world));
+    crate::say!("{} {}", world.now, shape(world));
     for (place, slot) in world.slots.iter().enumerate() {
         match &slot.node {
             Some(bird) => {
                 let stable = if bird.flock.stable(world.local(place)) { "stable" } else { "not stable" };
                 let paused = if slot.paused_until > world.now { ", paused" } else { "" };
                 let view = bird.flock.view();
-                println!("  {} {} of {} {:?}, {stable}{paused}", slot.member, slot.addr, view.roster.len(), view.id());
+                crate::say!("  {} {} of {} {:?}, {stable}{paused}", slot.member, slot.addr, view.roster.len(), view.id());
             }
-            None => println!("  {} {} dead", slot.member, slot.addr),
+            None => crate::say!("  {} {} dead", slot.member, slot.addr),
         }
     }
 }
@@ -126,15 +126,15 @@ fn one(world: &Flocks, name: &str) {
     let found = world.slots.iter().enumerate().filter(|(_, slot)| slot.member.id.to_string() == name);
     for (place, slot) in found {
         let Some(bird) = &slot.node else {
-            println!("{} is dead", slot.member);
+            crate::say!("{} is dead", slot.member);
             continue;
         };
-        println!("{:#?}", bird.flock.status(world.local(place)));
-        println!("{} has installed {} views and weighs {}", slot.member, bird.installed.len(), weight(&bird.flock));
+        crate::say!("{:#?}", bird.flock.status(world.local(place)));
+        crate::say!("{} has installed {} views and weighs {}", slot.member, bird.installed.len(), weight(&bird.flock));
         let blocked: Vec<String> = (0..world.slots.len())
             .filter(|other| !world.connected(place, *other))
             .map(|other| world.slots[other].member.to_string())
             .collect();
-        println!("cannot talk to: {}", blocked.join(", "));
+        crate::say!("cannot talk to: {}", blocked.join(", "));
     }
 }

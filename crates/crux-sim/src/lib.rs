@@ -6,6 +6,16 @@
 //! every step and [`liveness`] those that come to hold when the faults stop, one a file; [`settled`] is what else must be
 //! true of whole fulcrums when it is quiet; [`large`] is flocking of up to ten thousand; [`console`] steps through a run.
 
+/// Prints a line. Whoever reads no more of it, as `head` does, ends the program quietly.
+#[macro_export]
+macro_rules! say {
+    ($($text:tt)*) => {
+        if ::std::io::Write::write_fmt(&mut ::std::io::stdout(), format_args!("{}\n", format_args!($($text)*))).is_err() {
+            ::std::process::exit(0);
+        }
+    };
+}
+
 pub mod console;
 pub mod engines;
 pub mod flock_swarm;

@@ -147,19 +147,19 @@ impl Sums {
     }
 
     fn print(&mut self, took: f64) {
-        println!("seeds: {}, failed: {} {:?}", self.ran, self.failed.len(), self.failed);
+        crux_sim::say!("seeds: {}, failed: {} {:?}", self.ran, self.failed.len(), self.failed);
         let (a, each) = (self.simulated, self.ran as f64 / took);
-        println!("simulated: {a:.0} s in {took:.1} s, {each:.1} seeds a second");
-        println!("checked after each of {} steps", self.told);
+        crux_sim::say!("simulated: {a:.0} s in {took:.1} s, {each:.1} seeds a second");
+        crux_sim::say!("checked after each of {} steps", self.told);
         for (kind, times) in &mut self.settled {
             times.sort_unstable();
             if let (Some(most), Some(median)) = (times.last(), times.get(times.len() / 2)) {
                 let p99 = times[times.len() * 99 / 100];
-                println!("settled ({kind}) {} times, median {median} ms, p99 {p99} ms, most {most} ms", times.len());
+                crux_sim::say!("settled ({kind}) {} times, median {median} ms, p99 {p99} ms, most {most} ms", times.len());
             }
         }
         let list: Vec<String> = self.faults.iter().map(|(name, n)| format!("{name} {n}")).collect();
-        println!("faults of {} classes: {}", list.len(), list.join(", "));
+        crux_sim::say!("faults of {} classes: {}", list.len(), list.join(", "));
     }
 }
 
@@ -167,7 +167,7 @@ fn main() -> ExitCode {
     let args = match args() {
         Ok(Some(args)) => args,
         Ok(None) => {
-            println!("{HELP}");
+            crux_sim::say!("{HELP}");
             return ExitCode::SUCCESS;
         }
         Err(why) => {
@@ -185,7 +185,7 @@ fn main() -> ExitCode {
     let mut sums = Sums::default();
     let after = if args.flock { flocks(&args, &mut sums) } else { whole(&args, &mut sums) };
     sums.print(begin.elapsed().as_secs_f64());
-    after.iter().for_each(|line| println!("{line}"));
+    after.iter().for_each(|line| crux_sim::say!("{line}"));
     if sums.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -226,7 +226,7 @@ fn figures(args: &Args) -> ExitCode {
             [&line.name, &line.value, line.unit, &line.target, &line.note].map(quoted);
         format!("{{\"name\":{name},\"value\":{value},\"unit\":{unit},\"target\":{target},\"note\":{note}}}")
     };
-    println!("[{}]", lines.iter().map(print).collect::<Vec<_>>().join(",\n "));
+    crux_sim::say!("[{}]", lines.iter().map(print).collect::<Vec<_>>().join(",\n "));
     ExitCode::SUCCESS
 }
 
@@ -235,14 +235,14 @@ fn halves(args: &Args, lost: Lost) -> ExitCode {
     let size = args.nodes.unwrap_or(10_000);
     let (apart, limit) = (Duration::from_secs(args.apart), Duration::from_secs(args.limit));
     let plan = Halves { size, seed: args.seeds.start, lost, apart, limit };
-    println!("{size} fulcrums, seed {}", plan.seed);
+    crux_sim::say!("{size} fulcrums, seed {}", plan.seed);
     let begin = Instant::now();
     let mut last = begin;
     let outcome = plan.run(&mut |phase| {
         let (wall, rss) = (last.elapsed().as_secs_f64(), memory("VmRSS"));
         last = Instant::now();
         let rate = phase.told as f64 / wall.max(1e-9) / 1e6;
-        println!(
+        crux_sim::say!(
             "{:<40} {:>8.2} s simulated, {wall:>7.1} s real, {:>11} events ({rate:.2} M/s), {:>7} installs of {} sizes, {:>5} MiB",
             phase.name,
             phase.took.as_secs_f64(),
@@ -254,11 +254,11 @@ fn halves(args: &Args, lost: Lost) -> ExitCode {
     });
     let (took, peak) = (begin.elapsed().as_secs_f64(), memory("VmHWM"));
     let each = peak * 1024 / size as u64;
-    println!("{took:.1} s in all, {} MiB resident at most: {each} bytes a fulcrum", peak / 1024);
+    crux_sim::say!("{took:.1} s in all, {} MiB resident at most: {each} bytes a fulcrum", peak / 1024);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            println!("it did not come to its end: {why}");
+            crux_sim::say!("it did not come to its end: {why}");
             ExitCode::FAILURE
         }
     }
@@ -273,10 +273,10 @@ fn each<T>(args: &Args, sums: &mut Sums, run: impl Fn(u64) -> Result<T, String>,
                 add(sums, outcome);
                 continue;
             }
-            Ok(Err(failure)) => println!("{failure}"),
+            Ok(Err(failure)) => crux_sim::say!("{failure}"),
             Err(_) => {
                 let kind = if args.flock { " --flock" } else { "" };
-                println!("seed {seed}: it panicked\nreproduce: cargo xtask sim{kind} --seed {seed} --trace");
+                crux_sim::say!("seed {seed}: it panicked\nreproduce: cargo xtask sim{kind} --seed {seed} --trace");
             }
         }
         sums.failed.insert(seed);
@@ -292,7 +292,7 @@ fn flocks(args: &Args, sums: &mut Sums) -> Vec<String> {
         swarm.verbose = args.trace || args.step;
         swarm.world.verbose = args.messages;
         if args.trace || args.step {
-            println!("{:?}", swarm.options);
+            crux_sim::say!("{:?}", swarm.options);
         }
         if args.step {
             let mut console = Console::default();
@@ -310,7 +310,7 @@ fn flocks(args: &Args, sums: &mut Sums) -> Vec<String> {
         missed = outcome.missed.as_millis().max(missed);
         installs += outcome.installs;
         if args.trace {
-            println!("seed {}: settled after {} ms, trace {:016x}", outcome.seed, outcome.settled.1, outcome.trace);
+            crux_sim::say!("seed {}: settled after {} ms, trace {:016x}", outcome.seed, outcome.settled.1, outcome.trace);
         }
     });
     vec![
@@ -326,7 +326,7 @@ fn whole(args: &Args, sums: &mut Sums) -> Vec<String> {
         swarm.verbose = args.trace;
         swarm.world.verbose = args.messages;
         if args.trace {
-            println!("{:?}", swarm.options);
+            crux_sim::say!("{:?}", swarm.options);
         }
         swarm.run().map_err(|failure| failure.to_string())
     };
