@@ -353,13 +353,14 @@ fn any_seat() -> impl Strategy<Value = Seat> {
 
 fn any_view() -> impl Strategy<Value = View> {
     // A view without parents may not be further on than one step.
-    (0..=EPOCH_STEP, vec(any_seat(), 1..9), "[a-z]{1,9}-[a-z]{1,9}", any::<u32>())
-        .prop_map(|(epoch, mut roster, name, reign)| {
+    (0..=EPOCH_STEP, vec(any_seat(), 1..9), "[a-z]{1,9}-[a-z]{1,9}", any::<u32>()).prop_map(
+        |(epoch, mut roster, name, reign)| {
             // Nobody stands in a roster twice.
             let mut seen = std::collections::BTreeSet::new();
             roster.retain(|seat: &Seat| seen.insert(seat.member.id.clone()));
             View::make(&bloc(), epoch, roster, name, reign, &[]).unwrap()
-        })
+        },
+    )
 }
 
 fn any_duration() -> impl Strategy<Value = Duration> {

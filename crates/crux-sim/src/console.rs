@@ -115,7 +115,13 @@ fn all(world: &Flocks) {
                 let stable = if bird.flock.stable(world.local(place)) { "stable" } else { "not stable" };
                 let paused = if slot.paused_until > world.now { ", paused" } else { "" };
                 let view = bird.flock.view();
-                crate::say!("  {} {} of {} {:?}, {stable}{paused}", slot.member, slot.addr, view.roster.len(), view.id());
+                crate::say!(
+                    "  {} {} of {} {:?}, {stable}{paused}",
+                    slot.member,
+                    slot.addr,
+                    view.roster.len(),
+                    view.id()
+                );
             }
             None => crate::say!("  {} {} dead", slot.member, slot.addr),
         }

@@ -155,7 +155,10 @@ impl Sums {
             times.sort_unstable();
             if let (Some(most), Some(median)) = (times.last(), times.get(times.len() / 2)) {
                 let p99 = times[times.len() * 99 / 100];
-                crux_sim::say!("settled ({kind}) {} times, median {median} ms, p99 {p99} ms, most {most} ms", times.len());
+                crux_sim::say!(
+                    "settled ({kind}) {} times, median {median} ms, p99 {p99} ms, most {most} ms",
+                    times.len()
+                );
             }
         }
         let list: Vec<String> = self.faults.iter().map(|(name, n)| format!("{name} {n}")).collect();
@@ -310,7 +313,12 @@ fn flocks(args: &Args, sums: &mut Sums) -> Vec<String> {
         missed = outcome.missed.as_millis().max(missed);
         installs += outcome.installs;
         if args.trace {
-            crux_sim::say!("seed {}: settled after {} ms, trace {:016x}", outcome.seed, outcome.settled.1, outcome.trace);
+            crux_sim::say!(
+                "seed {}: settled after {} ms, trace {:016x}",
+                outcome.seed,
+                outcome.settled.1,
+                outcome.trace
+            );
         }
     });
     vec![
