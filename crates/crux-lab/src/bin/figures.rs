@@ -180,7 +180,8 @@ impl Times<'_> {
 
     /// Splits into halves for so long; when both sides were exact, and when all were one flock after the heal.
     fn split(&self, for_: Duration) -> (f64, f64) {
-        let (a, b) = self.all.split_at(self.all.len() / 2);
+        // Of three the last is alone: the first broke off twice before, and would be held apart for it.
+        let (a, b) = self.all.split_at(self.all.len().div_ceil(2));
         let (cut, begin) = (now(), Instant::now());
         self.lab.network().set_between(a, b, false);
         let exact = self.agree(a, cut).max(self.agree(b, cut));
