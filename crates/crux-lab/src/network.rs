@@ -39,6 +39,23 @@ pub struct Octets {
     pub received: u64,
 }
 
+/// From so many machines on they are told of each other.
+const CROWD: usize = 24;
+
+/// The hardware address of a machine.
+fn hardware(at: usize) -> String {
+    format!("02:c0:00:00:{:02x}:{:02x}", at / 256, at % 256)
+}
+
+/// Runs a program that reads what it is to do.
+fn fed(command: &mut Command, text: &str) {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("ip starts");
+    child.stdin.take().expect("its input").write_all(text.as_bytes()).expect("it reads what it is to do");
+    let output = child.wait_with_output().expect("its end");
+    assert!(output.status.success(), "{command:?}: {text}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 impl Network {
     /// Makes the machines.
     ///
@@ -66,14 +83,34 @@ impl Network {
         for at in 0..machines {
             let (space, port) = (network.space(at), port(at));
             ip(&["netns", "add", &space]);
-            ip(&["-n", &switch, "link", "add", "name", &port, "type", "veth", "peer", "name", "eth0", "netns", &space]);
+            let peer = ["peer", "name", "eth0", "address", &hardware(at), "netns", &space];
+            ip(&[&["-n", &switch, "link", "add", "name", &port, "type", "veth"][..], &peer].concat());
             ip(&["-n", &switch, "link", "set", "dev", &port, "master", "br0", "up"]);
             let addr = format!("{}/16", network.addr(at));
             ip(&["-n", &space, "addr", "add", &addr, "brd", "+", "dev", "eth0"]);
             ip(&["-n", &space, "link", "set", "eth0", "up"]);
             ip(&["-n", &space, "link", "set", "lo", "up"]);
         }
+        if machines > CROWD {
+            network.introduce();
+        }
         network
+    }
+
+    /// Tells every machine where all others are, for good: what is learned counts against a limit of 1,024 entries of the
+    /// kernel for all name spaces together, which is full at 33 machines that all talk to each other.
+    fn introduce(&self) {
+        let machines = self.machines();
+        for at in 0..machines {
+            let mut lines = String::new();
+            for other in (0..machines).filter(|other| *other != at) {
+                let (addr, hardware) = (self.addr(other), hardware(other));
+                let _ = writeln!(lines, "neigh replace {addr} lladdr {hardware} dev eth0 nud permanent");
+            }
+            let mut command = Command::new("ip");
+            command.args(["-n", &self.space(at), "-batch", "-"]);
+            fed(&mut command, &lines);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -118,11 +155,7 @@ impl Network {
     fn nft(&self, rules: &str) {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.switch(), "nft", "-f", "-"]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("nft starts");
-        child.stdin.take().expect("its input").write_all(rules.as_bytes()).expect("nft reads its rules");
-        let output = child.wait_with_output().expect("nft's end");
-        assert!(output.status.success(), "nft: {rules}: {}", String::from_utf8_lossy(&output.stderr));
+        fed(&mut command, rules);
     }
 
     /// Cuts or joins these paths, each from one machine to another, all at the same moment.
