@@ -215,3 +215,19 @@ fn an_asker_with_unreachable_members_is_refused_and_both_sides_are_stable() {
         until_shape(&mut world, "n1,n2,n3,n4,n5,n6", seconds(10)).unwrap_or_else(|why| panic!("seed {seed}: {why}"));
     }
 }
+
+#[test]
+fn a_relay_that_carries_many_asks_makes_a_leader_tell_its_members_once() {
+    let (world, leader) = settled(4);
+    let (relay, me) = (member((leader + 1) % 4, 1), member(leader, 1));
+    let (mut flock, mut now) = (node(&world, leader).flock.clone(), world.local(leader));
+    let mut told = 0;
+    for _ in 0..100 {
+        now = now + Duration::from_millis(10);
+        let message = Message::AskThrough { view: forged(2, vec![seat(9, 1)]), to: me.id.clone() };
+        let mut out = Vec::new();
+        flock.handle(now, Input::Message { from: relay.clone(), message }, &mut out);
+        told += out.iter().filter(|o| matches!(o, Output::Message { message: Message::Apart { .. }, .. })).count();
+    }
+    assert_eq!(told, 3, "each of the three others is told once in a second");
+}

@@ -32,6 +32,8 @@ pub struct Refusal {
 #[derive(Clone, Debug)]
 pub struct Unheard {
     since: Time,
+    /// When it last asked through somebody.
+    asked: Time,
     pub head: SharedHead,
 }
 
@@ -169,7 +171,7 @@ impl Flock {
                 return;
             }
             let now = self.now;
-            let new = || Unheard { since: now, head: head.clone() };
+            let new = || Unheard { since: now, asked: Time::ZERO, head: head.clone() };
             let since = self.unheard.entry(leader.clone()).or_insert_with(new).since;
             let recorded = self.standing(&leader).is_some_and(|refusal| refusal.until > self.now);
             if recorded || self.now < since + self.t.settle * UNHEARD {
@@ -230,8 +232,14 @@ impl Flock {
         if !self.leads() || self.hears(&asker) || self.unheard.len() >= KEPT || *view.id() == *self.view.id() {
             return;
         }
+        // Each ask is told to every member: whoever carries many at once is not listened to.
+        let asked = self.unheard.get(&asker.id).map_or(Time::ZERO, |unheard| unheard.asked);
+        if asked != Time::ZERO && self.now < asked + self.t.settle * UNHEARD {
+            return;
+        }
         self.seek_dirty = true;
-        self.unheard.insert(asker.id.clone(), Unheard { since: self.now, head: view.head.clone() });
+        let unheard = Unheard { since: self.now, asked: self.now, head: view.head.clone() };
+        self.unheard.insert(asker.id.clone(), unheard);
         self.note_refusal(&asker.id, view.id(), vec![(self.config.me.clone(), asker.clone())]);
         self.tell_apart(&asker.id, out);
         let free = self.asking.is_none() && self.proposal.is_none() && self.promise.is_none();
