@@ -1,5 +1,6 @@
 //! SHA-256, and a small seeded generator for the few decisions that want chance.
 
+use alloc::vec::Vec;
 use crux_names::Hash256;
 use sha2::{Digest, Sha256};
 
@@ -37,6 +38,45 @@ pub fn quick64(a: &str, b: &str) -> u64 {
     }
     // The upper bits are those that count.
     Random(hash).next()
+}
+
+/// Places in a list by hashes that are as good as random: one look at where those with the same upper bits begin, and a
+/// walk over the few there are.
+#[derive(Clone, Debug, Default)]
+pub struct Buckets {
+    by_hash: Vec<(u64, u32)>,
+    begins: Vec<u32>,
+    shift: u32,
+}
+
+impl Buckets {
+    /// Of the hashes of the list's entries, in its order.
+    #[must_use]
+    pub fn new(hashes: impl IntoIterator<Item = u64>) -> Self {
+        let mut by_hash: Vec<(u64, u32)> = hashes.into_iter().zip(0..).collect();
+        by_hash.sort_unstable();
+        let buckets = by_hash.len().next_power_of_two().max(2);
+        let shift = 64 - buckets.trailing_zeros();
+        let mut begins = Vec::with_capacity(buckets + 1);
+        let mut at = 0;
+        for bucket in 0..=buckets as u64 {
+            while by_hash.get(at).is_some_and(|(hash, _)| hash >> shift < bucket) {
+                at += 1;
+            }
+            begins.push(u32::try_from(at).unwrap_or(u32::MAX));
+        }
+        Self { by_hash, begins, shift }
+    }
+
+    /// The places of entries with this hash.
+    pub fn of(&self, hash: u64) -> impl Iterator<Item = u32> {
+        let bucket = if self.shift == 0 { 0 } else { usize::try_from(hash >> self.shift).unwrap_or(0) };
+        let (from, to) = match (self.begins.get(bucket), self.begins.get(bucket + 1)) {
+            (Some(from), Some(to)) => (*from as usize, *to as usize),
+            _ => (0, 0),
+        };
+        self.by_hash[from..to].iter().filter(move |(there, _)| *there == hash).map(|(_, at)| *at)
+    }
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, fast, good enough for jitter and for names. Never for keys.

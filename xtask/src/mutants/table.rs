@@ -162,8 +162,8 @@ pub const MUTANTS: &[Mutant] = &[
         name: "known-one-is-kept",
         rule: "of two lives of one identity the one whose flock knows it is kept",
         file: CLONES,
-        find: "                && self.hears(&other)\n                && !self.is_over(&other)",
-        replace: "                && false",
+        find: "if clones.is_some() && self.hears(other) && !self.is_over(other) {",
+        replace: "if false {",
         tests: &[Sim("flock_swarm", "of_two_lives"), Run(SWARM)],
     },
     Mutant {

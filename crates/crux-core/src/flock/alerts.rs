@@ -187,8 +187,24 @@ impl Flock {
             self.telling.summoned = None;
             self.telling.next = self.telling.next.min(self.now + self.t.block);
         }
-        for (subject, accusation) in mine {
-            self.tell_of(&subject, accusation, 0, out);
+        for (at, (subject, accusation)) in mine.into_iter().enumerate() {
+            if at == 0 {
+                self.tell_of(&subject, accusation, 0, out);
+            } else {
+                self.tell_first(&subject, accusation, out);
+            }
+        }
+    }
+
+    /// Tells it to those alone who act first, where one accusation has gone further down: that one wakes the others.
+    fn tell_first(&self, subject: &Member, accusation: Accusation, out: &mut Vec<Output>) {
+        if self.view.roster.len() <= TELL_ALL || self.telling.reach <= BLOCK {
+            return self.tell_of(subject, accusation, 0, out);
+        }
+        let view = self.view.id().clone();
+        for seat in self.view.roster.iter().take(BLOCK).filter(|seat| self.contacts.linked(&seat.member)) {
+            let message = Message::Alert { view: view.clone(), subject: subject.clone(), accusation };
+            out.push(Output::Message { to: seat.member.clone(), message });
         }
     }
 
@@ -212,8 +228,12 @@ impl Flock {
             // Who acts without being asked to is among the first few; anybody else learns that it is the first.
             if first >= BLOCK && self.telling.summoned != Some(first) {
                 self.telling.summoned = Some(first);
-                let message = Message::Summon { view: self.view.id().clone() };
-                out.push(Output::Message { to: self.view.roster[first].member.clone(), message });
+                let to = self.view.roster[first].member.clone();
+                for (subject, accusation) in mine {
+                    let message = Message::Alert { view: self.view.id().clone(), subject, accusation };
+                    out.push(Output::Message { to: to.clone(), message });
+                }
+                out.push(Output::Message { to, message: Message::Summon { view: self.view.id().clone() } });
             }
             return;
         }
@@ -226,7 +246,8 @@ impl Flock {
         }
         self.telling.reach = (told * 2).min(size);
         self.telling.next = self.now + self.t.block;
-        for (subject, accusation) in mine {
+        // One is enough to find out who is there; the first that answers is told the others.
+        for (subject, accusation) in mine.into_iter().take(1) {
             self.tell_of(&subject, accusation, told, out);
         }
     }

@@ -5,6 +5,7 @@ use super::Output;
 use super::machine::Flock;
 use super::message::{Accusation, Message};
 use super::seek::KEPT;
+use super::timers::LARGE;
 use super::view::{SharedHead, View, ViewId};
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -28,6 +29,13 @@ pub struct Refusal {
     pub between: (ViewId, ViewId),
 }
 
+impl Refusal {
+    /// Whether this pair, of either order, is what keeps the two apart.
+    pub fn names(&self, a: &FulcrumId, b: &FulcrumId) -> bool {
+        self.pairs.iter().any(|(one, two)| (one.id == *a && two.id == *b) || (one.id == *b && two.id == *a))
+    }
+}
+
 /// A foreign flock whose leader does not answer this one's.
 #[derive(Clone, Debug)]
 pub struct Unheard {
@@ -49,13 +57,18 @@ impl Flock {
             self.foreign_pair_works(foreign, &me);
             return;
         }
-        let leader = self.view.leader().member.clone();
-        let message = Message::Alert {
-            view: self.view.id().clone(),
-            subject: foreign.clone(),
-            accusation: Accusation::Withdrawn,
-        };
-        out.push(Output::Message { to: leader, message });
+        // In a small flock the leader hears of each, in a large one of those that keep something apart: it would be every
+        // pair of both at a heal.
+        let me = &self.config.me.id;
+        if self.view.roster.len() <= LARGE || self.refusals.values().any(|refusal| refusal.names(me, &foreign.id)) {
+            self.tell_leader_it_works(foreign, out);
+        }
+    }
+
+    fn tell_leader_it_works(&self, foreign: &Member, out: &mut Vec<Output>) {
+        let view = self.view.id().clone();
+        let message = Message::Alert { view, subject: foreign.clone(), accusation: Accusation::Withdrawn };
+        out.push(Output::Message { to: self.view.leader().member.clone(), message });
     }
 
     /// A member reaches a foreign fulcrum: what was refused because of that pair is asked again at once.
@@ -69,13 +82,7 @@ impl Flock {
         if self.worked.len() < KEPT {
             self.worked.insert((foreign.id.clone(), ours.id.clone()), now);
         }
-        let same = |a: &Member, b: &Member| a.id == b.id;
-        self.refusals.retain(|_, refusal| {
-            !refusal
-                .pairs
-                .iter()
-                .any(|(a, b)| (same(a, foreign) && same(b, ours)) || (same(b, foreign) && same(a, ours)))
-        });
+        self.refusals.retain(|_, refusal| !refusal.names(&ours.id, &foreign.id));
         self.seek_dirty = true;
     }
 
@@ -206,9 +213,17 @@ impl Flock {
     }
 
     /// The leader says what keeps another flock apart.
-    pub(super) fn told_apart(&mut self, from: &Member, refusal: Refusal) {
+    pub(super) fn told_apart(&mut self, from: &Member, refusal: Refusal, out: &mut Vec<Output>) {
         let (ours, theirs) = &refusal.between;
         if *from == self.view.leader().member && *ours == *self.view.id() && self.refusals.len() < KEPT {
+            let me = self.config.me.id.clone();
+            for (a, b) in &refusal.pairs {
+                let foreign = if a.id == me { b } else { a };
+                // It began to work while this was under way.
+                if (a.id == me || b.id == me) && self.hears(foreign) {
+                    self.tell_leader_it_works(foreign, out);
+                }
+            }
             self.refusals.insert(theirs.leader.clone(), refusal);
         }
     }

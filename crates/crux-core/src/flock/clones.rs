@@ -30,27 +30,12 @@ pub struct Challenge {
 impl Flock {
     /// Whether a link with this life may stand beside what is known of its fulcrum's other lives.
     pub(super) fn admits(&mut self, member: &Member, addr: SocketAddr, out: &mut Vec<Output>) -> bool {
-        if self.is_over(member) {
-            let why = "a newer boot of this fulcrum was a member here".into();
-            out.push(Output::CloseLink { peer: member.clone(), why });
+        let others = self.contacts.other_lives(member);
+        if let Some(why) = self.refuses_beside(&others, member, addr) {
+            out.push(Output::CloseLink { peer: member.clone(), why: why.into() });
             return false;
         }
-        for other in self.contacts.other_lives(member) {
-            if other.boot > member.boot {
-                // A newer life of it is already known, so this one is over or it is a copy.
-                let why = "a newer boot of this fulcrum is known".into();
-                out.push(Output::CloseLink { peer: member.clone(), why });
-                return false;
-            }
-            if let Some(addrs) = self.clones.get(&member.id)
-                && addrs.contains(&addr)
-                && self.hears(&other)
-                && !self.is_over(&other)
-            {
-                let why = "another node lives under this identity".into();
-                out.push(Output::CloseLink { peer: member.clone(), why });
-                return false;
-            }
+        for other in others {
             let challenge = Challenge {
                 old: other.clone(),
                 newer: member.clone(),
@@ -62,6 +47,28 @@ impl Flock {
             self.ask_now(&other, Why::Ask, out);
         }
         true
+    }
+
+    /// Why a link with this life at this address may not stand, if it may not.
+    pub(super) fn refuses(&self, member: &Member, addr: SocketAddr) -> Option<&'static str> {
+        self.refuses_beside(&self.contacts.other_lives(member), member, addr)
+    }
+
+    fn refuses_beside(&self, others: &[Member], member: &Member, addr: SocketAddr) -> Option<&'static str> {
+        if self.is_over(member) {
+            return Some("a newer boot of this fulcrum was a member here");
+        }
+        let clones = self.clones.get(&member.id).filter(|addrs| addrs.contains(&addr));
+        for other in others {
+            if other.boot > member.boot {
+                // A newer life of it is already known, so this one is over or it is a copy.
+                return Some("a newer boot of this fulcrum is known");
+            }
+            if clones.is_some() && self.hears(other) && !self.is_over(other) {
+                return Some("another node lives under this identity");
+            }
+        }
+        None
     }
 
     /// Whether a newer life of this fulcrum was seen in a view: no older boot returns.

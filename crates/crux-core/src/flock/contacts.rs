@@ -157,20 +157,22 @@ impl Contacts {
         self.strays.remove(member);
     }
 
-    /// Other lives of this fulcrum that are known here.
+    /// Other lives of this fulcrum that are known here, sorted.
     pub fn other_lives(&self, member: &Member) -> Vec<Member> {
-        let seated = |roster: &Roster| roster.position(&member.id).map(|at| roster[at].member.clone());
-        let first = Member { id: member.id.clone(), boot: Boot(0) };
-        let strays = self.strays.range(first..).map(|(stray, _)| stray);
-        let mut lives: Vec<Member> = strays.take_while(|stray| stray.id == member.id).cloned().collect();
-        lives.extend(seated(&self.roster));
-        lives.extend(self.ballot.as_ref().filter(|(_, marks)| !marks.is_empty()).and_then(|(roster, marks)| {
-            let at = roster.position(&member.id)?;
-            marks[at].linked.then(|| roster[at].member.clone())
-        }));
+        let mut lives = Vec::new();
+        if !self.strays.is_empty() {
+            let first = Member { id: member.id.clone(), boot: Boot(0) };
+            let strays = self.strays.range(first..).map(|(stray, _)| stray);
+            lives.extend(strays.take_while(|stray| stray.id == member.id).filter(|stray| *stray != member).cloned());
+        }
+        let seated = |roster: &Roster| roster.position(&member.id).filter(|at| roster[*at].member.boot != member.boot);
+        lives.extend(seated(&self.roster).map(|at| self.roster[at].member.clone()));
+        if let Some((roster, marks)) = &self.ballot {
+            let linked = seated(roster).filter(|at| marks[*at].linked);
+            lives.extend(linked.map(|at| roster[at].member.clone()));
+        }
         lives.sort();
         lives.dedup();
-        lives.retain(|life| life.boot != member.boot);
         lives
     }
 

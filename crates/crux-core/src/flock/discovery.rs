@@ -239,6 +239,12 @@ impl Discovery {
         new
     }
 
+    /// A dial has come to something after this.
+    #[must_use]
+    pub const fn dial_time(&self) -> Duration {
+        self.pace.dial
+    }
+
     /// The fulcrum stands there in the roster of a view that was just installed. A new round begins.
     pub fn place(&mut self, now: Time, rank: u32, size: u32) {
         let size = u64::from(size.max(1));

@@ -4,6 +4,7 @@
 use super::Output;
 use super::machine::Flock;
 use super::message::{Message, ProposalId};
+use super::timers::LARGE;
 use super::view::{EPOCH_MAX, EPOCH_STEP, SharedHead, View, ViewId};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -112,17 +113,23 @@ impl Flock {
             return;
         }
         self.heard_of_epoch(view.id().epoch);
-        // The others of that view are asked themselves, at once: whom the ring does not watch may have moved too.
+        // The others of that view are asked themselves, at once: whom the ring does not watch may have moved too. Of many
+        // each is asked when the first is found to have moved; who has moved since says so in its answer.
+        let many = self.view.roster.len() > LARGE;
+        let first = self.moved.is_empty();
         self.moved.insert(from.clone());
         self.lost_dirty = true;
-        let others: Vec<Member> = self.view.roster.iter().map(|seat| seat.member.clone()).collect();
-        let others = others.iter().filter(|member| **member != self.config.me && !self.moved.contains(*member));
-        let others: Vec<Member> = others.cloned().collect();
-        self.hasten(&others, out);
         let stale = self.proposal.as_ref().is_some_and(|proposal| proposal.candidates.roster().index(from).is_some());
         if stale {
             self.abort(out);
         }
+        if many && !first {
+            return;
+        }
+        let others: Vec<Member> = self.view.roster.iter().map(|seat| seat.member.clone()).collect();
+        let others = others.iter().filter(|member| **member != self.config.me && !self.moved.contains(*member));
+        let others: Vec<Member> = others.cloned().collect();
+        self.hasten(&others, out);
     }
 
     /// A peer said which view it has.
@@ -147,16 +154,27 @@ impl Flock {
             }
         }
         let missed = member && view > *self.view.id();
+        // Candidates of one proposal are about to be told by it.
         let unknown = !member
+            && !self.is_candidate(from)
             && self
                 .contacts
                 .strays
                 .get(from)
                 .is_some_and(|stray| !stray.alien && stray.head.as_ref().is_none_or(|head| head.id != view));
-        if (missed || unknown) && self.pulls.get(from).is_none_or(|pull| pull.after <= self.now) {
-            // A view with this fulcrum in it that it missed, or one that left it out, or another flock's whose hello got
-            // lost; the answer says which.
-            self.pull(from, view, out);
+        if !missed && !unknown {
+            return;
+        }
+        // A view with this fulcrum in it that it missed, or one that left it out, or another flock's whose hello got lost;
+        // the answer says which.
+        match self.pulls.get(from) {
+            Some(pull) if pull.after > self.now => {}
+            // But a datagram overtakes a frame: most likely the install, or the hello, is under way.
+            None if unknown || self.was_promised(&view) => {
+                let after = self.now + self.t.doubt / 2;
+                self.pulls.insert(from.clone(), Pull { asked: false, since: self.now, after });
+            }
+            _ => self.pull(from, view, out),
         }
     }
 
@@ -200,7 +218,7 @@ impl Flock {
             }
         } else if let Some(stray) = self.contacts.strays.get_mut(from) {
             if let Some(pull) = self.pulls.get_mut(from) {
-                pull.asked = false;
+                (pull.asked, pull.after) = (false, self.now);
             }
             if stray.head.as_ref().is_none_or(|known| known.id != head.id) {
                 self.seek_dirty = true;
@@ -230,7 +248,8 @@ impl Flock {
     /// Whether somebody of another flock is in reach of which it is not known yet which flock that is.
     pub(super) fn stranger_in_reach(&self) -> bool {
         self.pulls.iter().any(|(peer, pull)| {
-            pull.asked && self.contacts.strays.contains_key(peer) && self.hears(peer) && !self.view.has(peer)
+            let unknown = pull.asked || pull.after > self.now;
+            unknown && self.contacts.strays.contains_key(peer) && self.hears(peer) && !self.view.has(peer)
         })
     }
 }

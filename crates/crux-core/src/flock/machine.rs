@@ -401,7 +401,7 @@ impl Flock {
             Message::AskThrough { view, to } => self.asked_through(&from, view, &to, out),
             Message::Apart { ours, theirs, pairs, wait, held } => {
                 let until = self.now + wait.min(self.t.refuse_to);
-                self.told_apart(&from, Refusal { until, pairs, times: 0, held, between: (ours, theirs) });
+                self.told_apart(&from, Refusal { until, pairs, times: 0, held, between: (ours, theirs) }, out);
             }
             Message::Propose { id, parents, candidates, deadline } => {
                 self.proposed(&from, id, &parents, &candidates, deadline, out);

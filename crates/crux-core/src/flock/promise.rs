@@ -15,6 +15,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 use crux_names::{Duration, Member, Time};
 
+/// So many strangers are asked or dialled at a time, where a pace is kept.
+const BUNDLE: u32 = 16;
+
 /// What a candidate promised. While it stands only this proposal, or a higher one, may be installed.
 #[derive(Clone, Debug)]
 pub struct Promise {
@@ -35,8 +38,19 @@ enum Pair {
     Theirs,
     /// This fulcrum proves it, and has not yet.
     Open,
+    /// The same, and it was dialled for that: a link that comes of it is a round trip of the two, begun since.
+    Dialled,
     /// This fulcrum proved it.
     Proved,
+    /// This fulcrum takes no link with it.
+    Refused,
+}
+
+impl Pair {
+    /// Whether it is this fulcrum's to prove and is not proved yet.
+    const fn open(self) -> bool {
+        matches!(self, Self::Open | Self::Dialled)
+    }
 }
 
 /// The verification of the strangers of a proposal, on either side of it.
@@ -53,6 +67,8 @@ pub struct Verify {
     cursor: usize,
     /// When the cursor moves on.
     next: Time,
+    /// How many it has passed at its pace since.
+    bundle: u32,
     /// Those who were asked or dialled and are not proved, by when they are tried again.
     again: BTreeSet<(Time, usize)>,
     /// The second time round also those are dialled that are the others' to prove.
@@ -62,7 +78,7 @@ pub struct Verify {
 impl Verify {
     /// Candidates that this fulcrum has to prove and did not.
     pub fn unreached(&self) -> Vec<Member> {
-        let open = self.pairs.iter().enumerate().filter(|(_, pair)| **pair == Pair::Open);
+        let open = self.pairs.iter().enumerate().filter(|(_, pair)| pair.open() || **pair == Pair::Refused);
         open.map(|(at, _)| self.candidates.roster()[at].member.clone()).collect()
     }
 
@@ -91,6 +107,8 @@ impl Flock {
             .map(|(at, (seat, parent))| {
                 if at == me || (parent == mine && self.view.has(&seat.member)) {
                     Pair::Known
+                } else if self.refuses(&seat.member, seat.addr).is_some() {
+                    Pair::Refused
                 } else if !prober(roster.len(), me, at) {
                     Pair::Theirs
                 } else if self.proof(&seat.member).is_some_and(|proof| proof >= enough) {
@@ -112,6 +130,7 @@ impl Flock {
             pairs,
             cursor: 1,
             next: self.now,
+            bundle: 0,
             again: BTreeSet::new(),
             second: false,
         });
@@ -124,11 +143,13 @@ impl Flock {
         let seat = verify.candidates.roster()[at].clone();
         verify.again.insert((self.now + self.t.doubt * 2, at));
         if self.contacts.linked(&seat.member) {
-            let open = self.verify.as_ref().is_some_and(|verify| verify.pairs[at] == Pair::Open);
-            if open {
+            if verify.pairs[at].open() {
                 self.ask_now(&seat.member, Why::Verify, out);
             }
         } else {
+            if verify.pairs[at] == Pair::Open {
+                verify.pairs[at] = Pair::Dialled;
+            }
             out.push(Output::Dial(self.contacts.addr(&seat.member).unwrap_or(seat.addr)));
         }
     }
@@ -145,7 +166,7 @@ impl Flock {
                 && at <= now
             {
                 verify.again.remove(&(at, position));
-                if matches!(verify.pairs[position], Pair::Open | Pair::Theirs) {
+                if verify.pairs[position].open() || verify.pairs[position] == Pair::Theirs {
                     self.verify_at(position, out);
                 }
                 continue;
@@ -163,12 +184,17 @@ impl Flock {
             if verify.next > now {
                 return;
             }
+            // The pace is kept over a bundle, so that it is not woken for each of them.
             let at = (verify.me + verify.cursor) % size;
             verify.cursor += 1;
             let wanted = if verify.second { Pair::Theirs } else { Pair::Open };
             if verify.pairs[at] == wanted {
                 if verify.strangers > LARGE {
-                    verify.next = verify.next.max(now - pace * 16) + pace;
+                    verify.bundle += 1;
+                    if verify.bundle == BUNDLE {
+                        verify.bundle = 0;
+                        verify.next = verify.next.max(now - pace * BUNDLE) + pace * BUNDLE;
+                    }
                 }
                 let member = verify.candidates.roster()[at].member.clone();
                 if wanted == Pair::Open || !self.contacts.linked(&member) {
@@ -192,9 +218,16 @@ impl Flock {
     pub(super) fn candidate_linked(&mut self, member: &Member, out: &mut Vec<Output>) {
         let Some(verify) = &self.verify else { return };
         if let Some(at) = verify.candidates.roster().index(member)
-            && verify.pairs[at] == Pair::Open
+            && verify.pairs[at].open()
         {
-            self.ask_now(member, Why::Verify, out);
+            if verify.pairs[at] == Pair::Dialled {
+                // Its handshake went there and back since this fulcrum dialled.
+                let began = verify.since.max(self.now - self.discovery.dial_time());
+                self.contacts.prove(member, began);
+                self.verified(member, out);
+            } else {
+                self.ask_now(member, Why::Verify, out);
+            }
         }
     }
 
@@ -202,7 +235,7 @@ impl Flock {
     pub(super) fn verified(&mut self, member: &Member, out: &mut Vec<Output>) {
         let Some(verify) = &mut self.verify else { return };
         let Some(at) = verify.candidates.roster().index(member) else { return };
-        if verify.pairs[at] != Pair::Open {
+        if !verify.pairs[at].open() {
             return;
         }
         verify.pairs[at] = Pair::Proved;
@@ -358,12 +391,7 @@ impl Flock {
                 || self.is_elsewhere(member).is_some()
         };
         let leader = &self.view.leader().member;
-        let released = self.standing(&from.id).is_some_and(|refusal| {
-            refusal
-                .pairs
-                .iter()
-                .any(|(a, b)| a.id == leader.id && b.id == from.id || b.id == leader.id && a.id == from.id)
-        });
+        let released = self.standing(&from.id).is_some_and(|refusal| refusal.names(&leader.id, &from.id));
         from == leader
             || self.view.roster.iter().map(|seat: &Seat| &seat.member).all(|member| {
                 gone(member)

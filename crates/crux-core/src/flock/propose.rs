@@ -238,8 +238,8 @@ impl Flock {
         let here = |member: &Member| member == me || proposal.reports.contains_key(member);
         let waiting = |(seat, _): (&Seat, u32)| !here(&seat.member) && !lost.contains(&seat.member);
         let (verify_until, unproven) = match &self.verify {
-            Some(verify) if verify.open > 0 => (verify.until, verify.unreached()),
-            _ => (self.now, Vec::new()),
+            Some(verify) => (if verify.open > 0 { verify.until } else { self.now }, verify.unreached()),
+            None => (self.now, Vec::new()),
         };
         let verifying = self.now < verify_until && unproven.iter().any(here);
         if !late && (verifying || proposal.candidates.iter().any(waiting)) {

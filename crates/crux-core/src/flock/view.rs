@@ -3,7 +3,7 @@
 //! A header is opaque bytes, hashed and forwarded exactly as received and never re-encoded, so equal ids mean equal
 //! content by construction.
 
-use crate::hash::{quick64, sha256};
+use crate::hash::{Buckets, quick64, sha256};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -61,10 +61,7 @@ pub struct Roster(Arc<Seats>);
 struct Seats {
     seats: Vec<Seat>,
     /// Positions by the hash of their fulcrums: a roster is asked for positions several times in each event.
-    by_hash: Vec<(u64, u32)>,
-    /// Where in that list the hashes with the same upper bits begin.
-    begins: Vec<u32>,
-    shift: u32,
+    by_hash: Buckets,
 }
 
 fn hash(id: &FulcrumId) -> u64 {
@@ -75,12 +72,8 @@ impl Roster {
     /// The position of this fulcrum, in whatever boot.
     #[must_use]
     pub fn position(&self, id: &FulcrumId) -> Option<usize> {
-        let Seats { seats, by_hash, begins, shift } = &*self.0;
-        let hash = hash(id);
-        let bucket = usize::try_from(hash >> shift).unwrap_or(0);
-        let (from, to) = (*begins.get(bucket)?, *begins.get(bucket + 1)?);
-        let same = by_hash[from as usize..to as usize].iter().filter(|(there, _)| *there == hash);
-        same.map(|(_, at)| *at as usize).find(|at| seats[*at].member.id == *id)
+        let Seats { seats, by_hash } = &*self.0;
+        by_hash.of(hash(id)).map(|at| at as usize).find(|at| seats[*at].member.id == *id)
     }
 
     /// The position of this life of a fulcrum.
@@ -98,19 +91,8 @@ impl Roster {
 
 impl From<Vec<Seat>> for Roster {
     fn from(seats: Vec<Seat>) -> Self {
-        let mut by_hash: Vec<(u64, u32)> = seats.iter().map(|seat| hash(&seat.member.id)).zip(0..).collect();
-        by_hash.sort_unstable();
-        let buckets = seats.len().next_power_of_two().max(2);
-        let shift = 64 - buckets.trailing_zeros();
-        let mut begins = Vec::with_capacity(buckets + 1);
-        let mut at = 0;
-        for bucket in 0..=buckets as u64 {
-            while by_hash.get(at).is_some_and(|(hash, _)| hash >> shift < bucket) {
-                at += 1;
-            }
-            begins.push(u32::try_from(at).unwrap_or(u32::MAX));
-        }
-        Self(Arc::new(Seats { seats, by_hash, begins, shift }))
+        let by_hash = Buckets::new(seats.iter().map(|seat| hash(&seat.member.id)));
+        Self(Arc::new(Seats { seats, by_hash }))
     }
 }
 

@@ -318,7 +318,7 @@ impl<N: Node> World<N> {
         let input = In::LinkUp(self.member(to), addr_b);
         self.ahead.push(second, Happening::Tell { to: from, input });
         let establishment = self.links.establishment(to, from);
-        self.lanes.not_before((to, from, establishment), second.as_nanos());
+        self.lanes.not_before((to, from, establishment), second.as_nanos(), self.now.as_nanos());
     }
 
     /// Tells the living node of a place something right now and does what it wants.
@@ -329,7 +329,7 @@ impl<N: Node> World<N> {
         self.told += 1;
         self.note(at, &input);
         let heard = match &input {
-            In::Datagram(from, _) | In::Frame(from, _) => Some(from.clone()),
+            In::Datagram(from, _) | In::Frame(from, _) | In::LinkUp(from, _) => Some(from.clone()),
             _ => None,
         };
         let observed = self.observing.then(|| input.clone());

@@ -40,11 +40,13 @@ pub(super) type Way = (u32, u32, u32);
 pub(super) struct Lanes<F> {
     lanes: BTreeMap<Way, Lane<F>>,
     stuck: BTreeSet<Way>,
+    /// Lanes that hold nothing and stay for the moment before which nothing may arrive, with that moment.
+    opened: VecDeque<(u64, Way)>,
 }
 
 impl<F> Lanes<F> {
     pub(super) fn new() -> Self {
-        Self { lanes: BTreeMap::new(), stuck: BTreeSet::new() }
+        Self { lanes: BTreeMap::new(), stuck: BTreeSet::new(), opened: VecDeque::new() }
     }
 
     /// Sends a frame that would arrive at `at`; says when it does.
@@ -55,10 +57,18 @@ impl<F> Lanes<F> {
         lane.last
     }
 
-    /// Nothing sent from now on arrives before this.
-    pub(super) fn not_before(&mut self, way: Way, at: u64) {
+    /// Nothing sent from now on arrives before this. Most links of a large world never carry a frame: their lanes are
+    /// dropped when that moment is over.
+    pub(super) fn not_before(&mut self, way: Way, at: u64, now: u64) {
         let lane = self.lanes.entry(way).or_insert_with(Lane::new);
         lane.last = lane.last.max(at);
+        self.opened.push_back((at, way));
+        while self.opened.front().is_some_and(|(until, _)| *until < now) {
+            let Some((_, way)) = self.opened.pop_front() else { return };
+            if self.lanes.get(&way).is_some_and(|lane| lane.frames.is_empty() && lane.last < now) {
+                self.lanes.remove(&way);
+            }
+        }
     }
 
     /// Whether the next of them is due. It is not if it was put off or brought forward since its moment was first told.

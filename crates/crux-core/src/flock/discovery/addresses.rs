@@ -39,6 +39,9 @@ enum State {
 
 impl Discovery {
     pub(super) fn addr(&self, id: u32) -> SocketAddr {
+        if id < LOOSE {
+            return self.base.addr(id);
+        }
         self.loose.get(&id).map_or_else(|| self.base.addr(id), |loose| loose.addr)
     }
 
@@ -138,7 +141,8 @@ impl Discovery {
     /// Makes it neither hot nor cold nor displaced: linked, until it is put elsewhere.
     pub(super) fn detach(&mut self, id: u32) {
         let key = self.key(id);
-        if let Some(hot) = self.fresh.map.remove(&key).or_else(|| self.steady.map.remove(&key)) {
+        let none = self.fresh.map.is_empty() && self.steady.map.is_empty();
+        if !none && let Some(hot) = self.fresh.map.remove(&key).or_else(|| self.steady.map.remove(&key)) {
             self.untried -= usize::from(hot.tried <= self.mark);
             self.refusing -= usize::from(hot.refused);
             self.waiting.remove(&(hot.due, key));
@@ -233,6 +237,13 @@ impl Discovery {
 
     /// This fulcrum is linked at this address, and so nowhere else, and nobody else is there.
     pub(super) fn certify(&mut self, now: Time, fulcrum: &FulcrumId, addr: SocketAddr) {
+        // Most are where the shared book says, and nothing else is known of either.
+        if self.loose.is_empty()
+            && let Some(id) = self.base.of(fulcrum).filter(|id| self.base.addr(*id) == addr && !self.is_gone(*id))
+            && self.base.at(addr).nth(1).is_none()
+        {
+            return self.detach(id);
+        }
         let back = self.base.of(fulcrum).filter(|id| self.is_gone(*id) && self.base.addr(*id) == addr);
         let changed = self.address(fulcrum) != Some(addr);
         if let Some(id) = back {

@@ -1,5 +1,6 @@
 //! The part of the address book that many may share, and where an address stands on the ring.
 
+use crate::hash::{Buckets, quick64};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -14,6 +15,10 @@ pub struct Book {
     entries: Vec<(u32, FulcrumId, SocketAddr)>,
     /// The same by fulcrum.
     by_fulcrum: Vec<u32>,
+    /// Places in `entries` by the hash of their fulcrums.
+    by_hash: Buckets,
+    /// Places in `entries` by position.
+    by_place: Buckets,
 }
 
 impl Book {
@@ -25,7 +30,9 @@ impl Book {
         entries.sort_by(|a, b| (a.0, a.2, &a.1).cmp(&(b.0, b.2, &b.1)));
         let mut by_fulcrum: Vec<u32> = (0..entries.len() as u32).collect();
         by_fulcrum.sort_by(|a, b| entries[*a as usize].1.cmp(&entries[*b as usize].1));
-        Self { entries, by_fulcrum }
+        let by_hash = Buckets::new(entries.iter().map(|(_, id, _)| hash(id)));
+        let by_place = Buckets::new(entries.iter().map(|(position, ..)| u64::from(*position) << 32));
+        Self { entries, by_fulcrum, by_hash, by_place }
     }
 
     /// How many fulcrums it knows.
@@ -55,16 +62,13 @@ impl Book {
 
     /// Where this fulcrum stands in it.
     pub(super) fn of(&self, fulcrum: &FulcrumId) -> Option<u32> {
-        let found = self.by_fulcrum.binary_search_by(|at| self.entries[*at as usize].1.cmp(fulcrum)).ok()?;
-        Some(self.by_fulcrum[found])
+        self.by_hash.of(hash(fulcrum)).find(|at| self.entries[*at as usize].1 == *fulcrum)
     }
 
     /// Which entries have this address.
-    pub(super) fn at(&self, addr: SocketAddr) -> impl Iterator<Item = u32> + use<> {
-        let spot = (position(addr), addr);
-        let from = self.entries.partition_point(|(hash, _, at)| (*hash, *at) < spot);
-        let many = self.entries[from..].iter().take_while(|(hash, _, at)| (*hash, *at) == spot).count();
-        (from..from + many).map(|id| id as u32)
+    pub(super) fn at(&self, addr: SocketAddr) -> impl Iterator<Item = u32> {
+        let here = self.by_place.of(u64::from(position(addr)) << 32);
+        here.filter(move |at| self.entries[*at as usize].2 == addr)
     }
 
     /// The first entry whose ring key is at least this.
@@ -74,6 +78,10 @@ impl Book {
         let after = self.entries.partition_point(|entry| entry.0 <= hash);
         id.clamp(first, after)
     }
+}
+
+fn hash(fulcrum: &FulcrumId) -> u64 {
+    quick64(fulcrum.node.as_str(), fulcrum.fulcrum.as_str())
 }
 
 /// Where an address stands on the ring: the same for everybody, and as good as random.
