@@ -2,9 +2,9 @@
 
 use crux_core::flock::Apart;
 use crux_names::Duration;
-use crux_sim::flocks::{Flocks, bird, check, flocks, member, shape, until_shape};
+use crux_sim::flocks::{Bird, Flocks, bird, check, flocks, member, shape, until_shape};
 use crux_sim::invariants::flocking;
-use crux_sim::world::Weather;
+use crux_sim::world::{Slot, Weather};
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -139,6 +139,31 @@ fn one_broken_pair_costs_one_eviction_and_then_quiet() {
         assert_eq!(before, after, "views still change");
         cut(&mut world, &[a], &[b], true);
         until_shape(&mut world, "n1,n2,n3", seconds(10)).unwrap();
+    }
+}
+
+#[test]
+fn the_process_of_a_leader_dies_and_all_have_the_next_one_soon_at_every_size() {
+    // Half a second is one burst and one batch; line 17 of the targets allows a second.
+    for (size, seeds) in [(3, 8), (10, 8), (16, 6), (50, 3)] {
+        for seed in 0..seeds {
+            let mut world = flocks(size, seed, Weather::default());
+            run(&mut world, Duration::from_millis(12_000 + seed * 137));
+            let leads = |slot: &Slot<Bird>| slot.node.as_ref().is_some_and(|bird| bird.flock.leads());
+            let leader = world.slots.iter().position(leads).unwrap();
+            world.kill(leader);
+            run(&mut world, Duration::from_millis(700));
+            for bird in world.slots.iter().filter_map(|slot| slot.node.as_ref()) {
+                let view = bird.flock.view();
+                let gone = view.seat(&member(leader, 1).id).is_none();
+                assert!(
+                    gone && view.roster.len() == size - 1,
+                    "{size} of seed {seed}: {:?} {}",
+                    view.id(),
+                    view.roster.len()
+                );
+            }
+        }
     }
 }
 

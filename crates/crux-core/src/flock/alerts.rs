@@ -314,6 +314,7 @@ impl Flock {
             && (1..=SUCCESSORS).contains(&me)
             && !self.accuses(&subject)
             && !self.proven(&subject, self.t.burst_end)
+            && !self.bursts(&subject)
         {
             self.ask_now(&subject, Why::Burst, out);
         }
@@ -333,7 +334,7 @@ impl Flock {
 
     /// The process of a peer may have died: asked five times in a moment, and accused at once if nothing comes.
     pub(super) fn process_gone(&mut self, member: &Member, out: &mut Vec<Output>) {
-        if (self.view.has(member) || self.contacts.linked(member)) && !self.accuses(member) {
+        if (self.view.has(member) || self.contacts.linked(member)) && !self.accuses(member) && !self.bursts(member) {
             self.ask_now(member, Why::Burst, out);
         }
     }

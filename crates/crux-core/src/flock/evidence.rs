@@ -348,6 +348,16 @@ impl Flock {
         self.reschedule(member);
     }
 
+    /// Whether it is being asked several times in a moment already: asking anew would only begin the wait again.
+    pub(super) fn bursts(&self, member: &Member) -> bool {
+        self.probes.get(member).and_then(|probe| probe.run.as_ref()).is_some_and(|run| run.why == Why::Burst)
+    }
+
+    /// Whether the two probe each other each period.
+    pub(super) fn watches(&self, member: &Member) -> bool {
+        self.probes.get(member).is_some_and(|probe| probe.edge.is_some())
+    }
+
     fn ping(&self, to: &Member, seq: u64, heard: bool, out: &mut Vec<Output>) {
         let datagram = Datagram::Ping { seq, view: self.view.id().clone(), heard };
         out.push(Output::Datagram { to: to.clone(), datagram });

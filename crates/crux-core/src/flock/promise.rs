@@ -397,8 +397,14 @@ impl Flock {
                 gone(member)
                     || (released && member == leader)
                     || candidates.roster().position(&member.id).is_some()
-                    || !self.hears(member)
+                    || !self.vouches(member)
             })
+    }
+
+    /// Whether this fulcrum can say that a member lives which somebody leaves out. Of those that it watches itself it knows
+    /// by the last periods; of others the audit's last visit is older than a death can be that others have noticed.
+    fn vouches(&self, member: &Member) -> bool {
+        if self.watches(member) { self.hears(member) } else { self.proven(member, self.t.burst_end + self.t.batch) }
     }
 }
 
