@@ -142,6 +142,7 @@ fn the_largest_frames_of_the_smallest_entries_hold_a_bounded_memory() {
     let of = [name.clone(), field(2, b"a")].concat();
     let revision = [1; 32];
     let port = field(8, b"");
+    let ports = |count: u8| -> Vec<u8> { (b'a'..b'a' + count).flat_map(|name| field(8, &field(1, &[name]))).collect() };
     let instance = [field(1, &name), field(2, &of), field(4, &revision), number(5, 1)].concat();
     let entry = [field(1, &of), field(3, &revision), field(4, b"a"), field(5, &name), field(6, b"a")].concat();
     let beat = [field(1, &name), field(2, &of), field(5, &field(3, b"a"))].concat();
@@ -156,6 +157,9 @@ fn the_largest_frames_of_the_smallest_entries_hold_a_bounded_memory() {
     let cases: Vec<(&[u8], Vec<u8>, Vec<u8>)> = vec![
         (&[2, 2], field(1, b"a"), field(3, &instance)),
         (&[2, 2], field(1, b"a"), field(3, &[&instance[..], &port].concat())),
+        (&[2, 6], [field(1, b"a"), field(2, &view)].concat(), field(3, &[&instance[..], &ports(9)].concat())),
+        (&[2, 2], field(1, b"a"), field(3, &[&instance[..], &ports(12)].concat())),
+        (&[2, 2], field(1, b"a"), field(3, &[&instance[..], &ports(26)].concat())),
         (&[2, 3], [field(1, &[field(1, &view)].concat()), field(2, b"a"), field(3, b"a")].concat(), field(4, &entry)),
         (&[2, 4], field(1, b"a"), field(2, &beat)),
         (&[2, 5], [field(1, b"a"), field(2, &view)].concat(), field(3, &verdict)),
@@ -173,7 +177,7 @@ fn the_largest_frames_of_the_smallest_entries_hold_a_bounded_memory() {
         // The most that are taken: the frame is full, or the list is.
         let full = (FRAME_MAX - 32 - first.len()) / entry.len();
         let filled = |count: usize| framed(path, [&first[..], &entry.repeat(count)].concat());
-        let counts = [full.min(ITEMS_MAX), full.min(INSTANCES_MAX)];
+        let counts = [ITEMS_MAX, INSTANCES_MAX, INSTANCES_MAX / 3, INSTANCES_MAX / 6].map(|count| full.min(count));
         let frame = counts.into_iter().map(filled).find(|frame| held(frame).1 != Err(BadFrame::TooLong));
         let frame = frame.expect("a list that is not too long");
         let (held, outcome) = held(&frame);

@@ -26,8 +26,9 @@ pub const FRAME_MAX: usize = 1 << 20;
 pub const DATAGRAM_MAX: usize = 1200;
 /// Most entries of any list of members, instances and the like.
 pub const ITEMS_MAX: usize = 16_384;
-/// Most instances in one frame: each becomes some 600 bytes, and one frame may not become more than 8 MiB.
-pub const INSTANCES_MAX: usize = 11_000;
+/// Most instances in one frame, and most pieces that the maps of their ports consist of: an instance with a port or some
+/// becomes 600 bytes, and one frame may not become more than 8 MiB.
+pub const INSTANCES_MAX: usize = 10_240;
 /// Most version ids in one frame. A list of this many speaks only of ids up to its last.
 pub const IDS_MAX: usize = crate::facts::IDS_MAX;
 /// Longest text for people, in bytes.

@@ -3,7 +3,7 @@
 use super::parts::{self, PortWire, duration, list, nanos, need, text};
 use super::{BadFrame, INSTANCES_MAX, ITEMS_MAX};
 use crate::flock::view::{ViewId, ViewIdWire};
-use crate::lists::{Listing, apart, packed};
+use crate::lists::{Listing, Lists, apart, packed};
 use crate::services::instance::{Instance, InstanceId, Phase, ServiceRef};
 use crate::services::message::Message as ServiceMessage;
 use crate::services::plan::{Entry, Plan, PlanId, Shortfall};
@@ -153,6 +153,24 @@ impl From<&Instance> for InstanceWire {
             why: instance.why.clone(),
         }
     }
+}
+
+/// Of how many pieces of memory a map of so many ports consists, at most: up to eleven are one.
+const fn pieces(ports: usize) -> usize {
+    match ports {
+        0 => 0,
+        1..=11 => 1,
+        more => more / 5 + 1,
+    }
+}
+
+fn read_instances(lists: &Lists, tag: u32) -> Result<Vec<Instance>, BadFrame> {
+    let mut all = 0;
+    lists.bytes(tag, |message| {
+        let instance = read_instance(message)?;
+        all += pieces(instance.ports.len());
+        if all > INSTANCES_MAX { Err(BadFrame::TooLong) } else { Ok(instance) }
+    })
 }
 
 fn read_instance(message: Bytes) -> Result<Instance, BadFrame> {
@@ -577,7 +595,7 @@ impl ServiceWire {
                 ServiceMessage::DeanReport {
                     horde: horde(&report.horde)?,
                     obeys: report.obeys.map(PlanIdWire::read).transpose()?,
-                    instances: lists.bytes(3, read_instance)?,
+                    instances: read_instances(&lists, 3)?,
                 }
             }
             Kind::Plan(plan) => ServiceMessage::Plan(read_plan(plan)?),
@@ -598,7 +616,7 @@ impl ServiceWire {
                 ServiceMessage::Board {
                     horde: horde(&board.horde)?,
                     view: view_id(board.view)?,
-                    instances: lists.bytes(3, read_instance)?,
+                    instances: read_instances(&lists, 3)?,
                 }
             }
             Kind::Offer(offer) => ServiceMessage::Offer { horde: horde(&offer.horde)?, why: text(offer.why)? },
