@@ -16,6 +16,9 @@ const REMEMBERED: usize = 4096;
 /// Rosters of which many went at once that are kept for the boots in them, at most; the oldest goes first.
 const FORMER: usize = 4;
 
+/// Why a copy of an identity is turned away.
+const ANOTHER: &str = "another node lives under this identity";
+
 /// A fulcrum came back under a newer boot: the old one has a second to show that it lives.
 #[derive(Clone, Debug)]
 pub struct Challenge {
@@ -31,25 +34,19 @@ impl Flock {
     /// Whether a link with this life may stand beside what is known of its fulcrum's other lives.
     pub(super) fn admits(&mut self, member: &Member, addr: SocketAddr, out: &mut Vec<Output>) -> bool {
         if self.is_over(member) {
-            let why = "a newer boot of this fulcrum was a member here".into();
-            out.push(Output::CloseLink { peer: member.clone(), why });
-            return false;
+            return self.turn_away(member, addr, "a newer boot of this fulcrum was a member here", out);
         }
         for other in self.contacts.other_lives(member) {
             if other.boot > member.boot {
                 // A newer life of it is already known, so this one is over or it is a copy.
-                let why = "a newer boot of this fulcrum is known".into();
-                out.push(Output::CloseLink { peer: member.clone(), why });
-                return false;
+                return self.turn_away(member, addr, "a newer boot of this fulcrum is known", out);
             }
             if let Some(addrs) = self.clones.get(&member.id)
                 && addrs.contains(&addr)
                 && self.hears(&other)
                 && !self.is_over(&other)
             {
-                let why = "another node lives under this identity".into();
-                out.push(Output::CloseLink { peer: member.clone(), why });
-                return false;
+                return self.turn_away(member, addr, ANOTHER, out);
             }
             let challenge = Challenge {
                 old: other.clone(),
@@ -62,6 +59,13 @@ impl Flock {
             self.ask_now(&other, Why::Ask, out);
         }
         true
+    }
+
+    /// It may have no link, and is not dialled soon: the answer would be the same.
+    fn turn_away(&mut self, member: &Member, addr: SocketAddr, why: &str, out: &mut Vec<Output>) -> bool {
+        out.push(Output::CloseLink { peer: member.clone(), why: why.into() });
+        self.discovery.turned_away(self.now, addr, why);
+        false
     }
 
     /// Whether a newer life of this fulcrum was seen in a view: no older boot returns.
@@ -110,8 +114,7 @@ impl Flock {
         self.challenges.remove(&from.id);
         let Some(addr) = self.contacts.addr(from) else { return };
         let addrs = [addr, challenge.newer_addr];
-        let why = "another node lives under this identity".into();
-        out.push(Output::CloseLink { peer: challenge.newer.clone(), why });
+        out.push(Output::CloseLink { peer: challenge.newer.clone(), why: ANOTHER.into() });
         self.link_down(&challenge.newer, out);
         if self.clones.insert(from.id.clone(), addrs).is_none() {
             out.push(Output::Clone { fulcrum: from.id.clone(), addrs });
