@@ -148,7 +148,7 @@ pub struct ForgetRequest {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LabRequest {
-    /// Only nodes of one group reach each other; a node in no group reaches nobody.
+    /// Only nodes of one group reach each other; those that no group names are one more group.
     Split {
         /// The groups.
         groups: Vec<Vec<String>>,

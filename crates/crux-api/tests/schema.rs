@@ -37,7 +37,7 @@ fn confab() -> Confab {
         leader: "n2".into(),
         stable: true,
         members: vec!["n1".into(), "n2".into(), "n3".into()],
-        horde: "web".into(),
+        horde: Some("web".into()),
         admin: vec!["n2".into()],
         steward: Some("n2".into()),
         yurt: None,

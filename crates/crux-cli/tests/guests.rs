@@ -34,6 +34,8 @@ fn a_visitor_follows_a_flock_and_never_leads_it_nor_gets_work() {
         let status = until("a flock of three", || {
             fulcrum.json("status").filter(|status| status["members"] == all && status["leader"] != "n0")
         });
+        let horde = fulcrum.json("confab").unwrap()["horde"].clone();
+        assert_eq!(horde, if status["node"] == "n0" { Value::Null } else { "main".into() }, "a visitor is of no horde");
         let roster = status["roster"].as_array().unwrap();
         let visitors: Vec<&Value> = roster.iter().filter(|line| line["visitor"] == true).collect();
         assert!(visitors.len() == 1 && visitors[0]["name"] == "n0" && visitors[0]["horde"].is_null(), "{roster:#?}");

@@ -21,6 +21,7 @@ pub mod flock;
 pub mod hash;
 pub mod io;
 pub mod khan;
+mod lists;
 pub mod picture;
 pub mod services;
 pub mod wire;

@@ -33,8 +33,8 @@ pub struct Confab {
     pub stable: bool,
     /// Its members, sorted by name.
     pub members: Vec<FulcrumId>,
-    /// This fulcrum's home horde.
-    pub horde: HordeName,
+    /// This fulcrum's home horde; `None` for a visitor, which is of none.
+    pub horde: Option<HordeName>,
     /// Present fulcrums with the ADMIN flag, in roster order: the first is ADMIN's seat.
     pub admin: Vec<FulcrumId>,
     /// Where the steward heartbeats; `None` while none does.
@@ -98,8 +98,8 @@ pub struct RosterLine {
     pub addr: SocketAddr,
     /// Since when it has been in this fulcrum's flock without a break, by this fulcrum's wall clock.
     pub since: Wall,
-    /// Its home horde.
-    pub horde: HordeName,
+    /// Its home horde; `None` for a visitor, which is of none.
+    pub horde: Option<HordeName>,
     /// Whether it is on its way into that horde (`+name`): its services do not answer yet.
     pub joining: bool,
     /// Whether it carries the ADMIN flag.

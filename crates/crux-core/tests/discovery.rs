@@ -149,6 +149,46 @@ fn a_lost_one_is_tried_four_times_a_second_and_after_a_minute_once() {
     assert_eq!(outside(&world.flock[0])[&a(1)], (false, true, "go away".into()));
 }
 
+/// A copy of an identity, seen from the copy: every link comes up and is closed at once.
+#[test]
+fn who_is_turned_away_at_once_dials_ever_more_seldom() {
+    let quarter = Pace { disc: ms(250), dial: Duration::from_secs(1) };
+    let mut world = World::of(vec![Discovery::new(START, f(0), quarter, &[a(1)], book([]))]);
+    let links = |world: &mut World, time: Duration| {
+        let till = world.now + time;
+        let (from, mut dials) = (world.now, Vec::new());
+        while world.now < till {
+            let (now, one) = (world.now, &mut world.flock[0]);
+            one.poll(now, &mut dials);
+            if dials.pop().is_some() {
+                world.dials.push((now, 0, a(1)));
+                one.found(now + ms(5), &f(1), a(1));
+                one.lost(now + ms(10), &f(1));
+                world.now = now + ms(10);
+            } else {
+                world.now = one.deadline().min(till).max(now + ms(1));
+            }
+        }
+        world.since(from, a(1))
+    };
+    let first = links(&mut world, Duration::from_secs(60));
+    let then = links(&mut world, Duration::from_secs(60));
+    assert!(first <= 14 && (2..=6).contains(&then), "{first} links in a minute, then {then}");
+    assert!(world.flock[0].searched(world.now), "its pause keeps no round open");
+    // Whoever has to be reached is dialled all the same, and a link that lasts is as good as any.
+    let now = world.now;
+    world.flock[0].urge(now, &f(1), a(1));
+    world.run(ms(50), |_| REFUSED);
+    assert!(world.since(now, a(1)) > 0, "a candidate waits for no pause");
+    let now = world.now;
+    world.flock[0].found(now, &f(1), a(1));
+    world.run(Duration::from_secs(60), |_| REFUSED);
+    let now = world.now;
+    world.flock[0].lost(now, &f(1));
+    world.run(ms(250), |_| SILENT);
+    assert_eq!(world.since(now, a(1)), 1);
+}
+
 #[test]
 fn in_a_large_flock_exactly_one_member_dials_each_address_in_each_slot() {
     let n = SWEEPERS as usize + 7;

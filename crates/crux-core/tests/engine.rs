@@ -25,6 +25,10 @@ struct Alone {
 
 impl Alone {
     fn new() -> Self {
+        Self::new_as(false)
+    }
+
+    fn new_as(visitor: bool) -> Self {
         let flock = flock::Config {
             bloc: "acme".parse().unwrap(),
             me: Member { id: "n1".parse().unwrap(), boot: Boot(3) },
@@ -34,7 +38,7 @@ impl Alone {
             expect: Some(1),
             seeds: Vec::new(),
             book: std::sync::Arc::default(),
-            visitor: false,
+            visitor,
         };
         let now = Time::from_millis(1_000);
         let engine = Engine::new(now, Config { flock, labels: BTreeMap::new(), seen: BTreeMap::new() });
@@ -184,4 +188,22 @@ fn equal_inputs_make_equal_digests_and_another_input_another() {
     };
     assert_eq!(run(false), run(false));
     assert_ne!(run(false), run(true));
+}
+
+#[test]
+fn a_visitor_is_of_no_horde_and_why_says_so() {
+    for visitor in [false, true] {
+        let mut one = Alone::new_as(visitor);
+        one.until(Duration::from_secs(30), "a start", |one| {
+            one.todo.is_empty() && one.engine.flock_room().stable(one.now)
+        });
+        let horde = (!visitor).then(crux_names::HordeName::main);
+        assert_eq!(one.engine.confab(one.now, one.wall()).horde, horde);
+        assert_eq!(one.engine.status(one.now, one.wall()).roster[0].horde, horde);
+        let why = one.engine.why(one.now, one.wall(), &Subject::parse("node n1").unwrap());
+        let texts: Vec<&str> = why.iter().map(|reason| reason.text.as_str()).collect();
+        let told =
+            if visitor { "n1 is a visitor: it is of no horde and gets no work" } else { "its row names horde main" };
+        assert!(texts.iter().any(|text| text.starts_with(told)), "{texts:?}");
+    }
 }

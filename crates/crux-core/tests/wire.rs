@@ -340,6 +340,51 @@ fn lengths_and_lists_are_bounded() {
     assert_eq!(decode(Frame::Flock(astray)), Err(BadFrame::Malformed));
 }
 
+/// The largest flock of the design, with names and addresses as they are: it merges ten thousand that were alone.
+#[test]
+fn a_flock_of_ten_thousand_can_be_said() {
+    let seats: Vec<Seat> = (0..10_000_u16)
+        .map(|n| Seat {
+            member: member(&format!("n{n}.rack{}.site-a", n % 300), 1_790_000_000 + u64::from(n)),
+            addr: format!("10.200.{}.{}:2789", n / 250, n % 250).parse().unwrap(),
+            visitor: false,
+        })
+        .collect();
+    let alone = |seat: &Seat| ViewId { epoch: 1, leader: seat.member.id.clone(), hash: [7; 16] };
+    let view = View::make(&bloc(), 9, seats.clone(), "red-fox".into(), 3, &[]).unwrap();
+    let seen = |seat: &Seat| (seat.member.id.clone(), seat.addr);
+    for frame in [
+        Flock::Install { id: None, view },
+        Flock::Hints { seats: seats.iter().map(seen).collect() },
+        Flock::Propose {
+            id: ProposalId { epoch: 9, proposer: seats[0].member.clone() },
+            parents: seats.iter().take(4_000).map(alone).collect::<Vec<_>>().into(),
+            candidates: seats.iter().cloned().map(|seat| (seat, 0)).collect::<Vec<_>>().into(),
+            deadline: Duration::ZERO,
+        },
+    ] {
+        let frame = Frame::Flock(frame);
+        let bytes = frame.encode();
+        assert!(bytes.len() <= FRAME_MAX, "{} bytes", bytes.len());
+        assert_eq!(Frame::decode(bytes, &bloc()), Ok(frame));
+    }
+}
+
+/// What is kept of a frame, a header or a fact, does not keep all of the frame in memory.
+#[test]
+fn what_is_read_holds_nothing_of_the_frame() {
+    for (name, frame) in frames() {
+        // A field that nobody knows, of a hundred kilobytes.
+        let mut bytes = frame.encode().to_vec();
+        bytes.extend([0x9a, 0x06, 0xa0, 0x8d, 0x06]);
+        bytes.resize(bytes.len() + 100_000, 7);
+        let bytes = Bytes::from(bytes);
+        let read = Frame::decode(bytes.clone(), &bloc());
+        assert!(bytes.is_unique(), "{name} is a piece of its frame");
+        assert_eq!(read, Ok(frame), "{name}");
+    }
+}
+
 fn any_member() -> impl Strategy<Value = Member> {
     ("[a-z][a-z0-9]{0,8}(/[a-z]{1,3})?", any::<u64>()).prop_map(|(id, boot)| member(&id, boot))
 }

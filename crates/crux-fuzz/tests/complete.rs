@@ -163,6 +163,32 @@ fn what_is_listed_is_a_target_and_every_target_is_listed() {
     assert!(unlisted.is_empty(), "no reader is listed with these: {unlisted:?}");
 }
 
+/// A message of peers that has lists is only read with its entries counted (`crux-core/src/lists.rs`), and stands in no
+/// other message but as bytes, for that one would be decoded with all of it.
+#[test]
+fn lists_of_peers_are_counted_before_they_are_read() {
+    let core = crates().join("crux-core/src");
+    let mut files = vec![core.join("flock/view.rs")];
+    sources(&core.join("wire"), &mut files);
+    let text: String = files.iter().map(|file| fs::read_to_string(file).expect("a source file can be read")).collect();
+    // Written, to be hashed, and never read.
+    let never_read = ["RosterWire"];
+    let mut found = 0;
+    for part in text.split("struct ").skip(1) {
+        let Some((name, body)) = part.split_once(" {") else { continue };
+        let body = &body[..body.find("\n}").unwrap_or(body.len())];
+        if !["repeated", "map = "].iter().any(|word| body.contains(word)) || never_read.contains(&name) {
+            continue;
+        }
+        found += 1;
+        assert!(text.contains(&format!("impl Listing for {name} {{")), "{name} has lists that nobody counts");
+        for inside in [format!("Option<{name}>"), format!("({name}),")] {
+            assert!(!text.contains(&inside), "`{inside}`: whoever decodes around {name} decodes its lists; take Bytes");
+        }
+    }
+    assert_eq!(found, text.matches("impl Listing for ").count());
+}
+
 #[test]
 fn readers_are_found_and_tests_are_not() {
     let text = "pub fn decode(x: &[u8]) {}\n    fn read_pairs(w: W) {}\n// fn parse()\nlet m = Row::decode(v);\nfn reader() {}\n\

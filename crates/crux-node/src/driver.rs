@@ -211,10 +211,7 @@ impl Driver {
                 inbox::Taken::Input(input) => self.next.push_back(input),
                 inbox::Taken::BootTooOld { node, known } => self.end = Some(End::BootTooOld { node, known }),
                 inbox::Taken::Event(event) => self.tell(event),
-                inbox::Taken::Cut { peer, why } => {
-                    warn!("the link to {peer} is cut: {why}");
-                    self.hands.links.close(&peer, why);
-                }
+                inbox::Taken::Cut { peer, why } => self.hands.links.close(&peer, &why),
                 inbox::Taken::Nothing => {}
             },
             Event::Report(report) => self.next.push_back(Input::Report(report)),

@@ -122,6 +122,23 @@ fn a_promise_that_dies_blocks_nothing_for_ever() {
     assert_eq!(one.flock.view().id(), view.id());
 }
 
+/// Promises only rise: an older proposal that comes after a newer one gets no promise, and its install is not taken.
+#[test]
+fn an_older_proposal_finds_the_promise_of_a_newer_one() {
+    let mut one = Alone::new(1, &[0, 2]);
+    let (zero, mine, two) = (first_view(0), one.flock.view().clone(), first_view(2));
+    let (newer, message) = propose(2, 3, &[&two, &mine], &[2, 1]);
+    one.hear(2, message);
+    let (older, message) = propose(0, 2, &[&zero, &mine], &[0, 1]);
+    one.hear(0, message);
+    assert!(matches!(one.report_to(0), Some(Answer::Busy { promised, .. }) if *promised == newer));
+    one.hear(0, Message::Install { id: Some(older), view: joint(2, &[&zero, &mine], &[0, 1]) });
+    assert_eq!(one.flock.view().id(), mine.id());
+    let view = joint(3, &[&two, &mine], &[2, 1]);
+    one.hear(2, Message::Install { id: Some(newer), view: view.clone() });
+    assert_eq!(one.flock.view().id(), view.id());
+}
+
 /// Trap 5: 2 asked both 0 and 1, and {1, 2} is installed; 0 still has the old header.
 #[test]
 fn a_stale_ask_snatches_nobody_from_a_healthy_flock() {

@@ -36,9 +36,9 @@ pub struct ConfabView {
     /// Members of the flock, sorted.
     #[prost(string, repeated, tag = "10")]
     pub members: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// This fulcrum's home horde.
-    #[prost(string, tag = "11")]
-    pub horde: ::prost::alloc::string::String,
+    /// This fulcrum's home horde; none at a visitor.
+    #[prost(string, optional, tag = "11")]
+    pub horde: ::core::option::Option<::prost::alloc::string::String>,
     /// Present members with the ADMIN flag, sorted.
     #[prost(string, repeated, tag = "12")]
     pub admin: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,

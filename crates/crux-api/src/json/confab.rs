@@ -26,8 +26,8 @@ pub struct Confab {
     pub stable: bool,
     /// Members of the flock, sorted.
     pub members: Vec<String>,
-    /// This fulcrum's home horde.
-    pub horde: String,
+    /// This fulcrum's home horde; `null` at a visitor, which is of none.
+    pub horde: Option<String>,
     /// Present members with the ADMIN flag, sorted.
     pub admin: Vec<String>,
     /// Where the steward is.

@@ -14,9 +14,9 @@ use std::time::Duration;
 /// Faults.
 #[derive(Debug, Subcommand)]
 pub(crate) enum LabCommand {
-    /// Only nodes of one group reach each other: n1,n2/n3,n4,n5
+    /// Only nodes of one group reach each other: n1,n2/n3,n4,n5. Those that are not named are one more group
     Split {
-        /// Groups of nodes, `/` between groups and `,` within
+        /// Groups of nodes, `/` between groups and `,` within; those left out are one more
         groups: String,
     },
     /// Two nodes do not reach each other
@@ -125,5 +125,12 @@ mod tests {
         assert_eq!(split("n1,/n3").unwrap_err().cause, "a group has a node without a name");
         assert_eq!(split("n1/n2,n1").unwrap_err().cause, "n1 is named twice");
         assert_eq!(request(LabCommand::Loss { percent: 101.0 }).unwrap_err().code, Code::Usage);
+    }
+
+    #[test]
+    fn help_says_what_becomes_of_those_that_are_not_named() {
+        let mut lab = LabCommand::augment_subcommands(clap::Command::new("lab"));
+        let split = lab.find_subcommand_mut("split").expect("a subcommand").render_help().to_string();
+        assert!(split.contains("those left out are one more"), "{split}");
     }
 }

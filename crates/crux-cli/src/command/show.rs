@@ -71,9 +71,10 @@ fn confab_text(confab: &Confab) -> String {
         format!("{}/{}", confab.node, confab.fulcrum)
     };
     let stable = if confab.stable { "stable" } else { "not stable yet" };
+    let horde = confab.horde.as_ref().map_or("a visitor, of no horde".to_owned(), |horde| format!("horde {horde}"));
     let lines = [
         ("bloc", confab.bloc.clone()),
-        ("this is", format!("{fulcrum}, horde {}", confab.horde)),
+        ("this is", format!("{fulcrum}, {horde}")),
         ("flock", format!("{} of {}, {stable} (epoch {})", confab.flock, confab.members.len(), confab.epoch)),
         ("leader", confab.leader.clone()),
         ("members", confab.members.join(" ")),

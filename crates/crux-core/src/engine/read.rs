@@ -36,7 +36,7 @@ impl Engine {
             leader: view.leader().member.id.clone(),
             stable: self.flock.stable(now),
             members,
-            horde: roles.home(&self.me.id),
+            horde: view.seat(&self.me.id).filter(|seat| !seat.visitor).map(|_| roles.home(&self.me.id)),
             admin: roles.admin().to_vec(),
             steward: self.services.yurt().place("steward").cloned(),
             yurt: self.services.yurt().place("yurt").cloned(),
@@ -57,7 +57,7 @@ impl Engine {
             RosterLine {
                 addr: member.addr,
                 since: self.since.get(&member.seat.member).copied().unwrap_or(self.began),
-                horde: self.services.roles().home(id),
+                horde: (!member.seat.visitor).then(|| self.services.roles().home(id)),
                 joining: row.is_some_and(|row| home_of(row).1),
                 admin: self.services.roles().admin().contains(id),
                 visitor: member.seat.visitor,
@@ -440,7 +440,7 @@ impl Engine {
             );
             reasons.push(reason(id, "clone", "two-answers", Vec::new(), text));
         }
-        if let Some(line) = status.roster.iter().find(|line| line.member.id == *id) {
+        for line in status.roster.iter().filter(|line| line.member.id == *id) {
             let (state, text) = match line.state {
                 MemberState::Member => ("member", format!("{id} is in flock {} and answers", status.confab.flock)),
                 MemberState::Suspect => ("suspect", format!("{id} misses probes or stands accused")),
@@ -450,12 +450,17 @@ impl Engine {
                 inputs.push(input("heard_ms_ago", heard.as_millis()));
             }
             reasons.push(reason(id, state, "round-trip", inputs, text));
-            let text = match (line.joining, line.admin) {
-                (true, _) => format!("its services for horde {} do not answer yet", line.horde),
-                (false, true) => format!("its row names horde {} and the ADMIN flag", line.horde),
-                (false, false) => format!("its row names horde {}", line.horde),
+            let Some(horde) = &line.horde else {
+                let text = format!("{id} is a visitor: it is of no horde and gets no work");
+                reasons.push(reason(id, "home", "visitor", Vec::new(), text));
+                continue;
             };
-            reasons.push(reason(id, "home", "own-row", Vec::from([input("horde", &line.horde)]), text));
+            let text = match (line.joining, line.admin) {
+                (true, _) => format!("its services for horde {horde} do not answer yet"),
+                (false, true) => format!("its row names horde {horde} and the ADMIN flag"),
+                (false, false) => format!("its row names horde {horde}"),
+            };
+            reasons.push(reason(id, "home", "own-row", Vec::from([input("horde", horde)]), text));
         }
         for line in status.outside.iter().filter(|line| line.who.fulcrum.as_ref() == Some(id)) {
             let state = if line.who.refused { "refused" } else { "silent" };

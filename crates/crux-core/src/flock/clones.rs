@@ -16,6 +16,9 @@ const REMEMBERED: usize = 4096;
 /// Rosters of which many went at once that are kept for the boots in them, at most; the oldest goes first.
 const FORMER: usize = 4;
 
+/// Why a copy of an identity is turned away.
+const ANOTHER: &str = "another node lives under this identity";
+
 /// A fulcrum came back under a newer boot: the old one has a second to show that it lives.
 #[derive(Clone, Debug)]
 pub struct Challenge {
@@ -32,7 +35,9 @@ impl Flock {
     pub(super) fn admits(&mut self, member: &Member, addr: SocketAddr, out: &mut Vec<Output>) -> bool {
         let others = self.contacts.other_lives(member);
         if let Some(why) = self.refuses_beside(&others, member, addr) {
+            // The answer to the next dial would be the same.
             out.push(Output::CloseLink { peer: member.clone(), why: why.into() });
+            self.discovery.turned_away(self.now, addr, why);
             return false;
         }
         for other in others {
@@ -65,7 +70,7 @@ impl Flock {
                 return Some("a newer boot of this fulcrum is known");
             }
             if clones.is_some() && self.hears(other) && !self.is_over(other) {
-                return Some("another node lives under this identity");
+                return Some(ANOTHER);
             }
         }
         None
@@ -117,8 +122,7 @@ impl Flock {
         self.challenges.remove(&from.id);
         let Some(addr) = self.contacts.addr(from) else { return };
         let addrs = [addr, challenge.newer_addr];
-        let why = "another node lives under this identity".into();
-        out.push(Output::CloseLink { peer: challenge.newer.clone(), why });
+        out.push(Output::CloseLink { peer: challenge.newer.clone(), why: ANOTHER.into() });
         self.link_down(&challenge.newer, out);
         if self.clones.insert(from.id.clone(), addrs).is_none() {
             out.push(Output::Clone { fulcrum: from.id.clone(), addrs });

@@ -10,7 +10,8 @@
 //! exactly one member in each slot, by each member in turn, and nobody has to agree with anybody: where clocks or
 //! rosters differ for a while, an address is dialled twice or left out once. **Cold** is everybody else in the book: each
 //! member walks the same ring from its own arc on, at its share of 20 dials a second (64 for one walk after the start or
-//! a heal). What is no longer in the book, and probed addresses, are tried once while cold and then dropped.
+//! a heal). Who was linked and turned away at once, as a copy of an identity is, is dialled after a pause that doubles up
+//! to 64 rounds. What is no longer in the book, and probed addresses, are tried once while cold and then dropped.
 //!
 //! **What a leader knows of the search** ([`Discovery::searched`], the fifth condition of `stable`). In flocks of up to
 //! 16, and alone, every member tries each hot address itself once after each view and once after it became hot; the
@@ -24,11 +25,13 @@ mod addresses;
 mod book;
 mod pace;
 mod ring;
+mod turned;
 
 pub use book::Book;
 
 use self::addresses::Loose;
 use self::ring::{Place, Ring};
+use self::turned::Turned;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -131,6 +134,8 @@ pub struct Discovery {
     /// Whose last link ended when, of those whose did so within a round.
     lost_at: BTreeMap<FulcrumId, Time>,
     lost_pruned: Time,
+    /// Where links end as soon as they are there.
+    turned: BTreeMap<SocketAddr, Turned>,
     certified: usize,
     probes: usize,
     changes: BTreeMap<FulcrumId, Option<SocketAddr>>,
@@ -198,6 +203,7 @@ impl Discovery {
             displaced: BTreeSet::new(),
             lost_at: BTreeMap::new(),
             lost_pruned: Time::ZERO,
+            turned: BTreeMap::new(),
             certified: 0,
             probes: 0,
             changes: BTreeMap::new(),
@@ -385,7 +391,8 @@ impl Discovery {
                 self.displace(id);
                 continue;
             }
-            if again {
+            if again || self.turned_lately(now, addr) {
+                self.turn(now, addr);
                 self.warm(now, id, fresh);
             } else {
                 self.heat(now, id, fresh);
@@ -394,7 +401,8 @@ impl Discovery {
         }
     }
 
-    /// Whether its link ended a moment ago too: whoever is turned away as soon as it is linked is dialled in its turn.
+    /// Whether its link ended a moment ago too: whoever is turned away as soon as it is linked is dialled in its turn,
+    /// and not before a pause that doubles.
     fn lost_again(&mut self, now: Time, fulcrum: &FulcrumId) -> bool {
         let disc = self.pace.disc;
         if self.lost_pruned + disc <= now {

@@ -4,6 +4,7 @@
 //! content by construction.
 
 use crate::hash::{Buckets, quick64, sha256};
+use crate::lists::{BadList, Listing, apart};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -16,6 +17,8 @@ use prost::Message;
 
 /// Largest epoch that is believed. Above it a peer is lying or broken.
 pub const EPOCH_MAX: u64 = 1 << 62;
+/// Most parents that a header may name; the proposer names far fewer.
+const NAMED_MAX: usize = 1024;
 /// How far one view may step above its highest parent.
 pub const EPOCH_STEP: u64 = 1 << 20;
 
@@ -215,6 +218,17 @@ pub enum BadView {
     Roster,
     /// The epoch is out of the believable range.
     Epoch,
+    /// It names more parents than a header may.
+    TooLong,
+}
+
+impl From<BadList> for BadView {
+    fn from(why: BadList) -> Self {
+        match why {
+            BadList::TooLong => Self::TooLong,
+            BadList::Malformed => Self::Malformed,
+        }
+    }
 }
 
 impl fmt::Display for BadView {
@@ -224,6 +238,7 @@ impl fmt::Display for BadView {
             Self::OtherBloc => "it belongs to another bloc",
             Self::Roster => "its roster does not match its header",
             Self::Epoch => "its epoch is out of range",
+            Self::TooLong => "it names too many parents",
         })
     }
 }
@@ -319,6 +334,10 @@ struct HeaderWire {
     parents: Vec<ViewIdWire>,
 }
 
+impl Listing for HeaderWire {
+    const LISTS: &'static [(u32, usize)] = &[(9, NAMED_MAX)];
+}
+
 fn roster_hash(roster: &[Seat]) -> Hash256 {
     sha256(&RosterWire { seats: roster.iter().map(SeatWire::from).collect() }.encode_to_vec())
 }
@@ -332,9 +351,9 @@ impl Headed {
     /// Reads a header from its bytes, which are kept.
     ///
     /// # Errors
-    /// [`BadView::Malformed`] or [`BadView::Epoch`]; nothing else is judged here.
+    /// [`BadView::Malformed`], [`BadView::TooLong`] or [`BadView::Epoch`]; nothing else is judged here.
     pub fn decode(bytes: Bytes) -> Result<Self, BadView> {
-        let wire = HeaderWire::decode(bytes.clone()).map_err(|_| BadView::Malformed)?;
+        let (wire, lists) = apart::<HeaderWire>(bytes.clone())?;
         let leader: FulcrumId = wire.leader.parse().map_err(|_| BadView::Malformed)?;
         if wire.epoch > EPOCH_MAX {
             return Err(BadView::Epoch);
@@ -342,7 +361,7 @@ impl Headed {
         if wire.name.len() > 64 || !wire.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') {
             return Err(BadView::Malformed);
         }
-        let parents: Vec<ViewId> = wire.parents.into_iter().map(ViewId::try_from).collect::<Result<_, _>>()?;
+        let parents = lists.read(9, |parent: ViewIdWire| ViewId::try_from(parent))?;
         let header = Header {
             bloc: BlocName::parse(&wire.bloc).map_err(|_| BadView::Malformed)?,
             epoch: wire.epoch,

@@ -1,8 +1,9 @@
 //! Facts on the wire: sealed versions as they are, ids, digests. Frames and the facts' own messages are one to one.
 
-use super::{BadFrame, Frame, IDS_MAX, parts};
+use super::{BadFrame, Frame, IDS_MAX, ITEMS_MAX};
 use crate::facts::Message;
 use crate::facts::version::VERSION_MAX;
+use crate::lists::{Listing, apart, kept};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use crux_names::Hash256;
@@ -13,10 +14,14 @@ pub(super) struct FactsWire {
     pub(super) sealed: Vec<Bytes>,
 }
 
-impl FactsWire {
-    pub(super) fn read(self) -> Result<Vec<Bytes>, BadFrame> {
-        parts::list(self.sealed, |bytes| if bytes.len() > VERSION_MAX { Err(BadFrame::TooLong) } else { Ok(bytes) })
-    }
+impl Listing for FactsWire {
+    const LISTS: &'static [(u32, usize)] = &[(1, ITEMS_MAX)];
+}
+
+/// Sealed versions. Each is a copy: it may be kept for ever, and the frame in which it came must not be kept with it.
+pub(super) fn read_sealed(message: Bytes) -> Result<Vec<Bytes>, BadFrame> {
+    let (FactsWire { .. }, lists) = apart(message)?;
+    lists.bytes(1, |sealed| if sealed.len() > VERSION_MAX { Err(BadFrame::TooLong) } else { Ok(kept(&sealed)) })
 }
 
 /// Ids side by side in one field: a list of thousands costs one allocation.

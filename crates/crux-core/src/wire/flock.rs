@@ -1,9 +1,10 @@
 //! Flocking on the wire. Headers travel as the bytes that were hashed.
 
-use super::BadFrame;
 use super::parts::{Empty, MemberWire, duration, list, nanos, need};
+use super::{BadFrame, ITEMS_MAX};
 use crate::flock::message::{Accusation, Answer, AskReply, Datagram, Message as FlockMessage, ProposalId};
 use crate::flock::view::{Headed, Seat, SeatWire, SharedHead, View, ViewId, ViewIdWire};
+use crate::lists::{Listing, apart, kept, packed};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,8 +14,6 @@ use prost::Message;
 
 /// Most views that one proposal replaces.
 const PARENTS_MAX: usize = 16 * 1024;
-/// Most of them that a header names.
-const NAMED_MAX: usize = 1024;
 /// Longest encoded header in bytes.
 const HEADER_MAX: usize = 512 * 1024;
 
@@ -92,8 +91,7 @@ fn headed(bytes: Bytes) -> Result<SharedHead, BadFrame> {
     if bytes.len() > HEADER_MAX {
         return Err(BadFrame::TooLong);
     }
-    let head = Headed::decode(bytes)?;
-    if head.header.parents.len() > NAMED_MAX { Err(BadFrame::TooLong) } else { Ok(head.into()) }
+    Ok(Headed::decode(kept(&bytes))?.into())
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -110,10 +108,18 @@ impl From<&View> for ViewWire {
     }
 }
 
-fn view(wire: Option<ViewWire>, bloc: &BlocName) -> Result<View, BadFrame> {
-    let wire = need(wire)?;
-    let roster = list(wire.roster, |seat| Ok(Seat::try_from(seat)?))?;
+impl Listing for ViewWire {
+    const LISTS: &'static [(u32, usize)] = &[(2, ITEMS_MAX)];
+}
+
+fn view_bytes(view: &View) -> Bytes {
+    packed(&ViewWire::from(view))
+}
+
+fn view(message: Bytes, bloc: &BlocName) -> Result<View, BadFrame> {
+    let (wire, lists) = apart::<ViewWire>(message)?;
     let head = headed(wire.header)?;
+    let roster = list(&lists, 2, |seat: SeatWire| Ok(Seat::try_from(seat)?))?;
     Ok(View::join(bloc, head, roster)?)
 }
 
@@ -151,16 +157,16 @@ pub(super) struct FlockWire {
 enum Kind {
     #[prost(bytes = "bytes", tag = "1")]
     Hello(Bytes),
-    #[prost(message, tag = "2")]
-    Hints(HintsWire),
+    #[prost(bytes = "bytes", tag = "2")]
+    Hints(Bytes),
     #[prost(message, tag = "3")]
     Alert(AlertWire),
-    #[prost(message, tag = "4")]
-    Ask(ViewWire),
+    #[prost(bytes = "bytes", tag = "4")]
+    Ask(Bytes),
     #[prost(message, tag = "5")]
     AskReply(AskReplyWire),
-    #[prost(message, tag = "6")]
-    Propose(ProposeWire),
+    #[prost(bytes = "bytes", tag = "6")]
+    Propose(Bytes),
     #[prost(message, tag = "7")]
     Report(ReportWire),
     #[prost(message, tag = "8")]
@@ -171,8 +177,8 @@ enum Kind {
     Installed(ViewIdWire),
     #[prost(message, tag = "11")]
     Pull(ViewIdWire),
-    #[prost(message, tag = "12")]
-    Eject(ViewWire),
+    #[prost(bytes = "bytes", tag = "12")]
+    Eject(Bytes),
     #[prost(message, tag = "13")]
     StableGrant(GrantWire),
     #[prost(message, tag = "14")]
@@ -188,14 +194,14 @@ enum Kind {
     Tidings(HelloWire),
     #[prost(message, tag = "19")]
     AskThrough(AskThroughWire),
-    #[prost(message, tag = "20")]
-    Apart(ApartWire),
+    #[prost(bytes = "bytes", tag = "20")]
+    Apart(Bytes),
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct AskThroughWire {
-    #[prost(message, optional, tag = "1")]
-    view: Option<ViewWire>,
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    view: Option<Bytes>,
     #[prost(string, tag = "2")]
     to: String,
 }
@@ -214,6 +220,10 @@ struct ApartWire {
     held: bool,
 }
 
+impl Listing for ApartWire {
+    const LISTS: &'static [(u32, usize)] = &[(3, ITEMS_MAX)];
+}
+
 #[derive(Clone, PartialEq, Message)]
 struct HelloWire {
     #[prost(bytes = "bytes", tag = "1")]
@@ -228,6 +238,10 @@ struct HelloWire {
 struct HintsWire {
     #[prost(message, repeated, tag = "1")]
     seats: Vec<HintWire>,
+}
+
+impl Listing for HintsWire {
+    const LISTS: &'static [(u32, usize)] = &[(1, ITEMS_MAX)];
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -264,8 +278,8 @@ enum ReplyKind {
     Busy(u64),
     #[prost(bytes = "bytes", tag = "4")]
     Redirect(Bytes),
-    #[prost(message, tag = "5")]
-    Refuse(RefuseWire),
+    #[prost(bytes = "bytes", tag = "5")]
+    Refuse(Bytes),
     #[prost(uint64, tag = "6")]
     Held(u64),
 }
@@ -276,6 +290,10 @@ struct RefuseWire {
     pairs: Vec<PairWire>,
     #[prost(uint64, tag = "2")]
     retry: u64,
+}
+
+impl Listing for RefuseWire {
+    const LISTS: &'static [(u32, usize)] = &[(1, ITEMS_MAX)];
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -298,6 +316,10 @@ struct ProposeWire {
     deadline: u64,
 }
 
+impl Listing for ProposeWire {
+    const LISTS: &'static [(u32, usize)] = &[(2, PARENTS_MAX), (3, ITEMS_MAX)];
+}
+
 #[derive(Clone, PartialEq, Message)]
 struct CandidateWire {
     #[prost(message, optional, tag = "1")]
@@ -316,8 +338,8 @@ struct ReportWire {
 
 #[derive(Clone, PartialEq, prost::Oneof)]
 enum AnswerKind {
-    #[prost(message, tag = "2")]
-    Promised(PromisedWire),
+    #[prost(bytes = "bytes", tag = "2")]
+    Promised(Bytes),
     #[prost(bytes = "bytes", tag = "3")]
     Conflict(Bytes),
     #[prost(message, tag = "4")]
@@ -328,6 +350,10 @@ enum AnswerKind {
 struct PromisedWire {
     #[prost(message, repeated, tag = "1")]
     unreached: Vec<MemberWire>,
+}
+
+impl Listing for PromisedWire {
+    const LISTS: &'static [(u32, usize)] = &[(1, ITEMS_MAX)];
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -342,8 +368,8 @@ struct BusyWire {
 struct InstallWire {
     #[prost(message, optional, tag = "1")]
     id: Option<ProposalIdWire>,
-    #[prost(message, optional, tag = "2")]
-    view: Option<ViewWire>,
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    view: Option<Bytes>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -365,12 +391,12 @@ impl From<&FlockMessage> for FlockWire {
                 best: best.bytes.clone(),
                 leader_at: format!("{addr}"),
             }),
-            FlockMessage::Hints { seats } => Kind::Hints(HintsWire {
+            FlockMessage::Hints { seats } => Kind::Hints(packed(&HintsWire {
                 seats: seats
                     .iter()
                     .map(|(id, addr)| HintWire { id: format!("{id}"), addr: format!("{addr}") })
                     .collect(),
-            }),
+            })),
             FlockMessage::Alert { view, subject, accusation } => Kind::Alert(AlertWire {
                 view: Some(view.into()),
                 subject: Some(subject.into()),
@@ -380,21 +406,21 @@ impl From<&FlockMessage> for FlockWire {
                 Kind::Heard(AlertWire { view: Some(view.into()), subject: Some(subject.into()), accusation: 0 })
             }
             FlockMessage::Summon { view } => Kind::Summon(view.into()),
-            FlockMessage::Ask { view } => Kind::Ask(view.into()),
+            FlockMessage::Ask { view } => Kind::Ask(view_bytes(view)),
             FlockMessage::AskReply { asked, reply } => {
                 Kind::AskReply(AskReplyWire { asked: Some(asked.into()), reply: Some(reply.into()) })
             }
             FlockMessage::AskThrough { view, to } => {
-                Kind::AskThrough(AskThroughWire { view: Some(view.into()), to: format!("{to}") })
+                Kind::AskThrough(AskThroughWire { view: Some(view_bytes(view)), to: format!("{to}") })
             }
-            FlockMessage::Apart { ours, theirs, pairs, wait, held } => Kind::Apart(ApartWire {
+            FlockMessage::Apart { ours, theirs, pairs, wait, held } => Kind::Apart(packed(&ApartWire {
                 ours: Some(ours.into()),
                 theirs: Some(theirs.into()),
                 pairs: pair_wires(pairs),
                 wait: nanos(*wait),
                 held: *held,
-            }),
-            FlockMessage::Propose { id, parents, candidates, deadline } => Kind::Propose(ProposeWire {
+            })),
+            FlockMessage::Propose { id, parents, candidates, deadline } => Kind::Propose(packed(&ProposeWire {
                 id: Some(id.into()),
                 parents: parents.iter().map(ViewIdWire::from).collect(),
                 candidates: candidates
@@ -402,17 +428,17 @@ impl From<&FlockMessage> for FlockWire {
                     .map(|(seat, parent)| CandidateWire { seat: Some(seat.into()), parent })
                     .collect(),
                 deadline: nanos(*deadline),
-            }),
+            })),
             FlockMessage::Report { id, answer } => {
                 Kind::Report(ReportWire { id: Some(id.into()), answer: Some(answer.into()) })
             }
             FlockMessage::Abort { id } => Kind::Abort(id.into()),
             FlockMessage::Install { id, view } => {
-                Kind::Install(InstallWire { id: id.as_ref().map(ProposalIdWire::from), view: Some(view.into()) })
+                Kind::Install(InstallWire { id: id.as_ref().map(ProposalIdWire::from), view: Some(view_bytes(view)) })
             }
             FlockMessage::Installed { view } => Kind::Installed(view.into()),
             FlockMessage::Pull { view } => Kind::Pull(view.into()),
-            FlockMessage::Eject { view } => Kind::Eject(view.into()),
+            FlockMessage::Eject { view } => Kind::Eject(view_bytes(view)),
             FlockMessage::StableGrant { view, seq, lease } => {
                 Kind::StableGrant(GrantWire { view: Some(view.into()), seq: *seq, lease: nanos(*lease) })
             }
@@ -427,8 +453,8 @@ fn pair_wires(pairs: &[(Member, Member)]) -> Vec<PairWire> {
     pairs.iter().map(|(a, b)| PairWire { a: Some(a.into()), b: Some(b.into()) }).collect()
 }
 
-fn read_pairs(wires: Vec<PairWire>) -> Result<Vec<(Member, Member)>, BadFrame> {
-    list(wires, |pair| Ok((need(pair.a)?.read()?, need(pair.b)?.read()?)))
+fn read_pair(pair: PairWire) -> Result<(Member, Member), BadFrame> {
+    Ok((need(pair.a)?.read()?, need(pair.b)?.read()?))
 }
 
 impl From<&AskReply> for ReplyKind {
@@ -439,7 +465,7 @@ impl From<&AskReply> for ReplyKind {
             AskReply::Redirect(head) => Self::Redirect(head.bytes.clone()),
             AskReply::Held(wait) => Self::Held(nanos(*wait)),
             AskReply::Refuse { pairs, retry } => {
-                Self::Refuse(RefuseWire { pairs: pair_wires(pairs), retry: nanos(*retry) })
+                Self::Refuse(packed(&RefuseWire { pairs: pair_wires(pairs), retry: nanos(*retry) }))
             }
         }
     }
@@ -453,7 +479,8 @@ impl ReplyKind {
             Self::Redirect(head) => AskReply::Redirect(headed(head)?),
             Self::Held(wait) => AskReply::Held(duration(wait)),
             Self::Refuse(refuse) => {
-                AskReply::Refuse { pairs: read_pairs(refuse.pairs)?, retry: duration(refuse.retry) }
+                let (refuse, lists) = apart::<RefuseWire>(refuse)?;
+                AskReply::Refuse { pairs: list(&lists, 1, read_pair)?, retry: duration(refuse.retry) }
             }
         })
     }
@@ -463,7 +490,7 @@ impl From<&Answer> for AnswerKind {
     fn from(answer: &Answer) -> Self {
         match answer {
             Answer::Promised { unreached } => {
-                Self::Promised(PromisedWire { unreached: unreached.iter().map(MemberWire::from).collect() })
+                Self::Promised(packed(&PromisedWire { unreached: unreached.iter().map(MemberWire::from).collect() }))
             }
             Answer::Conflict { have } => Self::Conflict(have.bytes.clone()),
             Answer::Busy { promised, remaining } => {
@@ -476,7 +503,10 @@ impl From<&Answer> for AnswerKind {
 impl AnswerKind {
     fn read(self) -> Result<Answer, BadFrame> {
         Ok(match self {
-            Self::Promised(promised) => Answer::Promised { unreached: list(promised.unreached, MemberWire::read)? },
+            Self::Promised(promised) => {
+                let (PromisedWire { .. }, lists) = apart(promised)?;
+                Answer::Promised { unreached: list(&lists, 1, MemberWire::read)? }
+            }
             Self::Conflict(head) => Answer::Conflict { have: headed(head)? },
             Self::Busy(busy) => {
                 Answer::Busy { promised: proposal(busy.promised)?, remaining: duration(busy.remaining) }
@@ -520,29 +550,34 @@ impl FlockWire {
                 FlockMessage::Heard { view: view_id(heard.view)?, subject: need(heard.subject)?.read()? }
             }
             Kind::Summon(id) => FlockMessage::Summon { view: id.try_into()? },
-            Kind::Hints(hints) => FlockMessage::Hints {
-                seats: list(hints.seats, |hint| {
-                    Ok((hint.id.parse()?, hint.addr.parse().map_err(|_| BadFrame::Malformed)?))
-                })?,
-            },
+            Kind::Hints(hints) => {
+                let (HintsWire { .. }, lists) = apart(hints)?;
+                let seat = |hint: HintWire| Ok((hint.id.parse()?, hint.addr.parse().map_err(|_| BadFrame::Malformed)?));
+                FlockMessage::Hints { seats: list(&lists, 1, seat)? }
+            }
             Kind::Alert(alert) => FlockMessage::Alert {
                 view: view_id(alert.view)?,
                 subject: need(alert.subject)?.read()?,
                 accusation: accusation(alert.accusation)?,
             },
-            Kind::Ask(asking) => FlockMessage::Ask { view: view(Some(asking), bloc)? },
+            Kind::Ask(asking) => FlockMessage::Ask { view: view(asking, bloc)? },
             Kind::AskReply(answer) => FlockMessage::AskReply {
                 asked: view_id(answer.asked)?,
                 reply: answer.reply.ok_or(BadFrame::Unknown)?.read()?,
             },
-            Kind::AskThrough(ask) => FlockMessage::AskThrough { view: view(ask.view, bloc)?, to: ask.to.parse()? },
-            Kind::Apart(apart) => FlockMessage::Apart {
-                ours: view_id(apart.ours)?,
-                theirs: view_id(apart.theirs)?,
-                pairs: read_pairs(apart.pairs)?,
-                wait: duration(apart.wait),
-                held: apart.held,
-            },
+            Kind::AskThrough(ask) => {
+                FlockMessage::AskThrough { view: view(need(ask.view)?, bloc)?, to: ask.to.parse()? }
+            }
+            Kind::Apart(told) => {
+                let (told, lists) = apart::<ApartWire>(told)?;
+                FlockMessage::Apart {
+                    ours: view_id(told.ours)?,
+                    theirs: view_id(told.theirs)?,
+                    pairs: list(&lists, 3, read_pair)?,
+                    wait: duration(told.wait),
+                    held: told.held,
+                }
+            }
             Kind::Propose(propose) => read_propose(propose)?,
             Kind::Report(report) => FlockMessage::Report {
                 id: proposal(report.id)?,
@@ -551,11 +586,11 @@ impl FlockWire {
             Kind::Abort(id) => FlockMessage::Abort { id: id.read()? },
             Kind::Install(install) => FlockMessage::Install {
                 id: install.id.map(ProposalIdWire::read).transpose()?,
-                view: view(install.view, bloc)?,
+                view: view(need(install.view)?, bloc)?,
             },
             Kind::Installed(id) => FlockMessage::Installed { view: id.try_into()? },
             Kind::Pull(id) => FlockMessage::Pull { view: id.try_into()? },
-            Kind::Eject(higher) => FlockMessage::Eject { view: view(Some(higher), bloc)? },
+            Kind::Eject(higher) => FlockMessage::Eject { view: view(higher, bloc)? },
             Kind::StableGrant(grant) => {
                 FlockMessage::StableGrant { view: view_id(grant.view)?, seq: grant.seq, lease: duration(grant.lease) }
             }
@@ -566,12 +601,10 @@ impl FlockWire {
 }
 
 /// A candidate's parent is an index into the parents: one that points beyond them is malformed.
-fn read_propose(wire: ProposeWire) -> Result<FlockMessage, BadFrame> {
-    if wire.parents.len() > PARENTS_MAX {
-        return Err(BadFrame::TooLong);
-    }
-    let parents = list(wire.parents, |id| Ok(ViewId::try_from(id)?))?;
-    let candidates = list(wire.candidates, |candidate| {
+fn read_propose(message: Bytes) -> Result<FlockMessage, BadFrame> {
+    let (wire, lists) = apart::<ProposeWire>(message)?;
+    let parents = list(&lists, 2, |id: ViewIdWire| Ok(ViewId::try_from(id)?))?;
+    let candidates = list(&lists, 3, |candidate: CandidateWire| {
         if candidate.parent as usize >= parents.len() {
             return Err(BadFrame::Malformed);
         }

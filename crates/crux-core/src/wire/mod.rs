@@ -12,6 +12,7 @@ mod services;
 
 use crate::flock as flocking;
 use crate::flock::view::BadView;
+use crate::lists::{self, BadList};
 use crate::services as serving;
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -25,6 +26,9 @@ pub const FRAME_MAX: usize = 1 << 20;
 pub const DATAGRAM_MAX: usize = 1200;
 /// Most entries of any list of members, instances and the like.
 pub const ITEMS_MAX: usize = 16_384;
+/// Most instances in one frame, and most pieces that the maps of their ports consist of: an instance with a port or some
+/// becomes 600 bytes, and one frame may not become more than 8 MiB.
+pub const INSTANCES_MAX: usize = 10_240;
 /// Most version ids in one frame. A list of this many speaks only of ids up to its last.
 pub const IDS_MAX: usize = crate::facts::IDS_MAX;
 /// Longest text for people, in bytes.
@@ -99,6 +103,15 @@ impl From<BadView> for BadFrame {
     }
 }
 
+impl From<BadList> for BadFrame {
+    fn from(why: BadList) -> Self {
+        match why {
+            BadList::TooLong => Self::TooLong,
+            BadList::Malformed => Self::Malformed,
+        }
+    }
+}
+
 impl From<NameError> for BadFrame {
     fn from(_: NameError) -> Self {
         Self::Malformed
@@ -117,8 +130,8 @@ enum Kind {
     Flock(flock::FlockWire),
     #[prost(message, tag = "2")]
     Service(services::ServiceWire),
-    #[prost(message, tag = "3")]
-    Facts(facts::FactsWire),
+    #[prost(bytes = "bytes", tag = "3")]
+    Facts(Bytes),
     #[prost(message, tag = "4")]
     Held(facts::IdsWire),
     #[prost(message, tag = "5")]
@@ -137,7 +150,7 @@ impl Frame {
         let kind = match self {
             Self::Flock(message) => Kind::Flock(message.into()),
             Self::Service(message) => Kind::Service(message.into()),
-            Self::Facts { sealed } => Kind::Facts(facts::FactsWire { sealed: sealed.clone() }),
+            Self::Facts { sealed } => Kind::Facts(lists::packed(&facts::FactsWire { sealed: sealed.clone() })),
             Self::FactsHeld { ids } => Kind::Held(facts::IdsWire::new(ids)),
             Self::FactsDigest { digest, count } => {
                 Kind::Digest(facts::DigestWire { digest: digest.0.to_vec(), count: *count })
@@ -160,7 +173,7 @@ impl Frame {
         Ok(match wire.kind.ok_or(BadFrame::Unknown)? {
             Kind::Flock(message) => Self::Flock(message.read(bloc)?),
             Kind::Service(message) => Self::Service(message.read()?),
-            Kind::Facts(facts) => Self::Facts { sealed: facts.read()? },
+            Kind::Facts(sealed) => Self::Facts { sealed: facts::read_sealed(sealed)? },
             Kind::Held(ids) => Self::FactsHeld { ids: ids.read()? },
             Kind::Digest(digest) => Self::FactsDigest { digest: parts::hash(&digest.digest)?, count: digest.count },
             Kind::Ids(ids) => Self::FactsIds { ids: ids.read_sorted()? },

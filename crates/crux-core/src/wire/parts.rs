@@ -1,7 +1,7 @@
 //! What several kinds of frames have in common: members, durations, bounded lists and texts.
 
-use super::{BadFrame, ITEMS_MAX, TEXT_MAX};
-use alloc::collections::BTreeMap;
+use super::{BadFrame, TEXT_MAX};
+use crate::lists::Lists;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -50,12 +50,13 @@ pub(super) fn need<T>(part: Option<T>) -> Result<T, BadFrame> {
     part.ok_or(BadFrame::Malformed)
 }
 
-/// Reads a list of at most [`ITEMS_MAX`] entries.
-pub(super) fn list<T, U>(items: Vec<T>, read: impl FnMut(T) -> Result<U, BadFrame>) -> Result<Vec<U>, BadFrame> {
-    if items.len() > ITEMS_MAX {
-        return Err(BadFrame::TooLong);
-    }
-    items.into_iter().map(read).collect()
+/// Reads a list of messages.
+pub(super) fn list<W: Message + Default, U>(
+    lists: &Lists,
+    tag: u32,
+    read: impl FnMut(W) -> Result<U, BadFrame>,
+) -> Result<Vec<U>, BadFrame> {
+    lists.read(tag, read)
 }
 
 /// A text for people.
@@ -63,13 +64,17 @@ pub(super) fn text(text: String) -> Result<String, BadFrame> {
     if text.len() > TEXT_MAX { Err(BadFrame::TooLong) } else { Ok(text) }
 }
 
-/// Ports by name.
-pub(super) fn ports(ports: BTreeMap<String, u32>) -> Result<BTreeMap<String, u16>, BadFrame> {
-    if ports.len() > 256 {
-        return Err(BadFrame::TooLong);
+/// A port by its name.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct PortWire {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(uint32, tag = "2")]
+    port: u32,
+}
+
+impl PortWire {
+    pub(super) fn read(self) -> Result<(String, u16), BadFrame> {
+        Ok((text(self.name)?, u16::try_from(self.port).map_err(|_| BadFrame::Malformed)?))
     }
-    ports
-        .into_iter()
-        .map(|(name, port)| Ok((text(name)?, u16::try_from(port).map_err(|_| BadFrame::Malformed)?)))
-        .collect()
 }

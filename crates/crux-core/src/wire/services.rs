@@ -1,8 +1,9 @@
 //! Service messages on the wire.
 
-use super::BadFrame;
-use super::parts::{self, duration, list, nanos, need, text};
+use super::parts::{self, PortWire, duration, list, nanos, need, text};
+use super::{BadFrame, INSTANCES_MAX, ITEMS_MAX};
 use crate::flock::view::{ViewId, ViewIdWire};
+use crate::lists::{Listing, Lists, apart, packed};
 use crate::services::instance::{Instance, InstanceId, Phase, ServiceRef};
 use crate::services::message::Message as ServiceMessage;
 use crate::services::plan::{Entry, Plan, PlanId, Shortfall};
@@ -11,6 +12,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use bytes::Bytes;
 use crux_names::{Boot, HordeName, Wall};
 use prost::Message;
 
@@ -111,6 +113,10 @@ struct InstanceWire {
     why: String,
 }
 
+impl Listing for InstanceWire {
+    const LISTS: &'static [(u32, usize)] = &[(8, 256)];
+}
+
 const fn phase_number(phase: Phase) -> u32 {
     match phase {
         Phase::Pending => 1,
@@ -149,21 +155,38 @@ impl From<&Instance> for InstanceWire {
     }
 }
 
-impl InstanceWire {
-    fn read(self) -> Result<Instance, BadFrame> {
-        Ok(Instance {
-            id: instance_id(self.id)?,
-            of: service(self.of)?,
-            slot: self.slot,
-            revision: parts::hash(&self.revision)?,
-            phase: phase(self.phase)?,
-            pid: self.pid,
-            started: self.started.map(Wall),
-            ports: parts::ports(self.ports)?,
-            restarts: self.restarts,
-            why: text(self.why)?,
-        })
+/// Of how many pieces of memory a map of so many ports consists, at most: up to eleven are one.
+const fn pieces(ports: usize) -> usize {
+    match ports {
+        0 => 0,
+        1..=11 => 1,
+        more => more / 5 + 1,
     }
+}
+
+fn read_instances(lists: &Lists, tag: u32) -> Result<Vec<Instance>, BadFrame> {
+    let mut all = 0;
+    lists.bytes(tag, |message| {
+        let instance = read_instance(message)?;
+        all += pieces(instance.ports.len());
+        if all > INSTANCES_MAX { Err(BadFrame::TooLong) } else { Ok(instance) }
+    })
+}
+
+fn read_instance(message: Bytes) -> Result<Instance, BadFrame> {
+    let (wire, lists) = apart::<InstanceWire>(message)?;
+    Ok(Instance {
+        id: instance_id(wire.id)?,
+        of: service(wire.of)?,
+        slot: wire.slot,
+        revision: parts::hash(&wire.revision)?,
+        phase: phase(wire.phase)?,
+        pid: wire.pid,
+        started: wire.started.map(Wall),
+        ports: list(&lists, 8, PortWire::read)?.into_iter().collect(),
+        restarts: wire.restarts,
+        why: text(wire.why)?,
+    })
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -242,6 +265,10 @@ struct PlanWire {
     should: Vec<ShouldWire>,
 }
 
+impl Listing for PlanWire {
+    const LISTS: &'static [(u32, usize)] = &[(4, ITEMS_MAX), (5, ITEMS_MAX), (6, ITEMS_MAX)];
+}
+
 impl From<&Plan> for PlanWire {
     fn from(plan: &Plan) -> Self {
         let shortfall =
@@ -257,19 +284,18 @@ impl From<&Plan> for PlanWire {
     }
 }
 
-impl PlanWire {
-    fn read(self) -> Result<Plan, BadFrame> {
-        Ok(Plan {
-            id: need(self.id)?.read()?,
-            horde: horde(&self.horde)?,
-            by: self.by.parse()?,
-            entries: list(self.entries, EntryWire::read)?,
-            shortfalls: list(self.shortfalls, |it| {
-                Ok(Shortfall { of: service(it.of)?, missing: it.missing, why: text(it.why)? })
-            })?,
-            should: list(self.should, |it| Ok((service(it.of)?, it.count)))?,
-        })
-    }
+fn read_plan(message: Bytes) -> Result<Plan, BadFrame> {
+    let (wire, lists) = apart::<PlanWire>(message)?;
+    Ok(Plan {
+        id: need(wire.id)?.read()?,
+        horde: horde(&wire.horde)?,
+        by: wire.by.parse()?,
+        entries: list(&lists, 4, EntryWire::read)?,
+        shortfalls: list(&lists, 5, |it: ShortfallWire| {
+            Ok(Shortfall { of: service(it.of)?, missing: it.missing, why: text(it.why)? })
+        })?,
+        should: list(&lists, 6, |it: ShouldWire| Ok((service(it.of)?, it.count)))?,
+    })
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -410,20 +436,20 @@ pub(super) struct ServiceWire {
 enum Kind {
     #[prost(message, tag = "1")]
     AskDean(AskDeanWire),
-    #[prost(message, tag = "2")]
-    DeanReport(DeanReportWire),
-    #[prost(message, tag = "3")]
-    Plan(PlanWire),
-    #[prost(message, tag = "4")]
-    Beats(BeatsWire),
-    #[prost(message, tag = "5")]
-    Verdicts(VerdictsWire),
-    #[prost(message, tag = "6")]
-    Board(BoardWire),
+    #[prost(bytes = "bytes", tag = "2")]
+    DeanReport(Bytes),
+    #[prost(bytes = "bytes", tag = "3")]
+    Plan(Bytes),
+    #[prost(bytes = "bytes", tag = "4")]
+    Beats(Bytes),
+    #[prost(bytes = "bytes", tag = "5")]
+    Verdicts(Bytes),
+    #[prost(bytes = "bytes", tag = "6")]
+    Board(Bytes),
     #[prost(message, tag = "7")]
     Offer(OfferWire),
-    #[prost(message, tag = "8")]
-    Who(WhoWire),
+    #[prost(bytes = "bytes", tag = "8")]
+    Who(Bytes),
     #[prost(message, tag = "9")]
     Forgotten(InstanceIdWire),
 }
@@ -446,12 +472,20 @@ struct DeanReportWire {
     instances: Vec<InstanceWire>,
 }
 
+impl Listing for DeanReportWire {
+    const LISTS: &'static [(u32, usize)] = &[(3, INSTANCES_MAX)];
+}
+
 #[derive(Clone, PartialEq, Message)]
 struct BeatsWire {
     #[prost(string, tag = "1")]
     horde: String,
     #[prost(message, repeated, tag = "2")]
     beats: Vec<BeatWire>,
+}
+
+impl Listing for BeatsWire {
+    const LISTS: &'static [(u32, usize)] = &[(2, ITEMS_MAX)];
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -464,6 +498,10 @@ struct VerdictsWire {
     verdicts: Vec<VerdictWire>,
 }
 
+impl Listing for VerdictsWire {
+    const LISTS: &'static [(u32, usize)] = &[(3, ITEMS_MAX)];
+}
+
 #[derive(Clone, PartialEq, Message)]
 struct BoardWire {
     #[prost(string, tag = "1")]
@@ -472,6 +510,10 @@ struct BoardWire {
     view: Option<ViewIdWire>,
     #[prost(message, repeated, tag = "3")]
     instances: Vec<InstanceWire>,
+}
+
+impl Listing for BoardWire {
+    const LISTS: &'static [(u32, usize)] = &[(3, INSTANCES_MAX)];
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -490,6 +532,10 @@ struct WhoWire {
     programs: Vec<ProgramWire>,
 }
 
+impl Listing for WhoWire {
+    const LISTS: &'static [(u32, usize)] = &[(2, ITEMS_MAX)];
+}
+
 #[derive(Clone, PartialEq, Message)]
 struct ProgramWire {
     #[prost(string, tag = "1")]
@@ -504,36 +550,36 @@ impl From<&ServiceMessage> for ServiceWire {
             ServiceMessage::AskDean { view, horde } => {
                 Kind::AskDean(AskDeanWire { view: Some(view.into()), horde: horde.as_str().into() })
             }
-            ServiceMessage::DeanReport { horde, obeys, instances } => Kind::DeanReport(DeanReportWire {
+            ServiceMessage::DeanReport { horde, obeys, instances } => Kind::DeanReport(packed(&DeanReportWire {
                 horde: horde.as_str().into(),
                 obeys: obeys.as_ref().map(PlanIdWire::from),
                 instances: instances.iter().map(InstanceWire::from).collect(),
-            }),
-            ServiceMessage::Plan(plan) => Kind::Plan(plan.into()),
-            ServiceMessage::Beats { horde, beats } => Kind::Beats(BeatsWire {
+            })),
+            ServiceMessage::Plan(plan) => Kind::Plan(packed(&PlanWire::from(plan))),
+            ServiceMessage::Beats { horde, beats } => Kind::Beats(packed(&BeatsWire {
                 horde: horde.as_str().into(),
                 beats: beats.iter().map(BeatWire::from).collect(),
-            }),
-            ServiceMessage::Verdicts { horde, view, verdicts } => Kind::Verdicts(VerdictsWire {
+            })),
+            ServiceMessage::Verdicts { horde, view, verdicts } => Kind::Verdicts(packed(&VerdictsWire {
                 horde: horde.as_str().into(),
                 view: Some(view.into()),
                 verdicts: verdicts.iter().map(VerdictWire::from).collect(),
-            }),
-            ServiceMessage::Board { horde, view, instances } => Kind::Board(BoardWire {
+            })),
+            ServiceMessage::Board { horde, view, instances } => Kind::Board(packed(&BoardWire {
                 horde: horde.as_str().into(),
                 view: Some(view.into()),
                 instances: instances.iter().map(InstanceWire::from).collect(),
-            }),
+            })),
             ServiceMessage::Offer { horde, why } => {
                 Kind::Offer(OfferWire { horde: horde.as_str().into(), why: why.clone() })
             }
-            ServiceMessage::Who { view, programs } => Kind::Who(WhoWire {
+            ServiceMessage::Who { view, programs } => Kind::Who(packed(&WhoWire {
                 view: Some(view.into()),
                 programs: programs
                     .iter()
                     .map(|(name, since)| ProgramWire { name: name.clone(), since: since.0 })
                     .collect(),
-            }),
+            })),
             ServiceMessage::Forgotten { instance } => Kind::Forgotten(instance.into()),
         };
         Self { kind: Some(kind) }
@@ -544,30 +590,41 @@ impl ServiceWire {
     pub(super) fn read(self) -> Result<ServiceMessage, BadFrame> {
         Ok(match self.kind.ok_or(BadFrame::Unknown)? {
             Kind::AskDean(ask) => ServiceMessage::AskDean { view: view_id(ask.view)?, horde: horde(&ask.horde)? },
-            Kind::DeanReport(report) => ServiceMessage::DeanReport {
-                horde: horde(&report.horde)?,
-                obeys: report.obeys.map(PlanIdWire::read).transpose()?,
-                instances: list(report.instances, InstanceWire::read)?,
-            },
-            Kind::Plan(plan) => ServiceMessage::Plan(plan.read()?),
-            Kind::Beats(batch) => {
-                ServiceMessage::Beats { horde: horde(&batch.horde)?, beats: list(batch.beats, BeatWire::read)? }
+            Kind::DeanReport(report) => {
+                let (report, lists) = apart::<DeanReportWire>(report)?;
+                ServiceMessage::DeanReport {
+                    horde: horde(&report.horde)?,
+                    obeys: report.obeys.map(PlanIdWire::read).transpose()?,
+                    instances: read_instances(&lists, 3)?,
+                }
             }
-            Kind::Verdicts(batch) => ServiceMessage::Verdicts {
-                horde: horde(&batch.horde)?,
-                view: view_id(batch.view)?,
-                verdicts: list(batch.verdicts, VerdictWire::read)?,
-            },
-            Kind::Board(board) => ServiceMessage::Board {
-                horde: horde(&board.horde)?,
-                view: view_id(board.view)?,
-                instances: list(board.instances, InstanceWire::read)?,
-            },
+            Kind::Plan(plan) => ServiceMessage::Plan(read_plan(plan)?),
+            Kind::Beats(batch) => {
+                let (batch, lists) = apart::<BeatsWire>(batch)?;
+                ServiceMessage::Beats { horde: horde(&batch.horde)?, beats: list(&lists, 2, BeatWire::read)? }
+            }
+            Kind::Verdicts(batch) => {
+                let (batch, lists) = apart::<VerdictsWire>(batch)?;
+                ServiceMessage::Verdicts {
+                    horde: horde(&batch.horde)?,
+                    view: view_id(batch.view)?,
+                    verdicts: list(&lists, 3, VerdictWire::read)?,
+                }
+            }
+            Kind::Board(board) => {
+                let (board, lists) = apart::<BoardWire>(board)?;
+                ServiceMessage::Board {
+                    horde: horde(&board.horde)?,
+                    view: view_id(board.view)?,
+                    instances: read_instances(&lists, 3)?,
+                }
+            }
             Kind::Offer(offer) => ServiceMessage::Offer { horde: horde(&offer.horde)?, why: text(offer.why)? },
-            Kind::Who(who) => ServiceMessage::Who {
-                view: view_id(who.view)?,
-                programs: list(who.programs, |program| Ok((text(program.name)?, Wall(program.since))))?,
-            },
+            Kind::Who(who) => {
+                let (who, lists) = apart::<WhoWire>(who)?;
+                let program = |program: ProgramWire| Ok((text(program.name)?, Wall(program.since)));
+                ServiceMessage::Who { view: view_id(who.view)?, programs: list(&lists, 2, program)? }
+            }
             Kind::Forgotten(instance) => ServiceMessage::Forgotten { instance: instance.read()? },
         })
     }

@@ -61,7 +61,7 @@ pub(crate) fn confab(from: &picture::Confab) -> json::Confab {
         leader: from.leader.to_string(),
         stable: from.stable,
         members: names(&from.members),
-        horde: from.horde.to_string(),
+        horde: from.horde.as_ref().map(ToString::to_string),
         admin: names(&from.admin),
         steward: from.steward.as_ref().map(ToString::to_string),
         yurt: from.yurt.as_ref().map(ToString::to_string),
@@ -124,7 +124,7 @@ pub(crate) fn roster(from: &picture::Status, links: &LinkTable) -> Vec<json::Ros
         api: links.get(&line.member).and_then(|(_, api)| *api).map(|addr| addr.to_string()),
         boot: line.member.boot.to_string(),
         since: Some(moment(line.since)),
-        horde: (!line.visitor).then(|| if line.joining { format!("+{}", line.horde) } else { line.horde.to_string() }),
+        horde: line.horde.as_ref().map(|horde| if line.joining { format!("+{horde}") } else { horde.to_string() }),
         admin: line.admin,
         visitor: line.visitor,
         state: match line.state {

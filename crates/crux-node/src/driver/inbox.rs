@@ -1,5 +1,5 @@
-//! What comes from peers: decoded, and facts checked, before it is an input. A peer that sends what is malformed is
-//! named in the log, at most once in ten seconds, and never stops the node.
+//! What comes from peers: decoded, and facts checked, before it is an input. A peer that sends what no version sends is
+//! named in the log, at most once in ten seconds, and its link is closed with the reason; it never stops the node.
 
 use crate::driver::CHECKED;
 use crate::driver::order::{Batch, Fate, Order};
@@ -37,8 +37,8 @@ pub(super) enum Taken {
     BootTooOld { node: NodeName, known: Boot },
     /// People should know.
     Event(Event),
-    /// The link to this peer must end, for this reason.
-    Cut { peer: Member, why: &'static str },
+    /// The link to this peer must end, for this reason; the log has it already.
+    Cut { peer: Member, why: String },
     /// Somebody else deals with it, or nobody.
     Nothing,
 }
@@ -147,7 +147,7 @@ impl Inbox {
             }
             LinkEvent::Datagram { peer, bytes } => match wire::decode_datagram(bytes) {
                 Ok(datagram) => Taken::Input(Input::Datagram { from: peer, datagram }),
-                Err(cause) => self.bad(&peer, cause),
+                Err(cause) => self.bad(peer, cause),
             },
             LinkEvent::Frame { peer, bytes, room: _room } => match Frame::decode(bytes, &self.bloc) {
                 Ok(Frame::Facts { sealed }) => match self.order.facts(&peer, sealed) {
@@ -156,14 +156,14 @@ impl Inbox {
                         Taken::Nothing
                     }
                     Fate::Later => Taken::Nothing,
-                    Fate::Flood => Taken::Cut { peer, why: FLOOD },
+                    Fate::Flood => self.flooded(peer),
                 },
                 Ok(frame) => match self.order.frame(&peer, frame) {
                     Fate::Now(frame) => Taken::Input(Input::Frame { from: peer, frame }),
                     Fate::Later => Taken::Nothing,
-                    Fate::Flood => Taken::Cut { peer, why: FLOOD },
+                    Fate::Flood => self.flooded(peer),
                 },
-                Err(cause) => self.bad(&peer, cause),
+                Err(cause) => self.bad(peer, cause),
             },
             LinkEvent::DialFailed { addr, why } => match why {
                 DialFailure::BootTooOld { node, floor, .. } if self.may_begin_anew() => {
@@ -217,13 +217,19 @@ impl Inbox {
         news
     }
 
-    fn bad(&mut self, peer: &Member, cause: BadFrame) -> Taken {
+    fn bad(&mut self, peer: Member, cause: BadFrame) -> Taken {
         if cause == BadFrame::Unknown {
             debug!("{peer} says something that only a newer version knows");
-        } else {
-            self.complain(peer, "a message", &cause);
+            return Taken::Nothing;
         }
-        Taken::Nothing
+        // No version says so: it is broken or hostile, and what it says next is worth nothing either.
+        self.complain(&peer, "a message", &cause);
+        Taken::Cut { peer, why: format!("a message of it was not taken: {cause}") }
+    }
+
+    fn flooded(&mut self, peer: Member) -> Taken {
+        self.complain(&peer, "the flood of facts", &FLOOD);
+        Taken::Cut { peer, why: FLOOD.to_owned() }
     }
 
     fn complain(&mut self, peer: &Member, what: &str, cause: &dyn Display) {
@@ -311,6 +317,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_peer_that_sends_what_no_version_sends_is_cut_and_a_newer_one_is_not() {
+        let (mut inbox, _out) = inbox(Duration::ZERO).await;
+        let peer = Member { id: "n2".parse().unwrap(), boot: Boot(1) };
+        let mut event = |bytes: Vec<u8>| {
+            inbox.link(LinkEvent::Frame { peer: peer.clone(), bytes: bytes.into(), room: Room::default() })
+        };
+        // Facts, as many as a frame has room for.
+        let mut many = vec![0x1a, 0xc0, 0x84, 0x3d];
+        many.extend([0x0a, 0].repeat(500_000));
+        for bytes in [vec![0xff; 8], many] {
+            let Taken::Cut { peer: who, why } = event(bytes) else { panic!("it is not cut") };
+            assert!(who == peer && why.starts_with("a message of it was not taken: it"), "{why}");
+        }
+        let newer = vec![0x9a, 0x06, 0x02, 0x01, 0x02];
+        assert!(matches!(event(newer), Taken::Nothing));
+        // It is in the log once, however often it comes.
+        for _ in 0..10 {
+            event(vec![0xff; 8]);
+        }
+        assert_eq!(inbox.complaints[&peer.id].1, 11, "said, and kept silent about");
+    }
+
+    #[tokio::test]
     async fn a_peer_that_floods_with_facts_is_cut_with_a_reason() {
         let (mut inbox, _out) = inbox(Duration::ZERO).await;
         let peer = Member { id: "n2".parse().unwrap(), boot: Boot(1) };
@@ -321,7 +350,7 @@ mod tests {
             Taken::Cut { peer, why } => Some((peer, why)),
             _ => None,
         });
-        assert_eq!(cut, Some((peer.clone(), FLOOD)));
+        assert_eq!(cut, Some((peer.clone(), FLOOD.to_owned())));
         // Another peer's facts are not its affair.
         let other = Member { id: "n3".parse().unwrap(), boot: Boot(1) };
         let event = LinkEvent::Frame { peer: other, bytes: flood, room: Room::default() };

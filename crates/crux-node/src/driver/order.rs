@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Most bytes of one peer that wait: two of the largest frames and some.
 const WAITING_BYTES: usize = 4 << 20;
+/// What a fact costs beside its bytes, however few they are.
+const EACH: usize = size_of::<Bytes>();
 /// Most batches and frames of one peer that wait.
 const WAITING_MAX: usize = 1_024;
 
@@ -34,6 +36,11 @@ pub(super) enum Fate<T> {
 
 /// Sealed facts, as they came.
 pub(super) type Batch = Vec<Bytes>;
+
+/// What it costs to keep them.
+fn weight(facts: &Batch) -> usize {
+    facts.iter().map(|fact| fact.len() + EACH).sum()
+}
 
 enum Waits {
     Facts(Batch),
@@ -70,7 +77,7 @@ impl Order {
     pub(super) fn facts(&mut self, from: &Member, facts: Batch) -> Fate<Batch> {
         match self.behind.get_mut(from) {
             Some(behind) => {
-                let bytes = facts.iter().map(Bytes::len).sum();
+                let bytes = weight(&facts);
                 behind.add(Waits::Facts(facts), bytes)
             }
             None => {
@@ -104,7 +111,7 @@ impl Order {
                     next.frames.push(frame);
                 }
                 Waits::Facts(facts) => {
-                    behind.bytes -= facts.iter().map(Bytes::len).sum::<usize>();
+                    behind.bytes -= weight(&facts);
                     next.facts = Some(facts);
                     return next;
                 }
@@ -174,7 +181,7 @@ mod tests {
     #[test]
     fn what_waits_is_bounded_and_goes_with_the_link() {
         let (mut order, n1) = (Order::default(), member("n1"));
-        let big = || vec![Bytes::from(vec![0; 1 << 20])];
+        let big = || vec![Bytes::from(vec![0; (1 << 20) - EACH])];
         assert_eq!(order.facts(&n1, big()), Fate::Now(big()));
         for _ in 0..10 {
             assert_eq!(order.facts(&n1, big()), Fate::Later);
@@ -193,12 +200,19 @@ mod tests {
     #[test]
     fn who_goes_on_although_nothing_is_taken_is_cut_and_who_was_patient_begins_anew() {
         let (mut order, n1) = (Order::default(), member("n1"));
-        let big = || vec![Bytes::from(vec![0; 1 << 20])];
+        let big = || vec![Bytes::from(vec![0; (1 << 20) - EACH])];
         let flooded = |order: &mut Order| (0..).take_while(|_| order.facts(&n1, big()) != Fate::Flood).count();
         assert!(matches!(order.facts(&n1, big()), Fate::Now(_)));
         let taken = flooded(&mut order);
         assert_eq!(taken, (WAITING_BYTES + DROPPED_BYTES) >> 20);
         assert!(order.behind[&n1].bytes <= WAITING_BYTES && order.behind[&n1].waiting.len() <= WAITING_MAX);
+
+        // Facts without a byte cost their place.
+        order.ended(&n1);
+        let empty = || vec![Bytes::new(); 16_384];
+        assert_eq!(order.facts(&n1, empty()), Fate::Later);
+        let taken_empty = 1 + (0..).take_while(|_| order.facts(&n1, empty()) != Fate::Flood).count();
+        assert_eq!(taken_empty, (WAITING_BYTES + DROPPED_BYTES) / (16_384 * EACH));
 
         // Small ones are counted.
         order.ended(&n1);

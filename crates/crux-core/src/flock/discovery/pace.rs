@@ -182,6 +182,11 @@ impl Discovery {
             hot.due = Time::NEVER;
         }
         let addr = self.addr(key as u32);
+        if self.pause(now, addr).is_some() && !self.urgent.contains_key(&key) {
+            // Whoever is there is known to be there; that is as good as tried.
+            self.tried(now, key);
+            return false;
+        }
         if now < self.quiet_until && self.first.is_some_and(|first| first != addr) && !self.urgent.contains_key(&key) {
             self.want(key, self.quiet_until);
             return false;
@@ -220,7 +225,7 @@ impl Discovery {
             // Nobody is hot: the first cold one is the one that is tried alone.
             self.first = Some(addr);
         }
-        if self.flying.iter().any(|(_, there)| *there == addr) {
+        if self.flying.iter().any(|(_, there)| *there == addr) || self.pause(now, addr).is_some() {
             return false;
         }
         self.launch(now, addr, out);
@@ -267,15 +272,22 @@ impl Discovery {
         few.max(SECOND * size / COLD_RATE)
     }
 
+    /// It counts in this round.
+    fn tried(&mut self, now: Time, key: u64) {
+        let mark = self.mark;
+        if let Some(hot) = self.fresh.map.get_mut(&key).or_else(|| self.steady.map.get_mut(&key)) {
+            self.untried -= usize::from(hot.tried <= mark && now > mark);
+            hot.tried = now;
+        }
+    }
+
     /// A dial has come to something that is no link.
     pub(super) fn ended(&mut self, now: Time, addr: SocketAddr, refused: bool) {
         for id in self.at(addr) {
             let key = self.key(id);
-            let mark = self.mark;
+            self.tried(now, key);
             let hot = self.fresh.map.get_mut(&key).or_else(|| self.steady.map.get_mut(&key));
             if let Some(hot) = hot {
-                self.untried -= usize::from(hot.tried <= mark && now > mark);
-                hot.tried = now;
                 self.refusing += usize::from(refused);
                 self.refusing -= usize::from(hot.refused);
                 hot.refused = refused;
