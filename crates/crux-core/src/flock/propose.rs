@@ -2,7 +2,7 @@
 //! losses, merges and splits; there is no other way to a new view but to be left alone.
 
 use super::Output;
-use super::clique::{self, Merge, bipartite};
+use super::clique::{Merge, bipartite};
 use super::machine::Flock;
 use super::message::{Accusation, Answer, AskReply, Candidates, Message, ProposalId};
 use super::promise::{in_order, without_parents};
@@ -328,7 +328,7 @@ impl Flock {
         let broken = self.known_broken(&inside);
         if !broken.is_empty() {
             let order: Vec<Member> = roster.iter().map(|seat| seat.member.clone()).collect();
-            let kept: BTreeSet<Member> = clique::solve(&order, &broken).into_iter().collect();
+            let kept: BTreeSet<Member> = self.stay_together(&order, &broken).into_iter().collect();
             roster.retain(|seat| kept.contains(&seat.member) || seat.member == *me);
         }
         (roster, refused)
