@@ -335,11 +335,13 @@ impl Flock {
     }
 
     /// Pairs of these members of which this fulcrum knows a verdict. What somebody said of a pair with this fulcrum itself is
-    /// over once it has made a round trip since.
+    /// over once it has made a round trip since, or made one a moment ago: the word may have been held up on its way, and a
+    /// verdict takes seconds in which none succeeds.
     fn known_broken(&self, members: &BTreeSet<Member>) -> BTreeSet<(Member, Member)> {
         let me = &self.config.me;
         let mended = |observer: &Member, subject: &Member, said: Time| {
-            subject == me && self.proof(observer).is_some_and(|proof| proof > said)
+            subject == me
+                && (self.proof(observer).is_some_and(|proof| proof > said) || self.proven(observer, self.t.doubt))
         };
         self.alerts
             .iter()
