@@ -2,7 +2,8 @@
 //! that what makes the large one fail fails here too. `cargo xtask sim --halves cut --nodes 10000` runs the large one.
 
 use crux_names::Duration;
-use crux_sim::large::{Halves, Lost, Phase};
+use crux_sim::large::{Crowd, Halves, Lost, Phase, Starved};
+use crux_sim::world::Weather;
 
 fn run(size: usize, lost: Lost) -> Vec<Phase> {
     let (apart, limit) = (Duration::from_secs(45), Duration::from_secs(60));
@@ -24,4 +25,17 @@ fn a_hundred_and_fifty_lose_half_to_a_cut_and_get_it_back() {
 fn a_hundred_and_fifty_lose_half_to_death_and_get_it_back() {
     let phases = run(150, Lost::Killed);
     assert!(phases[2].took <= Duration::from_secs(8), "{phases:?}");
+}
+
+/// Who is well has a broken pair with several that stand still most of the time, and each of those with a few: by the
+/// pairs alone it would be the worst of them.
+#[test]
+fn who_is_well_is_not_thrown_out_for_complaining_of_several_that_stand_still() {
+    let mut crowd = Crowd::new(100, 1, Weather::default());
+    let all = crowd.all();
+    crowd.until(Duration::from_secs(20), |crowd| crowd.one_flock(&all)).unwrap();
+    crowd.until(Duration::from_secs(20), |crowd| crowd.stable(&all)).unwrap();
+    let well = |place: usize| !place.is_multiple_of(3) || place >= 96;
+    let evicted = Starved { well, time: Duration::from_secs(60) }.run(&mut crowd);
+    assert_eq!(evicted, 0);
 }

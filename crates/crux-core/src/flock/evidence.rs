@@ -8,7 +8,7 @@
 use super::Output;
 use super::machine::Flock;
 use super::message::{Accusation, Datagram, Message};
-use super::ring::{prober, visits};
+use super::ring::{SUCCESSORS, prober, visits};
 use super::view::ViewId;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -791,12 +791,15 @@ impl Flock {
         self.tell_leader(member, Accusation::Doubted, out);
     }
 
-    /// The doubt or its end, for the leader alone: who leads grants no completeness over it.
+    /// The doubt or its end, for the leader: who leads grants no completeness over it. Who may have to succeed it hears it
+    /// too, for whoever leads next has to know of whom several complain.
     pub(super) fn tell_leader(&self, subject: &Member, accusation: Accusation, out: &mut Vec<Output>) {
         let view = self.view.id().clone();
-        let to = self.view.leader().member.clone();
-        if to != *subject && to != self.config.me {
-            out.push(Output::Message { to, message: Message::Alert { view, subject: subject.clone(), accusation } });
+        for to in self.view.roster.iter().take(1 + SUCCESSORS).map(|seat| &seat.member) {
+            if to != subject && *to != self.config.me {
+                let message = Message::Alert { view: view.clone(), subject: subject.clone(), accusation };
+                out.push(Output::Message { to: to.clone(), message });
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod alerts;
 mod apart;
+mod blame;
 pub mod clique;
 mod clones;
 mod contacts;

@@ -2,7 +2,7 @@
 //! losses, merges and splits; there is no other way to a new view but to be left alone.
 
 use super::Output;
-use super::clique::{self, Merge, bipartite};
+use super::clique::{Merge, bipartite};
 use super::machine::Flock;
 use super::message::{Accusation, Answer, AskReply, Candidates, Message, ProposalId};
 use super::promise::{in_order, without_parents};
@@ -328,18 +328,20 @@ impl Flock {
         let broken = self.known_broken(&inside);
         if !broken.is_empty() {
             let order: Vec<Member> = roster.iter().map(|seat| seat.member.clone()).collect();
-            let kept: BTreeSet<Member> = clique::solve(&order, &broken).into_iter().collect();
+            let kept: BTreeSet<Member> = self.stay_together(&order, &broken).into_iter().collect();
             roster.retain(|seat| kept.contains(&seat.member) || seat.member == *me);
         }
         (roster, refused)
     }
 
     /// Pairs of these members of which this fulcrum knows a verdict. What somebody said of a pair with this fulcrum itself is
-    /// over once it has made a round trip since.
+    /// over once it has made a round trip since, or made one a moment ago: the word may have been held up on its way, and a
+    /// verdict takes seconds in which none succeeds.
     fn known_broken(&self, members: &BTreeSet<Member>) -> BTreeSet<(Member, Member)> {
         let me = &self.config.me;
         let mended = |observer: &Member, subject: &Member, said: Time| {
-            subject == me && self.proof(observer).is_some_and(|proof| proof > said)
+            subject == me
+                && (self.proof(observer).is_some_and(|proof| proof > said) || self.proven(observer, self.t.doubt))
         };
         self.alerts
             .iter()

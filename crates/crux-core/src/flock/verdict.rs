@@ -3,7 +3,6 @@
 //! `change`.
 
 use super::Output;
-use super::clique;
 use super::evidence::Why;
 use super::machine::Flock;
 use super::message::{Accusation, Datagram};
@@ -214,7 +213,7 @@ impl Flock {
             return;
         }
         let roster = self.members_without(&self.lost);
-        let clique = clique::solve(&roster, &pairs);
+        let clique = self.stay_together(&roster, &pairs);
         if clique.len() == roster.len() {
             return;
         }

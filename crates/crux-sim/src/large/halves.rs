@@ -1,6 +1,6 @@
 //! Forming one flock, losing half of it and getting it back.
 
-use super::Crowd;
+use super::{Crowd, Installed};
 use crate::world::Weather;
 use crux_names::Duration;
 
@@ -56,7 +56,7 @@ impl Halves {
             let told = crowd.world.told;
             crowd.forget();
             let took = crowd.until(self.limit, goal).map_err(|why| format!("{name}: {why}"))?;
-            let mut sizes: Vec<usize> = crowd.installs.iter().map(|install| install.size).collect();
+            let mut sizes: Vec<usize> = crowd.installs.iter().map(Installed::size).collect();
             let installs = sizes.len();
             sizes.sort_unstable();
             sizes.dedup();

@@ -4,17 +4,19 @@
 
 mod halves;
 mod measure;
+mod starved;
 
 pub use halves::{Halves, Lost, Phase};
 pub use measure::{Line, MEASURES, Measure};
+pub use starved::Starved;
 
 use crate::flocks::{Bird, Flocks, addr, config, member};
 use crate::world::{Time, Weather, World};
 use crux_core::flock::Flock;
 use crux_core::flock::discovery::Book;
-use crux_core::flock::view::ViewId;
+use crux_core::flock::view::{Seat, View, ViewId};
 use crux_names::Duration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// So many addresses are configured as seeds, as an operator would.
@@ -29,10 +31,43 @@ pub struct Installed {
     pub at: Time,
     /// Where.
     pub place: usize,
-    /// Members of the view.
-    pub size: usize,
     /// The view.
-    pub view: ViewId,
+    pub view: View,
+    /// What it lost by it, if anybody.
+    pub loss: Option<Arc<Loss>>,
+}
+
+impl Installed {
+    /// Members of the view.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.view.roster.len()
+    }
+}
+
+/// A view with members that the next one has not, found out once for all who took the same step.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// The view before.
+    pub before: ViewId,
+    /// The places of its members that are in the next one, sorted.
+    pub stayed: Vec<usize>,
+    /// The places of those that are not, sorted.
+    pub gone: Vec<usize>,
+}
+
+impl Loss {
+    /// What the second view lacks of the first, if anything.
+    fn between(world: &Flocks, before: &View, after: &View) -> Option<Self> {
+        let is_in = |seat: &&Seat| after.has(&seat.member);
+        let (stayed, gone): (Vec<&Seat>, Vec<&Seat>) = before.roster.iter().partition(is_in);
+        let places = |seats: Vec<&Seat>| {
+            let mut places: Vec<usize> = seats.into_iter().filter_map(|seat| world.place_of(&seat.member)).collect();
+            places.sort_unstable();
+            places
+        };
+        (!gone.is_empty()).then(|| Self { before: before.id().clone(), stayed: places(stayed), gone: places(gone) })
+    }
 }
 
 /// A large world with what is seen of it.
@@ -46,6 +81,8 @@ pub struct Crowd {
     book: Arc<Book>,
     /// How many installs of each place were seen.
     seen: Vec<usize>,
+    /// The steps from one view to the next that were looked at.
+    steps: BTreeMap<(ViewId, ViewId), Option<Arc<Loss>>>,
     boots: Vec<u64>,
 }
 
@@ -61,6 +98,7 @@ impl Crowd {
             size,
             book: Arc::new(book),
             seen: vec![0; size],
+            steps: BTreeMap::new(),
             boots: vec![1; size],
         };
         for place in 0..size {
@@ -96,18 +134,25 @@ impl Crowd {
     /// Forgets the installs that were seen.
     pub fn forget(&mut self) {
         self.installs.clear();
+        self.steps.clear();
     }
 
     /// Runs for so long.
     pub fn run_for(&mut self, time: Duration) {
         let end = self.world.now + time;
-        let (installs, seen) = (&mut self.installs, &mut self.seen);
+        let (installs, seen, steps) = (&mut self.installs, &mut self.seen, &mut self.steps);
         self.world.run_until(end, &mut |world| {
             for step in &world.news {
                 let Some(bird) = &world.slots[step.place].node else { continue };
-                for (at, view) in &bird.installed[seen[step.place].min(bird.installed.len())..] {
-                    let (at, place, size) = (*at, step.place, view.roster.len());
-                    installs.push(Installed { at, place, size, view: view.id().clone() });
+                for next in seen[step.place]..bird.installed.len() {
+                    let (at, view) = &bird.installed[next];
+                    // Everybody's own first view has nobody else in it to lose.
+                    let before = next.checked_sub(1).map(|before| &bird.installed[before].1);
+                    let loss = before.filter(|before| before.roster.len() > 1).and_then(|before| {
+                        let step = steps.entry((before.id().clone(), view.id().clone()));
+                        step.or_insert_with(|| Loss::between(world, before, view).map(Arc::new)).clone()
+                    });
+                    installs.push(Installed { at: *at, place: step.place, view: view.clone(), loss });
                 }
                 seen[step.place] = bird.installed.len();
             }

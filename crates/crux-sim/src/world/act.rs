@@ -290,7 +290,13 @@ impl<N: Node> World<N> {
         if found == Some(a) {
             return self.tell_life(from, In::DialFailed(addr, true));
         }
-        let reached = found.filter(|b| self.connected(a, *b) && self.slots[*b].paused_until <= self.now);
+        let reached = found.filter(|b| self.connected(a, *b));
+        let until = reached.map_or(Time::ZERO, |b| self.slots[b].paused_until);
+        if until > self.now && until <= self.now + DIAL {
+            // A dial waits in the socket of whoever stands still, and is answered by it if it wakes in time.
+            return self.ahead.push(until, Happening::Dialed { from, addr });
+        }
+        let reached = reached.filter(|_| until <= self.now);
         let Some(b) = reached else {
             return self.schedule(DIAL, Happening::Tell { to: from, input: In::DialFailed(addr, false) });
         };
