@@ -144,7 +144,7 @@ fn who_accepts_and_never_acts_keeps_nobody_unstable() {
             };
             match output {
                 Output::Datagram { to, datagram: Datagram::Ping { seq, .. } } => {
-                    let datagram = Datagram::Ack { seq, view: big.id().clone() };
+                    let datagram = Datagram::Ack { seq, view: Some(big.id().clone()) };
                     answer(&to, Input::Datagram { from: to.clone(), datagram }, &mut out, &mut honest);
                 }
                 Output::Message { to, message: Message::Ask { view } } => {

@@ -2,7 +2,7 @@
 
 use crux_core::flock::Apart;
 use crux_names::Duration;
-use crux_sim::flocks::{Bird, Flocks, bird, check, flocks, member, shape, until_shape};
+use crux_sim::flocks::{Bird, Flocks, Meter, bird, check, flocks, member, shape, until_shape};
 use crux_sim::invariants::flocking;
 use crux_sim::world::{Slot, Weather};
 
@@ -164,6 +164,18 @@ fn the_process_of_a_leader_dies_and_all_have_the_next_one_soon_at_every_size() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn probes_do_not_repeat_the_view_that_both_ends_know() {
+    let mut world = settled(5, 1);
+    world.each(|bird| bird.meter = Some(Meter::default()));
+    run(&mut world, seconds(10));
+    for bird in world.slots.iter().filter_map(|slot| slot.node.as_ref()) {
+        let meter = bird.meter.clone().unwrap();
+        // A number of up to three bytes, a flag and what frames them; the leader's grants are among them.
+        assert!(meter.packets > 50 && meter.sent <= meter.packets * 16, "{meter:?}");
     }
 }
 

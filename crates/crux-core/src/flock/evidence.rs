@@ -65,6 +65,10 @@ struct Edge {
     renewed: bool,
     /// Its silence was told to the leader as a doubt.
     doubted: bool,
+    /// Its last answer said that it has this fulcrum's view.
+    same: bool,
+    /// Its last question said so.
+    agreed: bool,
 }
 
 /// A pair of members that are no neighbours and failed a visit.
@@ -176,7 +180,16 @@ impl Flock {
                 Some(edge) => edge.asks = asks,
                 None => {
                     let heard = proof.unwrap_or(now).max(now - self.t.doubt);
-                    probe.edge = Some(Edge { asks, next: now, heard, acked: None, renewed: false, doubted: false });
+                    probe.edge = Some(Edge {
+                        asks,
+                        next: now,
+                        heard,
+                        acked: None,
+                        renewed: false,
+                        doubted: false,
+                        same: false,
+                        agreed: false,
+                    });
                 }
             }
             self.reschedule(&member);
@@ -206,7 +219,16 @@ impl Flock {
         match &mut probe.edge {
             Some(edge) => edge.next = now,
             None => {
-                let edge = Edge { asks: true, next: now, heard: now, acked: None, renewed: false, doubted: false };
+                let edge = Edge {
+                    asks: true,
+                    next: now,
+                    heard: now,
+                    acked: None,
+                    renewed: false,
+                    doubted: false,
+                    same: false,
+                    agreed: false,
+                };
                 probe.edge = Some(edge);
             }
         }
@@ -359,8 +381,42 @@ impl Flock {
     }
 
     fn ping(&self, to: &Member, seq: u64, heard: bool, out: &mut Vec<Output>) {
-        let datagram = Datagram::Ping { seq, view: self.view.id().clone(), heard };
-        out.push(Output::Datagram { to: to.clone(), datagram });
+        let same = |edge: &Edge| edge.same && heard;
+        let known = self.probes.get(to).and_then(|probe| probe.edge.as_ref()).is_some_and(same);
+        let view = (!known).then(|| self.view.id().clone());
+        out.push(Output::Datagram { to: to.clone(), datagram: Datagram::Ping { seq, view, heard } });
+    }
+
+    /// The view from which somebody asks, as far as it can be known.
+    pub(super) fn asked_from(&mut self, from: &Member, named: Option<ViewId>) -> Option<ViewId> {
+        let edge = self.probes.get_mut(from).and_then(|probe| probe.edge.as_mut());
+        let mine = self.view.id();
+        let agreed = edge.as_ref().is_some_and(|edge| edge.agreed);
+        let view = named.or_else(|| agreed.then(|| mine.clone()));
+        if let Some(edge) = edge {
+            edge.agreed = view.as_ref() == Some(mine);
+        }
+        view
+    }
+
+    /// The view from which somebody answers: the one that the ping named, which was this fulcrum's unless it has installed
+    /// another since.
+    pub(super) fn answered_from(&mut self, from: &Member, seq: u64, named: Option<ViewId>) -> Option<ViewId> {
+        let (mine, since) = (self.view.id(), self.since);
+        let probe = self.probes.get_mut(from)?;
+        let asked = probe.history.iter().any(|(known, sent)| *known == seq && seq != 0 && *sent >= since);
+        let view = named.or_else(|| asked.then(|| mine.clone()));
+        if let Some(edge) = &mut probe.edge {
+            edge.same = view.as_ref() == Some(mine);
+        }
+        view
+    }
+
+    /// Another view is installed: nobody has said yet that it has it too.
+    pub(super) fn forget_who_agrees(&mut self) {
+        for edge in self.probes.values_mut().filter_map(|probe| probe.edge.as_mut()) {
+            (edge.same, edge.agreed) = (false, false);
+        }
     }
 
     /// Asks at once whom it would ask sooner or later.
@@ -628,10 +684,11 @@ impl Flock {
         self.challenges.values().fold(first.min(sweep), |next, challenge| next.min(challenge.until))
     }
 
-    /// Somebody asks. The answer goes back at once; what it says of this fulcrum's own answers counts here.
-    pub(super) fn asked(&mut self, from: &Member, seq: u64, heard: bool, out: &mut Vec<Output>) {
-        let datagram = Datagram::Ack { seq, view: self.view.id().clone() };
-        out.push(Output::Datagram { to: from.clone(), datagram });
+    /// Somebody asks from this view. The answer goes back at once; what it says of this fulcrum's own answers counts here.
+    pub(super) fn asked(&mut self, from: &Member, seq: u64, view: Option<&ViewId>, heard: bool, out: &mut Vec<Output>) {
+        let mine = self.view.id();
+        let view = (view != Some(mine)).then(|| mine.clone());
+        out.push(Output::Datagram { to: from.clone(), datagram: Datagram::Ack { seq, view } });
         if self.is_silent(from) {
             // It lives after all: whether both ways work again is found out at once and not in the next period.
             self.hasten([from], out);

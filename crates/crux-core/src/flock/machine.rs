@@ -374,12 +374,18 @@ impl Flock {
         }
         match datagram {
             Datagram::Ping { seq, view, heard } => {
-                self.asked(from, seq, heard, out);
-                self.heard_of_view(from, view, out);
+                let view = self.asked_from(from, view);
+                self.asked(from, seq, view.as_ref(), heard, out);
+                if let Some(view) = view {
+                    self.heard_of_view(from, view, out);
+                }
             }
             Datagram::Ack { seq, view } => {
+                let view = self.answered_from(from, seq, view);
                 self.answered(from, seq, out);
-                self.heard_of_view(from, view, out);
+                if let Some(view) = view {
+                    self.heard_of_view(from, view, out);
+                }
             }
             Datagram::PingReq { subject } => self.asked_for_witness(from, subject, out),
             Datagram::Witness { subject, heard } => self.witness(from, subject, heard),
@@ -519,6 +525,7 @@ impl Flock {
         self.contacts.install(self.view.roster.clone());
         self.part_from_older_lives(out);
         self.ring = Ring::of(self.view.id(), self.view.roster.len());
+        self.forget_who_agrees();
         self.audit = Audit::new(self.now);
         self.watch_ring(out);
         let rank = self.view.roster.index(&self.config.me).unwrap_or(0);

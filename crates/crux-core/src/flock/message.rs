@@ -6,15 +6,17 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use crux_names::{Duration, FulcrumId, Member};
 
-/// Small messages that may be lost. Each carries the sender's view, so that a missed install is noticed within one probe.
+/// Small messages that may be lost. Pings and their answers name the sender's view, so that a missed install is noticed
+/// within one probe; what both know is not repeated, for it would be a third of each packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Datagram {
     /// "Are you there?" Only the answer counts as evidence: a round trip of the two, directly.
     Ping {
         /// Echoed by the answer.
         seq: u64,
-        /// The sender's installed view.
-        view: ViewId,
+        /// The sender's installed view; `None` if the receiver's last answer said that both have the same, and neither has
+        /// installed another since.
+        view: Option<ViewId>,
         /// Whether the sender got an answer to its ping before. Then the receiver's last answer is proved to have arrived;
         /// otherwise this is a miss at the receiver too, so that both see a loss that goes one way.
         heard: bool,
@@ -23,8 +25,8 @@ pub enum Datagram {
     Ack {
         /// The ping's number.
         seq: u64,
-        /// The sender's installed view.
-        view: ViewId,
+        /// The sender's installed view; `None` if it is the one that the ping named.
+        view: Option<ViewId>,
     },
     /// "Do you hear this member?" Asked of a third, to tell a dead node from a dead link.
     PingReq {

@@ -55,7 +55,10 @@ struct WitnessWire {
 
 impl From<&Datagram> for DatagramWire {
     fn from(datagram: &Datagram) -> Self {
-        let probe = |seq: u64, view: &ViewId, heard: bool| ProbeWire { seq, view: Some(view.into()), heard };
+        let probe = |seq: u64, view: &Option<ViewId>, heard: bool| {
+            let view = view.as_ref().map(ViewIdWire::from);
+            ProbeWire { seq, view, heard }
+        };
         let kind = match datagram {
             Datagram::Ping { seq, view, heard } => DatagramKind::Ping(probe(*seq, view, *heard)),
             Datagram::Ack { seq, view } => DatagramKind::Ack(probe(*seq, view, false)),
@@ -71,10 +74,14 @@ impl From<&Datagram> for DatagramWire {
 impl DatagramWire {
     pub(super) fn read(self) -> Result<Datagram, BadFrame> {
         Ok(match self.kind.ok_or(BadFrame::Unknown)? {
-            DatagramKind::Ping(probe) => {
-                Datagram::Ping { seq: probe.seq, view: view_id(probe.view)?, heard: probe.heard }
+            DatagramKind::Ping(probe) => Datagram::Ping {
+                seq: probe.seq,
+                view: probe.view.map(ViewId::try_from).transpose()?,
+                heard: probe.heard,
+            },
+            DatagramKind::Ack(probe) => {
+                Datagram::Ack { seq: probe.seq, view: probe.view.map(ViewId::try_from).transpose()? }
             }
-            DatagramKind::Ack(probe) => Datagram::Ack { seq: probe.seq, view: view_id(probe.view)? },
             DatagramKind::PingReq(subject) => Datagram::PingReq { subject: subject.read()? },
             DatagramKind::Witness(witness) => {
                 Datagram::Witness { subject: need(witness.subject)?.read()?, heard: witness.heard.map(duration) }
