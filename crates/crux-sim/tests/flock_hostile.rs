@@ -59,6 +59,28 @@ fn a_view_that_nobody_proposed_is_not_installed() {
 }
 
 #[test]
+fn a_view_that_is_lower_or_lacks_its_reader_is_not_installed_though_it_was_asked_for() {
+    let (mut world, leader) = settled(4);
+    let (hostile, victim) = ((leader + 1) % 4, (leader + 2) % 4);
+    let mine = node(&world, victim).flock.view().id().clone();
+    // It says that it has a higher view, is asked for it at once, and answers with one of long ago.
+    let higher = ViewId { epoch: mine.epoch + 7, ..mine.clone() };
+    let (from, datagram) = (member(hostile, 1), Datagram::Ping { seq: 1 << 40, view: Some(higher), heard: true });
+    world.poke(victim, |bird, now, out| bird.input(now, Input::Datagram { from, datagram }, out));
+    let view = forged(1, vec![seat(hostile, 1), seat(victim, 1)]);
+    say(&mut world, victim, hostile, Message::Install { id: None, view });
+    assert_eq!(*node(&world, victim).flock.view().id(), mine);
+    // Nor is one that this fulcrum is not in.
+    let view = forged(mine.epoch + 1, vec![seat(hostile, 1), seat(leader, 1)]);
+    say(&mut world, victim, hostile, Message::Install { id: None, view });
+    assert_eq!(*node(&world, victim).flock.view().id(), mine);
+    // What was asked for is: the question stood all the time.
+    let view = forged(mine.epoch + 1, vec![seat(hostile, 1), seat(victim, 1)]);
+    say(&mut world, victim, hostile, Message::Install { id: None, view: view.clone() });
+    assert_eq!(node(&world, victim).flock.view().id(), view.id());
+}
+
+#[test]
 fn a_proposal_with_a_made_up_parent_burns_no_epochs() {
     let (mut world, leader) = settled(4);
     let hostile = (leader + 1) % 4;

@@ -60,7 +60,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: INSTALL,
         find: "        if !view.has(&self.config.me) {",
         replace: "        if false {",
-        tests: &[Run(SWARM), Run(WIDE)],
+        tests: &[Sim("flock_hostile", ""), Run(SWARM), Run(WIDE)],
     },
     Mutant {
         name: "install-promised",
