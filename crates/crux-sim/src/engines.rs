@@ -141,9 +141,9 @@ impl Node for Life {
                 }
                 Input::Wake
             }
-            In::LinkUp(member, addr) => {
+            In::LinkUp(member, addr, dialed) => {
                 let peer = Peer { member, addr, admission: 1, labels: BTreeMap::new() };
-                Input::LinkUp { peer, dialed: false }
+                Input::LinkUp { peer, dialed }
             }
             In::ProcessGone(peer) => Input::ProcessGone { peer },
             In::LinkDown(peer) => Input::LinkDown { peer, why: "closed".into() },

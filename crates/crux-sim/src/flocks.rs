@@ -52,7 +52,7 @@ impl Node for Bird {
         }
         let input = match input {
             In::Wake => Input::Wake,
-            In::LinkUp(member, addr) => Input::LinkUp { member, addr },
+            In::LinkUp(member, addr, dialed) => Input::LinkUp { member, addr, dialed },
             In::LinkDown(member) => Input::LinkDown { member },
             In::ProcessGone(member) => Input::ProcessGone(member),
             In::DialFailed(addr, myself) => Input::DialFailed { addr, myself, refused: false, why: "no answer".into() },

@@ -1,7 +1,7 @@
 //! Flocking against a fulcrum with a valid certificate that lies: it may hurt itself and its own links (promise D4).
 //! Each lie is put into an honest machine's mouth; found by a review that read the machine as an enemy would.
 
-use crux_core::flock::message::{AskReply, Datagram, Message, ProposalId};
+use crux_core::flock::message::{Accusation, AskReply, Datagram, Message, ProposalId};
 use crux_core::flock::view::{EPOCH_MAX, Seat, View, ViewId};
 use crux_core::flock::{Input, Output};
 use crux_names::{Duration, Member, Time};
@@ -81,6 +81,28 @@ fn a_view_that_is_lower_or_lacks_its_reader_is_not_installed_though_it_was_asked
 }
 
 #[test]
+fn two_that_complain_of_everybody_throw_out_nobody_but_themselves() {
+    for size in [5, 8, 20] {
+        let (mut world, leader) = settled(size);
+        let liars = [(leader + 1) % size, (leader + 2) % size];
+        for _ in 0..12 {
+            let view = node(&world, leader).flock.view().id().clone();
+            for subject in (0..size).filter(|place| *place != leader && !liars.contains(place)) {
+                for (liar, accusation) in liars.into_iter().zip([Accusation::Broken, Accusation::Doubted]) {
+                    let (view, subject) = (view.clone(), member(subject, 1));
+                    say(&mut world, leader, liar, Message::Alert { view, subject, accusation });
+                }
+            }
+            run(&mut world, Duration::from_millis(500));
+            let view = node(&world, leader).flock.view();
+            for honest in (0..size).filter(|place| !liars.contains(place)) {
+                assert!(view.seat(&member(honest, 1).id).is_some(), "{size}: n{} is out", honest + 1);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_proposal_with_a_made_up_parent_burns_no_epochs() {
     let (mut world, leader) = settled(4);
     let hostile = (leader + 1) % 4;
@@ -152,7 +174,7 @@ fn who_accepts_and_never_acts_keeps_nobody_unstable() {
     let liar = member(4, 1);
     let big = forged(9, (4..804).map(|place| seat(place, 1)).collect());
     let mut out = Vec::new();
-    honest.handle(now, Input::LinkUp { member: liar.clone(), addr: addr(4) }, &mut out);
+    honest.handle(now, Input::LinkUp { member: liar.clone(), addr: addr(4), dialed: false }, &mut out);
     let hello = Message::Hello { head: big.head.clone(), best: None };
     honest.handle(now, Input::Message { from: liar.clone(), message: hello }, &mut out);
     let (mut asks, mut stable, mut samples) = (0, 0, 0);

@@ -34,7 +34,7 @@ impl Alone {
         let now = Time::from_millis(1000);
         let mut alone = Self { flock: bird(now, place, 1, 1, 3).flock, now, said: Vec::new() };
         for peer in linked {
-            alone.input(Input::LinkUp { member: member(*peer, 1), addr: addr(*peer) });
+            alone.input(Input::LinkUp { member: member(*peer, 1), addr: addr(*peer), dialed: false });
         }
         alone
     }
@@ -112,7 +112,7 @@ fn a_promise_that_dies_blocks_nothing_for_ever() {
     assert_eq!(one.flock.view().id(), mine.id());
     // The newer proposer is never heard of again. The promise ends by itself and only raises the next epoch.
     one.wait(Duration::from_secs(5));
-    one.input(Input::LinkUp { member: member(0, 1), addr: addr(0) });
+    one.input(Input::LinkUp { member: member(0, 1), addr: addr(0), dialed: false });
     let (third, message) = propose(0, 4, &[&zero, &mine], &[0, 1]);
     one.hear(0, message);
     one.wait(Duration::from_secs(2));

@@ -213,7 +213,7 @@ fn who_moved_is_not_reached_at_its_old_address_and_is_at_its_new_one() {
     wish(&mut world, 1, Out::Dial(addr(0)));
     run(&mut world, Duration::from_secs(1));
     // The side that still held the old link is told of its end first, as by the link layer.
-    let told = [format!("LinkDown({:?})", member(1, 1)), format!("LinkUp({:?}, {})", member(1, 1), addr(7))];
+    let told = [format!("LinkDown({:?})", member(1, 1)), format!("LinkUp({:?}, {}, false)", member(1, 1), addr(7))];
     let all: Vec<_> =
         world.slots[0].node.as_ref().unwrap().heard.iter().map(|(_, input)| format!("{input:?}")).collect();
     assert_eq!(all[all.len() - 2..], told);
@@ -270,7 +270,7 @@ fn events_a_second() {
         type Datagram = u64;
         type Frame = u64;
         fn handle(&mut self, now: Time, input: In<u64, u64>, out: &mut Vec<Out<u64, u64>>) {
-            if let In::LinkUp(peer, _) = input {
+            if let In::LinkUp(peer, ..) = input {
                 self.peers.push(peer);
             }
             if now < self.next {

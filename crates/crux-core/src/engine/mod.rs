@@ -151,10 +151,10 @@ impl Engine {
     fn take(&mut self, now: Time, wall: Wall, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Wake => self.wake(now),
-            Input::LinkUp { peer, .. } => {
+            Input::LinkUp { peer, dialed } => {
                 self.seen.insert(peer.member.id.clone(), wall);
                 self.changed = true;
-                self.flock(flock::Input::LinkUp { member: peer.member.clone(), addr: peer.addr });
+                self.flock(flock::Input::LinkUp { member: peer.member.clone(), addr: peer.addr, dialed });
                 self.facts(facts::Input::Linked(peer.member));
             }
             Input::LinkDown { peer, .. } => {

@@ -61,14 +61,10 @@ impl Flock {
         // pair of both at a heal.
         let me = &self.config.me.id;
         if self.view.roster.len() <= LARGE || self.refusals.values().any(|refusal| refusal.names(me, &foreign.id)) {
-            self.tell_leader_it_works(foreign, out);
+            let view = self.view.id().clone();
+            let message = Message::Alert { view, subject: foreign.clone(), accusation: Accusation::Withdrawn };
+            out.push(Output::Message { to: self.view.leader().member.clone(), message });
         }
-    }
-
-    fn tell_leader_it_works(&self, foreign: &Member, out: &mut Vec<Output>) {
-        let view = self.view.id().clone();
-        let message = Message::Alert { view, subject: foreign.clone(), accusation: Accusation::Withdrawn };
-        out.push(Output::Message { to: self.view.leader().member.clone(), message });
     }
 
     /// A member reaches a foreign fulcrum: what was refused because of that pair is asked again at once.
@@ -213,17 +209,9 @@ impl Flock {
     }
 
     /// The leader says what keeps another flock apart.
-    pub(super) fn told_apart(&mut self, from: &Member, refusal: Refusal, out: &mut Vec<Output>) {
+    pub(super) fn told_apart(&mut self, from: &Member, refusal: Refusal) {
         let (ours, theirs) = &refusal.between;
         if *from == self.view.leader().member && *ours == *self.view.id() && self.refusals.len() < KEPT {
-            let me = self.config.me.id.clone();
-            for (a, b) in &refusal.pairs {
-                let foreign = if a.id == me { b } else { a };
-                // It began to work while this was under way.
-                if (a.id == me || b.id == me) && self.hears(foreign) {
-                    self.tell_leader_it_works(foreign, out);
-                }
-            }
             self.refusals.insert(theirs.leader.clone(), refusal);
         }
     }

@@ -5,33 +5,34 @@
 //! only at pairs: a member in good health that cannot reach three others, because those three stand still most of the
 //! time, has three broken pairs and each of them has one, so it would be the worst. What others say tells the ends apart:
 //! of the three several complain, and of the one nobody does. The other way round a sick member that complains of many is
-//! the only one that complains of each, and is still the one that goes: who accuses and stands alone has no one's word
-//! beside its own.
+//! the only one that complains of each, and is still the one that goes.
 
 use super::clique;
 use super::machine::Flock;
 use super::message::Accusation;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use crux_names::Member;
+use crux_names::{Member, NodeName};
 
-/// Of a broken pair that end goes of which at least so many members more complain than of the other: its partner's own
-/// word and one more.
+/// Of a broken pair that end goes of which at least so many nodes more complain than of the other: its partner's own word
+/// and one more.
 const VOICES: usize = 2;
+/// And so many nodes have to complain of it, so that two that lie throw out nobody.
+const ENOUGH: usize = 3;
 
 impl Flock {
-    /// How many members complain of each of these: they accuse it, or told this fulcrum that they doubt it.
+    /// How many nodes complain of each of these: they accuse it, or told this fulcrum that they doubt it.
     fn voices<'a>(&'a self, of: impl Iterator<Item = &'a Member>) -> BTreeMap<&'a Member, usize> {
-        let mut voices: BTreeMap<&Member, BTreeSet<&Member>> = of.map(|one| (one, BTreeSet::new())).collect();
+        let mut voices: BTreeMap<&Member, BTreeSet<&NodeName>> = of.map(|one| (one, BTreeSet::new())).collect();
         for (subject, said) in &mut voices {
             let about = self.alerts.about(subject).filter(|(observer, alert)| {
                 *observer != *subject && matches!(alert.accusation, Accusation::Silent | Accusation::Broken)
             });
-            said.extend(about.map(|(observer, _)| observer));
+            said.extend(about.map(|(observer, _)| &observer.id.node));
         }
         for (subject, observer) in self.doubted.keys() {
             if let Some(said) = voices.get_mut(subject) {
-                said.insert(observer);
+                said.insert(&observer.id.node);
             }
         }
         voices.into_iter().map(|(one, said)| (one, said.len())).collect()
@@ -51,7 +52,7 @@ impl Flock {
         }
         let voices = self.voices(partners.keys().copied());
         let involved = roster.iter().enumerate().skip(1).filter_map(|(at, one)| Some((*voices.get(one)?, at, one)));
-        let mut worst: Vec<(usize, usize, &Member)> = involved.filter(|(voices, ..)| *voices >= VOICES).collect();
+        let mut worst: Vec<(usize, usize, &Member)> = involved.filter(|(voices, ..)| *voices >= ENOUGH).collect();
         worst.sort_by(|a, b| b.cmp(a));
         let mut blamed: BTreeSet<&Member> = BTreeSet::new();
         for (many, _, one) in worst {
@@ -126,8 +127,9 @@ mod tests {
     #[test]
     fn of_whom_several_complain_goes_and_not_who_complains_of_several() {
         let of_three = [(2, 4), (2, 5), (2, 6)];
-        assert_eq!(stay(&of_three, &[(3, 4), (3, 5), (3, 6)]), [1, 2, 3]);
-        assert_eq!(stay(&of_three, &[(3, 4), (1, 5), (3, 6)]), [1, 2, 3]);
+        assert_eq!(stay(&of_three, &[(1, 4), (3, 4), (1, 5), (3, 5), (1, 6), (3, 6)]), [1, 2, 3]);
+        // Two of five that probe it are too few.
+        assert_eq!(stay(&of_three, &[(3, 4), (3, 5), (3, 6)]), [1, 3, 4, 5, 6]);
     }
 
     #[test]

@@ -402,14 +402,14 @@ impl Flock {
     /// The view from which somebody answers: the one that the ping named, which was this fulcrum's unless it has installed
     /// another since.
     pub(super) fn answered_from(&mut self, from: &Member, seq: u64, named: Option<ViewId>) -> Option<ViewId> {
-        let (mine, since) = (self.view.id(), self.since);
+        let (mine, first) = (self.view.id(), self.first_seq);
         let probe = self.probes.get_mut(from)?;
-        let asked = probe.history.iter().any(|(known, sent)| *known == seq && seq != 0 && *sent >= since);
-        let view = named.or_else(|| asked.then(|| mine.clone()));
+        let asked = seq > first && probe.history.iter().any(|(known, _)| *known == seq);
+        let agrees = named.is_none() && asked;
         if let Some(edge) = &mut probe.edge {
-            edge.same = view.as_ref() == Some(mine);
+            edge.same = agrees;
         }
-        view
+        named.or_else(|| agrees.then(|| mine.clone()))
     }
 
     /// Another view is installed: nobody has said yet that it has it too.
@@ -417,6 +417,7 @@ impl Flock {
         for edge in self.probes.values_mut().filter_map(|probe| probe.edge.as_mut()) {
             (edge.same, edge.agreed) = (false, false);
         }
+        self.first_seq = self.seq;
     }
 
     /// Asks at once whom it would ask sooner or later.
@@ -794,7 +795,7 @@ impl Flock {
         probe.doubt.is_some() || probe.edge.as_ref().is_some_and(|edge| edge.doubted)
     }
 
-    pub(super) fn link_up(&mut self, member: Member, addr: SocketAddr, out: &mut Vec<Output>) {
+    pub(super) fn link_up(&mut self, member: Member, addr: SocketAddr, dialed: bool, out: &mut Vec<Output>) {
         if member.id == self.config.me.id {
             out.push(Output::CloseLink { peer: member, why: "this is the same fulcrum".into() });
             return;
@@ -818,7 +819,7 @@ impl Flock {
             let why = self.probes.get(&member).and_then(|probe| probe.run.as_ref()).map_or(Why::Period, |run| run.why);
             self.ask_now(&member, why, out);
         }
-        self.candidate_linked(&member, out);
+        self.candidate_linked(&member, dialed, out);
         self.repeat_change_to(&member, out);
         self.alert_again = Time::ZERO;
     }

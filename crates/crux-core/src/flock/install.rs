@@ -114,18 +114,19 @@ impl Flock {
         }
         self.heard_of_epoch(view.id().epoch);
         // The others of that view are asked themselves, at once: whom the ring does not watch may have moved too. Of many
-        // each is asked when the first is found to have moved; who has moved since says so in its answer.
+        // each is asked once a period.
         let many = self.view.roster.len() > LARGE;
-        let first = self.moved.is_empty();
+        let asked = many && self.now < self.looked_for_moved + self.period();
         self.moved.insert(from.clone());
         self.lost_dirty = true;
         let stale = self.proposal.as_ref().is_some_and(|proposal| proposal.candidates.roster().index(from).is_some());
         if stale {
             self.abort(out);
         }
-        if many && !first {
+        if asked {
             return;
         }
+        self.looked_for_moved = self.now;
         let others: Vec<Member> = self.view.roster.iter().map(|seat| seat.member.clone()).collect();
         let others = others.iter().filter(|member| **member != self.config.me && !self.moved.contains(*member));
         let others: Vec<Member> = others.cloned().collect();
@@ -163,6 +164,10 @@ impl Flock {
                 .get(from)
                 .is_some_and(|stray| !stray.alien && stray.head.as_ref().is_none_or(|head| head.id != view));
         if !missed && !unknown {
+            // What it said before was overtaken by what is known of it by now.
+            if let Some(pull) = self.pulls.get_mut(from).filter(|pull| !pull.asked) {
+                pull.waits = false;
+            }
             return;
         }
         // A view with this fulcrum in it that it missed, or one that left it out, or another flock's whose hello got lost;
@@ -172,7 +177,7 @@ impl Flock {
             // But a datagram overtakes a frame: most likely the install, or the hello, is under way.
             None if unknown || self.was_promised(&view) => {
                 let after = self.now + self.t.doubt / 2;
-                self.pulls.insert(from.clone(), Pull { asked: false, since: self.now, after });
+                self.pulls.insert(from.clone(), Pull { asked: false, waits: true, since: self.now, after });
             }
             _ => self.pull(from, view, out),
         }
@@ -218,7 +223,7 @@ impl Flock {
             }
         } else if let Some(stray) = self.contacts.strays.get_mut(from) {
             if let Some(pull) = self.pulls.get_mut(from) {
-                (pull.asked, pull.after) = (false, self.now);
+                (pull.asked, pull.waits) = (false, false);
             }
             if stray.head.as_ref().is_none_or(|known| known.id != head.id) {
                 self.seek_dirty = true;
@@ -241,24 +246,25 @@ impl Flock {
             out.extend(addr.map(Output::Dial));
             return;
         }
-        self.pulls.insert(from.clone(), Pull { asked: true, since, after: self.now + self.t.doubt / 2 });
+        self.pulls.insert(from.clone(), Pull { asked: true, waits: true, since, after: self.now + self.t.doubt / 2 });
         out.push(Output::Message { to: from.clone(), message: Message::Pull { view } });
     }
 
     /// Whether somebody of another flock is in reach of which it is not known yet which flock that is.
     pub(super) fn stranger_in_reach(&self) -> bool {
         self.pulls.iter().any(|(peer, pull)| {
-            let unknown = pull.asked || pull.after > self.now;
-            unknown && self.contacts.strays.contains_key(peer) && self.hears(peer) && !self.view.has(peer)
+            pull.waits && self.contacts.strays.contains_key(peer) && self.hears(peer) && !self.view.has(peer)
         })
     }
 }
 
-/// A peer was asked for its view.
+/// A peer was asked for its view, or is about to be.
 #[derive(Clone, Debug)]
 pub struct Pull {
     /// It has not answered yet.
     pub asked: bool,
+    /// What it has is not known yet, asked or not.
+    pub waits: bool,
     /// Since when the answer is missing.
     pub since: crux_names::Time,
     /// Not again before this.

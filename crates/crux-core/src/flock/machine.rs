@@ -59,6 +59,10 @@ pub struct Flock {
     pub(super) probes: BTreeMap<Member, Probe>,
     pub(super) schedule: BTreeSet<(Time, Member)>,
     pub(super) seq: u64,
+    /// The last probe that was sent before the view was installed.
+    pub(super) first_seq: u64,
+    /// When those who may have moved on unseen were last asked.
+    pub(super) looked_for_moved: Time,
     pub(super) audit: Audit,
     pub(super) health: Health,
     /// Members with which the last round trip failed.
@@ -180,6 +184,8 @@ impl Flock {
             probes: BTreeMap::new(),
             schedule: BTreeSet::new(),
             seq: 0,
+            first_seq: 0,
+            looked_for_moved: Time::ZERO,
             audit: Audit::new(now),
             health: Health::default(),
             in_doubt: BTreeSet::new(),
@@ -254,7 +260,7 @@ impl Flock {
         self.now = self.now.max(now);
         match input {
             Input::Wake => {}
-            Input::LinkUp { member, addr } => self.link_up(member, addr, out),
+            Input::LinkUp { member, addr, dialed } => self.link_up(member, addr, dialed, out),
             Input::LinkDown { member } => self.link_down(&member, out),
             Input::ProcessGone(member) => self.process_gone(&member, out),
             Input::DialFailed { addr, myself, refused, why } => {
@@ -407,7 +413,7 @@ impl Flock {
             Message::AskThrough { view, to } => self.asked_through(&from, view, &to, out),
             Message::Apart { ours, theirs, pairs, wait, held } => {
                 let until = self.now + wait.min(self.t.refuse_to);
-                self.told_apart(&from, Refusal { until, pairs, times: 0, held, between: (ours, theirs) }, out);
+                self.told_apart(&from, Refusal { until, pairs, times: 0, held, between: (ours, theirs) });
             }
             Message::Propose { id, parents, candidates, deadline } => {
                 self.proposed(&from, id, &parents, &candidates, deadline, out);
@@ -528,6 +534,10 @@ impl Flock {
         self.forget_who_agrees();
         self.audit = Audit::new(self.now);
         self.watch_ring(out);
+        if !self.in_doubt.is_empty() {
+            // Whoever leads now has not heard of it.
+            self.alert_again = self.now;
+        }
         let rank = self.view.roster.index(&self.config.me).unwrap_or(0);
         self.discovery.place(
             self.now,

@@ -72,6 +72,8 @@ pub enum Input {
         member: Member,
         /// Its mesh address.
         addr: SocketAddr,
+        /// This side dialled: the handshake went there and back since it did.
+        dialed: bool,
     },
     /// A link ended.
     LinkDown {

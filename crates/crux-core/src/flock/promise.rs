@@ -215,12 +215,12 @@ impl Flock {
     }
 
     /// A link to a candidate came up.
-    pub(super) fn candidate_linked(&mut self, member: &Member, out: &mut Vec<Output>) {
+    pub(super) fn candidate_linked(&mut self, member: &Member, dialed: bool, out: &mut Vec<Output>) {
         let Some(verify) = &self.verify else { return };
         if let Some(at) = verify.candidates.roster().index(member)
             && verify.pairs[at].open()
         {
-            if verify.pairs[at] == Pair::Dialled {
+            if dialed && verify.pairs[at] == Pair::Dialled {
                 // Its handshake went there and back since this fulcrum dialled.
                 let began = verify.since.max(self.now - self.discovery.dial_time());
                 self.contacts.prove(member, began);
@@ -340,8 +340,16 @@ impl Flock {
     /// A pair broke after its report and before the install: the proposer hears of it in time, or the verdict comes
     /// later.
     pub(super) fn take_back_proof(&mut self, member: &Member, out: &mut Vec<Output>) {
-        let Some(verify) = &self.verify else { return };
-        let stranger = verify.candidates.roster().index(member).is_some_and(|at| verify.pairs[at] != Pair::Known);
+        let reported = self.promise.as_ref().is_some_and(|promise| promise.reported);
+        let Some(verify) = &mut self.verify else { return };
+        let place = verify.candidates.roster().index(member);
+        let stranger = place.is_some_and(|at| verify.pairs[at] != Pair::Known);
+        if let Some(at) = place.filter(|at| !reported && verify.pairs[*at] == Pair::Proved) {
+            // Before the report, and at the proposer, what was proved has to be proved again.
+            verify.pairs[at] = Pair::Open;
+            verify.open += 1;
+            verify.again.insert((self.now + self.t.doubt / 2, at));
+        }
         if let Some(promise) = &mut self.promise
             && promise.reported
             && stranger

@@ -1,6 +1,6 @@
 //! Verdicts: what accusations amount to. A member is dead when enough of its observers say so; a pair is broken when one
 //! of the two says so and a third hears the other. Who decides, and when, is here too; how the view then changes is in
-//! `change`.
+//! `propose`.
 
 use super::Output;
 use super::evidence::Why;

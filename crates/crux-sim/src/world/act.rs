@@ -315,13 +315,13 @@ impl<N: Node> World<N> {
             let input = In::LinkDown(self.member(from));
             self.ahead.push(first, Happening::Tell { to, input });
         }
-        let input = In::LinkUp(self.member(from), addr_a);
+        let input = In::LinkUp(self.member(from), addr_a, false);
         self.ahead.push(first, Happening::Tell { to, input });
         if older[0] {
             let input = In::LinkDown(self.member(to));
             self.ahead.push(second, Happening::Tell { to: from, input });
         }
-        let input = In::LinkUp(self.member(to), addr_b);
+        let input = In::LinkUp(self.member(to), addr_b, true);
         self.ahead.push(second, Happening::Tell { to: from, input });
         let establishment = self.links.establishment(to, from);
         self.lanes.not_before((to, from, establishment), second.as_nanos(), self.now.as_nanos());
@@ -335,7 +335,7 @@ impl<N: Node> World<N> {
         self.told += 1;
         self.note(at, &input);
         let heard = match &input {
-            In::Datagram(from, _) | In::Frame(from, _) | In::LinkUp(from, _) => Some(from.clone()),
+            In::Datagram(from, _) | In::Frame(from, _) | In::LinkUp(from, ..) => Some(from.clone()),
             _ => None,
         };
         let observed = self.observing.then(|| input.clone());
@@ -356,7 +356,7 @@ impl<N: Node> World<N> {
         trace.mix((at as u64) << 4);
         let (kind, peer, content) = match input {
             In::Wake => (0, None, 0),
-            In::LinkUp(peer, _) => (1, Some(peer), 0),
+            In::LinkUp(peer, ..) => (1, Some(peer), 0),
             In::LinkDown(peer) => (2, Some(peer), 0),
             In::ProcessGone(peer) => (3, Some(peer), 0),
             In::DialFailed(addr, _) => (4, None, u64::from(addr.port())),

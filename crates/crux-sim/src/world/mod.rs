@@ -45,8 +45,8 @@ pub const DIAL: Duration = Duration::from_secs(1);
 pub enum In<D, F> {
     /// Its deadline came.
     Wake,
-    /// A link passed its welcome.
-    LinkUp(Member, SocketAddr),
+    /// A link passed its welcome; the flag says that it dialled.
+    LinkUp(Member, SocketAddr, bool),
     /// A link ended.
     LinkDown(Member),
     /// The idle connection to this peer ended while its host lives.
