@@ -1,8 +1,8 @@
 //! The traps that a model of the rules of flocking fell into before the rules were complete, and the cases that the design
 //! asks to be worked through. Those of three fulcrums in every order are in `flock_model.rs`.
 
-use crux_core::flock::message::{Answer, Message, ProposalId};
-use crux_core::flock::view::{Seat, View};
+use crux_core::flock::message::{Answer, Datagram, Message, ProposalId};
+use crux_core::flock::view::{Seat, View, ViewId};
 use crux_core::flock::{Flock, Input, Output};
 use crux_names::{Duration, Member, Time};
 use crux_sim::flocks::{Flocks, addr, bird, check, flocks, member, shape, until_shape};
@@ -27,12 +27,14 @@ struct Alone {
     flock: Flock,
     now: Time,
     said: Vec<(Member, Message)>,
+    /// The pings that it sent: the number, and the view if one is named.
+    pings: Vec<(u64, Option<ViewId>)>,
 }
 
 impl Alone {
     fn new(place: usize, linked: &[usize]) -> Self {
         let now = Time::from_millis(1000);
-        let mut alone = Self { flock: bird(now, place, 1, 1, 3).flock, now, said: Vec::new() };
+        let mut alone = Self { flock: bird(now, place, 1, 1, 3).flock, now, said: Vec::new(), pings: Vec::new() };
         for peer in linked {
             alone.input(Input::LinkUp { member: member(*peer, 1), addr: addr(*peer), dialed: false });
         }
@@ -43,8 +45,10 @@ impl Alone {
         let mut out = Vec::new();
         self.flock.handle(self.now, input, &mut out);
         for output in out {
-            if let Output::Message { to, message } = output {
-                self.said.push((to, message));
+            match output {
+                Output::Message { to, message } => self.said.push((to, message)),
+                Output::Datagram { datagram: Datagram::Ping { seq, view, .. }, .. } => self.pings.push((seq, view)),
+                _ => {}
             }
         }
     }
@@ -120,6 +124,39 @@ fn a_promise_that_dies_blocks_nothing_for_ever() {
     let view = joint(4, &[&zero, &mine], &[0, 1]);
     one.hear(0, Message::Install { id: Some(third), view: view.clone() });
     assert_eq!(one.flock.view().id(), view.id());
+}
+
+/// What was asked from one view and is answered when another is installed, in the same moment even, agrees with neither.
+#[test]
+fn an_answer_without_a_view_agrees_only_with_a_question_of_the_present_one() {
+    let mut one = Alone::new(1, &[0]);
+    let (zero, mine) = (first_view(0), one.flock.view().clone());
+    let asked = one.pings.last().cloned().unwrap();
+    assert_eq!(asked.1.as_ref(), Some(mine.id()), "nobody has agreed yet");
+    let (id, message) = propose(0, 2, &[&zero, &mine], &[0, 1]);
+    one.hear(0, message);
+    let view = joint(2, &[&zero, &mine], &[0, 1]);
+    one.hear(0, Message::Install { id: Some(id), view: view.clone() });
+    assert_eq!(one.flock.view().id(), view.id());
+    let answer = |one: &mut Alone, seq: u64| {
+        let datagram = Datagram::Ack { seq, view: None };
+        one.input(Input::Datagram { from: member(0, 1), datagram });
+    };
+    for (seq, _) in one.pings.clone().into_iter().filter(|(_, named)| named.as_ref() == Some(mine.id())) {
+        answer(&mut one, seq);
+    }
+    let ask = |one: &mut Alone| {
+        one.pings.clear();
+        while one.pings.is_empty() {
+            one.wait(Duration::from_millis(10));
+        }
+        one.pings[0].clone()
+    };
+    let (seq, named) = ask(&mut one);
+    assert_eq!(named.as_ref(), Some(view.id()), "the other may still have the old one");
+    // An answer to that one does agree.
+    answer(&mut one, seq);
+    assert_eq!(ask(&mut one).1, None);
 }
 
 /// Promises only rise: an older proposal that comes after a newer one gets no promise, and its install is not taken.

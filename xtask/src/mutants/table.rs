@@ -4,8 +4,10 @@ use super::Mutant;
 use super::Test::{Run, Sim};
 
 const ALERTS: &str = "crates/crux-core/src/flock/alerts.rs";
+const BLAME: &str = "crates/crux-core/src/flock/blame.rs";
 const CLIQUE: &str = "crates/crux-core/src/flock/clique.rs";
 const CLONES: &str = "crates/crux-core/src/flock/clones.rs";
+const EVIDENCE: &str = "crates/crux-core/src/flock/evidence.rs";
 const INSTALL: &str = "crates/crux-core/src/flock/install.rs";
 const LEASE: &str = "crates/crux-core/src/flock/lease.rs";
 const MACHINE: &str = "crates/crux-core/src/flock/machine.rs";
@@ -221,5 +223,53 @@ pub const MUTANTS: &[Mutant] = &[
         find: "|&v| (self.degree[v as usize], self.junior(v), v)",
         replace: "|&v| (self.degree[v as usize], u32::MAX - self.junior(v), v)",
         tests: &[Sim("flock_scripts", "one_broken_pair"), Sim("liveness", "a_leader_leads_on"), Run(SWARM)],
+    },
+    Mutant {
+        name: "blame",
+        rule: "the end of a broken pair goes of which several complain",
+        file: BLAME,
+        find: "filter(|(voices, ..)| *voices >= ENOUGH)",
+        replace: "filter(|_| false)",
+        tests: &[Sim("large", "who_is_well_is_not_thrown_out")],
+    },
+    Mutant {
+        name: "blame-by-three",
+        rule: "two that complain throw out nobody",
+        file: BLAME,
+        find: "const ENOUGH: usize = 3;",
+        replace: "const ENOUGH: usize = 2;",
+        tests: &[Sim("flock_hostile", "two_that_complain")],
+    },
+    Mutant {
+        name: "vouch",
+        rule: "a member vouches for whom it does not watch only by what it heard just now",
+        file: PROMISE,
+        find: "self.proven(member, self.t.burst_end + self.t.batch)",
+        replace: "self.hears(member)",
+        tests: &[Sim("flock_scripts", "the_process_of_a_leader_dies")],
+    },
+    Mutant {
+        name: "one-burst",
+        rule: "a burst that runs is not begun anew",
+        file: ALERTS,
+        find: "            && !self.bursts(&subject)\n",
+        replace: "",
+        tests: &[Sim("flock_scripts", "the_process_of_a_leader_dies")],
+    },
+    Mutant {
+        name: "refused-candidate",
+        rule: "who takes no link with a candidate reports it as not reached",
+        file: PROMISE,
+        find: "} else if self.refuses(&seat.member, seat.addr).is_some() {",
+        replace: "} else if false {",
+        tests: &[Sim("flock_swarm", "small_worlds"), Run(SWARM), Run(WIDE)],
+    },
+    Mutant {
+        name: "agreed-view",
+        rule: "an answer without a view agrees only with a question of this view",
+        file: EVIDENCE,
+        find: "let asked = seq > first && probe",
+        replace: "let asked = probe",
+        tests: &[Sim("flock_traps", "an_answer_without_a_view")],
     },
 ];

@@ -26,9 +26,9 @@ impl Safety for AsksFormNoCycle {
 
     fn check(&mut self, seen: &Seen<'_>, all: &dyn Everybody) -> Result<(), String> {
         let me = seen.member;
-        if let Some(Message::AskReply { reply, .. }) = seen.told
+        if let Some(Message::AskReply { asked, reply }) = seen.told
             && !matches!(reply, AskReply::Accept)
-            && self.0.get(me).is_some_and(|ask| Some(&ask.to) == seen.heard)
+            && self.0.get(me).is_some_and(|ask| Some(&ask.to) == seen.heard && ask.between.0 == *asked)
         {
             self.0.remove(me);
         }
