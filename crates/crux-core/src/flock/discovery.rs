@@ -11,7 +11,7 @@
 //! rosters differ for a while, an address is dialled twice or left out once. **Cold** is everybody else in the book: each
 //! member walks the same ring from its own arc on, at its share of 20 dials a second (64 for one walk after the start or
 //! a heal). Who was linked and turned away at once, as a copy of an identity is, is dialled after a pause that doubles up
-//! to 64 rounds. What is no longer in the book, and probed addresses, are tried once while cold and then dropped.
+//! to four rounds. What is no longer in the book, and probed addresses, are tried once while cold and then dropped.
 //!
 //! **What a leader knows of the search** ([`Discovery::searched`], the fifth condition of `stable`). In flocks of up to
 //! 16, and alone, every member tries each hot address itself once after each view and once after it became hot; the

@@ -4,8 +4,9 @@ use super::{Discovery, KEPT};
 use core::net::SocketAddr;
 use crux_names::{Duration, Time};
 
-/// The longest pause is so many times doubled: 64 rounds.
-const DOUBLED: u32 = 6;
+/// The longest pause is so many times doubled: four rounds. Longer would keep out the right one of two when the other is
+/// gone.
+const DOUBLED: u32 = 2;
 
 /// An address whose links ended as soon as they were there.
 #[derive(Clone, Copy, Debug)]
