@@ -1,7 +1,7 @@
 //! SHA-256, and a small seeded generator for the few decisions that want chance.
 
 use alloc::vec::Vec;
-use crux_names::Hash256;
+use crux_names::{FulcrumId, Hash256};
 use sha2::{Digest, Sha256};
 
 /// The SHA-256 of these bytes.
@@ -38,6 +38,12 @@ pub fn quick64(a: &str, b: &str) -> u64 {
     }
     // The upper bits are those that count.
     Random(hash).next()
+}
+
+/// The hash by which tables in memory find a fulcrum.
+#[must_use]
+pub fn fulcrum64(id: &FulcrumId) -> u64 {
+    quick64(id.node.as_str(), id.fulcrum.as_str())
 }
 
 /// Places in a list by hashes that are as good as random: one look at where those with the same upper bits begin, and a

@@ -66,6 +66,21 @@ impl Alone {
         self.now = end;
     }
 
+    /// It comes into the flock that this place proposes of its first view and this one's, and reports when it has to.
+    fn joins(&mut self, proposer: usize, epoch: u64, takes: Duration) -> View {
+        let (theirs, mine) = (first_view(proposer), self.flock.view().clone());
+        let places = [proposer, 1];
+        let (id, message) = propose(proposer, epoch, &[&theirs, &mine], &places);
+        self.hear(proposer, message);
+        self.wait(takes);
+        let report = self.report_to(proposer);
+        assert!(takes.is_zero() || matches!(report, Some(Answer::Promised { .. })), "{report:?}");
+        let view = joint(epoch, &[&theirs, &mine], &places);
+        self.hear(proposer, Message::Install { id: Some(id), view: view.clone() });
+        assert_eq!(self.flock.view().id(), view.id());
+        view
+    }
+
     /// The last report to this place.
     fn report_to(&self, place: usize) -> Option<&Answer> {
         self.said.iter().rev().find_map(|(to, message)| match message {
@@ -117,27 +132,17 @@ fn a_promise_that_dies_blocks_nothing_for_ever() {
     // The newer proposer is never heard of again. The promise ends by itself and only raises the next epoch.
     one.wait(Duration::from_secs(5));
     one.input(Input::LinkUp { member: member(0, 1), addr: addr(0), dialed: false });
-    let (third, message) = propose(0, 4, &[&zero, &mine], &[0, 1]);
-    one.hear(0, message);
-    one.wait(Duration::from_secs(2));
-    assert!(matches!(one.report_to(0), Some(Answer::Promised { .. })), "{:?}", one.report_to(0));
-    let view = joint(4, &[&zero, &mine], &[0, 1]);
-    one.hear(0, Message::Install { id: Some(third), view: view.clone() });
-    assert_eq!(one.flock.view().id(), view.id());
+    one.joins(0, 4, Duration::from_secs(2));
 }
 
 /// What was asked from one view and is answered when another is installed, in the same moment even, agrees with neither.
 #[test]
 fn an_answer_without_a_view_agrees_only_with_a_question_of_the_present_one() {
     let mut one = Alone::new(1, &[0]);
-    let (zero, mine) = (first_view(0), one.flock.view().clone());
+    let mine = one.flock.view().clone();
     let asked = one.pings.last().cloned().unwrap();
     assert_eq!(asked.1.as_ref(), Some(mine.id()), "nobody has agreed yet");
-    let (id, message) = propose(0, 2, &[&zero, &mine], &[0, 1]);
-    one.hear(0, message);
-    let view = joint(2, &[&zero, &mine], &[0, 1]);
-    one.hear(0, Message::Install { id: Some(id), view: view.clone() });
-    assert_eq!(one.flock.view().id(), view.id());
+    let view = one.joins(0, 2, Duration::ZERO);
     let answer = |one: &mut Alone, seq: u64| {
         let datagram = Datagram::Ack { seq, view: None };
         one.input(Input::Datagram { from: member(0, 1), datagram });

@@ -13,6 +13,7 @@ use super::view::ViewId;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 use crux_names::{Member, Time};
 
 /// What one observer says of one subject.
@@ -136,7 +137,7 @@ impl Flock {
         if self.telling.next == Time::NEVER {
             self.telling.next = now + self.t.block;
         }
-        self.tell_of(subject, accusation, 0, out);
+        self.tell_of(subject, accusation, 0..self.reach(), out);
     }
 
     /// It answers after all: an accusation of this fulcrum's own does not hold.
@@ -150,18 +151,21 @@ impl Flock {
         if !quiet {
             // It was wrong, or the network is: either way, slower from now on.
             self.health.worse(self.now);
-            self.tell_of(subject, Accusation::Withdrawn, 0, out);
+            self.tell_of(subject, Accusation::Withdrawn, 0..self.reach(), out);
         }
     }
 
-    /// Tells what this fulcrum says of a subject to those who have to know, from this position on.
-    fn tell_of(&self, subject: &Member, accusation: Accusation, from: usize, out: &mut Vec<Output>) {
+    /// How far down the roster what this fulcrum says is told: to all in a small flock.
+    fn reach(&self) -> usize {
         let size = self.view.roster.len();
-        let reach = if size <= TELL_ALL { size } else { self.telling.reach.min(size) };
-        let view = self.view.id().clone();
-        for seat in self.view.roster.iter().take(reach).skip(from) {
+        if size <= TELL_ALL { size } else { self.telling.reach.min(size) }
+    }
+
+    /// Tells what this fulcrum says of a subject to those in these positions.
+    fn tell_of(&self, subject: &Member, accusation: Accusation, positions: Range<usize>, out: &mut Vec<Output>) {
+        for seat in &self.view.roster[positions] {
             if seat.member != self.config.me && self.contacts.linked(&seat.member) {
-                let message = Message::Alert { view: view.clone(), subject: subject.clone(), accusation };
+                let message = Message::Alert { view: self.view.id().clone(), subject: subject.clone(), accusation };
                 out.push(Output::Message { to: seat.member.clone(), message });
             }
         }
@@ -187,24 +191,11 @@ impl Flock {
             self.telling.summoned = None;
             self.telling.next = self.telling.next.min(self.now + self.t.block);
         }
+        // One goes as far down as is known to be needed, and wakes whoever acts there; the others go to those who act first.
+        let first = if self.view.roster.len() <= TELL_ALL { self.reach() } else { BLOCK };
         for (at, (subject, accusation)) in mine.into_iter().enumerate() {
-            if at == 0 {
-                self.tell_of(&subject, accusation, 0, out);
-            } else {
-                self.tell_first(&subject, accusation, out);
-            }
-        }
-    }
-
-    /// Tells it to those alone who act first, where one accusation has gone further down: that one wakes the others.
-    fn tell_first(&self, subject: &Member, accusation: Accusation, out: &mut Vec<Output>) {
-        if self.view.roster.len() <= TELL_ALL || self.telling.reach <= BLOCK {
-            return self.tell_of(subject, accusation, 0, out);
-        }
-        let view = self.view.id().clone();
-        for seat in self.view.roster.iter().take(BLOCK).filter(|seat| self.contacts.linked(&seat.member)) {
-            let message = Message::Alert { view: view.clone(), subject: subject.clone(), accusation };
-            out.push(Output::Message { to: seat.member.clone(), message });
+            let reach = if at == 0 { self.reach() } else { first };
+            self.tell_of(&subject, accusation, 0..reach, out);
         }
     }
 
@@ -230,8 +221,7 @@ impl Flock {
                 self.telling.summoned = Some(first);
                 let to = self.view.roster[first].member.clone();
                 for (subject, accusation) in mine {
-                    let message = Message::Alert { view: self.view.id().clone(), subject, accusation };
-                    out.push(Output::Message { to: to.clone(), message });
+                    self.tell_of(&subject, accusation, first..first + 1, out);
                 }
                 out.push(Output::Message { to, message: Message::Summon { view: self.view.id().clone() } });
             }
@@ -248,7 +238,7 @@ impl Flock {
         self.telling.next = self.now + self.t.block;
         // One is enough to find out who is there; the first that answers is told the others.
         for (subject, accusation) in mine.into_iter().take(1) {
-            self.tell_of(&subject, accusation, told, out);
+            self.tell_of(&subject, accusation, told..self.reach(), out);
         }
     }
 

@@ -341,7 +341,7 @@ impl Flock {
         }
     }
 
-    /// Asks somebody now. A running probe for a lesser reason gives way.
+    /// Asks somebody now. A running probe gives way, whatever it was for.
     pub(super) fn ask_now(&mut self, member: &Member, why: Why, out: &mut Vec<Output>) {
         let linked = self.contacts.linked(member);
         let now = self.now;

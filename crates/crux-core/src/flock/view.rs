@@ -3,7 +3,7 @@
 //! A header is opaque bytes, hashed and forwarded exactly as received and never re-encoded, so equal ids mean equal
 //! content by construction.
 
-use crate::hash::{Buckets, quick64, sha256};
+use crate::hash::{Buckets, fulcrum64, sha256};
 use crate::lists::{BadList, Listing, apart};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -67,16 +67,12 @@ struct Seats {
     by_hash: Buckets,
 }
 
-fn hash(id: &FulcrumId) -> u64 {
-    quick64(id.node.as_str(), id.fulcrum.as_str())
-}
-
 impl Roster {
     /// The position of this fulcrum, in whatever boot.
     #[must_use]
     pub fn position(&self, id: &FulcrumId) -> Option<usize> {
         let Seats { seats, by_hash } = &*self.0;
-        by_hash.of(hash(id)).map(|at| at as usize).find(|at| seats[*at].member.id == *id)
+        by_hash.of(fulcrum64(id)).map(|at| at as usize).find(|at| seats[*at].member.id == *id)
     }
 
     /// The position of this life of a fulcrum.
@@ -94,7 +90,7 @@ impl Roster {
 
 impl From<Vec<Seat>> for Roster {
     fn from(seats: Vec<Seat>) -> Self {
-        let by_hash = Buckets::new(seats.iter().map(|seat| hash(&seat.member.id)));
+        let by_hash = Buckets::new(seats.iter().map(|seat| fulcrum64(&seat.member.id)));
         Self(Arc::new(Seats { seats, by_hash }))
     }
 }

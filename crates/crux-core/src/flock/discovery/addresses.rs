@@ -39,10 +39,7 @@ enum State {
 
 impl Discovery {
     pub(super) fn addr(&self, id: u32) -> SocketAddr {
-        if id < LOOSE {
-            return self.base.addr(id);
-        }
-        self.loose.get(&id).map_or_else(|| self.base.addr(id), |loose| loose.addr)
+        if id < LOOSE { self.base.addr(id) } else { self.loose[&id].addr }
     }
 
     pub(super) fn fulcrum(&self, id: u32) -> Option<&FulcrumId> {

@@ -1,6 +1,6 @@
 //! The part of the address book that many may share, and where an address stands on the ring.
 
-use crate::hash::{Buckets, quick64};
+use crate::hash::{Buckets, fulcrum64};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -30,7 +30,7 @@ impl Book {
         entries.sort_by(|a, b| (a.0, a.2, &a.1).cmp(&(b.0, b.2, &b.1)));
         let mut by_fulcrum: Vec<u32> = (0..entries.len() as u32).collect();
         by_fulcrum.sort_by(|a, b| entries[*a as usize].1.cmp(&entries[*b as usize].1));
-        let by_hash = Buckets::new(entries.iter().map(|(_, id, _)| hash(id)));
+        let by_hash = Buckets::new(entries.iter().map(|(_, id, _)| fulcrum64(id)));
         let by_place = Buckets::new(entries.iter().map(|(position, ..)| u64::from(*position) << 32));
         Self { entries, by_fulcrum, by_hash, by_place }
     }
@@ -62,7 +62,7 @@ impl Book {
 
     /// Where this fulcrum stands in it.
     pub(super) fn of(&self, fulcrum: &FulcrumId) -> Option<u32> {
-        self.by_hash.of(hash(fulcrum)).find(|at| self.entries[*at as usize].1 == *fulcrum)
+        self.by_hash.of(fulcrum64(fulcrum)).find(|at| self.entries[*at as usize].1 == *fulcrum)
     }
 
     /// Which entries have this address.
@@ -78,10 +78,6 @@ impl Book {
         let after = self.entries.partition_point(|entry| entry.0 <= hash);
         id.clamp(first, after)
     }
-}
-
-fn hash(fulcrum: &FulcrumId) -> u64 {
-    quick64(fulcrum.node.as_str(), fulcrum.fulcrum.as_str())
 }
 
 /// Where an address stands on the ring: the same for everybody, and as good as random.
