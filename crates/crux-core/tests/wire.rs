@@ -108,7 +108,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("flock.pull", flock(Flock::Pull { view: view_id() })),
         ("flock.eject", flock(Flock::Eject { view: view(13) })),
         ("flock.stable-grant", flock(Flock::StableGrant { view: view_id(), seq: 5, lease: second })),
-        ("flock.unstable", flock(Flock::Unstable { view: view_id() })),
+        ("flock.unstable", flock(Flock::Unstable { view: view_id(), seq: 5 })),
         ("flock.leave", flock(Flock::Leave)),
         (
             "flock.tidings",

@@ -23,7 +23,10 @@ fn forged(epoch: u64, roster: Vec<Seat>) -> View {
 }
 
 fn say(world: &mut Flocks, to: usize, from: usize, message: Message) {
-    let from = member(from, 1);
+    say_as(world, to, member(from, 1), message);
+}
+
+fn say_as(world: &mut Flocks, to: usize, from: Member, message: Message) {
     world.poke(to, |bird, now, out| bird.input(now, Input::Message { from, message }, out));
 }
 
@@ -165,6 +168,54 @@ fn an_eject_moves_only_the_one_that_sends_it() {
     run(&mut world, seconds(15));
     let view = node(&world, victim).flock.view();
     assert!(view.roster.len() >= 3, "the victim stays with the honest ones: {}", shape(&world));
+}
+
+/// In a flock of five the leader alone grants; in one of eighty each number has a tree, in which a liar has to tell eight,
+/// and whom it tells the next.
+#[test]
+fn a_grant_holds_only_from_whoever_has_to_pass_it_on() {
+    for (size, most) in [(5, 0), (80, 8)] {
+        let (mut world, leader) = settled(size);
+        let view = node(&world, leader).flock.view().id().clone();
+        let others: Vec<usize> = (0..size).filter(|place| *place != leader).collect();
+        let mut believes = |number: u64, liar: usize, victim: usize| {
+            let grant = |seq| Message::StableGrant { view: view.clone(), seq, lease: seconds(3) };
+            let withdrawn = Message::Unstable { view: view.clone(), seq: 5 };
+            say_as(&mut world, victim, member(leader, 1), withdrawn);
+            // A number that cannot be yet would outlast everything the leader says.
+            say(&mut world, victim, liar, grant(1 << 40));
+            assert!(!node(&world, victim).flock.stable(world.now), "n{} believes in the future", victim + 1);
+            say(&mut world, victim, liar, grant(number));
+            node(&world, victim).flock.stable(world.now)
+        };
+        let mut told_by = [vec![None; size], vec![None; size]];
+        for (number, told_by) in [6, 7].into_iter().zip(&mut told_by) {
+            for liar in &others {
+                let fooled: Vec<usize> =
+                    others.iter().copied().filter(|victim| victim != liar && believes(number, *liar, *victim)).collect();
+                assert!(fooled.len() <= most, "{} of {size} believe n{}", fooled.len(), liar + 1);
+                fooled.into_iter().for_each(|victim| told_by[victim] = Some(*liar));
+            }
+            assert!(size == 5 || told_by.iter().flatten().count() == size - 9, "{told_by:?}");
+        }
+        let same = |place: &usize| told_by[0][*place].is_some() && told_by[0][*place] == told_by[1][*place];
+        assert!(!others.iter().any(same), "the same one passes on the next grant: {told_by:?}");
+    }
+}
+
+/// A withdrawal that overtakes the grant on its way down the tree ends that, too.
+#[test]
+fn a_grant_that_was_withdrawn_comes_too_late() {
+    let (mut world, leader) = settled(5);
+    let victim = (leader + 1) % 5;
+    let boss = member(leader, 1);
+    let view = node(&world, leader).flock.view().id().clone();
+    say_as(&mut world, victim, boss.clone(), Message::Unstable { view: view.clone(), seq: 9 });
+    for (seq, holds) in [(9, false), (10, true)] {
+        let grant = Message::StableGrant { view: view.clone(), seq, lease: seconds(3) };
+        say_as(&mut world, victim, boss.clone(), grant);
+        assert_eq!(node(&world, victim).flock.stable(world.now), holds, "{seq}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ const CLONES: &str = "crates/crux-core/src/flock/clones.rs";
 const EVIDENCE: &str = "crates/crux-core/src/flock/evidence.rs";
 const INSTALL: &str = "crates/crux-core/src/flock/install.rs";
 const LEASE: &str = "crates/crux-core/src/flock/lease.rs";
+const TREE: &str = "crates/crux-core/src/flock/lease/tree.rs";
 const MACHINE: &str = "crates/crux-core/src/flock/machine.rs";
 const PROMISE: &str = "crates/crux-core/src/flock/promise.rs";
 const SEEK: &str = "crates/crux-core/src/flock/seek.rs";
@@ -255,6 +256,22 @@ pub const MUTANTS: &[Mutant] = &[
         find: "            && !self.bursts(&subject)\n",
         replace: "",
         tests: &[Sim("flock_scripts", "the_process_of_a_leader_dies")],
+    },
+    Mutant {
+        name: "grant-parent",
+        rule: "a grant holds only from whoever has to pass it on",
+        file: LEASE,
+        find: "if parent.is_none_or(|parent| roster[parent].member != *from) {",
+        replace: "if parent.is_none() {",
+        tests: &[Sim("flock_hostile", "a_grant_holds_only_from")],
+    },
+    Mutant {
+        name: "grant-trees",
+        rule: "each grant goes down another tree",
+        file: TREE,
+        find: "seq % below as u64 * step",
+        replace: "0 * seq * step",
+        tests: &[Sim("flock_hostile", "a_grant_holds_only_from")],
     },
     Mutant {
         name: "refused-candidate",

@@ -2,12 +2,15 @@
 //! horde and is no mutual exclusion: two flocks whose members can reach each other are both stable for at most one
 //! discovery round, one lease and one view change.
 
+mod tree;
+
 use super::Output;
 use super::machine::Flock;
 use super::message::Message;
 use super::view::ViewId;
 use alloc::vec::Vec;
 use crux_names::{Duration, Member, Time};
+use tree::Tree;
 
 impl Flock {
     /// Whether an unexpired grant for the installed view is held and nobody in it is suspect.
@@ -67,7 +70,7 @@ impl Flock {
             self.granting = false;
             for seat in &self.view.roster {
                 if seat.member != self.config.me && self.contacts.linked(&seat.member) {
-                    let message = Message::Unstable { view: self.view.id().clone() };
+                    let message = Message::Unstable { view: self.view.id().clone(), seq: self.grant_seq };
                     out.push(Output::Message { to: seat.member.clone(), message });
                 }
             }
@@ -86,16 +89,7 @@ impl Flock {
                 self.granting = true;
                 self.grant_next = self.now + self.t.grant;
                 self.lease_until = self.now + self.t.lease;
-                for seat in &self.view.roster {
-                    if seat.member != self.config.me {
-                        let message = Message::StableGrant {
-                            view: self.view.id().clone(),
-                            seq: self.grant_seq,
-                            lease: self.t.lease,
-                        };
-                        out.push(Output::Message { to: seat.member.clone(), message });
-                    }
-                }
+                self.pass_grant(0, self.t.lease, out);
             } else if !may && self.grant_next <= self.now {
                 // Conditions that only time fulfils are looked at again soon.
                 self.grant_next = self.now + self.t.grant / 5;
@@ -116,19 +110,51 @@ impl Flock {
         next
     }
 
-    pub(super) fn granted(&mut self, from: &Member, view: &ViewId, seq: u64, lease: Duration) {
-        let busy = self.promise.is_some() || self.proposal.is_some();
-        // An older grant than the last says nothing new; it was held up.
-        let newer = seq > self.grant_seq;
-        if *view == *self.view.id() && *from == self.view.leader().member && !busy && newer {
-            self.grant_seq = seq;
-            self.lease_until = self.now + lease.min(self.t.lease * 4);
+    /// Tells those of the last grant who stand below this position.
+    fn pass_grant(&self, position: usize, lease: Duration, out: &mut Vec<Output>) {
+        let roster = &self.view.roster;
+        for child in Tree::of(roster.len(), self.grant_seq).children(position) {
+            let message = Message::StableGrant { view: self.view.id().clone(), seq: self.grant_seq, lease };
+            out.push(Output::Message { to: roster[child].member.clone(), message });
         }
     }
 
-    pub(super) fn ungranted(&mut self, from: &Member, view: &ViewId) {
+    pub(super) fn granted(
+        &mut self,
+        from: &Member,
+        view: &ViewId,
+        seq: u64,
+        lease: Duration,
+        out: &mut Vec<Output>,
+    ) {
+        // An older grant than the last says nothing new; it was held up.
+        if *view != *self.view.id() || self.leads() || seq <= self.grant_seq {
+            return;
+        }
+        // Grants are counted from the acknowledged view on: a number from the future is a lie that would outlast it.
+        let since = self.now.since(self.since).as_millis() / self.t.grant.as_millis().max(1);
+        if u128::from(seq) > 2 * since + 2 {
+            return;
+        }
+        let roster = &self.view.roster;
+        let Some(me) = roster.index(&self.config.me) else { return };
+        let parent = Tree::of(roster.len(), seq).parent(me);
+        if parent.is_none_or(|parent| roster[parent].member != *from) {
+            return;
+        }
+        let lease = lease.min(self.t.lease * 4);
+        self.grant_seq = seq;
+        self.pass_grant(me, lease, out);
+        let busy = self.promise.is_some() || self.proposal.is_some();
+        if !busy {
+            self.lease_until = self.now + lease;
+        }
+    }
+
+    pub(super) fn ungranted(&mut self, from: &Member, view: &ViewId, seq: u64) {
         if *view == *self.view.id() && *from == self.view.leader().member {
             self.lease_until = Time::ZERO;
+            self.grant_seq = self.grant_seq.max(seq);
         }
     }
 }

@@ -424,8 +424,8 @@ impl Flock {
             Message::Installed { view } => self.acknowledged(from, &view),
             Message::Pull { view } => self.pulled(&from, &view, out),
             Message::Eject { view } => self.ejected(&from, &view, out),
-            Message::StableGrant { view, seq, lease } => self.granted(&from, &view, seq, lease),
-            Message::Unstable { view } => self.ungranted(&from, &view),
+            Message::StableGrant { view, seq, lease } => self.granted(&from, &view, seq, lease, out),
+            Message::Unstable { view, seq } => self.ungranted(&from, &view, seq),
             Message::Leave => self.left(&from),
         }
     }

@@ -259,19 +259,22 @@ pub enum Message {
         /// That view.
         view: View,
     },
-    /// The leader's lease that the flock is complete as far as it can be known.
+    /// The leader's lease that the flock is complete as far as it can be known. It comes from the leader, in a large flock
+    /// from whoever stands above the receiver in the tree of this number.
     StableGrant {
         /// For this view.
         view: ViewId,
-        /// Counts up.
+        /// Counts up from 1 in each view.
         seq: u64,
         /// How long it holds after receipt.
         lease: Duration,
     },
-    /// The lease is withdrawn.
+    /// The leader withdraws the lease.
     Unstable {
         /// For this view.
         view: ViewId,
+        /// The last grant that is withdrawn: one of these may still be on its way down the tree.
+        seq: u64,
     },
     /// The sender stops on purpose.
     Leave,

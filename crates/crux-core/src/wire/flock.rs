@@ -189,7 +189,7 @@ enum Kind {
     #[prost(message, tag = "13")]
     StableGrant(GrantWire),
     #[prost(message, tag = "14")]
-    Unstable(ViewIdWire),
+    Unstable(WithdrawalWire),
     #[prost(message, tag = "15")]
     Leave(Empty),
     #[prost(message, tag = "16")]
@@ -389,6 +389,14 @@ struct GrantWire {
     lease: u64,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct WithdrawalWire {
+    #[prost(message, optional, tag = "1")]
+    view: Option<ViewIdWire>,
+    #[prost(uint64, tag = "2")]
+    seq: u64,
+}
+
 impl From<&FlockMessage> for FlockWire {
     fn from(message: &FlockMessage) -> Self {
         let kind = match message {
@@ -449,7 +457,9 @@ impl From<&FlockMessage> for FlockWire {
             FlockMessage::StableGrant { view, seq, lease } => {
                 Kind::StableGrant(GrantWire { view: Some(view.into()), seq: *seq, lease: nanos(*lease) })
             }
-            FlockMessage::Unstable { view } => Kind::Unstable(view.into()),
+            FlockMessage::Unstable { view, seq } => {
+                Kind::Unstable(WithdrawalWire { view: Some(view.into()), seq: *seq })
+            }
             FlockMessage::Leave => Kind::Leave(Empty {}),
         };
         Self { kind: Some(kind) }
@@ -601,7 +611,9 @@ impl FlockWire {
             Kind::StableGrant(grant) => {
                 FlockMessage::StableGrant { view: view_id(grant.view)?, seq: grant.seq, lease: duration(grant.lease) }
             }
-            Kind::Unstable(id) => FlockMessage::Unstable { view: id.try_into()? },
+            Kind::Unstable(withdrawal) => {
+                FlockMessage::Unstable { view: view_id(withdrawal.view)?, seq: withdrawal.seq }
+            }
             Kind::Leave(Empty {}) => FlockMessage::Leave,
         })
     }
