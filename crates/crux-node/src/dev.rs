@@ -117,8 +117,7 @@ pub fn run(config: DevConfig) -> Result<(), DevError> {
     if !(1..=DEV_MAX).contains(&config.size) {
         return Err(DevError::Size(config.size));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| DevError::System { what: "start threads", source })?;

@@ -22,6 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -119,13 +120,15 @@ pub enum UpError {
 /// # Errors
 /// [`UpError`] with place, cause and next step. Nothing is left half done: the state directory can be used again.
 pub fn run(config: UpConfig) -> Result<(), UpError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|source| UpError::System { what: "start threads", source })?;
+    let started =
+        |built: std::io::Result<Runtime>| built.map_err(|source| UpError::System { what: "start threads", source });
+    // The mesh and the heart share this thread: two that wake each other for each packet cost half as much again.
+    let mesh = started(Builder::new_current_thread().enable_all().build())?;
+    // Requests and liveness connections have one of their own, so that none of them holds up a probe.
+    let doors = Builder::new_multi_thread().worker_threads(1).thread_name("crux-doors").enable_all().build();
+    let doors = started(doors)?;
     let state = config.state.clone();
-    let result = runtime.block_on(up(config));
+    let result = mesh.block_on(up(config, doors.handle()));
     if result.is_err() {
         let left = running_instances(&state);
         if left > 0 {
@@ -136,17 +139,19 @@ pub fn run(config: UpConfig) -> Result<(), UpError> {
         }
     }
     // A read of standard input cannot be cancelled and must not keep the process.
-    runtime.shutdown_background();
+    doors.shutdown_background();
+    mesh.shutdown_background();
     result
 }
 
-/// The TCP ports, bound once for all lives.
+/// The TCP ports, bound once for all lives, and where they are served.
 struct Ports {
+    doors: Handle,
     api: Option<std::net::TcpListener>,
     metrics: Option<std::net::TcpListener>,
 }
 
-async fn up(mut config: UpConfig) -> Result<(), UpError> {
+async fn up(mut config: UpConfig, doors: &Handle) -> Result<(), UpError> {
     if let Err(error) = harden::no_dumps() {
         warn!("core dumps could not be forbidden: {error}; keys might reach a dump if the process crashes");
     }
@@ -181,6 +186,7 @@ async fn up(mut config: UpConfig) -> Result<(), UpError> {
     let store = Arc::new(store);
     let papers = Papers::new(bundle).map_err(refused)?;
     let ports = Ports {
+        doors: doors.clone(),
         api: config.api.map(|addr| port::bind("api", addr)).transpose()?,
         metrics: config.metrics.and_then(|addr| {
             let bound = port::bind("metrics", addr);

@@ -191,8 +191,11 @@ fn a_grant_holds_only_from_whoever_has_to_pass_it_on() {
         let mut told_by = [vec![None; size], vec![None; size]];
         for (number, told_by) in [6, 7].into_iter().zip(&mut told_by) {
             for liar in &others {
-                let fooled: Vec<usize> =
-                    others.iter().copied().filter(|victim| victim != liar && believes(number, *liar, *victim)).collect();
+                let fooled: Vec<usize> = others
+                    .iter()
+                    .copied()
+                    .filter(|victim| victim != liar && believes(number, *liar, *victim))
+                    .collect();
                 assert!(fooled.len() <= most, "{} of {size} believe n{}", fooled.len(), liar + 1);
                 fooled.into_iter().for_each(|victim| told_by[victim] = Some(*liar));
             }

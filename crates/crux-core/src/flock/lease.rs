@@ -119,14 +119,7 @@ impl Flock {
         }
     }
 
-    pub(super) fn granted(
-        &mut self,
-        from: &Member,
-        view: &ViewId,
-        seq: u64,
-        lease: Duration,
-        out: &mut Vec<Output>,
-    ) {
+    pub(super) fn granted(&mut self, from: &Member, view: &ViewId, seq: u64, lease: Duration, out: &mut Vec<Output>) {
         // An older grant than the last says nothing new; it was held up.
         if *view != *self.view.id() || self.leads() || seq <= self.grant_seq {
             return;

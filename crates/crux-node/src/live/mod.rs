@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsConnector;
 use tracing::debug;
@@ -64,6 +65,8 @@ struct Inner {
     find: Find,
     hints: mpsc::Sender<Member>,
     dials: Semaphore,
+    /// Where the connections that this side opens run.
+    runtime: Handle,
     state: Mutex<State>,
     /// Becomes changed whenever a node's connections do.
     changed: watch::Sender<()>,
@@ -79,13 +82,13 @@ pub(crate) struct Live {
 
 impl Live {
     /// None yet. Hints go to `hints`.
-    pub(crate) fn new(me: Member, papers: &Papers, find: Find, hints: mpsc::Sender<Member>) -> Self {
+    pub(crate) fn new(me: Member, papers: &Papers, find: Find, hints: mpsc::Sender<Member>, runtime: Handle) -> Self {
         let tls = live_client_config(papers.live(), &[RoleKind::Node], &[ALPN]);
         let (papers, tls) = (papers.clone(), TlsConnector::from(Arc::new(tls)));
         let (changed, tasks) = (watch::Sender::new(()), watch::Sender::new(()));
         let state = Mutex::default();
         let dials = Semaphore::new(DIALS);
-        Self { inner: Arc::new(Inner { me, papers, tls, find, hints, dials, state, changed, tasks }) }
+        Self { inner: Arc::new(Inner { me, papers, tls, find, hints, dials, runtime, state, changed, tasks }) }
     }
 
     /// Watches these peers and no others.
@@ -103,7 +106,7 @@ impl Live {
             let (leash, pulled) = watch::channel(());
             state.watched.insert(peer.clone(), leash);
             let (inner, running) = (self.inner.clone(), self.inner.tasks.subscribe());
-            tokio::spawn(async move {
+            self.inner.runtime.spawn(async move {
                 dial::keep(&inner, &peer, pulled).await;
                 drop(running);
             });

@@ -10,6 +10,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch as watching;
 use tokio::time::Instant;
 
@@ -46,7 +47,7 @@ impl Half {
         let bundle = Bundle::load(bundle).unwrap();
         let papers = Papers::new(bundle).unwrap();
         let (hints_in, hints) = mpsc::channel(HINTS);
-        let live = Live::new(member(name), &papers, Arc::new(find), hints_in);
+        let live = Live::new(member(name), &papers, Arc::new(find), hints_in, Handle::current());
         let listener = bind("api", "127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.local_addr().unwrap();
         let rooms = Rooms::new(&papers, Router::new(), live.clone(), Meters::new());

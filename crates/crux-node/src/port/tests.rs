@@ -7,6 +7,7 @@ use crux_names::{Boot, Member};
 use crux_pki::{Bundle, Ca, IssueRequest, Role, client_config};
 use std::collections::BTreeMap;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as ClientStream;
@@ -39,7 +40,7 @@ fn world() -> World {
     let papers = Papers::new(me.clone()).unwrap();
     let member = Member { id: "n1".parse().unwrap(), boot: Boot(1) };
     let (hints, _) = mpsc::channel(1);
-    let live = Live::new(member, &papers, Arc::new(|_| None), hints);
+    let live = Live::new(member, &papers, Arc::new(|_| None), hints, Handle::current());
     let router = Router::new()
         .route("/hello", get(|| async { "hello" }).post(|body: String| async move { body }))
         .layer(Extension(()));

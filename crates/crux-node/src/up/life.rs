@@ -33,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -79,8 +80,8 @@ pub(super) async fn live(
     link_config.fulcrum = me.fulcrum.clone();
     link_config.gate = gate.clone();
     link_config.secret = Some(link_key::load(&config.state, me, bundle));
-    let api = ports.api.as_ref().map(listening).transpose()?;
-    let metrics = ports.metrics.as_ref().map(listening).transpose()?;
+    let listening = |port: &Option<_>| port.as_ref().map(|bound| listening(bound, &ports.doors)).transpose();
+    let (api, metrics) = (listening(&ports.api)?, listening(&ports.metrics)?);
     link_config.api_port = api.as_ref().map_or(0, |(_, addr)| addr.port());
     let trust = link_config.trust.clone();
     let (links, link_events) = listen(link_config, floor).await?;
@@ -92,7 +93,7 @@ pub(super) async fn live(
     let (seeds_in, new_seeds) = mpsc::channel(8);
     let (probes_in, probes) = mpsc::channel(seek::WAITING);
     let (hints, gone) = mpsc::channel(HINTS);
-    let live = Live::new(member.clone(), papers, finder(links.clone()), hints);
+    let live = Live::new(member.clone(), papers, finder(links.clone()), hints, ports.doors.clone());
     let meters = Meters::new();
     let events = Events::new(meters.clone());
     let asker = Asker::new(asks_in, changed);
@@ -158,17 +159,17 @@ pub(super) async fn live(
     };
     let router = api::router(door.clone());
     let mut doors = Vec::new();
-    let (listeners, sockets) = listeners(config)?;
+    let (listeners, sockets) = listeners(config, &ports.doors)?;
     for listener in listeners {
-        doors.push(tokio::spawn(api::serve(listener, router.clone(), stopped.clone())));
+        doors.push(ports.doors.spawn(api::serve(listener, router.clone(), stopped.clone())));
     }
     if let Some((listener, addr)) = api {
         let rooms = Rooms::new(papers, router.clone(), live.clone(), meters.clone());
-        doors.push(tokio::spawn(port::serve(listener, rooms, stopped.clone())));
+        doors.push(ports.doors.spawn(port::serve(listener, rooms, stopped.clone())));
         info!("the API port is {addr}/tcp");
     }
     if let Some((listener, addr)) = metrics {
-        doors.push(tokio::spawn(metrics::serve(listener, door, stopped.clone())));
+        doors.push(ports.doors.spawn(metrics::serve(listener, door, stopped.clone())));
         info!("metrics are at http://{addr}/metrics");
     }
     drop(router);
@@ -226,7 +227,8 @@ pub(super) async fn live(
 }
 
 /// A port for one life, and where it is.
-fn listening(bound: &std::net::TcpListener) -> Result<(TcpListener, SocketAddr), UpError> {
+fn listening(bound: &std::net::TcpListener, doors: &Handle) -> Result<(TcpListener, SocketAddr), UpError> {
+    let _there = doors.enter();
     let listener = bound.try_clone().and_then(TcpListener::from_std);
     let listener = listener.and_then(|listener| listener.local_addr().map(|addr| (listener, addr)));
     listener.map_err(|source| UpError::System { what: "listen at a TCP port", source })
@@ -260,7 +262,8 @@ async fn listen(config: LinkConfig, floor: Boot) -> Result<(Links, mpsc::Receive
 
 /// The state directory's socket, and for root the well-known one. That one busy is a warning: a second fulcrum of a
 /// machine is found by its state directory.
-fn listeners(config: &UpConfig) -> Result<(Vec<UnixListener>, Vec<PathBuf>), UpError> {
+fn listeners(config: &UpConfig, doors: &Handle) -> Result<(Vec<UnixListener>, Vec<PathBuf>), UpError> {
+    let _there = doors.enter();
     let own = config.state.join(SOCKET);
     let mut listeners = vec![api::open(&own)?];
     let mut sockets = vec![own];
