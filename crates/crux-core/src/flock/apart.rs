@@ -191,20 +191,33 @@ impl Flock {
         }
     }
 
+    /// What keeps another flock apart, for the members.
+    fn apart_from(&self, leader: &FulcrumId) -> Option<Message> {
+        let refusal = self.standing(leader).filter(|_| self.leads())?;
+        Some(Message::Apart {
+            ours: refusal.between.0.clone(),
+            theirs: refusal.between.1.clone(),
+            pairs: refusal.pairs.clone(),
+            wait: refusal.until.since(self.now),
+            held: refusal.held,
+        })
+    }
+
     /// The members learn what keeps another flock apart.
     pub(super) fn tell_apart(&self, leader: &FulcrumId, out: &mut Vec<Output>) {
-        let Some(refusal) = self.standing(leader).filter(|_| self.leads()) else { return };
+        let Some(message) = self.apart_from(leader) else { return };
         for seat in &self.view.roster {
             if seat.member != self.config.me && self.contacts.linked(&seat.member) {
-                let message = Message::Apart {
-                    ours: refusal.between.0.clone(),
-                    theirs: refusal.between.1.clone(),
-                    pairs: refusal.pairs.clone(),
-                    wait: refusal.until.since(self.now),
-                    held: refusal.held,
-                };
-                out.push(Output::Message { to: seat.member.clone(), message });
+                out.push(Output::Message { to: seat.member.clone(), message: message.clone() });
             }
+        }
+    }
+
+    /// A member's link came up: it learns of what it could not be told before.
+    pub(super) fn repeat_apart_to(&self, member: &Member, out: &mut Vec<Output>) {
+        if self.leads() && self.view.has(member) {
+            let messages = self.refusals.keys().filter_map(|leader| self.apart_from(leader));
+            out.extend(messages.map(|message| Output::Message { to: member.clone(), message }));
         }
     }
 

@@ -35,6 +35,12 @@ impl Flock {
                 said.insert(&observer.id.node);
             }
         }
+        // What this fulcrum doubts itself it tells nobody if it leads.
+        for subject in &self.in_doubt {
+            if let Some(said) = voices.get_mut(subject) {
+                said.insert(&self.config.me.id.node);
+            }
+        }
         voices.into_iter().map(|(one, said)| (one, said.len())).collect()
     }
 

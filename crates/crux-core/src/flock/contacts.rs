@@ -2,7 +2,7 @@
 //! and a little more for each stray, that is everybody else to whom there is a link.
 //!
 //! Marks lie beside the rosters that they belong to, and rosters are shared, so that a flock of ten thousand costs each
-//! member sixteen bytes for each other.
+//! member eight bytes for each other.
 
 use super::view::{Roster, SharedHead};
 use alloc::collections::BTreeMap;
@@ -11,19 +11,32 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use crux_names::{Boot, FulcrumId, Member, Time};
 
-/// What is kept of one other.
+/// What is kept of one other, in eight bytes: when the ping of the last completed round trip left, in nanoseconds, and
+/// below it a bit that says whether there is a link which passed its welcome.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Mark {
-    /// When the ping of the last completed round trip left: the pair worked after this moment. Zero is never.
-    proof: Time,
-    /// Whether there is a link that passed its welcome.
-    pub linked: bool,
-}
+pub struct Mark(u64);
 
 impl Mark {
-    /// When the ping of the last completed round trip left.
-    pub fn proof(self) -> Option<Time> {
-        (self.proof != Time::ZERO).then_some(self.proof)
+    /// When the ping of the last completed round trip left: the pair worked after this moment.
+    pub const fn proof(self) -> Option<Time> {
+        match self.0 >> 1 {
+            0 => None,
+            nanos => Some(Time::from_nanos(nanos)),
+        }
+    }
+
+    /// Whether there is a link that passed its welcome.
+    pub const fn linked(self) -> bool {
+        self.0 & 1 == 1
+    }
+
+    fn prove(&mut self, sent: Time) {
+        // Three hundred years fit.
+        self.0 = self.0.max(sent.as_nanos() << 1) & !1 | self.0 & 1;
+    }
+
+    const fn link(&mut self, linked: bool) {
+        self.0 = self.0 & !1 | linked as u64;
     }
 }
 
@@ -90,7 +103,7 @@ impl Contacts {
 
     /// Whether there is a link to this life.
     pub fn linked(&self, member: &Member) -> bool {
-        self.mark(member).is_some_and(|mark| mark.linked)
+        self.mark(member).is_some_and(Mark::linked)
     }
 
     /// When the ping of the last completed round trip with it left.
@@ -101,7 +114,7 @@ impl Contacts {
     /// A round trip with it was completed whose ping left then.
     pub fn prove(&mut self, member: &Member, sent: Time) {
         if let Some(mark) = self.mark_mut(member) {
-            mark.proof = mark.proof.max(sent);
+            mark.prove(sent);
         }
     }
 
@@ -131,7 +144,7 @@ impl Contacts {
             let stray = Stray { mark: Mark::default(), addr, head: None, alien: false };
             let stray = self.strays.entry(member.clone()).or_insert(stray);
             stray.addr = addr;
-            stray.mark.linked = true;
+            stray.mark.link(true);
             return;
         };
         if seat == addr {
@@ -140,7 +153,7 @@ impl Contacts {
             self.addrs.insert(member.clone(), addr);
         }
         if let Some(mark) = self.mark_mut(member) {
-            mark.linked = true;
+            mark.link(true);
         }
     }
 
@@ -148,7 +161,7 @@ impl Contacts {
     pub fn down(&mut self, member: &Member) {
         let place = self.place(member);
         if let Some(mark) = self.mark_mut(member) {
-            mark.linked = false;
+            mark.link(false);
             if matches!(place, Some(Place::Candidate(_))) {
                 // Of a stranger nothing is known any more.
                 *mark = Mark::default();
@@ -168,7 +181,7 @@ impl Contacts {
         let seated = |roster: &Roster| roster.position(&member.id).filter(|at| roster[*at].member.boot != member.boot);
         lives.extend(seated(&self.roster).map(|at| self.roster[at].member.clone()));
         if let Some((roster, marks)) = &self.ballot {
-            let linked = seated(roster).filter(|at| marks[*at].linked);
+            let linked = seated(roster).filter(|at| marks[*at].linked());
             lives.extend(linked.map(|at| roster[at].member.clone()));
         }
         lives.sort();
@@ -178,16 +191,17 @@ impl Contacts {
 
     /// Everybody linked.
     pub fn all_linked(&self) -> impl Iterator<Item = &Member> {
-        let members = self.roster.iter().zip(&self.marks).filter(|(_, mark)| mark.linked).map(|(seat, _)| &seat.member);
+        let members =
+            self.roster.iter().zip(&self.marks).filter(|(_, mark)| mark.linked()).map(|(seat, _)| &seat.member);
         let candidates = self.ballot.iter().flat_map(|(roster, marks)| {
-            roster.iter().zip(marks).filter(|(_, mark)| mark.linked).map(|(seat, _)| &seat.member)
+            roster.iter().zip(marks).filter(|(_, mark)| mark.linked()).map(|(seat, _)| &seat.member)
         });
         members.chain(candidates).chain(self.strays.keys())
     }
 
     /// The life of this fulcrum to which there is a link.
     pub fn linked_life(&self, id: &FulcrumId) -> Option<Member> {
-        let at = self.roster.position(id).filter(|at| self.marks[*at].linked);
+        let at = self.roster.position(id).filter(|at| self.marks[*at].linked());
         if let Some(at) = at {
             return Some(self.roster[at].member.clone());
         }
@@ -196,7 +210,7 @@ impl Contacts {
             return Some(stray.clone());
         }
         let (roster, marks) = self.ballot.as_ref()?;
-        let at = roster.position(id).filter(|at| marks[*at].linked)?;
+        let at = roster.position(id).filter(|at| marks[*at].linked())?;
         Some(roster[at].member.clone())
     }
 
@@ -211,7 +225,7 @@ impl Contacts {
     pub fn end(&mut self) {
         let Some((roster, marks)) = self.ballot.take() else { return };
         for (seat, mark) in roster.iter().zip(marks) {
-            if mark.linked && self.roster.index(&seat.member).is_none() && !self.strays.contains_key(&seat.member) {
+            if mark.linked() && self.roster.index(&seat.member).is_none() && !self.strays.contains_key(&seat.member) {
                 let addr = self.addrs.remove(&seat.member).unwrap_or(seat.addr);
                 self.strays.insert(seat.member.clone(), Stray { mark, addr, head: None, alien: false });
             }
@@ -236,7 +250,7 @@ impl Contacts {
         for (seat, mark) in old.iter().zip(old_marks) {
             if self.roster.index(&seat.member).is_none() {
                 let addr = self.addrs.remove(&seat.member).unwrap_or(seat.addr);
-                if mark.linked {
+                if mark.linked() {
                     self.strays.insert(seat.member.clone(), Stray { mark, addr, head: None, alien: false });
                 }
             }

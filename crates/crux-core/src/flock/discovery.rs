@@ -30,7 +30,7 @@ mod turned;
 pub use book::Book;
 
 use self::addresses::Loose;
-use self::ring::{Place, Ring};
+use self::ring::{Place, Ring, Seconds};
 use self::turned::Turned;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
@@ -57,6 +57,8 @@ pub const PER_NODE: usize = 64;
 pub const BOOK: usize = 65_536;
 /// Own addresses and names of the expelled that are kept, at most.
 const KEPT: usize = 1024;
+/// Links that end as soon as they are there are looked for among so many: of a crowd that is lost at once few are copies.
+const NOTED: usize = 64;
 /// Above this many known addresses only one is dialled at first and the others a round later.
 const AT_ONCE: usize = 64;
 /// A lost address is tried at the higher rate for so long.
@@ -145,11 +147,13 @@ pub struct Discovery {
     fresh: Ring,
     steady: Ring,
     /// When each became hot, oldest first; what has changed since is passed over.
-    fresh_ages: VecDeque<(Time, u64)>,
-    steady_ages: VecDeque<(Time, u64)>,
+    fresh_ages: VecDeque<(Seconds, u32)>,
+    steady_ages: VecDeque<(Seconds, u32)>,
     refusing: usize,
-    /// To be dialled from here, longest waiting first.
+    /// To be dialled from here, longest waiting first; and when, by ring key. Any other hot one waits for its turn on the
+    /// ring.
     waiting: BTreeSet<(Time, u64)>,
+    due: BTreeMap<u64, Time>,
     /// Dialled from here again and again until then.
     urgent: BTreeMap<u64, Time>,
     /// How far the sweep over all hot addresses is done: which ring, and from where on.
@@ -171,6 +175,7 @@ pub struct Discovery {
     /// Dials that have come to nothing yet, oldest first.
     flying: VecDeque<(Time, SocketAddr)>,
     recent: VecDeque<Time>,
+    crowded: bool,
     /// Hot dials since the last cold one.
     in_a_row: u32,
     /// Until then only the first address is dialled.
@@ -214,6 +219,7 @@ impl Discovery {
             steady_ages: VecDeque::new(),
             refusing: 0,
             waiting: BTreeSet::new(),
+            due: BTreeMap::new(),
             urgent: BTreeMap::new(),
             sweep: None,
             mark: now,
@@ -225,6 +231,7 @@ impl Discovery {
             steady_first: false,
             flying: VecDeque::new(),
             recent: VecDeque::new(),
+            crowded: false,
             in_a_row: 0,
             quiet_until: Time::ZERO,
             first: None,
@@ -409,7 +416,7 @@ impl Discovery {
             self.lost_pruned = now;
             self.lost_at.retain(|_, at| *at + disc > now);
         }
-        if self.lost_at.len() >= KEPT && !self.lost_at.contains_key(fulcrum) {
+        if self.lost_at.len() >= NOTED && !self.lost_at.contains_key(fulcrum) {
             return false;
         }
         self.lost_at.insert(fulcrum.clone(), now).is_some_and(|last| last + disc > now)

@@ -821,6 +821,7 @@ impl Flock {
         }
         self.candidate_linked(&member, dialed, out);
         self.repeat_change_to(&member, out);
+        self.repeat_apart_to(&member, out);
         self.alert_again = Time::ZERO;
     }
 

@@ -309,6 +309,12 @@ impl Flock {
         }
     }
 
+    /// The shortest silence that anybody is accused for, or proposed without: of a member whose process may have died.
+    #[must_use]
+    pub const fn shortest_silence(&self) -> Duration {
+        self.t.burst_end
+    }
+
     /// When it wants to be woken at the latest.
     #[must_use]
     pub fn deadline(&self) -> Time {

@@ -244,6 +244,7 @@ impl Flock {
         if self.leaving {
             return;
         }
+        self.discovery.crowd(self.contacts.strays.len() > LARGE);
         if self.discovery.deadline() <= self.now {
             let mut dials = Vec::new();
             self.discovery.poll(self.now, &mut dials);

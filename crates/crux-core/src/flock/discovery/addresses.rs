@@ -5,7 +5,7 @@
 //! linked, so that a linked member of the shared book costs one bit.
 
 use super::book::{Book, mix, position};
-use super::ring::Hot;
+use super::ring::{Hot, Seconds};
 use super::{BOOK, Discovery, HINTS, PER_NODE};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -44,6 +44,11 @@ impl Discovery {
 
     pub(super) fn fulcrum(&self, id: u32) -> Option<&FulcrumId> {
         if id >= LOOSE { self.loose.get(&id)?.fulcrum.as_ref() } else { Some(self.base.fulcrum(id)) }
+    }
+
+    /// The key of an address that may have been forgotten meanwhile.
+    pub(super) fn known_key(&self, id: u32) -> Option<u64> {
+        (id < LOOSE || self.loose.contains_key(&id)).then(|| self.key(id))
     }
 
     pub(super) fn key(&self, id: u32) -> u64 {
@@ -142,7 +147,9 @@ impl Discovery {
         if !none && let Some(hot) = self.fresh.map.remove(&key).or_else(|| self.steady.map.remove(&key)) {
             self.untried -= usize::from(hot.tried <= self.mark);
             self.refusing -= usize::from(hot.refused);
-            self.waiting.remove(&(hot.due, key));
+            if let Some(due) = self.due.remove(&key) {
+                self.waiting.remove(&(due, key));
+            }
             self.urgent.remove(&key);
         }
         if id >= LOOSE {
@@ -165,7 +172,7 @@ impl Discovery {
     /// Hot, and dialled when its turn comes.
     pub(super) fn warm(&mut self, now: Time, id: u32, fresh: bool) {
         self.detach(id);
-        let hot = Hot { since: now, tried: Time::ZERO, due: Time::NEVER, refused: false };
+        let hot = Hot { since: Seconds::of(now), tried: Time::ZERO, refused: false };
         self.heat_as(now, id, fresh, hot);
     }
 
@@ -174,12 +181,9 @@ impl Discovery {
         let (ring, ages) =
             if fresh { (&mut self.fresh, &mut self.fresh_ages) } else { (&mut self.steady, &mut self.steady_ages) };
         ring.insert(now, self.place, key, hot);
-        ages.push_back((hot.since, key));
+        ages.push_back((hot.since, id));
         self.untried += usize::from(hot.tried <= self.mark);
         self.refusing += usize::from(hot.refused);
-        if hot.due != Time::NEVER {
-            self.waiting.insert((hot.due, key));
-        }
     }
 
     pub(super) fn cool(&mut self, now: Time, id: u32) {
@@ -383,8 +387,10 @@ impl Discovery {
             };
             kept.push((loose, state));
         }
-        let urgent: Vec<(SocketAddr, Time)> =
-            self.urgent.iter().map(|(key, at)| (self.addr(*key as u32), *at)).collect();
+        let by_addr = |times: &BTreeMap<u64, Time>| -> Vec<(SocketAddr, Time)> {
+            times.iter().map(|(key, at)| (self.addr(*key as u32), *at)).collect()
+        };
+        let (urgent, due) = (by_addr(&self.urgent), by_addr(&self.due));
         self.loose = BTreeMap::new();
         self.loose_at.clear();
         self.loose_of.clear();
@@ -397,6 +403,7 @@ impl Discovery {
         self.fresh_ages.clear();
         self.steady_ages.clear();
         self.waiting.clear();
+        self.due.clear();
         self.urgent.clear();
         self.open(book);
         for fulcrum in forgotten {
@@ -406,7 +413,7 @@ impl Discovery {
             }
         }
         // In the order in which they became hot, as they must stand in the queues of ages.
-        kept.sort_by_key(|(_, state)| if let State::Hot(_, hot) = state { hot.since } else { Time::ZERO });
+        kept.sort_by_key(|(_, state)| if let State::Hot(_, hot) = state { Some(hot.since) } else { None });
         let linked: Vec<SocketAddr> = kept
             .iter()
             .filter(|(loose, state)| loose.certified && matches!(state, State::Linked))
@@ -435,6 +442,15 @@ impl Discovery {
             for id in self.at(addr) {
                 if self.is_hot(id) {
                     self.urgent.insert(self.key(id), until);
+                }
+            }
+        }
+        for (addr, due) in due {
+            for id in self.at(addr) {
+                if self.is_hot(id) {
+                    let key = self.key(id);
+                    self.waiting.insert((due, key));
+                    self.due.insert(key, due);
                 }
             }
         }

@@ -5,6 +5,9 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use crux_names::{Duration, Time};
 
+/// Dials in one second, at most, of a fulcrum that is in touch with a crowd of strangers already: at a heal everybody
+/// would dial everybody while the two flocks are becoming one.
+const CROWDED: usize = 8;
 /// Own dials that wait at once, at most, before the shares of further slots are looked at.
 const QUEUE: usize = 64;
 /// Cold dials in one second by the flock as a whole.
@@ -29,7 +32,7 @@ impl Discovery {
         while self.recent.front().is_some_and(|at| *at + SECOND <= now) {
             self.recent.pop_front();
         }
-        while self.recent.len() < DIALS {
+        while self.recent.len() < self.most() {
             let hot = self.waiting.first().copied().filter(|(due, _)| *due <= now);
             let cold = self.cold_due() <= now;
             let dialled = match hot {
@@ -47,7 +50,10 @@ impl Discovery {
     /// When [`Discovery::poll`] may have something to do at the earliest.
     #[must_use]
     pub fn deadline(&self) -> Time {
-        let paced = if self.recent.len() < DIALS { Time::ZERO } else { self.recent[0] + SECOND };
+        let paced = match self.recent.len().checked_sub(self.most()) {
+            Some(at) => self.recent[at] + SECOND,
+            None => Time::ZERO,
+        };
         let waiting = self.waiting.first().map_or(Time::NEVER, |(due, _)| (*due).max(paced));
         let filling = if self.waiting.len() >= QUEUE {
             Time::NEVER
@@ -58,9 +64,19 @@ impl Discovery {
         };
         let cold = self.cold_due().max(paced);
         let flying = self.flying.front().map_or(Time::NEVER, |(began, _)| *began + self.overdue());
-        let fresh = self.fresh_ages.front().map_or(Time::NEVER, |(since, _)| *since + FRESH);
-        let steady = self.steady_ages.front().map_or(Time::NEVER, |(since, _)| *since + HOT);
+        let fresh = self.fresh_ages.front().map_or(Time::NEVER, |(since, _)| since.time() + FRESH);
+        let steady = self.steady_ages.front().map_or(Time::NEVER, |(since, _)| since.time() + HOT);
         [waiting, filling, cold, flying, fresh, steady].into_iter().min().unwrap_or(Time::NEVER)
+    }
+
+    /// Whether there are links to more strangers than one has use for.
+    pub const fn crowd(&mut self, crowded: bool) {
+        self.crowded = crowded;
+    }
+
+    /// Dials in one second, at most.
+    fn most(&self) -> usize {
+        if self.crowded && self.urgent.is_empty() { CROWDED } else { DIALS }
     }
 
     /// Whether one discovery round over the hot addresses is done since the last [`Discovery::place`], as far as this
@@ -104,22 +120,23 @@ impl Discovery {
 
     /// The minute and the hour go by.
     fn age(&mut self, now: Time) {
-        while let Some((since, key)) = self.fresh_ages.front().copied()
-            && since + FRESH <= now
+        while let Some((since, id)) = self.fresh_ages.front().copied()
+            && since.time() + FRESH <= now
         {
             self.fresh_ages.pop_front();
+            let Some(key) = self.known_key(id) else { continue };
             if self.fresh.map.get(&key).is_some_and(|hot| hot.since == since)
                 && let Some(hot) = self.fresh.map.remove(&key)
             {
                 self.steady.insert(now, self.place, key, hot);
-                self.steady_ages.push_back((since, key));
+                self.steady_ages.push_back((since, id));
             }
         }
-        while let Some((since, key)) = self.steady_ages.front().copied()
-            && since + HOT <= now
+        while let Some((since, id)) = self.steady_ages.front().copied()
+            && since.time() + HOT <= now
         {
             self.steady_ages.pop_front();
-            let id = key as u32;
+            let Some(key) = self.known_key(id) else { continue };
             let same = self.steady.map.get(&key).is_some_and(|hot| hot.since == since);
             if same && !self.seeds.contains(&self.addr(id)) {
                 self.cool(now, id);
@@ -133,7 +150,7 @@ impl Discovery {
             && let Some((steady, from)) = self.sweep
         {
             let ring = if steady { &self.steady } else { &self.fresh };
-            let next = ring.map.range(from..).find(|(_, hot)| hot.tried <= self.mark && hot.due == Time::NEVER);
+            let next = ring.map.range(from..).find(|(key, hot)| hot.tried <= self.mark && !self.due.contains_key(key));
             match next.map(|(key, _)| *key) {
                 Some(key) => {
                     self.sweep = Some((steady, key + 1));
@@ -154,8 +171,7 @@ impl Discovery {
                 due.or_else(|| self.steady.next_due(now, place).map(|due| (due, steady)))
             };
             let Some(((key, at), most)) = due else { break };
-            if self.fresh.map.get(&key).or_else(|| self.steady.map.get(&key)).is_some_and(|hot| hot.due == Time::NEVER)
-            {
+            if !self.due.contains_key(&key) {
                 self.want(key, at + self.jitter(at, key, most));
             }
         }
@@ -166,21 +182,20 @@ impl Discovery {
         let addr = self.addr(key as u32);
         let flying = self.flying.iter().find(|(_, there)| *there == addr);
         let due = flying.map_or(due, |(began, _)| due.max(*began + self.pace.dial));
-        let hot = self.fresh.map.get_mut(&key).or_else(|| self.steady.map.get_mut(&key));
-        if let Some(hot) = hot
-            && due < hot.due
-        {
-            self.waiting.remove(&(hot.due, key));
-            hot.due = due;
+        let before = self.due.get(&key).copied();
+        let hot = self.fresh.map.contains_key(&key) || self.steady.map.contains_key(&key);
+        if hot && before.is_none_or(|before| due < before) {
+            if let Some(before) = before {
+                self.waiting.remove(&(before, key));
+            }
+            self.due.insert(key, due);
             self.waiting.insert((due, key));
         }
     }
 
     fn dial_hot(&mut self, now: Time, due: Time, key: u64, out: &mut Vec<SocketAddr>) -> bool {
         self.waiting.remove(&(due, key));
-        if let Some(hot) = self.fresh.map.get_mut(&key).or_else(|| self.steady.map.get_mut(&key)) {
-            hot.due = Time::NEVER;
-        }
+        self.due.remove(&key);
         let addr = self.addr(key as u32);
         if self.pause(now, addr).is_some() && !self.urgent.contains_key(&key) {
             // Whoever is there is known to be there; that is as good as tried.

@@ -4,17 +4,30 @@
 use alloc::collections::BTreeMap;
 use crux_names::{Duration, Time};
 
-/// A hot address.
+/// A hot address, in sixteen bytes: where a large network is cut in the middle each fulcrum has as many of them as it has
+/// members left.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hot {
-    /// When it was lost or first heard of.
-    pub since: Time,
     /// When a dial from here last came to an end; zero: never.
     pub tried: Time,
-    /// When it is to be dialled from here; `NEVER`: it waits for its turn on the ring.
-    pub due: Time,
+    /// When it was lost or first heard of.
+    pub since: Seconds,
     /// Whether the last dial was answered and refused.
     pub refused: bool,
+}
+
+/// Whole seconds, rounded up: addresses are hot for minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Seconds(u32);
+
+impl Seconds {
+    pub fn of(time: Time) -> Self {
+        Self(u32::try_from(time.as_nanos().div_ceil(1_000_000_000)).unwrap_or(u32::MAX))
+    }
+
+    pub const fn time(self) -> Time {
+        Time::from_nanos(self.0 as u64 * 1_000_000_000)
+    }
 }
 
 /// Where a fulcrum stands in its flock.
