@@ -9,6 +9,7 @@ use super::Output;
 use super::machine::Flock;
 use super::message::{Accusation, Datagram, Message};
 use super::ring::{SUCCESSORS, prober, visits};
+use super::timers::LARGE;
 use super::view::ViewId;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -209,7 +210,8 @@ impl Flock {
         self.in_doubt = self.probes.iter().filter(of).map(|(member, _)| member.clone()).collect();
     }
 
-    /// Watches a stray, so that it is known whether the two could share a flock.
+    /// Watches a stray, so that it is known whether the two could share a flock. Of a crowd the first are watched, who leads
+    /// a flock of its own, and who is one of a pair that keeps two flocks apart.
     pub(super) fn watch_stray(&mut self, member: &Member) {
         let now = self.now;
         let probe = self.probes.entry(member.clone()).or_default();
@@ -638,8 +640,22 @@ impl Flock {
                 out.extend(addr.map(Output::Dial));
             }
         }
+        self.urge_watched(member);
         if broken {
             self.accuse(member, Accusation::Broken, out);
+        }
+    }
+
+    /// A member that this fulcrum has to prove and has no link to is dialled from here until there is one: its turn among
+    /// the addresses that the flock has lost comes once for each member, and nobody else has lost it.
+    fn urge_watched(&mut self, member: &Member) {
+        let watched = |probe: &Probe| probe.edge.is_some() || probe.doubt.is_some();
+        if !self.contacts.linked(member)
+            && self.view.has(member)
+            && self.probes.get(member).is_some_and(watched)
+            && let Some(addr) = self.contacts.addr(member)
+        {
+            self.discovery.urge(self.now, &member.id, addr);
         }
     }
 
@@ -806,11 +822,18 @@ impl Flock {
         self.contacts.up(&member, addr);
         self.discovery.found(self.now, &member.id, addr);
         let candidate = self.is_candidate(&member);
+        // When two large flocks become one their members meet by the thousand before they hear of the proposal.
+        let crowd = self.contacts.strays.len() > LARGE;
         if !candidate {
             out.push(Output::Message { to: member.clone(), message: self.hello_message() });
-            self.send_hints(&member, out);
+            if !crowd {
+                self.send_hints(&member, out);
+            }
         }
-        if self.contacts.strays.contains_key(&member) {
+        let me = &self.config.me.id;
+        if self.contacts.strays.contains_key(&member)
+            && (!crowd || self.refusals.values().any(|refusal| refusal.names(me, &member.id)))
+        {
             self.watch_stray(&member);
         }
         let asks = self.probes.get(&member).is_some_and(|probe| probe.edge.as_ref().is_some_and(|edge| edge.asks));
@@ -836,6 +859,7 @@ impl Flock {
         if self.contacts.linked_life(&member.id).is_none() {
             self.discovery.lost(self.now, &member.id);
         }
+        self.urge_watched(member);
         self.take_back_proof(member, out);
     }
 

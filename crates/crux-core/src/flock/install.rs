@@ -228,7 +228,11 @@ impl Flock {
             if stray.head.as_ref().is_none_or(|known| known.id != head.id) {
                 self.seek_dirty = true;
             }
+            let leads = head.header.leader == from.id;
             stray.head = Some(head);
+            if leads && !self.watches(from) {
+                self.watch_stray(from);
+            }
         }
     }
 
