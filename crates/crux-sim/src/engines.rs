@@ -194,6 +194,10 @@ impl Flocking for Life {
             _ => None,
         }
     }
+
+    fn datagram(datagram: &Bytes) -> Option<flock::message::Datagram> {
+        wire::decode_datagram(datagram.clone()).ok()
+    }
 }
 
 fn digest(bytes: &Bytes) -> u64 {

@@ -87,6 +87,10 @@ impl Flocking for Bird {
     fn message(frame: &Message) -> Option<Message> {
         Some(frame.clone())
     }
+
+    fn datagram(datagram: &Datagram) -> Option<Datagram> {
+        Some(datagram.clone())
+    }
 }
 
 impl Bird {

@@ -274,6 +274,14 @@ pub const MUTANTS: &[Mutant] = &[
         tests: &[Sim("flock_hostile", "a_grant_holds_only_from")],
     },
     Mutant {
+        name: "link-is-no-proof",
+        rule: "a link proves a pair only for who dialled it for this proposal",
+        file: PROMISE,
+        find: "if dialed && verify.pairs[at] == Pair::Dialled {",
+        replace: "if verify.pairs[at].open() {",
+        tests: &[Sim("flock_scripts", ""), Sim("flock_swarm", "small_worlds")],
+    },
+    Mutant {
         name: "refused-candidate",
         rule: "who takes no link with a candidate reports it as not reached",
         file: PROMISE,

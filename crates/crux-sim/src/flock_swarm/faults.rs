@@ -146,7 +146,7 @@ impl FlockSwarm {
                 let to = moved(self.moves);
                 self.say(&format!("a copy of n{x} starts as boot {boot} at {to}"));
                 let book = self.world.slots[a].node.as_ref().map(|bird| bird.book.clone()).unwrap_or_default();
-                let node = bird(&self.options, self.world.now, a, boot, book);
+                let node = bird(&self.options, self.world.local(a), a, boot, book);
                 self.world.add(member(a, boot), to, node);
             }
         }
@@ -198,7 +198,7 @@ impl FlockSwarm {
         let boot = self.boots[place];
         let book = if with_book { self.books[place].clone() } else { Vec::new() };
         self.say(&format!("start n{} as boot {boot}", place + 1));
-        let node = bird(&self.options, self.world.now, place, boot, book);
+        let node = bird(&self.options, self.world.local(place), place, boot, book);
         self.world.restart(place, member(place, boot), node);
     }
 }

@@ -12,6 +12,7 @@ mod a6_only_the_proposer_installs;
 mod a7_stable_means_installed;
 mod a8_no_hearsay;
 mod a9_one_bloc;
+mod evidence_is_direct;
 mod p1_plans_rise;
 mod s1_acknowledged_is_durable;
 mod v1_one_process;
@@ -19,7 +20,7 @@ mod v1_one_process;
 use crate::engines::Cluster;
 use crate::world::{In, Node, Out, Time, World};
 use crux_core::flock::Flock;
-use crux_core::flock::message::Message;
+use crux_core::flock::message::{Datagram, Message};
 use crux_names::Member;
 
 pub use a1_in_own_view::InOwnView;
@@ -33,6 +34,7 @@ pub use a8_no_hearsay::NoHearsay;
 pub use a9_one_bloc::OneBloc;
 pub use a10_bounded::Bounded;
 pub use a11_asks_form_no_cycle::AsksFormNoCycle;
+pub use evidence_is_direct::EvidenceIsDirect;
 pub use p1_plans_rise::PlansRise;
 pub use s1_acknowledged_is_durable::AcknowledgedIsDurable;
 pub use v1_one_process::NothingWrong;
@@ -43,6 +45,8 @@ pub trait Flocking: Node {
     fn flock(&self) -> &Flock;
     /// What a frame says of flocking, if it does.
     fn message(frame: &Self::Frame) -> Option<Message>;
+    /// What a datagram says.
+    fn datagram(datagram: &Self::Datagram) -> Option<Datagram>;
 }
 
 /// Everybody, as the rules may look at them. Times are the world's.
@@ -107,6 +111,14 @@ pub struct Seen<'a> {
     pub told: Option<&'a Message>,
     /// What it said, where messages are observed.
     pub said: &'a [(Member, Message)],
+    /// The datagram that it was sent, where messages are observed.
+    pub datagram: Option<&'a Datagram>,
+    /// Whether a link that it had dialled came up.
+    pub linked: bool,
+    /// The datagrams that it sent, where messages are observed.
+    pub sent: &'a [(Member, Datagram)],
+    /// Whom it dialled, where messages are observed.
+    pub dialled: &'a [Member],
     /// Whether messages are observed.
     pub observed: bool,
 }
@@ -141,6 +153,7 @@ fn all() -> Vec<Box<dyn Safety>> {
         Box::new(ViewsRise::default()),
         Box::new(EqualIdEqualContent::default()),
         Box::new(LeaderIsFirst),
+        Box::new(EvidenceIsDirect::default()),
         Box::new(Clique::default()),
         Box::new(OnlyTheProposerInstalls::default()),
         Box::new(StableMeansInstalled::default()),
@@ -170,6 +183,10 @@ impl Rules {
                         heard: None,
                         told: None,
                         said: &[],
+                        datagram: None,
+                        linked: false,
+                        sent: &[],
+                        dialled: &[],
                         observed: world.observing,
                     };
                     self.check(&seen, world)?;
@@ -189,12 +206,30 @@ impl Rules {
                 _ => None,
             });
             let said: Vec<(Member, Message)> = said.collect();
+            let datagram = match &step.input {
+                Some(In::Datagram(_, datagram)) => N::datagram(datagram),
+                _ => None,
+            };
+            let sent = step.out.iter().filter_map(|out| match out {
+                Out::Datagram(to, datagram) => N::datagram(datagram).map(|datagram| (to.clone(), datagram)),
+                _ => None,
+            });
+            let sent: Vec<(Member, Datagram)> = sent.collect();
+            let dialled = step.out.iter().filter_map(|out| match out {
+                Out::Dial(addr) => world.slots.iter().find(|slot| slot.addr == *addr).map(|slot| slot.member.clone()),
+                _ => None,
+            });
+            let dialled: Vec<Member> = dialled.collect();
             let seen = Seen {
                 member: &slot.member,
                 flock: node.flock(),
                 heard: step.heard.as_ref(),
                 told: told.as_ref(),
                 said: &said,
+                datagram: datagram.as_ref(),
+                linked: matches!(step.input, Some(In::LinkUp(.., true))),
+                sent: &sent,
+                dialled: &dialled,
                 observed: world.observing,
             };
             self.check(&seen, world)?;
