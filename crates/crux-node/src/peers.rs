@@ -12,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -114,12 +115,14 @@ impl From<effects::LogLine> for Line {
 pub(crate) struct Peers {
     links: Links,
     effects: Arc<OnceLock<Effects>>,
+    /// Where what peers ask for is read and sent: not where the mesh is.
+    runtime: Handle,
 }
 
 impl Peers {
     /// Over these links.
-    pub(crate) fn new(links: Links) -> Self {
-        Self { links, effects: Arc::default() }
+    pub(crate) fn new(links: Links, runtime: Handle) -> Self {
+        Self { links, effects: Arc::default(), runtime }
     }
 
     /// From now on peers get files and lines from here; before, their streams are closed.
@@ -145,7 +148,7 @@ impl Peers {
     pub(crate) fn answer(&self, peer: Member, mut send: SendStream, mut recv: RecvStream) {
         let Some(effects) = self.effects.get().cloned() else { return };
         let links = self.links.clone();
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             let kind = tokio::time::timeout(PATIENCE, recv.read_u8()).await;
             let outcome = match kind {
                 Ok(Ok(FILE)) => effects::serve(effects.blobs(), recv, send).await,

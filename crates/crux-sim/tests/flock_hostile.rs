@@ -181,10 +181,10 @@ fn a_grant_holds_only_from_whoever_has_to_pass_it_on() {
         let mut believes = |number: u64, liar: usize, victim: usize| {
             let grant = |seq| Message::StableGrant { view: view.clone(), seq, lease: seconds(3) };
             let withdrawn = Message::Unstable { view: view.clone(), seq: 5 };
-            say_as(&mut world, victim, member(leader, 1), withdrawn);
-            // A number that cannot be yet would outlast everything the leader says.
+            // A high number shuts out nothing that the leader says after it.
             say(&mut world, victim, liar, grant(1 << 40));
-            assert!(!node(&world, victim).flock.stable(world.now), "n{} believes in the future", victim + 1);
+            say_as(&mut world, victim, member(leader, 1), withdrawn);
+            assert!(!node(&world, victim).flock.stable(world.now), "n{} does not hear its leader", victim + 1);
             say(&mut world, victim, liar, grant(number));
             node(&world, victim).flock.stable(world.now)
         };

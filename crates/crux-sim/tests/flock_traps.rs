@@ -2,7 +2,7 @@
 //! asks to be worked through. Those of three fulcrums in every order are in `flock_model.rs`.
 
 use crux_core::flock::message::{Answer, Datagram, Message, ProposalId};
-use crux_core::flock::view::{Seat, View, ViewId};
+use crux_core::flock::view::{EPOCH_STEP, Seat, View, ViewId};
 use crux_core::flock::{Flock, Input, Output};
 use crux_names::{Duration, Member, Time};
 use crux_sim::flocks::{Flocks, addr, bird, check, flocks, member, shape, until_shape};
@@ -133,6 +133,42 @@ fn a_promise_that_dies_blocks_nothing_for_ever() {
     one.wait(Duration::from_secs(5));
     one.input(Input::LinkUp { member: member(0, 1), addr: addr(0), dialed: false });
     one.joins(0, 4, Duration::from_secs(2));
+}
+
+/// The same where the older promise has ended by itself: its install is still welcome, but for the newer promise.
+#[test]
+fn an_install_whose_promise_has_ended_does_not_undo_a_newer_promise() {
+    let mut one = Alone::new(1, &[0, 2]);
+    let (zero, mine, two) = (first_view(0), one.flock.view().clone(), first_view(2));
+    let (older, message) = propose(0, 2, &[&zero, &mine], &[0, 1]);
+    one.hear(0, message);
+    one.wait(Duration::from_secs(10));
+    for peer in [0, 2] {
+        one.input(Input::LinkUp { member: member(peer, 1), addr: addr(peer), dialed: false });
+    }
+    let (newer, message) = propose(2, 3, &[&two, &mine], &[2, 1]);
+    one.hear(2, message);
+    one.hear(0, Message::Install { id: Some(older), view: joint(2, &[&zero, &mine], &[0, 1]) });
+    assert_eq!(one.flock.view().id(), mine.id());
+    let view = joint(3, &[&two, &mine], &[2, 1]);
+    one.hear(2, Message::Install { id: Some(newer), view: view.clone() });
+    assert_eq!(one.flock.view().id(), view.id());
+}
+
+/// Epochs rise by steps that anybody would follow: a leader that lies cannot bring its members near the end of them.
+#[test]
+fn a_proposal_far_above_the_own_epoch_gets_no_promise() {
+    let mut one = Alone::new(1, &[0]);
+    let view = one.joins(0, 2, Duration::from_secs(2));
+    for (epoch, heard) in [(2 + EPOCH_STEP, true), (3 + EPOCH_STEP, false)] {
+        one.said.clear();
+        let id = ProposalId { epoch, proposer: member(0, 1) };
+        let candidates: Vec<(Seat, u32)> = [0, 1].map(|place| (seat(place), 0)).into();
+        let parents = vec![view.id().clone()].into();
+        one.hear(0, Message::Propose { id, parents, candidates: candidates.into(), deadline: Duration::from_secs(3) });
+        one.wait(Duration::from_secs(10));
+        assert_eq!(one.report_to(0).is_some(), heard, "epoch {epoch}");
+    }
 }
 
 /// What was asked from one view and is answered when another is installed, in the same moment even, agrees with neither.

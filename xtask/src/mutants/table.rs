@@ -87,7 +87,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: INSTALL,
         find: "self.promise.as_ref().is_some_and(|promise| blocked(&promise.id))",
         replace: "false",
-        tests: &[Sim("flock_traps", "promise"), Run(SWARM), Run(WIDE)],
+        tests: &[Sim("flock_traps", "promise")],
     },
     Mutant {
         name: "epoch-bounds",
@@ -95,7 +95,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: INSTALL,
         find: "epoch <= most && (epoch <= near",
         replace: "epoch <= most && (true",
-        tests: &[Sim("flock_hostile", "burns_no_epochs"), Sim("flock_hostile", "nobody_proposed")],
+        tests: &[Sim("flock_traps", "far_above_the_own_epoch")],
     },
     Mutant {
         name: "removal-quorum",
@@ -280,6 +280,22 @@ pub const MUTANTS: &[Mutant] = &[
         find: "if dialed && verify.pairs[at] == Pair::Dialled {",
         replace: "if verify.pairs[at].open() {",
         tests: &[Sim("flock_scripts", ""), Sim("flock_swarm", "small_worlds")],
+    },
+    Mutant {
+        name: "urge-watched",
+        rule: "whom a member has to prove it dials itself",
+        file: EVIDENCE,
+        find: "            self.discovery.urge(self.now, &member.id, addr);",
+        replace: "            let _ = addr;",
+        tests: &[Sim("large", "a_member_that_loses_all_its_links")],
+    },
+    Mutant {
+        name: "leaders-address",
+        rule: "strangers learn where to ask",
+        file: "crates/crux-core/src/flock/machine.rs",
+        find: "let known = self.contacts.strays.len() <= LARGE && boss.member != self.config.me;",
+        replace: "let known = false;",
+        tests: &[Sim("flock_swarm", "seeds_that_failed_once")],
     },
     Mutant {
         name: "refused-candidate",

@@ -107,6 +107,7 @@ impl Flock {
         let wait = (self.t.refuse_from * 2_u32.saturating_pow(times.min(16))).min(self.t.refuse_to);
         let between = (self.view.id().clone(), theirs.clone());
         let refusal = Refusal { until: self.now + wait, pairs, times, held: false, between };
+        self.watch_pairs_of(&refusal);
         self.refusals.insert(leader.clone(), refusal);
         wait
     }
@@ -225,7 +226,22 @@ impl Flock {
     pub(super) fn told_apart(&mut self, from: &Member, refusal: Refusal) {
         let (ours, theirs) = &refusal.between;
         if *from == self.view.leader().member && *ours == *self.view.id() && self.refusals.len() < KEPT {
-            self.refusals.insert(theirs.leader.clone(), refusal);
+            let leader = theirs.leader.clone();
+            self.watch_pairs_of(&refusal);
+            self.refusals.insert(leader, refusal);
+        }
+    }
+
+    /// Whom this fulcrum has to reach so that two flocks can be one is watched, also in a crowd.
+    fn watch_pairs_of(&mut self, refusal: &Refusal) {
+        let me = self.config.me.id.clone();
+        let ends = refusal.pairs.iter().flat_map(|(a, b)| [(a, b), (b, a)]);
+        let others: Vec<FulcrumId> = ends.filter(|(a, _)| a.id == me).map(|(_, b)| b.id.clone()).collect();
+        let lives: Vec<Member> = others.iter().filter_map(|other| self.contacts.linked_life(other)).collect();
+        for life in lives {
+            if self.contacts.strays.contains_key(&life) && !self.watches(&life) {
+                self.watch_stray(&life);
+            }
         }
     }
 

@@ -117,6 +117,11 @@ mod tests {
             flock.alerts.insert(member(*subject), member(*observer), alert);
         }
         for (observer, subject) in doubts {
+            if *observer == 1 {
+                // Its own doubts nobody tells it.
+                flock.in_doubt.insert(member(*subject));
+                continue;
+            }
             flock.doubted.insert((member(*subject), member(*observer)), now);
         }
         flock

@@ -5,6 +5,8 @@
 //! the last answer. Everybody else is visited by the audit, which keeps state only for exceptions. Links to strangers are
 //! probed too, so that flocks know whether they could merge.
 
+mod strays;
+
 use super::Output;
 use super::machine::Flock;
 use super::message::{Accusation, Datagram, Message};
@@ -62,6 +64,8 @@ struct Edge {
     heard: Time,
     /// The last question of the other end and when it was answered first.
     acked: Option<(u64, Time)>,
+    /// When the link came up, as far as that was since the watch began: a question over it may not be answered yet.
+    linked: Time,
     /// The link was made anew since it was last heard.
     renewed: bool,
     /// Its silence was told to the leader as a doubt.
@@ -186,6 +190,7 @@ impl Flock {
                         next: now,
                         heard,
                         acked: None,
+                        linked: Time::ZERO,
                         renewed: false,
                         doubted: false,
                         same: false,
@@ -210,33 +215,6 @@ impl Flock {
         self.in_doubt = self.probes.iter().filter(of).map(|(member, _)| member.clone()).collect();
     }
 
-    /// Watches a stray, so that it is known whether the two could share a flock. Of a crowd the first are watched, who leads
-    /// a flock of its own, and who is one of a pair that keeps two flocks apart.
-    pub(super) fn watch_stray(&mut self, member: &Member) {
-        let now = self.now;
-        let probe = self.probes.entry(member.clone()).or_default();
-        if probe.history[0].0 == 0 {
-            probe.answered = true;
-        }
-        match &mut probe.edge {
-            Some(edge) => edge.next = now,
-            None => {
-                let edge = Edge {
-                    asks: true,
-                    next: now,
-                    heard: now,
-                    acked: None,
-                    renewed: false,
-                    doubted: false,
-                    same: false,
-                    agreed: false,
-                };
-                probe.edge = Some(edge);
-            }
-        }
-        self.reschedule(member);
-    }
-
     /// Nobody needs to know any more whether it lives.
     pub(super) fn unwatch(&mut self, member: &Member) {
         if let Some(probe) = self.probes.remove(member)
@@ -249,7 +227,7 @@ impl Flock {
     fn pace(&self, member: &Member) -> Duration {
         let period = self.period();
         match self.contacts.strays.get(member) {
-            Some(stray) if stray.head.as_ref().is_some_and(|head| head.header.leader != member.id) => {
+            Some(stray) if stray.head.as_ref().is_none_or(|head| head.header.leader != member.id) => {
                 period.max(STRAY_PACE * u32::try_from(self.contacts.strays.len()).unwrap_or(u32::MAX))
             }
             _ => period,
@@ -533,7 +511,7 @@ impl Flock {
     /// What the silence of somebody under watch means by now.
     fn silence(&mut self, member: &Member, pace: Duration, out: &mut Vec<Output>) {
         let Some(edge) = self.probes.get(member).and_then(|probe| probe.edge.as_ref()) else { return };
-        let (heard, renewed, doubted) = (edge.heard, edge.renewed, edge.doubted);
+        let (heard, renewed, doubted, fresh) = (edge.heard, edge.renewed, edge.doubted, edge.linked);
         if self.now < self.missed_at(heard, pace, 2) {
             return;
         }
@@ -554,7 +532,10 @@ impl Flock {
         } else if seated && silent {
             self.accuse(member, Accusation::Silent, out);
         }
-        if silent && linked {
+        if seated && !linked {
+            self.urge_watched(member);
+        }
+        if silent && linked && self.now >= fresh + self.t.call_end {
             // A link that carries nothing backs off by itself and would delay a heal: dial anew instead.
             out.push(Output::CloseLink { peer: member.clone(), why: "no answer to probes".into() });
             self.link_down(member, out);
@@ -652,6 +633,7 @@ impl Flock {
         let watched = |probe: &Probe| probe.edge.is_some() || probe.doubt.is_some();
         if !self.contacts.linked(member)
             && self.view.has(member)
+            && !self.said_goodbye(member)
             && self.probes.get(member).is_some_and(watched)
             && let Some(addr) = self.contacts.addr(member)
         {
@@ -821,6 +803,9 @@ impl Flock {
         }
         self.contacts.up(&member, addr);
         self.discovery.found(self.now, &member.id, addr);
+        if let Some(edge) = self.probes.get_mut(&member).and_then(|probe| probe.edge.as_mut()) {
+            edge.linked = self.now;
+        }
         let candidate = self.is_candidate(&member);
         // When two large flocks become one their members meet by the thousand before they hear of the proposal.
         let crowd = self.contacts.strays.len() > LARGE;
@@ -830,12 +815,7 @@ impl Flock {
                 self.send_hints(&member, out);
             }
         }
-        let me = &self.config.me.id;
-        if self.contacts.strays.contains_key(&member)
-            && (!crowd || self.refusals.values().any(|refusal| refusal.names(me, &member.id)))
-        {
-            self.watch_stray(&member);
-        }
+        self.consider_stray(&member);
         let asks = self.probes.get(&member).is_some_and(|probe| probe.edge.as_ref().is_some_and(|edge| edge.asks));
         if asks || self.is_silent(&member) || self.probes.get(&member).is_some_and(|probe| probe.run.is_some()) {
             // What ran over the old link is lost; ask over this one.
@@ -854,7 +834,11 @@ impl Flock {
         self.elsewhere.remove(member);
         self.foreign_gone(member);
         if !self.view.has(member) {
+            let watched = self.watches(member);
             self.unwatch(member);
+            if watched {
+                self.replace_stray();
+            }
         }
         if self.contacts.linked_life(&member.id).is_none() {
             self.discovery.lost(self.now, &member.id);

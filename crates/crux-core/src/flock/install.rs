@@ -72,8 +72,8 @@ impl Flock {
 
     pub(super) fn acknowledged(&mut self, from: Member, view: &ViewId) {
         if *view == *self.view.id() && self.leads() && self.view.has(&from) {
-            self.acks.insert(from);
-            if self.acks.len() == self.view.roster.len() {
+            // The last of them makes it whole, and once: nobody makes the leader grant more often than it wants.
+            if self.acks.insert(from) && self.acks.len() == self.view.roster.len() {
                 self.grant_next = self.now;
             }
         }
@@ -228,11 +228,8 @@ impl Flock {
             if stray.head.as_ref().is_none_or(|known| known.id != head.id) {
                 self.seek_dirty = true;
             }
-            let leads = head.header.leader == from.id;
             stray.head = Some(head);
-            if leads && !self.watches(from) {
-                self.watch_stray(from);
-            }
+            self.consider_stray(from);
         }
     }
 

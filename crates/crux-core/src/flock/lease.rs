@@ -12,6 +12,9 @@ use alloc::vec::Vec;
 use crux_names::{Duration, Member, Time};
 use tree::Tree;
 
+/// Of so many grants it is known that they were passed on: each is once.
+const PASSED: usize = 8;
+
 impl Flock {
     /// Whether an unexpired grant for the installed view is held and nobody in it is suspect.
     #[must_use]
@@ -89,7 +92,7 @@ impl Flock {
                 self.granting = true;
                 self.grant_next = self.now + self.t.grant;
                 self.lease_until = self.now + self.t.lease;
-                self.pass_grant(0, self.t.lease, out);
+                self.pass_grant(0, self.grant_seq, self.t.lease, out);
             } else if !may && self.grant_next <= self.now {
                 // Conditions that only time fulfils are looked at again soon.
                 self.grant_next = self.now + self.t.grant / 5;
@@ -110,23 +113,19 @@ impl Flock {
         next
     }
 
-    /// Tells those of the last grant who stand below this position.
-    fn pass_grant(&self, position: usize, lease: Duration, out: &mut Vec<Output>) {
+    /// Tells those of a grant who stand below this position.
+    fn pass_grant(&self, position: usize, seq: u64, lease: Duration, out: &mut Vec<Output>) {
         let roster = &self.view.roster;
-        for child in Tree::of(roster.len(), self.grant_seq).children(position) {
-            let message = Message::StableGrant { view: self.view.id().clone(), seq: self.grant_seq, lease };
+        for child in Tree::of(roster.len(), seq).children(position) {
+            let message = Message::StableGrant { view: self.view.id().clone(), seq, lease };
             out.push(Output::Message { to: roster[child].member.clone(), message });
         }
     }
 
     pub(super) fn granted(&mut self, from: &Member, view: &ViewId, seq: u64, lease: Duration, out: &mut Vec<Output>) {
-        // An older grant than the last says nothing new; it was held up.
-        if *view != *self.view.id() || self.leads() || seq <= self.grant_seq {
-            return;
-        }
-        // Grants are counted from the acknowledged view on: a number from the future is a lie that would outlast it.
-        let since = self.now.since(self.since).as_millis() / self.t.grant.as_millis().max(1);
-        if u128::from(seq) > 2 * since + 2 {
+        // One number is no better than another, but for those that the leader has withdrawn: whoever stands above somebody
+        // in a tree cannot shut out what the leader says next by a high one.
+        if *view != *self.view.id() || self.leads() || seq <= self.withdrawn || self.passed.contains(&seq) {
             return;
         }
         let roster = &self.view.roster;
@@ -136,18 +135,21 @@ impl Flock {
             return;
         }
         let lease = lease.min(self.t.lease * 4);
-        self.grant_seq = seq;
-        self.pass_grant(me, lease, out);
+        if self.passed.len() == PASSED {
+            self.passed.pop_front();
+        }
+        self.passed.push_back(seq);
+        self.pass_grant(me, seq, lease, out);
         let busy = self.promise.is_some() || self.proposal.is_some();
         if !busy {
-            self.lease_until = self.now + lease;
+            self.lease_until = self.lease_until.max(self.now + lease);
         }
     }
 
     pub(super) fn ungranted(&mut self, from: &Member, view: &ViewId, seq: u64) {
         if *view == *self.view.id() && *from == self.view.leader().member {
             self.lease_until = Time::ZERO;
-            self.grant_seq = self.grant_seq.max(seq);
+            self.withdrawn = self.withdrawn.max(seq);
         }
     }
 }

@@ -21,7 +21,7 @@ use super::timers::{LARGE, Timers};
 use super::view::{Roster, Seat, SharedHead, View, ViewId};
 use super::{Apart, Config, Input, MemberStatus, Output, Outside, Sibling, Status, name};
 use crate::hash::Random;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -152,7 +152,11 @@ pub struct Flock {
     // Completeness.
     pub(super) lease_until: Time,
     /// The last grant, given or received.
+    /// The number of the last grant that this fulcrum made.
     pub(super) grant_seq: u64,
+    /// Grants of this view that were passed on, and up to which number they are withdrawn.
+    pub(super) passed: VecDeque<u64>,
+    pub(super) withdrawn: u64,
     pub(super) grant_next: Time,
     pub(super) granting: bool,
     pub(super) said_stable: bool,
@@ -241,6 +245,8 @@ impl Flock {
             breakups: Vec::new(),
             lease_until: Time::ZERO,
             grant_seq: 0,
+            passed: VecDeque::new(),
+            withdrawn: 0,
             grant_next: now,
             granting: false,
             said_stable: false,
@@ -520,6 +526,8 @@ impl Flock {
         self.asking = None;
         self.vain.clear();
         self.grant_seq = 0;
+        self.passed.clear();
+        self.withdrawn = 0;
         self.best = None;
         self.rumour = None;
         self.seek_dirty = true;
@@ -561,8 +569,13 @@ impl Flock {
         }
         // Members hear of it by the install itself, the other flocks by this.
         let hello = self.hello_message();
+        // Who has to ask this flock's leader may have heard its name only.
+        let boss = self.view.leader().clone();
+        let known = self.contacts.strays.len() <= LARGE && boss.member != self.config.me;
+        let hint = known.then(|| Message::Hints { seats: vec![(boss.member.id, boss.addr)] });
         for to in self.contacts.strays.keys() {
-            out.push(Output::Message { to: to.clone(), message: hello.clone() });
+            let messages = core::iter::once(hello.clone()).chain(hint.clone());
+            out.extend(messages.map(|message| Output::Message { to: to.clone(), message }));
         }
         out.push(Output::Installed { view: self.view.clone(), lost, joined });
     }

@@ -383,7 +383,7 @@ impl Flock {
             let fresh: Vec<Member> =
                 self.contacts.strays.keys().filter(|one| !before.contains(*one)).cloned().collect();
             for member in fresh {
-                self.watch_stray(&member);
+                self.consider_stray(&member);
             }
         }
     }

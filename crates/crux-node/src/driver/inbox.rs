@@ -278,7 +278,7 @@ mod tests {
         let (events, _) = mpsc::channel(1);
         let links =
             Links::bind(LinkConfig::new(bundle, "127.0.0.1:0".parse().unwrap(), Boot(1)), events).await.unwrap();
-        Inbox::new(identity.subscribe(), Peers::new(links), Instant::now() + steady)
+        Inbox::new(identity.subscribe(), Peers::new(links, tokio::runtime::Handle::current()), Instant::now() + steady)
     }
 
     #[tokio::test]

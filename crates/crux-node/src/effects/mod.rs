@@ -46,6 +46,8 @@ pub struct EffectsConfig {
     pub reports: mpsc::Sender<Report>,
     /// Opens a stream to a member on which that member runs [`serve`].
     pub open: Opener,
+    /// Where they are done: not where the mesh is, for disks and programs may hang.
+    pub runtime: tokio::runtime::Handle,
 }
 
 /// What earlier lives of this fulcrum left.
@@ -141,6 +143,8 @@ impl Effects {
     /// Effects for one instance happen in the order in which they are given.
     pub fn run(&self, effect: Effect) {
         let inner = &self.inner;
+        // Disks and programs that hang must not hold up who asks.
+        let _there = inner.config.runtime.enter();
         match effect {
             Effect::Start(spec) => picket::start(inner, spec),
             Effect::Stop { id, signal, grace } => picket::stop(inner, id, signal, grace),

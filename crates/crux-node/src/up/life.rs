@@ -84,6 +84,11 @@ pub(super) async fn live(
     let (api, metrics) = (listening(&ports.api)?, listening(&ports.metrics)?);
     link_config.api_port = api.as_ref().map_or(0, |(_, addr)| addr.port());
     let trust = link_config.trust.clone();
+    // Before anybody can dial: while signatures are checked this thread hears nobody.
+    let (versions, bad) = check_loaded(&trust, or_nothing("facts", store.load()));
+    for cause in bad {
+        warn!("a stored fact is not taken: {cause}; it is fetched again from peers if they have it");
+    }
     let (links, link_events) = listen(link_config, floor).await?;
     let addr = links.local_addr();
 
@@ -97,7 +102,7 @@ pub(super) async fn live(
     let meters = Meters::new();
     let events = Events::new(meters.clone());
     let asker = Asker::new(asks_in, changed);
-    let peers = Peers::new(links.clone());
+    let peers = Peers::new(links.clone(), ports.doors.clone());
     let exe = std::env::current_exe().map_err(|source| UpError::System { what: "find this program", source })?;
     let effects = EffectsConfig {
         state: config.state.clone(),
@@ -105,8 +110,12 @@ pub(super) async fn live(
         fulcrum: me.clone(),
         reports: reports_in.clone(),
         open: peers.opener(),
+        runtime: ports.doors.clone(),
     };
-    let (effects, adoption) = Effects::start(effects).await?;
+    let (effects, adoption) = match ports.doors.spawn(Effects::start(effects)).await {
+        Ok(started) => started?,
+        Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+    };
     for warning in &adoption.warnings {
         warn!("{warning}");
     }
@@ -115,10 +124,6 @@ pub(super) async fn live(
     let clocks = tokio::spawn(skew.clone().watch(links.clone(), peers.clone()));
     let (inbox, checked) = Inbox::new(papers.follow(), peers.clone(), steady_until);
 
-    let (versions, bad) = check_loaded(&trust, or_nothing("facts", store.load()));
-    for cause in bad {
-        warn!("a stored fact is not taken: {cause}; it is fetched again from peers if they have it");
-    }
     let book = or_nothing("the address book", store.load_book());
     let seed_addrs = seeds::resolve(&config.seeds).await;
     let clock = Clock::start();

@@ -36,6 +36,7 @@ async fn host(state: &Path) -> ExitCode {
         fulcrum,
         reports: sender,
         open: Arc::new(|_| Box::pin(async { Err(std::io::ErrorKind::NotConnected.into()) })),
+        runtime: tokio::runtime::Handle::current(),
     };
     let (effects, _) = Effects::start(config).await.expect("the effects start");
     let manifest = Manifest { run: vec!["sleep".into(), "1000".into()], ..Manifest::default() }.encode_to_vec();

@@ -145,8 +145,14 @@ impl Drop for Rig {
 
 async fn life(state: &Path, exe: &Path) -> (Effects, mpsc::Receiver<Report>, Adoption) {
     let (sender, reports) = mpsc::channel(64);
-    let config =
-        EffectsConfig { state: state.to_owned(), exe: exe.to_owned(), fulcrum: me(), reports: sender, open: nobody() };
+    let config = EffectsConfig {
+        state: state.to_owned(),
+        exe: exe.to_owned(),
+        fulcrum: me(),
+        reports: sender,
+        open: nobody(),
+        runtime: tokio::runtime::Handle::current(),
+    };
     let (effects, adoption) = Effects::start(config).await.unwrap();
     (effects, reports, adoption)
 }

@@ -61,6 +61,17 @@ impl Safety for EvidenceIsDirect {
                 }
             }
         }
+        // A third's word about somebody proves nothing.
+        if let Some(Datagram::Witness { subject, .. }) = seen.datagram
+            && seen.heard != Some(subject)
+            && let Some(proof) = all.proof(me, subject).filter(|proof| *proof > began)
+            && self.claimed.get(&(me.clone(), subject.clone())).is_some_and(|claimed| *claimed < proof)
+        {
+            return Err(format!(
+                "{me} claims a round trip with {subject} since {proof:?} by what {:?} says",
+                seen.heard
+            ));
+        }
         for (to, datagram) in seen.sent {
             let sent = self.sent.entry((me.clone(), to.clone())).or_default();
             match datagram {
@@ -101,8 +112,7 @@ impl Sent {
         match seen.datagram {
             Some(Datagram::Ack { seq, .. }) => self.asked.iter().find(|(known, _)| known == seq).map(|(_, at)| *at),
             Some(Datagram::Ping { heard: true, seq, .. }) => {
-                let before = self.answered.into_iter().flatten().find(|(last, _)| last < seq);
-                before.map(|(_, at)| at)
+                self.answered.into_iter().flatten().filter(|(last, _)| last < seq).map(|(_, at)| at).max()
             }
             None if seen.linked => self.dialled,
             _ => None,

@@ -195,6 +195,9 @@ impl Discovery {
 
     fn dial_hot(&mut self, now: Time, due: Time, key: u64, out: &mut Vec<SocketAddr>) -> bool {
         self.waiting.remove(&(due, key));
+        if self.due.get(&key) != Some(&due) {
+            return false;
+        }
         self.due.remove(&key);
         let addr = self.addr(key as u32);
         if self.pause(now, addr).is_some() && !self.urgent.contains_key(&key) {

@@ -1,0 +1,68 @@
+//! Which strangers are watched: all of them, unless they are a crowd.
+
+use super::Edge;
+use crate::flock::contacts::Stray;
+use crate::flock::machine::Flock;
+use crate::flock::timers::LARGE;
+use crux_names::{Member, Time};
+
+/// Of each foreign flock at least so many are watched.
+const OF_EACH: usize = 4;
+
+impl Flock {
+    /// Watches a linked stray, unless it is one of a crowd and of no use: of each foreign flock some are watched, its leader,
+    /// and who is one of a pair that keeps two flocks apart.
+    pub(in crate::flock) fn consider_stray(&mut self, member: &Member) {
+        let Some(stray) = self.contacts.strays.get(member).filter(|stray| stray.mark.linked()) else { return };
+        if self.watches(member) {
+            return;
+        }
+        let me = &self.config.me.id;
+        let wanted = self.contacts.strays.len() <= LARGE
+            || self.refusals.values().any(|refusal| refusal.names(me, &member.id))
+            || stray.head.as_ref().is_some_and(|head| {
+                let same = |other: &Stray| other.head.as_ref().is_some_and(|theirs| theirs.id == head.id);
+                let of_it = self.contacts.strays.iter().filter(|(_, other)| same(other));
+                head.header.leader == member.id || of_it.filter(|(one, _)| self.watches(one)).nth(OF_EACH - 1).is_none()
+            });
+        if wanted {
+            self.watch_stray(member);
+        }
+    }
+
+    /// A stray is gone: another takes its place under watch.
+    pub(in crate::flock) fn replace_stray(&mut self) {
+        let idle = self.contacts.strays.iter().find(|(one, stray)| stray.mark.linked() && !self.watches(one));
+        if let Some((one, _)) = idle {
+            let one = one.clone();
+            self.watch_stray(&one);
+        }
+    }
+
+    /// Watches a stray, so that it is known whether the two could share a flock.
+    pub(in crate::flock) fn watch_stray(&mut self, member: &Member) {
+        let now = self.now;
+        let probe = self.probes.entry(member.clone()).or_default();
+        if probe.history[0].0 == 0 {
+            probe.answered = true;
+        }
+        match &mut probe.edge {
+            Some(edge) => edge.next = now,
+            None => {
+                let edge = Edge {
+                    asks: true,
+                    next: now,
+                    heard: now,
+                    acked: None,
+                    linked: Time::ZERO,
+                    renewed: false,
+                    doubted: false,
+                    same: false,
+                    agreed: false,
+                };
+                probe.edge = Some(edge);
+            }
+        }
+        self.reschedule(member);
+    }
+}
