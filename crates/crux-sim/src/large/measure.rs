@@ -299,7 +299,10 @@ fn lossy() -> Vec<Line> {
         let took = crowd.until(LIMIT, |crowd| crowd.one_flock(&rest));
         let healthy = evictions(&crowd, |place| !bad.contains(&place));
         vec![
-            Line::time(name, &took, "≤ 12 s").note("loss of datagrams each way"),
+            Line::time(name, &took, "≤ 12 s").note(
+                "loss of datagrams each way; one period in seven of such a member has an answer all the same, and it takes three \
+                 in a row without",
+            ),
             Line::new("7: healthy members evicted meanwhile", healthy.to_string(), "", "0"),
         ]
     })
