@@ -206,6 +206,27 @@ fn a_grant_holds_only_from_whoever_has_to_pass_it_on() {
     }
 }
 
+/// Of a large flock the leader passes on what the proposer, who knows it alone, proposes. Nobody else may.
+#[test]
+fn a_proposal_comes_from_its_proposer_or_from_the_own_leader() {
+    let (mut world, leader) = settled(80);
+    let (hostile, victim) = ((leader + 1) % 80, (leader + 2) % 80);
+    let ours = node(&world, leader).flock.view().clone();
+    let theirs = forged(2, vec![seat(90, 1)]);
+    let id = ProposalId { epoch: ours.id().epoch + 1, proposer: member(90, 1) };
+    let mut candidates = vec![(seat(90, 1), 0)];
+    candidates.extend(ours.roster.iter().map(|seat| (seat.clone(), 1)));
+    let parents = vec![theirs.id().clone(), ours.id().clone()].into();
+    let message = Message::Propose { id, parents, candidates: candidates.into(), deadline: seconds(3) };
+    let stable = |world: &Flocks| node(world, victim).flock.stable(world.now);
+    assert!(stable(&world));
+    say(&mut world, victim, hostile, message.clone());
+    assert!(stable(&world), "a proposal of nobody's has been taken");
+    // Who promises holds no grant any more.
+    say(&mut world, victim, leader, message);
+    assert!(!stable(&world));
+}
+
 /// A withdrawal that overtakes the grant on its way down the tree ends that, too.
 #[test]
 fn a_grant_that_was_withdrawn_comes_too_late() {

@@ -259,7 +259,10 @@ impl Flock {
         let roster = candidates.roster();
         let Some(my_place) = roster.index(&me) else { return };
         let my_parent = candidates.parent(my_place);
-        if *from != id.proposer || roster[0].member != *from || self.leaving || roster.repeats() {
+        let straight = *from == id.proposer;
+        // Of a large flock that asked the proposer knows the leader only: the leader passes it on.
+        let passed_on = roster.len() > LARGE && *from == self.view.leader().member;
+        if !(straight || passed_on) || roster[0].member != id.proposer || self.leaving || roster.repeats() {
             return;
         }
         if !self.believes(id.epoch) {
@@ -267,7 +270,7 @@ impl Flock {
         }
         let report = |answer: Answer, id: &ProposalId, out: &mut Vec<Output>| {
             let message = Message::Report { id: id.clone(), answer };
-            out.push(Output::Message { to: from.clone(), message });
+            out.push(Output::Message { to: id.proposer.clone(), message });
         };
         // Consent: a stale ask snatches nobody from a healthy flock.
         let named = parents.get(my_parent as usize) == Some(self.view.id());
@@ -282,7 +285,7 @@ impl Flock {
             report(Answer::Conflict { have: self.view.head.clone() }, &id, out);
             return;
         }
-        if !self.consents(from, candidates) {
+        if !self.consents(&id.proposer, candidates) {
             report(Answer::Busy { promised: id.clone(), remaining: self.t.doubt }, &id, out);
             return;
         }
@@ -311,6 +314,15 @@ impl Flock {
         self.epoch_floor = self.epoch_floor.max(id.epoch);
         let most = self.t.propose * 2 + self.t.for_strangers(roster.len());
         let until = self.now + deadline.min(most) + self.t.batch * 5;
+        if straight && self.leads() && roster.len() > LARGE {
+            let message =
+                Message::Propose { id: id.clone(), parents: parents.into(), candidates: candidates.clone(), deadline };
+            for Seat { member, .. } in &self.view.roster {
+                if *member != me && roster.index(member).is_some() && self.contacts.linked(member) {
+                    out.push(Output::Message { to: member.clone(), message: message.clone() });
+                }
+            }
+        }
         self.promise = Some(Promise { id, until, reported: false, broken_since: BTreeSet::new() });
         self.withdraw_grants(out);
         self.begin_verification(candidates, out);
