@@ -358,6 +358,17 @@ impl Discovery {
         }
     }
 
+    /// Nobody here has to reach it any more: it is dialled in its turn.
+    pub fn calm(&mut self, fulcrum: &FulcrumId) {
+        if self.urgent.is_empty() {
+            return;
+        }
+        for id in self.of(fulcrum) {
+            let key = self.key(id);
+            self.urgent.remove(&key);
+        }
+    }
+
     /// A link to this fulcrum is up, at this address. It is the one that the book knows from now on; former ones are
     /// cold, tried once more and dropped.
     pub fn found(&mut self, now: Time, fulcrum: &FulcrumId, addr: SocketAddr) {

@@ -585,6 +585,7 @@ impl Flock {
     fn end_of_evidence(&mut self, lost: &[Member], out: &mut Vec<Output>) {
         let mut kept = 0;
         for gone in lost {
+            self.discovery.calm(&gone.id);
             // Who is dead answers on no link; a link that carries nothing would only delay the next. Of many that go at
             // once, as when a network is cut, only some are watched as strangers: the others are looked for like all
             // that are lost, which costs a few bytes for each instead of some hundred.
