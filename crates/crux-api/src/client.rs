@@ -199,12 +199,15 @@ impl Client {
         if e.kind() == io::ErrorKind::InvalidData {
             return self.refused(&e.to_string());
         }
-        let next = match (e.kind(), self.local) {
-            (io::ErrorKind::PermissionDenied, true) => {
-                "run as the user that started crux, or name another socket with --at"
-            }
-            (_, true) => "start a fulcrum with `crux up` or `crux up --dev 3`, or name another socket with --at",
-            (_, false) => "check the address, and that a fulcrum listens there: --at HOST:PORT is its API port",
+        if self.local && e.kind() == io::ErrorKind::PermissionDenied {
+            let cause = format!("{} may not be opened by this user: {e}", self.way.place());
+            let next = "run as the user that started crux, or name another socket with --at";
+            return ErrorDoc::new(Code::Refused, cause, next);
+        }
+        let next = if self.local {
+            "start a fulcrum with `crux up` or `crux up --dev 3`, or name another socket with --at"
+        } else {
+            "check the address, and that a fulcrum listens there: --at HOST:PORT is its API port"
         };
         ErrorDoc::new(Code::Unreachable, format!("no fulcrum answers on {}: {e}", self.way.place()), next)
     }
@@ -397,6 +400,13 @@ mod tests {
     #[test]
     fn queries_are_encoded() {
         assert_eq!(encode("node n1/b&x=ä"), "node%20n1%2Fb%26x%3D%C3%A4");
+    }
+
+    #[test]
+    fn a_socket_that_may_not_be_opened_is_not_taken_for_one_without_a_fulcrum() {
+        let client = Client::new("/run/crux/crux.sock");
+        let exit = |kind: io::ErrorKind| client.unreachable(&kind.into()).code.exit();
+        assert_eq!((exit(io::ErrorKind::PermissionDenied), exit(io::ErrorKind::NotFound)), (4, 5));
     }
 
     #[test]

@@ -68,8 +68,11 @@ fn is_local(program: &str) -> bool {
 /// too, like `--port`, are not meant.
 fn stray_flag(cmd: &[String]) -> Option<&str> {
     const OURS: [&str; 6] = ["--wait", "--timeout", "--count", "--horde", "--on-split", "--at"];
-    let words = cmd.iter().skip(1).take_while(|word| *word != "--");
-    words.map(String::as_str).find(|word| OURS.contains(&word.split('=').next().unwrap_or(word)))
+    const FORMS: [&str; 3] = ["json", "yaml", "text"];
+    let words: Vec<&str> = cmd.iter().skip(1).map(String::as_str).take_while(|word| *word != "--").collect();
+    let long = words.iter().find(|word| OURS.contains(&word.split('=').next().unwrap_or(word)));
+    let form = words.windows(2).find(|pair| pair[0] == "-o" && FORMS.contains(&pair[1])).map(|pair| &pair[0]);
+    long.or(form).copied()
 }
 
 /// What a command line asks for.
@@ -180,6 +183,8 @@ mod tests {
         };
         assert_eq!(stray(&["false", "--wait"]).as_deref(), Some("--wait"));
         assert_eq!(stray(&["false", "--timeout=3s"]).as_deref(), Some("--timeout=3s"));
+        assert_eq!(stray(&["sleep", "99", "-o", "json"]).as_deref(), Some("-o"));
+        assert_eq!(stray(&["cc", "-o", "server"]), None);
         assert_eq!(stray(&["server", "--port", "8080", "--waiter"]), None);
         assert_eq!(stray(&["server", "--", "--wait"]), None);
     }

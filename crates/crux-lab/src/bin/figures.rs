@@ -296,8 +296,7 @@ fn idle(binary: &Path, rows: &mut Vec<Value>, machines: usize) {
     let used = ticks.iter().zip(&ticks_after).map(|(a, b)| (b - a) as f64 / took).collect();
     let (mean, most) = spread(used);
     let (share, size) = if machines <= 10 { ("≤ 0.5 %", "≤ 30 MB") } else { ("", "") };
-    let why = "each probe is three packets, for QUIC acknowledges an answer by itself, and each packet is a wake-up";
-    let note = format!("mean, most {most:.2}; {how}; {why}");
+    let note = format!("mean, most {most:.2}; {how}");
     tell(rows, &format!("{machines}: idle, share of a core"), &format!("{mean:.2}"), "%", share, &note);
     let (mean, most) = spread(pids.iter().map(|pid| resident_mb(*pid)).collect());
     tell(
