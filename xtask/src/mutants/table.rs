@@ -45,7 +45,7 @@ pub const MUTANTS: &[Mutant] = &[
         name: "flock-consent",
         rule: "nobody but its leader takes single members out of a healthy flock",
         file: PROMISE,
-        find: "        if !self.consents(from, candidates) {",
+        find: "        if !self.consents(&id.proposer, candidates) {",
         replace: "        if false {",
         tests: &[Sim("flock_hostile", "a_junior_does_not_snatch"), Run(SWARM)],
     },
