@@ -170,6 +170,17 @@ fn a_proposal_far_above_the_own_epoch_gets_no_promise() {
     }
 }
 
+/// Whoever has to ask another flock's leader may have met only a member of it, and that under another leader.
+#[test]
+fn strangers_learn_where_the_leader_of_a_new_view_is() {
+    let mut one = Alone::new(1, &[0, 2]);
+    one.said.clear();
+    one.joins(0, 2, Duration::ZERO);
+    let leader = (member(0, 1).id, addr(0));
+    let told = |message: &Message| matches!(message, Message::Hints { seats } if seats.contains(&leader));
+    assert!(one.said.iter().any(|(to, message)| *to == member(2, 1) && told(message)), "{:?}", one.said);
+}
+
 /// What was asked from one view and is answered when another is installed, in the same moment even, agrees with neither.
 #[test]
 fn an_answer_without_a_view_agrees_only_with_a_question_of_the_present_one() {

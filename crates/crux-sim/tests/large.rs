@@ -15,6 +15,15 @@ fn run(size: usize, lost: Lost) -> Vec<Phase> {
     phases
 }
 
+/// One stable flock of so many, and their places.
+fn settled(size: usize) -> (Crowd, Vec<usize>) {
+    let mut crowd = Crowd::new(size, 1, Weather::default());
+    let all = crowd.all();
+    crowd.until(Duration::from_secs(20), |crowd| crowd.one_flock(&all)).unwrap();
+    crowd.until(Duration::from_secs(20), |crowd| crowd.stable(&all)).unwrap();
+    (crowd, all)
+}
+
 #[test]
 fn a_hundred_and_fifty_lose_half_to_a_cut_and_get_it_back() {
     let phases = run(150, Lost::Cut);
@@ -33,10 +42,7 @@ fn a_hundred_and_fifty_lose_half_to_death_and_get_it_back() {
 /// member alone has lost comes too late for the pairs that this member has to prove.
 #[test]
 fn a_member_that_loses_all_its_links_dials_those_that_it_has_to_prove() {
-    let mut crowd = Crowd::new(200, 1, Weather::default());
-    let all = crowd.all();
-    crowd.until(Duration::from_secs(20), |crowd| crowd.one_flock(&all)).unwrap();
-    crowd.until(Duration::from_secs(20), |crowd| crowd.stable(&all)).unwrap();
+    let (mut crowd, all) = settled(200);
     crowd.forget();
     for place in all.iter().copied().skip(3).step_by(40) {
         crowd.world.poke(place, |bird, now, out| {
@@ -56,10 +62,7 @@ fn a_member_that_loses_all_its_links_dials_those_that_it_has_to_prove() {
 /// pairs alone it would be the worst of them.
 #[test]
 fn who_is_well_is_not_thrown_out_for_complaining_of_several_that_stand_still() {
-    let mut crowd = Crowd::new(100, 1, Weather::default());
-    let all = crowd.all();
-    crowd.until(Duration::from_secs(20), |crowd| crowd.one_flock(&all)).unwrap();
-    crowd.until(Duration::from_secs(20), |crowd| crowd.stable(&all)).unwrap();
+    let (mut crowd, _) = settled(100);
     let well = |place: usize| !place.is_multiple_of(3) || place >= 96;
     let evicted = Starved { well, time: Duration::from_secs(60) }.run(&mut crowd);
     assert_eq!(evicted, 0);

@@ -295,7 +295,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: "crates/crux-core/src/flock/machine.rs",
         find: "let known = self.contacts.strays.len() <= LARGE && boss.member != self.config.me;",
         replace: "let known = false;",
-        tests: &[Sim("flock_swarm", "seeds_that_failed_once")],
+        tests: &[Sim("flock_traps", "strangers_learn_where")],
     },
     Mutant {
         name: "refused-candidate",

@@ -76,6 +76,23 @@ struct Edge {
     agreed: bool,
 }
 
+impl Edge {
+    /// A watch that begins now, with the first question.
+    const fn new(now: Time, asks: bool, heard: Time) -> Self {
+        Self {
+            asks,
+            next: now,
+            heard,
+            acked: None,
+            linked: Time::ZERO,
+            renewed: false,
+            doubted: false,
+            same: false,
+            agreed: false,
+        }
+    }
+}
+
 /// A pair of members that are no neighbours and failed a visit.
 #[derive(Clone, Debug)]
 struct Doubt {
@@ -185,17 +202,7 @@ impl Flock {
                 Some(edge) => edge.asks = asks,
                 None => {
                     let heard = proof.unwrap_or(now).max(now - self.t.doubt);
-                    probe.edge = Some(Edge {
-                        asks,
-                        next: now,
-                        heard,
-                        acked: None,
-                        linked: Time::ZERO,
-                        renewed: false,
-                        doubted: false,
-                        same: false,
-                        agreed: false,
-                    });
+                    probe.edge = Some(Edge::new(now, asks, heard));
                 }
             }
             self.reschedule(&member);

@@ -4,7 +4,7 @@ use super::Edge;
 use crate::flock::contacts::Stray;
 use crate::flock::machine::Flock;
 use crate::flock::timers::LARGE;
-use crux_names::{Member, Time};
+use crux_names::Member;
 
 /// Of each foreign flock at least so many are watched.
 const OF_EACH: usize = 4;
@@ -48,20 +48,7 @@ impl Flock {
         }
         match &mut probe.edge {
             Some(edge) => edge.next = now,
-            None => {
-                let edge = Edge {
-                    asks: true,
-                    next: now,
-                    heard: now,
-                    acked: None,
-                    linked: Time::ZERO,
-                    renewed: false,
-                    doubted: false,
-                    same: false,
-                    agreed: false,
-                };
-                probe.edge = Some(edge);
-            }
+            None => probe.edge = Some(Edge::new(now, true, now)),
         }
         self.reschedule(member);
     }
