@@ -161,6 +161,7 @@ fn confab_and_status_are_as_promised() {
             warning: Some("half".into()),
             issuer: "CN=acme root,DC=acme".into(),
             ca_reachable: None,
+            not_taken: Some("/etc/crux/identity/cert.pem: its certificate has ended".to_owned()),
         },
         expelled: vec![Expelled {
             node: "n7".into(),
@@ -169,7 +170,7 @@ fn confab_and_status_are_as_promised() {
             at: AT.into(),
             reason: "stolen".into(),
         }],
-        clones: vec![Twins { name: "n8".into(), addrs: ["10.0.0.8:2789".into(), "10.0.0.18:2789".into()] }],
+        clones: clones(),
         expect: Some(5),
         lacking: Some("a member stands accused".into()),
         sick: false,
@@ -204,7 +205,7 @@ fn the_network_s_views_are_as_promised() {
         rekey_s: None,
         datagram: None,
     };
-    agrees(LinkList { links: vec![up, unknown] });
+    agrees(LinkList { links: vec![up, unknown], broken: vec![["n1".into(), "n4".into()]] });
     let flock = Flock {
         flock: "calm-heron".into(),
         leader: "n2".into(),
@@ -233,10 +234,14 @@ fn the_network_s_views_are_as_promised() {
     agrees(Doctor { node: "n1".into(), at: AT.into(), findings: vec![finding] });
 }
 
+fn clones() -> Vec<Twins> {
+    vec![Twins { name: "n8".into(), addrs: ["10.0.0.8:2789".into(), "10.0.0.18:2789".into()] }]
+}
+
 #[test]
 fn lists_are_as_promised() {
     agrees(Ps { services: vec![service()], instances: vec![instance()] });
-    agrees(NodeList { roster: roster(), outside: outside() });
+    agrees(NodeList { roster: roster(), outside: outside(), clones: clones() });
     agrees(HordeList { hordes: vec![horde()] });
     agrees(ServiceList {
         services: vec![service()],

@@ -3,6 +3,7 @@
 use crate::settings::UpSettings;
 use crux_api::json::{Code, ErrorDoc};
 use crux_node::dev::{DevConfig, DevFile};
+use crux_node::store::StoreError;
 use crux_node::up::UpConfig;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,6 +30,10 @@ impl DevCluster {
     }
 }
 
+/// What to do where there is no bundle at all.
+pub(crate) const NO_BUNDLE: &str =
+    "crux ca init --bloc NAME --out CA, then crux ca issue --ca CA --node NAME --out DIR; or try crux up --dev 5";
+
 /// Runs one fulcrum until it is told to stop.
 pub(crate) fn up(settings: UpSettings) -> Result<(), ErrorDoc> {
     let UpSettings {
@@ -46,7 +51,12 @@ pub(crate) fn up(settings: UpSettings) -> Result<(), ErrorDoc> {
         timers,
         dev_child,
     } = settings;
-    let inspect = format!("crux ca inspect {}", identity.display());
+    let inspect = match identity.exists() {
+        true => format!("crux ca inspect {}", identity.display()),
+        false => NO_BUNDLE.to_owned(),
+    };
+    let other_state =
+        format!("crux status --at {}, or --state DIR with another directory", state.join("crux.sock").display());
     let config = UpConfig {
         identity,
         listen,
@@ -71,6 +81,7 @@ pub(crate) fn up(settings: UpSettings) -> Result<(), ErrorDoc> {
                 ErrorDoc::new(Code::PortBusy, cause, "--listen ADDR:PORT with a free port; 0 picks one")
             }
             UpError::Port(_) => ErrorDoc::new(Code::PortBusy, cause, "--api ADDR:PORT with a free port; 0 picks one"),
+            UpError::Store(StoreError::InUse { .. }) => ErrorDoc::new(Code::Failed, cause, other_state),
             UpError::Setting(_) => ErrorDoc::new(Code::BadConfig, cause, "crux up --help"),
             _ => ErrorDoc::new(Code::Failed, cause, "crux up --help"),
         }

@@ -97,7 +97,16 @@ pub(crate) fn or_dash<T: ToString>(value: Option<T>) -> String {
 /// How long ago a moment was, in one or two units.
 pub(crate) fn age(at: Option<&str>) -> String {
     let Some(at) = at.and_then(|at| at.parse::<Timestamp>().ok()) else { return "-".to_owned() };
-    let seconds = Timestamp::now().duration_since(at).as_secs().max(0);
+    span(Timestamp::now().duration_since(at).as_secs().max(0))
+}
+
+/// How long it is until a moment, in one or two units.
+pub(crate) fn until_then(at: &str) -> String {
+    let Ok(at) = at.parse::<Timestamp>() else { return "-".to_owned() };
+    span(at.duration_since(Timestamp::now()).as_secs().max(0))
+}
+
+fn span(seconds: i64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3_600 => format!("{}m{}s", seconds / 60, seconds % 60),
@@ -199,5 +208,7 @@ mod tests {
         assert_eq!(age(Some(&ago(90_000))), "1d1h");
         assert_eq!(age(Some("not a moment")), "-");
         assert_eq!(age(None), "-");
+        assert_eq!(until_then(&ago(-90_030)), "1d1h");
+        assert_eq!(until_then(&ago(3)), "0s", "it has passed");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{self, pki_types::ServerName};
 
 /// How long an address may take to let a connection in, and how long the handshake may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -39,6 +39,9 @@ impl std::fmt::Debug for Port {
 /// The error of a connection on which one side refuses the other, without what rustls puts before our own words.
 fn refused(error: io::Error) -> io::Error {
     match error.get_ref().filter(|_| error.kind() == io::ErrorKind::InvalidData) {
+        Some(inner) if matches!(inner.downcast_ref(), Some(rustls::Error::InvalidMessage(_))) => {
+            io::Error::other("what answers there does not speak TLS, so it is no API port of crux")
+        }
         Some(inner) => {
             let text = inner.to_string();
             io::Error::new(error.kind(), text.strip_prefix("unexpected error: ").unwrap_or(&text).to_owned())

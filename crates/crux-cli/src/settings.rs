@@ -1,6 +1,7 @@
 //! Settings of `crux up`: flags over `CRUX_*` variables over `crux.toml` and `crux.d/*.toml` over the bundle's
 //! `crux.toml` over defaults. Keys are the flags' names; a key that nobody knows is an error that names its file and line.
 
+use crate::fulcrum::NO_BUNDLE;
 use crux_api::json::{Code, ErrorDoc};
 use crux_names::FulcrumName;
 use serde::Deserialize;
@@ -135,7 +136,7 @@ impl Layer {
     /// Reads one file's text.
     fn parse(file: &str, text: &str) -> Result<Self, ErrorDoc> {
         // serde cannot refuse unknown keys of a flattened struct, so they are looked at first.
-        let table = toml::de::DeTable::parse(text).map_err(|e| pointed(file, text, &e))?;
+        let table = toml::de::DeTable::parse(text).map_err(|e| pointed(file, text, "", &e))?;
         for key in table.get_ref().keys() {
             let name: &str = key.get_ref();
             if !KEYS.contains(&name) {
@@ -144,7 +145,13 @@ impl Layer {
                 return Err(ErrorDoc::new(Code::BadConfig, cause, "crux up --help: keys are the flags' names"));
             }
         }
-        toml::from_str(text).map_err(|e| pointed(file, text, &e))
+        toml::from_str(text).map_err(|e| {
+            // Its own words name no key.
+            let at = e.span().map_or(0, |span| span.start);
+            let key = table.get_ref().iter().find(|(_, value)| value.span().contains(&at));
+            let key = key.map_or_else(String::new, |(key, _)| format!("{}: ", key.get_ref()));
+            pointed(file, text, &key, &e)
+        })
     }
 
     fn read(path: &Path) -> Result<Self, ErrorDoc> {
@@ -197,9 +204,9 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before.rsplit('\n').next().unwrap_or(before).chars().count() + 1)
 }
 
-fn pointed(file: &str, text: &str, error: &toml::de::Error) -> ErrorDoc {
+fn pointed(file: &str, text: &str, key: &str, error: &toml::de::Error) -> ErrorDoc {
     let (line, column) = position(text, error.span().map_or(0, |span| span.start));
-    let cause = format!("{file}:{line}:{column}: {}", error.message().lines().collect::<Vec<_>>().join("; "));
+    let cause = format!("{file}:{line}:{column}: {key}{}", error.message().lines().collect::<Vec<_>>().join("; "));
     ErrorDoc::new(Code::BadConfig, cause, "crux up --help: keys are the flags' names")
 }
 
@@ -273,7 +280,11 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
     let mut layer = flags.over(file);
     let identity = layer.identity.clone().unwrap_or_else(|| IDENTITY.into());
     let bundled = crux_pki::bundle_settings(&identity).map_err(|e| {
-        ErrorDoc::new(Code::BadBundle, e.to_string(), format!("crux ca inspect {}", identity.display()))
+        let next = match identity.exists() {
+            true => format!("crux ca inspect {}", identity.display()),
+            false => NO_BUNDLE.to_owned(),
+        };
+        ErrorDoc::new(Code::BadBundle, e.to_string(), next)
     })?;
     if let Some(text) = bundled {
         layer = layer.over(Layer::parse(&identity.join("crux.toml").display().to_string(), &text)?);

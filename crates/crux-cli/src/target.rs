@@ -178,7 +178,7 @@ fn choose(
             Err(ErrorDoc::new(
                 Code::Ambiguous,
                 cause,
-                format!("crux status --at {first}, or crux status --at {}", own.display()),
+                format!("the same command with --at {first} (of the dev cluster), or with --at {}", own.display()),
             ))
         }
         (Some(dev), None) => {

@@ -102,7 +102,7 @@ fn a_fulcrum_that_cannot_start_says_why() {
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let listen = taken.local_addr().unwrap().to_string();
     let up = |identity: &str| world.crux(&["up", "--identity", identity, "--state", "state", "--listen", &listen]);
-    up("nowhere").failed_among_logs(1, "E102", &["cert.pem", "next: crux ca inspect nowhere"]);
+    up("nowhere").failed_among_logs(1, "E102", &["cert.pem", "next: crux ca init --bloc NAME"]);
     up("alice").failed_among_logs(1, "E102", &["only a node runs a fulcrum"]);
     up("n1").failed_among_logs(1, "E101", &[&listen, "next: --listen ADDR:PORT"]);
 }

@@ -103,6 +103,32 @@ fn an_exchanged_bundle_counts_at_every_port_without_a_restart() {
 }
 
 #[test]
+fn a_bundle_that_may_not_be_used_is_said_and_the_one_before_stays_in_use() {
+    let world = world(&["n1", "n2"]);
+    let own = Bundle::load(&world.path("n1")).unwrap();
+    let fulcrum = Fulcrum::start(&world, "n1", "s1", &["--expect", "1"]);
+    let before = fulcrum.answers()["certificate"].clone();
+    assert_eq!(before["not_taken"], Value::Null);
+    // Somebody else's by mistake.
+    install(&Bundle::load(&world.path("n2")).unwrap(), &world.path("n1"));
+    let why = until("it says that it does not use it", || {
+        fulcrum.json("status").and_then(|status| status["certificate"]["not_taken"].as_str().map(str::to_owned))
+    });
+    assert!(why.contains("/node/n2") && why.contains("/node/n1"), "{why}");
+    fulcrum.says("is not used: it is of ");
+    let table = world.crux(&["--at", "s1/crux.sock", "status"]);
+    assert!(table.done().contains("! a new BUNDLE was installed and is not used"), "{}", table.out);
+    let doctor = world.crux(&["--at", "s1/crux.sock", "doctor"]);
+    assert!(doctor.code == 1 && doctor.out.contains("a bundle was put in its place and is not used"), "{}", doctor.out);
+    assert_eq!(fulcrum.answers()["certificate"]["id"], before["id"]);
+    install(&own, &world.path("n1"));
+    until("the right one is taken again", || {
+        fulcrum.json("status").filter(|status| status["certificate"]["not_taken"].is_null())
+    });
+    fulcrum.stop();
+}
+
+#[test]
 fn an_old_certificate_is_said_by_log_status_doctor_and_metrics() {
     let world = World::new();
     let mut ca = Ca::in_memory_at("acme".parse().unwrap(), unix_now() - 100 * 86_400).unwrap();

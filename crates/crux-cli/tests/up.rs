@@ -18,7 +18,7 @@ fn a_bundle_that_cannot_be_used_is_one_clear_error() {
     let fails = |identity: &str, texts: &[&str]| {
         world.run(&mut up(&world, identity, "s", &[])).failed_among_logs(1, "E102", texts);
     };
-    fails("nowhere", &["nowhere", "cert.pem", "next: crux ca inspect nowhere"]);
+    fails("nowhere", &["nowhere", "cert.pem", "next: crux ca init --bloc NAME"]);
     world.crux(&["ca", "issue", "--ca", "ca", "--operator", "bob", "--out", "bob", "--no-profile"]).done();
     fails("bob", &["operator/bob", "only a node runs a fulcrum"]);
     std::fs::copy(world.path("n2/key.pem"), world.path("n1/key.pem")).unwrap();
@@ -30,6 +30,10 @@ fn a_bundle_that_cannot_be_used_is_one_clear_error() {
     world.write("n3/trust.pem", "\u{0}\u{1}rubbish");
     fails("n3", &["n3/trust.pem", "next: crux ca inspect n3"]);
     // Something else where a file should be, and what is cut short.
+    let cert = std::fs::read(world.path("n3/cert.pem")).unwrap();
+    std::fs::write(world.path("n3/cert.pem"), &cert[..cert.len() / 2]).unwrap();
+    fails("n3", &["n3/cert.pem: it is damaged: it ends in the middle of a certificate"]);
+    std::fs::write(world.path("n3/cert.pem"), &cert).unwrap();
     let key = std::fs::read(world.path("n3/key.pem")).unwrap();
     std::fs::remove_file(world.path("n3/key.pem")).unwrap();
     std::fs::create_dir(world.path("n3/key.pem")).unwrap();
@@ -80,6 +84,8 @@ fn settings_that_cannot_be_are_one_error_before_anything_starts() {
     fails(&["--timers", "0"], &["--timers 0 is not between"]);
     world.write("n1/crux.toml", "sed = [\"n2:2789\"]\n");
     fails(&[], &["n1/crux.toml:1:1: sed: unknown key", "seed"]);
+    world.write("n1/crux.toml", "seed = [\"n2:2789\"]\nexpect = \"five\"\n");
+    fails(&[], &["n1/crux.toml:2:10: expect: invalid type"]);
 }
 
 #[test]
@@ -99,7 +105,7 @@ fn a_state_directory_of_another_node_or_a_damaged_one_is_set_aside_and_one_in_us
     let first = Fulcrum::start(&world, "n1", "s", &[]);
     first.answers();
     let ran = world.run(&mut up(&world, "n1", "s", &[]));
-    ran.failed_among_logs(1, "E100", &["in use by process", "--state"]);
+    ran.failed_among_logs(1, "E100", &["in use by process", "--state", "next: crux status --at s/crux.sock"]);
     first.stop();
     let second = Fulcrum::start(&world, "n2", "s", &[]);
     assert_eq!(second.answers()["node"], "n2");

@@ -316,6 +316,8 @@ pub struct ProgramLine {
 pub enum Subject {
     /// A fulcrum.
     Node(FulcrumId),
+    /// Whoever is at an address.
+    Address(SocketAddr),
     /// A service: why it is as it is.
     Service(ServiceRef),
     /// What a service still waits for.
@@ -331,7 +333,7 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Reads the words after `crux why`: `node n7`, `service web/api`, `web/api.2`, `pending web/api`, `horde web`,
+    /// Reads the words after `crux why`: `node n7`, `node 10.0.0.7:2789`, `service web/api`, `web/api.2`, `pending web/api`, `horde web`,
     /// `flock`, or an instance's id.
     ///
     /// # Errors
@@ -340,7 +342,9 @@ impl Subject {
         let mut words = text.split_whitespace();
         let subject = match (words.next(), words.next(), words.next()) {
             (Some("flock"), None, _) => Some(Self::Flock),
-            (Some("node"), Some(name), None) => name.parse().ok().map(Self::Node),
+            (Some("node"), Some(name), None) => {
+                name.parse().ok().map(Self::Node).or_else(|| name.parse().ok().map(Self::Address))
+            }
             (Some("horde"), Some(name), None) => name.parse().ok().map(Self::Horde),
             (Some("service"), Some(name), None) => service(name).map(Self::Service),
             (Some("pending"), Some(name), None) => service(name).map(Self::Pending),
@@ -349,7 +353,7 @@ impl Subject {
         };
         subject.ok_or_else(|| {
             alloc::format!(
-                "{text:?} is nothing to ask about: try `node NAME`, `service HORDE/NAME`, `HORDE/NAME.SLOT`, an \
+                "{text:?} is nothing to ask about: try `node NAME`, `node ADDR:PORT`, `service HORDE/NAME`, `HORDE/NAME.SLOT`, an \
                  instance's id, `pending HORDE/NAME`, `horde NAME` or `flock`"
             )
         })
@@ -401,6 +405,7 @@ mod tests {
         assert_eq!(Subject::parse("pending  web/api"), Ok(Subject::Pending(api)));
         assert_eq!(Subject::parse("node n1.site-a"), Ok(Subject::Node("n1.site-a".parse().unwrap())));
         assert_eq!(Subject::parse("n1:1f:7"), Ok(Subject::Instance("n1:1f:7".parse().unwrap())));
+        assert_eq!(Subject::parse("node 10.0.0.7:2789"), Ok(Subject::Address("10.0.0.7:2789".parse().unwrap())));
         assert_eq!(Subject::parse("flock"), Ok(Subject::Flock));
         assert!(Subject::parse("node N_7").unwrap_err().contains("horde NAME"));
         assert!(Subject::parse("").is_err());

@@ -74,6 +74,15 @@ fn strangers_and_wrong_papers_are_refused_and_read_why() {
                 .any(|line| line["state"] != "silent" && line["reason"].as_str().is_some_and(|why| !why.is_empty()))
         });
         assert!(seen.is_ok(), "n{} does not show why: {}", at + 1, lab.json(at, &["flocks"]));
+        // And the pair shows who knocks, though nobody ever told it to look there.
+        let addr = format!("{}:2789", lab.network().addr(at));
+        let state = if at == 2 { "refused" } else { "other-bloc" };
+        let knocked = until(LIMIT, || {
+            let outside = lab.json(0, &["flocks"])["outside"].as_array().cloned().unwrap_or_default();
+            outside.iter().any(|line| line["addr"] == addr.as_str() && line["state"] == state)
+        });
+        assert!(knocked.is_ok(), "n1 does not show {addr}: {}", lab.json(0, &["flocks"]));
+        assert_eq!(lab.json(0, &["why", "node", &addr])["state"], "refused");
     }
 
     // Papers that end while a member lives: it is cut off by the others at that moment, and says so.

@@ -92,9 +92,12 @@ fn the_pair_that_keeps_two_flocks_apart_is_named_by_who_reaches_both() {
     lab.await_flock(&[0, 1, 2], true, LIMIT);
     let begin = now();
     lab.network().set_between(&[0], &[2], false);
-    settled(&lab, [0, 2], begin);
+    let out = format!("n{}", settled(&lab, [0, 2], begin) + 1);
     let told = until(LIMIT, || names_the_pair(&lab, 1, [0, 2]));
     assert!(told.is_ok(), "n2 does not name the pair: {}", lab.json(1, &["flocks"]));
+    let told = until(LIMIT, || lab.json(1, &["why", "node", &out])["state"] == "broken-pair");
+    assert!(told.is_ok(), "n2 does not say why {out} is out: {}", lab.json(1, &["why", "node", &out]));
+    assert_eq!(lab.json(1, &["links"])["broken"], serde_json::json!([["n1", "n3"]]));
     let why = lab.json(1, &["why", "flock"]);
     assert!(why["reasons"].to_string().contains("cannot talk"), "{why}");
 }

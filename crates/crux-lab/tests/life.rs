@@ -80,13 +80,13 @@ fn of_two_with_one_identity_the_known_one_is_kept_and_an_alarm_names_both() {
         (0..2).flat_map(|at| ["--seed".to_owned(), format!("{}:2789", lab.network().addr(at))]).collect();
     lab.up_as(3, "copy", &seeds);
     let (one, other) = (lab.network().addr(2).to_string(), lab.network().addr(3).to_string());
-    let alarmed = |at: usize| {
+    let alarmed = |lab: &Lab, at: usize| {
         let clones = lab.status(at)["clones"].to_string();
         clones.contains(&one) && clones.contains(&other)
     };
-    let told = until(LIMIT, || (0..2).any(alarmed));
+    let told = until(LIMIT, || (0..2).any(|at| alarmed(&lab, at)));
     assert!(told.is_ok(), "no alarm names both: {}", lab.said(&[0, 1, 2, 3]));
-    let at = if alarmed(0) { 0 } else { 1 };
+    let at = if alarmed(&lab, 0) { 0 } else { 1 };
     let doctor = lab.at(at, &["doctor", "-o", "json"]);
     assert_ne!(doctor.status.code(), Some(0), "doctor finds nothing wrong");
     let events = lab.events(at);
@@ -99,7 +99,13 @@ fn of_two_with_one_identity_the_known_one_is_kept_and_an_alarm_names_both() {
     lab.await_flock(&known, false, LIMIT);
     let views = lab.views_since(0, begin);
     assert!(views <= 3, "n1 came to {views} views by a clone");
-    assert!(alarmed(at), "the alarm cleared itself");
+    assert!(alarmed(&lab, at), "the alarm cleared itself");
+    // Once the copy is gone, an operator's word ends it.
+    lab.kill(3);
+    lab.must_at(at, &["node", "forget", "n3"]);
+    let ended = until(LIMIT, || !alarmed(&lab, at));
+    assert!(ended.is_ok(), "the alarm stays: {}", lab.status(at)["clones"]);
+    assert_eq!(lab.json(0, &["confab"])["members"], json!(["n1", "n2", "n3"]));
 }
 
 #[test]

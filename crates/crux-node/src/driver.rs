@@ -202,7 +202,11 @@ impl Driver {
             self.lag.busy(began.elapsed());
         }
         self.notifier.stopping();
-        self.end.unwrap_or(End::Finished)
+        let end = self.end.unwrap_or(End::Finished);
+        if matches!(end, End::Finished) {
+            info!("{} has left its flock", self.hands.me);
+        }
+        end
     }
 
     fn take(&mut self, event: Event) {

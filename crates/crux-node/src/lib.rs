@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`up`] (one fulcrum from start to end), `driver` (its one loop), [`effects`] and [`store`] (what it does
 //! to the world), `api` (the doors' answers), `port` (the door with mutual TLS), `live` (idle connections that tell that a
-//! process died), `peers` (streams between fulcrums), `seek` (looking for others), `metrics`, [`dev`] (a throw-away cluster),
+//! process died), `peers` (streams between fulcrums), `seek` (looking for others), `turned_away` (who may not
+//! link), `metrics`, [`dev`] (a throw-away cluster),
 //! [`fuzz`] (any bytes at all).
 
 mod api;
@@ -23,6 +24,7 @@ mod seeds;
 mod seek;
 mod skew;
 pub mod store;
+mod turned_away;
 pub mod up;
 
 pub use api::SocketError;

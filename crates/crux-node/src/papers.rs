@@ -1,7 +1,7 @@
 //! Who this fulcrum is now, and whom it trusts: exchanged as a whole while it lives, without a restart.
 
 use crux_pki::{Admitted, Bundle, LiveBundle, PkiError, Refusal, unix_now};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -13,6 +13,8 @@ const EXPIRY_CHECK: Duration = Duration::from_secs(30);
 pub(crate) struct Papers {
     live: LiveBundle,
     shown: watch::Sender<Arc<Bundle>>,
+    /// Why the bundle that was found last is not the one that counts.
+    not_taken: Arc<Mutex<Option<String>>>,
 }
 
 impl Papers {
@@ -23,7 +25,7 @@ impl Papers {
     pub(crate) fn new(bundle: Bundle) -> Result<Self, PkiError> {
         let live = LiveBundle::new(bundle)?;
         let shown = watch::Sender::new(live.load());
-        Ok(Self { live, shown })
+        Ok(Self { live, shown, not_taken: Arc::default() })
     }
 
     /// The handle that TLS asks at every handshake.
@@ -49,6 +51,16 @@ impl Papers {
         self.live.replace(bundle, unix_now())?;
         self.shown.send_replace(self.live.load());
         Ok(())
+    }
+
+    /// Notes why a newer bundle is not taken; `None` once the newest one counts.
+    pub(crate) fn note(&self, not_taken: Option<String>) {
+        *self.not_taken.lock().unwrap_or_else(PoisonError::into_inner) = not_taken;
+    }
+
+    /// Why the newest bundle does not count, if so.
+    pub(crate) fn not_taken(&self) -> Option<String> {
+        self.not_taken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until this peer would not be admitted any more: its certificate has ended, or no root vouches for it now.

@@ -3,7 +3,7 @@
 use crate::refusal::Refusal;
 use crate::tar;
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self as pem_text, PemObject};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -70,7 +70,7 @@ pub enum PkiError {
     #[error("cannot issue: {0}")]
     Request(String),
     /// A newer bundle may not take the place of the one in use.
-    #[error("the new bundle is not taken: {0}; the one in use stays")]
+    #[error("{0}")]
     Unfit(String),
     /// No randomness or no key from the system.
     #[error("the system gave no key material; check that this machine has a working random source")]
@@ -268,7 +268,17 @@ pub(crate) fn certificates_from_pem(text: &[u8]) -> Result<Vec<CertificateDer<'s
             Err("it holds no PEM certificate; copy the file again from `crux ca issue`".to_owned())
         }
         Ok(found) => Ok(found),
-        Err(e) => Err(format!("it is damaged ({e:?}); copy the file again from `crux ca issue`")),
+        Err(e) => Err(format!("it is damaged: {}; copy the file again from `crux ca issue`", damage(&e))),
+    }
+}
+
+/// What is wrong with a PEM text, in words.
+fn damage(error: &pem_text::Error) -> String {
+    match error {
+        pem_text::Error::MissingSectionEnd { .. } => "it ends in the middle of a certificate".to_owned(),
+        pem_text::Error::IllegalSectionStart { .. } => "a line that begins a certificate is broken".to_owned(),
+        pem_text::Error::Base64Decode(_) => "a certificate in it is no base64".to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Documents that hold records of the status schema, and the other lists.
 
-use super::{Counter, Horde, Instance, Kind, Outside, RosterEntry, Service};
+use super::{Counter, Horde, Instance, Kind, Outside, RosterEntry, Service, Twins};
 use serde::{Deserialize, Serialize};
 
 macro_rules! kinds {
@@ -29,6 +29,9 @@ pub struct NodeList {
     pub roster: Vec<RosterEntry>,
     /// Who is outside.
     pub outside: Vec<Outside>,
+    /// Fulcrums of which two live at once, or did when last seen.
+    #[serde(default)]
+    pub clones: Vec<Twins>,
 }
 
 /// Hordes: `crux horde list`.

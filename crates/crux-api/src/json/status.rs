@@ -340,6 +340,9 @@ pub struct Certificate {
     pub issuer: String,
     /// Whether a CA that could renew it is reached.
     pub ca_reachable: Option<bool>,
+    /// Why a bundle that was put in its place is not used; `null` if none was.
+    #[serde(default)]
+    pub not_taken: Option<String>,
 }
 
 /// Somebody put out of the bloc.

@@ -28,6 +28,7 @@ pub(crate) struct CompletionArgs {
 struct Explanation {
     code: Code,
     exit: u8,
+    title: &'static str,
     text: &'static str,
 }
 
@@ -35,21 +36,43 @@ impl Kind for Explanation {
     const KIND: &'static str = "Explanation";
 }
 
+#[derive(Clone, Serialize)]
+struct ErrorCodes {
+    codes: Vec<Explanation>,
+}
+
+impl Kind for ErrorCodes {
+    const KIND: &'static str = "ErrorCodes";
+}
+
 pub(crate) fn explain(global: &Global, args: &ExplainArgs) -> Outcome {
     let Some(text) = &args.code else {
-        let rows = Code::ALL
-            .iter()
-            .map(|code| [code.to_string(), code.exit().to_string(), code.title().trim_end_matches('.').to_owned()]);
-        return output::say(&output::table(["CODE", "EXIT", "MEANS"], rows)).map(|()| 0);
+        super::print(global.output, &ErrorCodes { codes: Code::ALL.iter().map(|code| one(*code)).collect() }, &list)?;
+        return Ok(0);
     };
     let code: Code = text.parse().map_err(|()| {
         ErrorDoc::new(Code::NotFound, format!("{text:?} is no error code of crux"), "crux explain lists them")
     })?;
-    let explanation = Explanation { code, exit: code.exit(), text: code.explain() };
-    super::print(global.output, &explanation, &|explanation: &Explanation, _| {
+    super::print(global.output, &one(code), &|explanation: &Explanation, _| {
         format!("{}, exit code {}\n{}", explanation.code, explanation.exit, explanation.text)
     })?;
     Ok(0)
+}
+
+fn one(code: Code) -> Explanation {
+    Explanation { code, exit: code.exit(), title: code.title(), text: code.explain() }
+}
+
+fn list(all: &ErrorCodes, format: Format) -> String {
+    let codes: Vec<String> = all.codes.iter().map(|one| one.code.to_string()).collect();
+    if format == Format::Name {
+        return output::names(codes.iter().map(String::as_str));
+    }
+    let rows = all
+        .codes
+        .iter()
+        .map(|one| [one.code.to_string(), one.exit.to_string(), one.title.trim_end_matches('.').to_owned()]);
+    output::table(["CODE", "EXIT", "MEANS"], rows)
 }
 
 #[derive(Clone, Serialize)]

@@ -44,7 +44,7 @@ fn ends(list: &LinkList) -> String {
 
 /// Every pair once; where its two ends differ, the worse word.
 fn pairs(list: &LinkList) -> String {
-    if list.links.is_empty() {
+    if list.links.is_empty() && list.broken.is_empty() {
         return "this fulcrum is alone in its flock; crux flocks shows the others".to_owned();
     }
     let mut pairs: BTreeMap<(&str, &str), Vec<&Reach>> = BTreeMap::new();
@@ -71,7 +71,9 @@ fn pairs(list: &LinkList) -> String {
             number(value(|end| end.rekey_s), "s", 0),
         ]
     });
-    table(["FULCRUM", "FULCRUM", "STATE", "AGE", "RTT", "REKEY"], rows)
+    let none = String::new;
+    let broken = list.broken.iter().map(|[a, b]| [a.clone(), b.clone(), "broken".to_owned(), none(), none(), none()]);
+    table(["FULCRUM", "FULCRUM", "STATE", "AGE", "RTT", "REKEY"], rows.chain(broken))
 }
 
 pub(crate) async fn flocks(ctx: &Ctx) -> Outcome {
@@ -122,11 +124,12 @@ mod tests {
             line("n3", "n1", ReachState::Down),
             line("n2", "n3", ReachState::Unknown),
         ];
-        let text = pairs(&LinkList { links });
+        let text = pairs(&LinkList { links, broken: vec![["n1".to_owned(), "n4".to_owned()]] });
         let lines: Vec<Vec<&str>> = text.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0], ["n1", "n2", "up", "3s", "-", "-"]);
         assert_eq!(lines[1][2], "one-way");
         assert_eq!(lines[2][2], "unknown");
-        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[3], ["n1", "n4", "broken", "-", "-", "-"]);
+        assert_eq!(lines.len(), 4);
     }
 }

@@ -107,7 +107,13 @@ async fn leaving(ctx: &Ctx, node: Option<&str>, yes: bool) -> Result<Client, Err
 async fn forget(ctx: &Ctx, id: &FulcrumId) -> Outcome {
     let client = ctx.client();
     let list: NodeList = client.get(routes::NODES).await?;
-    if list.roster.iter().any(|entry| entry.name == id.to_string()) {
+    let name = id.to_string();
+    if list.clones.iter().any(|twins| twins.name == name) {
+        // The alarm ends; what the one that is left says of itself stands.
+        let done: Done = client.post(routes::NODE_FORGET, &ForgetRequest { node: name }).await?;
+        return ctx.done(&done);
+    }
+    if list.roster.iter().any(|entry| entry.name == name) {
         let cause = format!("{id} is a member of this flock, so there is nothing to forget");
         return Err(ErrorDoc::new(Code::Refused, cause, format!("crux node leave {id}, then crux node forget {id}")));
     }
@@ -118,7 +124,7 @@ async fn forget(ctx: &Ctx, id: &FulcrumId) -> Outcome {
         let operator = Operator::load(&ctx.global, &ctx.target)?;
         code = accepted(&operator.write(&client, &[(&fact, seen.as_ref())]).await?);
     }
-    let done: Done = client.post(routes::NODE_FORGET, &ForgetRequest { node: id.to_string() }).await?;
+    let done: Done = client.post(routes::NODE_FORGET, &ForgetRequest { node: name }).await?;
     ctx.done(&done).map(|_| code)
 }
 

@@ -61,7 +61,12 @@ fn name_of(program: &str) -> Option<ServiceName> {
 fn is_local(program: &str) -> bool {
     let path = Path::new(program);
     // A bare word is looked up along PATH there as here, so a file of that name in this directory is not meant.
-    program.contains('/') && path.is_file() && !SYSTEM.iter().any(|system| path.starts_with(system))
+    program.contains('/') && path.is_file() && !is_of_the_system(path)
+}
+
+/// Whether a program is expected on every node, whatever is here.
+fn is_of_the_system(path: &Path) -> bool {
+    SYSTEM.iter().any(|system| path.starts_with(system))
 }
 
 /// A flag of `crux run` among the words of the command, where it does nothing of crux's. Flags that programs often have
@@ -91,8 +96,12 @@ fn service(args: RunArgs, uploads: &mut Vec<crux_api::intent::Upload>) -> Result
         let base = base.ok_or_else(|| usage(format!("{program:?} has no name in UTF-8")))?;
         service.run[0] = format!("./{base}");
         files.push(PathBuf::from(&program));
-    } else if program.contains('/') && !Path::new(&program).exists() && files.is_empty() {
-        return Err(usage(format!("there is no file {program}")));
+    } else if program.contains('/')
+        && !Path::new(&program).exists()
+        && !is_of_the_system(Path::new(&program))
+        && files.is_empty()
+    {
+        return Err(usage(format!("there is no file {program} on this machine to be pushed")));
     }
     service.add_files(&files, uploads).map_err(usage)?;
     if is_local(&program) {
@@ -194,6 +203,7 @@ mod tests {
         let mut uploads = Vec::new();
         assert_eq!(service(args(&["sleep", "9"]), &mut uploads).unwrap().run, ["sleep", "9"]);
         assert_eq!(service(args(&["/bin/sh"]), &mut uploads).unwrap().run, ["/bin/sh"]);
+        assert_eq!(service(args(&["/usr/bin/only-on-nodes"]), &mut uploads).unwrap().run, ["/usr/bin/only-on-nodes"]);
         assert_eq!(uploads, []);
     }
 
@@ -222,7 +232,7 @@ mod tests {
             ),
             (policy, "expected each-side, majority, home:NAME or stop, found \"both\"; nothing was changed"),
             (horde, "ADMIN runs crux's own programs only; choose another horde; nothing was changed"),
-            (args(&["./nowhere"]), "there is no file ./nowhere; nothing was changed"),
+            (args(&["./nowhere"]), "there is no file ./nowhere on this machine to be pushed; nothing was changed"),
             (
                 args(&["a", "${port.x}"]),
                 "run: ${port.x} names no port of this service; it has admin, http; nothing was changed",

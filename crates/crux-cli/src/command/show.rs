@@ -2,7 +2,7 @@
 
 use super::Ctx;
 use crate::Outcome;
-use crate::output::{Format, age, brief, clean, names, or_dash, short, table};
+use crate::output::{Format, age, brief, clean, names, or_dash, short, table, until_then};
 use crux_api::json::{
     Confab, Horde, Instance, NodeList, Outside, Ps, RosterEntry, Service, ServiceList, Sibling, Status,
 };
@@ -94,7 +94,7 @@ fn status_text(status: &Status, wide: bool) -> String {
     for twins in &status.clones {
         let [one, other] = &twins.addrs;
         alarms.push(format!(
-            "CLONE: two nodes live with the identity of {}, at {one} and {other}: crux why node {}",
+            "CLONE: two nodes live with the identity of {}, or did, at {one} and {other}: crux why node {}",
             twins.name, twins.name
         ));
     }
@@ -124,11 +124,14 @@ fn status_text(status: &Status, wide: bool) -> String {
             alarms.push("the CERTIFICATE of this node has ENDED: crux ca renew, and install it".to_owned())
         }
         Some(share) => alarms.push(format!(
-            "{} of the life of this node's certificate has gone; it ends {}: crux ca renew",
+            "{} of the life of this node's certificate has gone; it ends in {}: crux ca renew",
             share.replace('-', " "),
-            status.certificate.not_after
+            until_then(&status.certificate.not_after)
         )),
         None => {}
+    }
+    if let Some(cause) = &status.certificate.not_taken {
+        alarms.push(format!("a new BUNDLE was installed and is not used: {cause}"));
     }
     if let Some(skew) = status.clock.skew_ms.filter(|skew| skew.abs() >= SKEW_SAID_MS) {
         alarms.push(format!("this machine's clock is {skew} ms off the other members': crux doctor"));
@@ -160,7 +163,7 @@ fn status_text(status: &Status, wide: bool) -> String {
 /// Name, leader, size, and why it is apart.
 pub(super) fn sibling_row(sibling: &Sibling) -> [String; 5] {
     let pair = sibling.pair.as_ref().map(|[a, b]| format!("{a} and {b} cannot talk"));
-    let until = sibling.until.as_deref().map(|until| format!("until {until}"));
+    let until = sibling.until.as_deref().map(|until| format!("asked again in {}", until_then(until)));
     let why = [pair, until].into_iter().flatten().collect::<Vec<_>>().join(", ");
     [sibling.flock.clone(), sibling.leader.clone(), sibling.size.to_string(), word(&sibling.apart), why]
 }

@@ -1,6 +1,7 @@
 //! `crux up`: one fulcrum in the foreground, or with `--dev` a throw-away cluster.
 
 use crate::Outcome;
+use crate::args;
 use crate::fulcrum;
 use crate::settings::{self, Layer};
 use clap::Args;
@@ -34,11 +35,27 @@ pub(crate) struct UpArgs {
 pub(crate) fn run(args: UpArgs) -> Outcome {
     args.layer.later.check()?;
     log(args.verbose, args.dev.is_some());
+    if !args.dev_child {
+        for name in unknown(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
+            tracing::warn!("the variable {name} is set and means nothing to crux; crux up --help names those that do");
+        }
+    }
     match args.dev {
         Some(size) => fulcrum::dev(size, args.keep)?,
         None => fulcrum::up(settings::resolve(args.layer, args.config.as_deref(), args.dev_child)?)?,
     }
     Ok(0)
+}
+
+/// Variables that look like settings and are none: most likely misspelt.
+fn unknown(set: impl Iterator<Item = String>) -> Vec<String> {
+    fn known(command: &clap::Command, names: &mut Vec<String>) {
+        names.extend(command.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_str()?.to_owned())));
+        command.get_subcommands().for_each(|command| known(command, names));
+    }
+    let mut names = Vec::new();
+    known(&args::description(), &mut names);
+    set.filter(|name| name.starts_with("CRUX_") && !names.contains(name)).collect()
 }
 
 /// The log of a fulcrum goes to standard error; a dev cluster prints for people, so its own log tells troubles only.
@@ -53,4 +70,15 @@ fn log(verbose: u8, dev: bool) {
     let log = tracing_subscriber::fmt().with_max_level(level).with_ansi(colour).with_writer(std::io::stderr);
     // It can only be set already, and then it is.
     let _ = log.try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_variable_is_noticed_and_those_that_count_are_not() {
+        let set = ["CRUX_LISTNE", "CRUX_LISTEN", "CRUX_AT", "CRUX_CONFIG", "PATH"];
+        assert_eq!(unknown(set.into_iter().map(str::to_owned)), ["CRUX_LISTNE"]);
+    }
 }

@@ -1,7 +1,7 @@
 //! The read side: what the engine can say about its bloc. See [`crate::picture`].
 
 use super::Engine;
-use super::why_flock::why_flock;
+use super::why_flock::{outside as why_outside, sibling as why_apart, why_flock};
 use crate::facts::Facts;
 use crate::flock::Flock;
 use crate::picture::{
@@ -17,6 +17,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use crux_names::{FulcrumId, Hash256, HordeName, Time, Wall};
 
 impl Engine {
@@ -401,6 +402,7 @@ impl Engine {
         match subject {
             Subject::Flock => why_flock(&status),
             Subject::Node(id) => self.why_node(&status, id),
+            Subject::Address(addr) => self.why_address(&status, *addr),
             Subject::Horde(name) => status.hordes.iter().filter(|line| line.name == *name).map(why_horde).collect(),
             Subject::Service(of) => {
                 let services = status.services.iter().filter(|line| line.of == *of).map(|line| self.why_service(line));
@@ -435,7 +437,8 @@ impl Engine {
         // It outweighs whatever else is said of this fulcrum, for nobody knows of which of the two.
         for (_, addrs) in status.clones.iter().filter(|(fulcrum, _)| fulcrum == id) {
             let text = format!(
-                "two nodes live with this identity, at {} and {}: stop one and issue a new certificate for it",
+                "two nodes live with this identity, or did, at {} and {}: stop the copy and issue a certificate under another \
+                 name for it; when only one is left, crux node forget {id} ends this alarm",
                 addrs[0], addrs[1]
             );
             reasons.push(reason(id, "clone", "two-answers", Vec::new(), text));
@@ -467,11 +470,32 @@ impl Engine {
             let text = if line.who.why.is_empty() { format!("{id} does not answer") } else { line.who.why.clone() };
             reasons.push(reason(id, state, "no-link", Vec::from([input("address", line.who.addr)]), text));
         }
+        let here = status.roster.iter().any(|line| line.member.id == *id);
+        let apart = self.flock.flock_of(id).filter(|_| !here);
+        if let Some(sibling) = apart.and_then(|head| status.siblings.iter().find(|sibling| sibling.head.id == head.id))
+        {
+            let Reason { state, text, inputs, rule, .. } = why_apart(sibling);
+            let text = format!("{id} is in another flock of the bloc: {text}");
+            reasons.push(Reason { state, ..reason(id, "", &rule, inputs, text) });
+        }
         if reasons.is_empty() && self.known.rows().contains_key(id) {
             let text = format!("{id} is known by its row, but it is in no flock seen from here");
             reasons.push(reason(id, "absent", "own-row", Vec::new(), text));
         }
         reasons
+    }
+
+    /// Whoever is at an address that is dialled or linked.
+    fn why_address(&self, status: &Status, addr: SocketAddr) -> Vec<Reason> {
+        if let Some(line) = status.roster.iter().find(|line| line.addr == addr) {
+            return self.why_node(status, &line.member.id);
+        }
+        let lines = status.outside.iter().filter(|line| line.who.addr == addr);
+        lines
+            .flat_map(|line| {
+                line.who.fulcrum.as_ref().map_or_else(|| alloc::vec![why_outside(line)], |id| self.why_node(status, id))
+            })
+            .collect()
     }
 
     fn why_service(&self, line: &ServiceLine) -> Reason {

@@ -65,7 +65,8 @@ fn itself(status: &Status) -> Reason {
     Reason { since: Some(status.age), ..one(&confab.flock, state, "stable-lease", inputs, text) }
 }
 
-fn sibling(sibling: &Sibling) -> Reason {
+/// Another flock of the bloc.
+pub(super) fn sibling(sibling: &Sibling) -> Reason {
     let (state, text) = match &sibling.apart {
         Apart::Merging => ("merging", String::from("the two are becoming one")),
         Apart::FlapHold => (
@@ -84,7 +85,8 @@ fn sibling(sibling: &Sibling) -> Reason {
     one(&header.name, state, "clique", inputs, text)
 }
 
-fn outside(line: &OutsideLine) -> Reason {
+/// Somebody in no flock.
+pub(super) fn outside(line: &OutsideLine) -> Reason {
     let name = line.who.fulcrum.as_ref().map_or_else(|| format!("{}", line.who.addr), |id| format!("{id}"));
     let (state, verb) =
         if line.who.refused { ("refused", "is not let in, or lets nobody in") } else { ("silent", "does not answer") };

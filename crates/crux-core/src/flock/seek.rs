@@ -135,6 +135,14 @@ impl Flock {
         heads.filter(|head| head.id != *self.view.id()).map(|head| (head.id.clone(), head.clone())).collect()
     }
 
+    /// The flock that a linked fulcrum says it is in, where that is another one than this fulcrum's.
+    #[must_use]
+    pub fn flock_of(&self, id: &FulcrumId) -> Option<&SharedHead> {
+        let life = self.contacts.linked_life(id)?;
+        let head = self.contacts.strays.get(&life)?.head.as_ref()?;
+        (head.id != *self.view.id()).then_some(head)
+    }
+
     /// Leaders of foreign flocks that answer this fulcrum directly, with the flock that each leads.
     pub(super) fn foreign_leaders(&self) -> Vec<(&Member, &SharedHead)> {
         let leads = self.contacts.strays.iter().filter_map(|(member, stray)| {

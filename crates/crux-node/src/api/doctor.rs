@@ -7,8 +7,10 @@ use super::links::{ASKED_MAX, survey};
 use super::show;
 use crate::peers::{AskSight, Sight, judged, let_in};
 use crate::skew;
+use crate::turned_away::Knock;
 use axum::extract::State;
 use crux_api::json::{Doctor, Finding, FindingState};
+use crux_core::flock::Apart;
 use crux_core::picture::{RosterLine, Status};
 use crux_link::LinkInfo;
 use crux_names::{FulcrumId, Member};
@@ -52,7 +54,7 @@ pub(super) async fn doctor(State(door): State<Door>) -> Answer {
         knock(&status, &door, &links),
     );
     let mut findings = Vec::new();
-    findings.extend(flock(&status));
+    findings.extend(flock(&status, &door.turned_away.of_late(status.at)));
     findings.extend(clock(clocks, &door.me));
     findings.extend(mesh(&door, &links, &sights, &knocks));
     findings.extend(api(&door, &sights, &ports));
@@ -78,7 +80,7 @@ fn found(
     Finding { state, next: Some(next.into()), ..fine(check, subject, text) }
 }
 
-fn flock(status: &Status) -> Vec<Finding> {
+fn flock(status: &Status, turned_away: &BTreeMap<SocketAddr, Knock>) -> Vec<Finding> {
     use FindingState::{Warning, Wrong};
     let (name, size) = (&status.confab.flock, status.roster.len());
     let mut findings = Vec::new();
@@ -92,7 +94,14 @@ fn flock(status: &Status) -> Vec<Finding> {
     for sibling in &status.siblings {
         let header = &sibling.head.header;
         let text = format!("it is apart, with {} members led by {}", header.size, header.leader);
-        findings.push(found("flock", Warning, &header.name, text, "crux why flock"));
+        let (text, next) = match &sibling.apart {
+            Apart::BrokenPair(a, b) => (
+                format!("{text}: {} and {} cannot talk directly", a.id, b.id),
+                format!("open the mesh port (UDP) in both directions between {} and {}; crux why flock", a.id, b.id),
+            ),
+            _ => (text, "crux why flock".to_owned()),
+        };
+        findings.push(found("flock", Warning, &header.name, text, next));
     }
     for line in &status.outside {
         let subject = line.who.fulcrum.as_ref().map_or_else(|| line.who.addr.to_string(), ToString::to_string);
@@ -104,9 +113,24 @@ fn flock(status: &Status) -> Vec<Finding> {
         };
         findings.push(found("flock", Warning, subject, text, next));
     }
+    for (addr, knock) in turned_away {
+        if !status.outside.iter().any(|line| line.who.addr == *addr) {
+            let text = format!("it was turned away at the mesh port here: {}", knock.reason);
+            findings.push(found(
+                "flock",
+                Warning,
+                addr,
+                text,
+                format!("its own log says the same; crux why node {addr}"),
+            ));
+        }
+    }
     for (id, addrs) in &status.clones {
-        let text = format!("two nodes live with this identity, at {} and {}", addrs[0], addrs[1]);
-        let next = format!("stop one of them, and crux ca issue --node {} for it", id.node);
+        let text = format!("two nodes live with this identity, or did, at {} and {}", addrs[0], addrs[1]);
+        let next = format!(
+            "stop the copy and issue a certificate under another name for it; when only one is left, crux node forget {id} \
+             ends this alarm"
+        );
         findings.push(found("flock", Wrong, id, text, next));
     }
     if findings.is_empty() {
@@ -316,6 +340,11 @@ fn certificates(door: &Door, links: &[LinkInfo]) -> Vec<Finding> {
     use FindingState::{Ok, Warning, Wrong};
     let now = unix_now();
     let mut findings = vec![own_certificate(&door.me.id, door.papers.now().lifetime(), now)];
+    if let Some(cause) = door.papers.not_taken() {
+        let text = format!("a bundle was put in its place and is not used: {cause}");
+        let next = "put a whole bundle of the same node there: it is picked up without a restart";
+        findings.push(found("certificate", Wrong, &door.me.id, text, next));
+    }
     for link in links {
         let left = link.peer.not_after.saturating_sub(now) / DAY;
         let state = match left {

@@ -7,6 +7,7 @@ use crate::peers::{AskSight, SeenLink, Sight};
 use axum::extract::{Query, State};
 use crux_api::json::{LinkList, Reach, ReachState};
 use crux_api::routes::WatchQuery;
+use crux_core::flock::Apart;
 use crux_core::picture::Status;
 use crux_names::Member;
 use std::collections::BTreeMap;
@@ -29,7 +30,11 @@ pub(super) async fn links(State(door): State<Door>, Query(query): Query<WatchQue
 async fn list(door: &Door) -> Result<LinkList, Refusal> {
     let status = door.status().await?;
     let sights = survey(door, &status, AskSight::default()).await;
-    Ok(LinkList { links: reaches(&status, &sights) })
+    let pairs = status.siblings.iter().filter_map(|sibling| match &sibling.apart {
+        Apart::BrokenPair(a, b) => Some([a.id.to_string(), b.id.to_string()]),
+        _ => None,
+    });
+    Ok(LinkList { links: reaches(&status, &sights), broken: pairs.collect() })
 }
 
 /// What each member sees, this one included; an error for those that did not say.

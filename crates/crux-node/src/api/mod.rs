@@ -37,6 +37,7 @@ use crate::papers::Papers;
 use crate::peers::Peers;
 use crate::skew::Skew;
 use crate::store::{Store, StoreStatus};
+use crate::turned_away::TurnedAway;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
@@ -73,6 +74,8 @@ pub(crate) struct Door {
     pub(crate) links: Links,
     /// How far its clock is from the others'.
     pub(crate) skew: Skew,
+    /// Who was refused at its mesh port of late.
+    pub(crate) turned_away: TurnedAway,
     /// What it counts.
     pub(crate) meters: Meters,
     /// Where it listens.
@@ -95,6 +98,7 @@ impl Door {
             warning: life.warning(unix_now()).map(|warning| warning.as_str().to_owned()),
             issuer: format!("{} root", bundle.identity().bloc),
             ca_reachable: None,
+            not_taken: self.papers.not_taken(),
         }
     }
 

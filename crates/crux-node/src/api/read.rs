@@ -8,6 +8,7 @@ use axum::response::Response;
 use crux_api::json::{Code, Counter, Doc, Event, EventList, HordeList, Kind, NodeList, Ps, ServiceList};
 use crux_api::routes::{EventsQuery, WatchQuery, WhyQuery};
 use crux_core::picture::{self, Subject};
+use crux_names::Wall;
 use serde::Serialize;
 
 /// `GET /v1/confab`.
@@ -21,7 +22,7 @@ pub(super) async fn confab(State(door): State<Door>, Query(query): Query<WatchQu
 /// `GET /v1/status`.
 pub(super) async fn status(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
     listed(door, &query, |door, status| {
-        let own = door.own();
+        let own = door.own(status.at);
         show::status(status, own)
     })
     .await
@@ -36,14 +37,15 @@ pub(super) async fn ps(State(door): State<Door>, Query(query): Query<WatchQuery>
 pub(super) async fn nodes(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
     listed(door, &query, |door, status| NodeList {
         roster: show::roster(status, &door.link_table()),
-        outside: show::outside(status),
+        outside: show::outside(status, &door.turned_away.of_late(status.at)),
+        clones: status.clones.iter().map(show::twins).collect(),
     })
     .await
 }
 
 /// `GET /v1/flocks`.
 pub(super) async fn flocks(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
-    listed(door, &query, |_, status| show::flocks(status)).await
+    listed(door, &query, |door, status| show::flocks(status, &door.turned_away.of_late(status.at))).await
 }
 
 /// `GET /v1/hordes`.
@@ -61,8 +63,13 @@ pub(super) async fn services(State(door): State<Door>, Query(query): Query<Watch
 pub(super) async fn why(State(door): State<Door>, Query(query): Query<WhyQuery>) -> Answer {
     let subject =
         Subject::parse(&query.subject).map_err(|cause| Refusal::new(Code::Usage, cause, "crux why --help"))?;
+    let addr = if let Subject::Address(addr) = &subject { Some(*addr) } else { None };
     let reasons = door.asker.look(move |engine, now| engine.why(now.time, now.wall, &subject)).await;
-    let reasons = reasons.map_err(|_| Refusal::going_down())?;
+    let mut reasons = reasons.map_err(|_| Refusal::going_down())?;
+    if reasons.is_empty() {
+        let knock = addr.and_then(|addr| door.turned_away.of_late(crate::wall()).remove(&addr));
+        reasons.extend(addr.zip(knock).map(|(addr, knock)| show::turned_away(addr, knock, crate::wall())));
+    }
     match show::why(&query.subject, &reasons, &door.me.id, crate::wall()) {
         Some(why) => Ok(doc(why)),
         None => Err(Refusal::new(
@@ -165,13 +172,14 @@ impl Door {
         self.asker.look(|engine, now| engine.status(now.time, now.wall)).await.map_err(|_| Refusal::going_down())
     }
 
-    fn own(&self) -> show::Own {
+    fn own(&self, now: Wall) -> show::Own {
         show::Own {
             certificate: self.certificate(),
             skew_ms: self.skew.ms(),
             store: self.store_state(),
             links: self.link_table(),
             listens: self.listens.clone(),
+            turned_away: self.turned_away.of_late(now),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! From the engine's picture to the documents that tools parse: names to texts, moments to RFC 3339, and nothing else.
 
+use crate::turned_away::Knock;
 use crux_api::json;
 use crux_api::json::Counter;
 use crux_core::flock;
@@ -21,6 +22,8 @@ pub(crate) struct Own {
     pub(crate) store: json::Store,
     /// Its links, by peer.
     pub(crate) links: LinkTable,
+    /// Who was refused here of late.
+    pub(crate) turned_away: BTreeMap<SocketAddr, Knock>,
     /// Where it listens.
     pub(crate) listens: json::Listens,
 }
@@ -75,7 +78,7 @@ pub(crate) fn status(from: &picture::Status, own: Own) -> json::Status {
         confab: confab(&from.confab),
         roster: roster(from, &own.links),
         siblings: from.siblings.iter().map(|line| sibling(line, from.at)).collect(),
-        outside: outside(from),
+        outside: outside(from, &own.turned_away),
         hordes: hordes(from),
         services: services(from),
         instances: instances(from),
@@ -99,7 +102,7 @@ pub(crate) fn status(from: &picture::Status, own: Own) -> json::Status {
 }
 
 /// Flocks of the bloc as seen from here.
-pub(crate) fn flocks(from: &picture::Status) -> json::FlockList {
+pub(crate) fn flocks(from: &picture::Status, turned_away: &BTreeMap<SocketAddr, Knock>) -> json::FlockList {
     let own = confab(&from.confab);
     json::FlockList {
         flock: json::Flock {
@@ -112,7 +115,7 @@ pub(crate) fn flocks(from: &picture::Status) -> json::FlockList {
             expect: from.expect,
         },
         siblings: from.siblings.iter().map(|line| sibling(line, from.at)).collect(),
-        outside: outside(from),
+        outside: outside(from, turned_away),
     }
 }
 
@@ -153,31 +156,54 @@ fn sibling(from: &flock::Sibling, now: Wall) -> json::Sibling {
     }
 }
 
-fn twins((fulcrum, addrs): &(FulcrumId, [SocketAddr; 2])) -> json::Twins {
+/// Two that live under one identity.
+pub(crate) fn twins((fulcrum, addrs): &(FulcrumId, [SocketAddr; 2])) -> json::Twins {
     json::Twins { name: fulcrum.to_string(), addrs: addrs.map(|addr| addr.to_string()) }
 }
 
 /// How a refusal begins, ours or theirs, where two blocs meet.
 const OTHER_BLOC: &str = "certificate of bloc ";
 
-fn outside_state(who: &flock::Outside) -> json::OutsideState {
-    match who.refused {
-        true if who.why.contains(OTHER_BLOC) => json::OutsideState::OtherBloc,
+fn outside_state(refused: bool, why: &str) -> json::OutsideState {
+    match refused {
+        true if why.contains(OTHER_BLOC) => json::OutsideState::OtherBloc,
         true => json::OutsideState::Refused,
         false => json::OutsideState::Silent,
     }
 }
 
-/// Who is in no flock that is seen from here.
-pub(crate) fn outside(from: &picture::Status) -> Vec<json::Outside> {
+/// Who is in no flock that is seen from here: whom this fulcrum looks for, then who came by itself and was refused.
+pub(crate) fn outside(from: &picture::Status, turned_away: &BTreeMap<SocketAddr, Knock>) -> Vec<json::Outside> {
     let line = |line: &picture::OutsideLine| json::Outside {
         name: line.who.fulcrum.as_ref().map(ToString::to_string),
         addr: line.who.addr.to_string(),
         last_seen: line.last_seen.map(moment),
-        state: outside_state(&line.who),
+        state: outside_state(line.who.refused, &line.who.why),
         reason: line.who.why.clone(),
     };
-    from.outside.iter().map(line).collect()
+    let known = |addr: &SocketAddr| {
+        from.outside.iter().any(|line| line.who.addr == *addr) || from.roster.iter().any(|line| line.addr == *addr)
+    };
+    let knocks = turned_away.iter().filter(|(addr, _)| !known(addr)).map(|(addr, knock)| json::Outside {
+        name: None,
+        addr: addr.to_string(),
+        last_seen: Some(moment(knock.at)),
+        state: outside_state(true, &knock.reason),
+        reason: knock.reason.clone(),
+    });
+    from.outside.iter().map(line).chain(knocks).collect()
+}
+
+/// Why somebody has no link who came by itself.
+pub(crate) fn turned_away(addr: SocketAddr, knock: Knock, now: Wall) -> picture::Reason {
+    picture::Reason {
+        subject: addr.to_string(),
+        state: "refused".into(),
+        since: None,
+        rule: "admission".into(),
+        inputs: vec![("last tried".into(), format!("{} s ago", now.secs().saturating_sub(knock.at.secs())))],
+        text: knock.reason,
+    }
 }
 
 /// Hordes.
@@ -302,15 +328,9 @@ mod tests {
 
     #[test]
     fn another_bloc_is_told_from_other_refusals() {
-        let outside = |why: &str| flock::Outside {
-            fulcrum: None,
-            addr: "10.0.0.1:2789".parse().unwrap(),
-            refused: true,
-            why: why.into(),
-        };
         let refusal = crux_pki::Refusal::OtherBloc { theirs: "a".into(), ours: "b".into() };
-        assert_eq!(outside_state(&outside(&format!("refused: {refusal}"))), json::OutsideState::OtherBloc);
-        assert_eq!(outside_state(&outside("certificate expired")), json::OutsideState::Refused);
+        assert_eq!(outside_state(true, &format!("refused: {refusal}")), json::OutsideState::OtherBloc);
+        assert_eq!(outside_state(true, "certificate expired"), json::OutsideState::Refused);
     }
 
     #[test]

@@ -272,6 +272,8 @@ impl Cluster {
                 let state = child.state.clone();
                 let killed = tokio::task::spawn_blocking(move || kill_all_instances(&state)).await;
                 match killed {
+                    Ok(Ok(0)) => format!("{} is dead; it had no instances", child.name),
+                    Ok(Ok(1)) => format!("{} is dead, and its instance with it", child.name),
                     Ok(Ok(count)) => format!("{} is dead, and its {count} instances with it", child.name),
                     Ok(Err(error)) => format!("{} is dead; its instances: {error}", child.name),
                     Err(error) => format!("{} is dead; its instances: {error}", child.name),

@@ -4,6 +4,8 @@
 use crate::driver::CHECKED;
 use crate::driver::order::{Batch, Fate, Order};
 use crate::peers::Peers;
+use crate::turned_away::TurnedAway;
+use crate::wall;
 use bytes::Bytes;
 use crux_core::facts::version::Checked;
 use crux_core::io::{Event, Input, Peer};
@@ -61,6 +63,8 @@ pub(crate) struct Inbox {
     steady_until: Instant,
     /// Streams that peers open.
     peers: Peers,
+    /// Who was refused.
+    turned_away: TurnedAway,
     complaints: BTreeMap<FulcrumId, (Option<Instant>, u32)>,
     /// When a dial that was refused was last told of, by address.
     refused: BTreeMap<SocketAddr, Instant>,
@@ -73,6 +77,7 @@ impl Inbox {
     pub(crate) fn new(
         identity: watch::Receiver<Arc<Bundle>>,
         peers: Peers,
+        turned_away: TurnedAway,
         steady_until: Instant,
     ) -> (Self, mpsc::Receiver<Looked>) {
         let bloc = identity.borrow().trust().bloc().clone();
@@ -93,7 +98,7 @@ impl Inbox {
             })
             .expect("a thread at the start");
         let (order, complaints, refused) = (Order::default(), BTreeMap::new(), BTreeMap::new());
-        (Self { bloc, unchecked, order, steady_until, peers, complaints, refused }, out)
+        (Self { bloc, unchecked, order, steady_until, peers, turned_away, complaints, refused }, out)
     }
 
     /// Takes facts that were checked, and what came after them.
@@ -123,6 +128,7 @@ impl Inbox {
         match event {
             LinkEvent::Up { peer, dialed } => {
                 info!("linked with {} at {}", peer.member, peer.addr);
+                self.turned_away.let_in(peer.addr);
                 Taken::Input(Input::LinkUp { peer: introduced(peer), dialed })
             }
             LinkEvent::Renewed { peer } => {
@@ -187,6 +193,7 @@ impl Inbox {
             },
             LinkEvent::Refused { addr, reason } => {
                 warn!("refused at the door: {addr}: {reason}");
+                self.turned_away.note(addr, reason, wall());
                 Taken::Nothing
             }
             LinkEvent::BootTooOld { node, floor } if self.may_begin_anew() => Taken::BootTooOld { node, known: floor },
@@ -278,7 +285,8 @@ mod tests {
         let (events, _) = mpsc::channel(1);
         let links =
             Links::bind(LinkConfig::new(bundle, "127.0.0.1:0".parse().unwrap(), Boot(1)), events).await.unwrap();
-        Inbox::new(identity.subscribe(), Peers::new(links, tokio::runtime::Handle::current()), Instant::now() + steady)
+        let peers = Peers::new(links, tokio::runtime::Handle::current());
+        Inbox::new(identity.subscribe(), peers, TurnedAway::default(), Instant::now() + steady)
     }
 
     #[tokio::test]

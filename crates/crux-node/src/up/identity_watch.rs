@@ -82,11 +82,12 @@ impl Watch {
             self.links.reload(bundle.clone(), Arc::new(bundle.trust().clone())).map_err(|e| e.to_string())?;
             Ok(changes)
         });
+        self.papers.note(taken.as_ref().err().cloned());
         match taken {
             Ok(changes) if changes.is_empty() => {}
             Ok(changes) => info!("the bundle in {} is in use now: {}", self.dir.display(), changes.join(", ")),
             Err(cause) => warn!(
-                "the bundle in {} has changed and is not taken: {cause}; the one before stays in use",
+                "the bundle in {} has changed and is not used: {cause}. The one before stays in use",
                 self.dir.display()
             ),
         }

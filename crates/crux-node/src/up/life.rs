@@ -19,6 +19,7 @@ use crate::seeds;
 use crate::seek::{self, Multicast, Source};
 use crate::skew::Skew;
 use crate::store::{Store, StoreError};
+use crate::turned_away::TurnedAway;
 use crate::up::{Ports, UpConfig};
 use crux_api::json::Listens;
 use crux_core::engine::{self, Engine};
@@ -122,7 +123,8 @@ pub(super) async fn live(
     peers.serve(effects.clone());
     let skew = Skew::new();
     let clocks = tokio::spawn(skew.clone().watch(links.clone(), peers.clone()));
-    let (inbox, checked) = Inbox::new(papers.follow(), peers.clone(), steady_until);
+    let turned_away = TurnedAway::default();
+    let (inbox, checked) = Inbox::new(papers.follow(), peers.clone(), turned_away.clone(), steady_until);
 
     let book = or_nothing("the address book", store.load_book());
     let seed_addrs = seeds::resolve(&config.seeds).await;
@@ -153,6 +155,7 @@ pub(super) async fn live(
         peers,
         links: links.clone(),
         skew: skew.clone(),
+        turned_away,
         meters: meters.clone(),
         listens: Listens {
             mesh: Some(addr.to_string()),
