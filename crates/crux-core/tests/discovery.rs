@@ -567,19 +567,13 @@ fn after_an_hour_a_hint_is_dropped_a_member_cold_and_a_seed_hot() {
 #[test]
 fn ten_thousand_linked_ones_cost_nothing() {
     let shared = book(0..10_000);
-    let mut one = Discovery::new(START, f(0), PACE, &[], shared.clone());
+    let mut one = Discovery::new(START, f(0), PACE, &[], shared);
     (1..10_000).for_each(|n| one.found(START, &f(n), a(n)));
     one.place(START, 0, 10_000);
     let mut out = Vec::new();
     one.poll(START, &mut out);
     assert_eq!((one.deadline(), one.beyond_the_book(), one.hot_unanswered()), (Time::NEVER, 0, 0));
     assert!(out.is_empty() && one.outside().next().is_none() && one.book_changed().is_none());
-    // One that learned them all keeps none of them apart once it has the shared book.
-    let mut late = Discovery::new(START, f(0), PACE, &[], book([]));
-    (1..10_000).for_each(|n| late.found(START, &f(n), a(n)));
-    assert_eq!(late.beyond_the_book(), 9_999);
-    late.rebase(START, shared);
-    assert_eq!((late.deadline(), late.beyond_the_book(), late.book().count()), (Time::NEVER, 0, 9_999));
 }
 
 #[test]
@@ -604,7 +598,6 @@ enum Event {
     Seed(usize),
     Place(u32, u32),
     Wake,
-    Rebase(Vec<(usize, usize)>),
     Run(u64, bool),
 }
 
@@ -625,7 +618,6 @@ fn event() -> impl Strategy<Value = Event> {
         1 => at.clone().prop_map(Event::Seed),
         1 => (0..30_u32, 1..30_u32).prop_map(|(r, n)| Event::Place(r, n)),
         1 => Just(Event::Wake),
-        1 => prop::collection::vec((who, at), 0..8).prop_map(Event::Rebase),
         6 => (1..3000_u64, any::<bool>()).prop_map(|(time, refused)| Event::Run(time, refused)),
         1 => (3_000_000..8_000_000_u64, any::<bool>()).prop_map(|(time, refused)| Event::Run(time, refused)),
     ]
@@ -696,11 +688,6 @@ proptest! {
                 }
                 Event::Place(rank, size) => one.place(now, rank % size, size),
                 Event::Wake => one.wake_cold(now),
-                Event::Rebase(other) => {
-                    // Whatever it does not contradict it may bring along; what was certified or forgotten here counts.
-                    let other: BTreeMap<usize, usize> = other.into_iter().filter(|(who, _)| known.contains_key(who)).collect();
-                    one.rebase(now, Arc::new(Book::new(other.into_iter().map(|(who, at)| (f(who), a(at))))));
-                }
                 Event::Run(time, refused) => world.run(ms(time), |_| if refused { REFUSED } else { SILENT }),
             }
             let one = &mut world.flock[0];

@@ -2,7 +2,7 @@
 //! `flocking.md`, "Finding each other".
 //!
 //! Only addresses *without a link* cost anything here: a linked member is one bit of the shared [`Book`] (or one entry,
-//! if it was met since and the book was not [rebased](Discovery::rebase)).
+//! if it was met since).
 //!
 //! **Hot** are seeds, hints and whoever was lost within the hour. The flock as a whole tries each of them four times a
 //! round for the first minute and once a round after it. Addresses stand on a ring by a hash that is the same for
@@ -519,8 +519,7 @@ impl Discovery {
         Some(change)
     }
 
-    /// How many members are kept in this struct because the shared book does not have them. When it grows, a new shared
-    /// book that has them ([`Discovery::rebase`]) makes it small again.
+    /// How many members are kept in this struct because the shared book does not have them.
     #[must_use]
     pub fn beyond_the_book(&self) -> usize {
         self.certified

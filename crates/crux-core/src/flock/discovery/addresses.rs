@@ -7,7 +7,6 @@
 use super::book::{Book, mix, position};
 use super::ring::{Hot, Seconds};
 use super::{BOOK, Discovery, HINTS, PER_NODE};
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -27,14 +26,6 @@ pub(super) struct Loose {
     pub certified: bool,
     /// From a probed network, and nothing more is known.
     pub probe: bool,
-}
-
-/// What an address is, for the way from one shared book to another.
-enum State {
-    Linked,
-    Cold,
-    Displaced,
-    Hot(bool, Hot),
 }
 
 impl Discovery {
@@ -353,135 +344,6 @@ impl Discovery {
         let me = self.me.clone();
         if let Some(id) = self.base.of(&me) {
             self.displace(id);
-        }
-    }
-
-    /// Takes another shared book in the place of the present one. Whatever this fulcrum knows better is kept apart, so that
-    /// nothing is lost and nothing that was forgotten comes back; the nearer the new book is to [`Discovery::book`], the
-    /// less is kept. Costs a walk over both.
-    pub fn rebase(&mut self, now: Time, book: Arc<Book>) {
-        if Arc::ptr_eq(&book, &self.base) {
-            return;
-        }
-        let ids: Vec<u32> = (0..self.base.len() as u32).chain(self.loose.keys().copied()).collect();
-        let mut forgotten: BTreeSet<FulcrumId> = BTreeSet::new();
-        let mut kept: Vec<(Loose, State)> = Vec::new();
-        for id in ids {
-            let fulcrum = self.fulcrum(id).cloned();
-            if self.is_gone(id) {
-                forgotten.extend(fulcrum.filter(|fulcrum| self.address(fulcrum).is_none()));
-                continue;
-            }
-            if fulcrum.as_ref() == Some(&self.me) {
-                continue;
-            }
-            let key = self.key(id);
-            let probe = self.loose.get(&id).is_some_and(|loose| loose.probe);
-            let loose = Loose { addr: self.addr(id), fulcrum, certified: self.in_book(id), probe };
-            let state = match (self.fresh.map.get(&key), self.steady.map.get(&key)) {
-                (Some(hot), _) => State::Hot(true, *hot),
-                (_, Some(hot)) => State::Hot(false, *hot),
-                _ if self.is_idle(id) => State::Cold,
-                _ if self.displaced.contains(&id) => State::Displaced,
-                _ => State::Linked,
-            };
-            kept.push((loose, state));
-        }
-        let by_addr = |times: &BTreeMap<u64, Time>| -> Vec<(SocketAddr, Time)> {
-            times.iter().map(|(key, at)| (self.addr(*key as u32), *at)).collect()
-        };
-        let (urgent, due) = (by_addr(&self.urgent), by_addr(&self.due));
-        self.loose = BTreeMap::new();
-        self.loose_at.clear();
-        self.loose_of.clear();
-        self.loose_cold.clear();
-        self.free.clear();
-        self.displaced.clear();
-        (self.certified, self.probes, self.untried, self.refusing) = (0, 0, 0, 0);
-        self.fresh.map.clear();
-        self.steady.map.clear();
-        self.fresh_ages.clear();
-        self.steady_ages.clear();
-        self.waiting.clear();
-        self.due.clear();
-        self.urgent.clear();
-        self.open(book);
-        for fulcrum in forgotten {
-            if let Some(id) = self.base.of(&fulcrum) {
-                self.detach(id);
-                put(&mut self.gone, self.base.len(), id, true);
-            }
-        }
-        // In the order in which they became hot, as they must stand in the queues of ages.
-        kept.sort_by_key(|(_, state)| if let State::Hot(_, hot) = state { Some(hot.since) } else { None });
-        let linked: Vec<SocketAddr> = kept
-            .iter()
-            .filter(|(loose, state)| loose.certified && matches!(state, State::Linked))
-            .map(|(loose, _)| loose.addr)
-            .collect();
-        // What the new book says otherwise does not hold here.
-        for (loose, _) in kept.iter().filter(|(loose, _)| loose.certified) {
-            if let Some(id) = loose.fulcrum.as_ref().and_then(|fulcrum| self.base.of(fulcrum))
-                && self.base.addr(id) != loose.addr
-            {
-                self.detach(id);
-                put(&mut self.gone, self.base.len(), id, true);
-            }
-        }
-        for (loose, state) in kept {
-            self.take_over(now, loose, state);
-        }
-        for addr in linked {
-            for id in self.at(addr) {
-                if self.is_idle(id) {
-                    self.displace(id);
-                }
-            }
-        }
-        for (addr, until) in urgent {
-            for id in self.at(addr) {
-                if self.is_hot(id) {
-                    self.urgent.insert(self.key(id), until);
-                }
-            }
-        }
-        for (addr, due) in due {
-            for id in self.at(addr) {
-                if self.is_hot(id) {
-                    let key = self.key(id);
-                    self.waiting.insert((due, key));
-                    self.due.insert(key, due);
-                }
-            }
-        }
-    }
-
-    fn take_over(&mut self, now: Time, loose: Loose, state: State) {
-        let known = loose.fulcrum.as_ref().and_then(|fulcrum| self.base.of(fulcrum)).filter(|id| !self.is_gone(*id));
-        let id = match known {
-            Some(id) if self.base.addr(id) == loose.addr => id,
-            _ => match self.at(loose.addr).first() {
-                Some(id) if !loose.certified => *id,
-                _ => {
-                    let id = self.add(loose.fulcrum, loose.addr);
-                    if let Some(new) = self.loose.get_mut(&id) {
-                        new.certified = loose.certified;
-                        new.probe = loose.probe;
-                    }
-                    self.certified += usize::from(loose.certified);
-                    self.probes += usize::from(loose.probe);
-                    id
-                }
-            },
-        };
-        match state {
-            State::Linked => self.detach(id),
-            State::Cold => self.cool(now, id),
-            State::Displaced => self.displace(id),
-            State::Hot(fresh, hot) => {
-                self.detach(id);
-                self.heat_as(now, id, fresh, hot);
-            }
         }
     }
 
