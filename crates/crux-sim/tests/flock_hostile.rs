@@ -105,6 +105,29 @@ fn two_that_complain_of_everybody_throw_out_nobody_but_themselves() {
     }
 }
 
+/// Of five, the leader and one more are cut off from three: observers out of reach count as saying so only once somebody
+/// in reach does, and nobody does of the one that is well.
+#[test]
+fn a_word_from_out_of_reach_takes_nobody_along() {
+    let (mut world, leader) = settled(5);
+    let kept = (leader + 1) % 5;
+    let others: Vec<usize> = (0..5).filter(|place| *place != leader && *place != kept).collect();
+    for &other in &others {
+        for here in [leader, kept] {
+            world.set_path(here, other, false);
+            world.set_path(other, here, false);
+        }
+    }
+    for _ in 0..60 {
+        let view = node(&world, leader).flock.view().id().clone();
+        let subject = member(kept, 1);
+        say(&mut world, leader, others[0], Message::Alert { view, subject, accusation: Accusation::Silent });
+        run(&mut world, Duration::from_millis(100));
+        assert!(node(&world, leader).flock.view().seat(&member(kept, 1).id).is_some(), "n{} is out", kept + 1);
+    }
+    assert_eq!(node(&world, leader).flock.view().roster.len(), 2);
+}
+
 #[test]
 fn a_proposal_with_a_made_up_parent_burns_no_epochs() {
     let (mut world, leader) = settled(4);

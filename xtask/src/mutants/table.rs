@@ -111,7 +111,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: VERDICT,
         find: "(trusted > 0 && trusted + out_of_reach >= need)",
         replace: "(trusted + out_of_reach >= need)",
-        tests: &[Sim("flock_scripts", ""), Sim("flock_traps", ""), Run(SWARM)],
+        tests: &[Sim("flock_hostile", "a_word_from_out_of_reach")],
     },
     Mutant {
         name: "successor-quorum",
