@@ -391,6 +391,26 @@ fn a_crowd_begins_with_one_seed() {
 }
 
 #[test]
+fn whoever_is_in_touch_with_a_crowd_dials_less_but_whom_it_has_to_prove_at_once() {
+    let most_in_a_second = |crowd: bool| {
+        let mut world = World::alone(&[], book(100..400));
+        world.flock[0].crowd(crowd);
+        world.run(Duration::from_secs(6), |_| SILENT);
+        let dials: Vec<Time> = world.dials.iter().map(|dial| dial.0).collect();
+        let within = |from: &Time| dials.iter().filter(|at| **at >= *from && at.since(*from) < ms(1000)).count();
+        (dials.iter().map(within).max().unwrap_or(0), world)
+    };
+    assert!(most_in_a_second(false).0 > 20);
+    let (most, mut world) = most_in_a_second(true);
+    assert!((4..=8).contains(&most), "{most} dials within a second");
+    let from = world.now;
+    (500..520).for_each(|n| world.flock[0].urge(from, &f(n), a(n)));
+    world.run(ms(1000), |_| SILENT);
+    let dialled = (500..520).filter(|n| world.since(from, a(*n)) > 0).count();
+    assert_eq!(dialled, 20, "of those that it has to prove");
+}
+
+#[test]
 fn a_candidate_is_dialled_again_and_again_by_whoever_needs_it() {
     let mut world = World::alone(&[], book([]));
     world.flock[0].place(START, 5, 1000);

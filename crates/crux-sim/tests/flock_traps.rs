@@ -8,6 +8,7 @@ use crux_names::{Duration, Member, Time};
 use crux_sim::flocks::{Flocks, addr, bird, check, flocks, member, shape, until_shape};
 use crux_sim::invariants::flocking;
 use crux_sim::world::Weather;
+use std::collections::BTreeSet;
 
 fn seat(place: usize) -> Seat {
     Seat { member: member(place, 1), addr: addr(place), visitor: false }
@@ -29,12 +30,15 @@ struct Alone {
     said: Vec<(Member, Message)>,
     /// The pings that it sent: the number, and the view if one is named.
     pings: Vec<(u64, Option<ViewId>)>,
+    /// Whom it sent any.
+    pinged: BTreeSet<Member>,
 }
 
 impl Alone {
     fn new(place: usize, linked: &[usize]) -> Self {
         let now = Time::from_millis(1000);
-        let mut alone = Self { flock: bird(now, place, 1, 1, 3).flock, now, said: Vec::new(), pings: Vec::new() };
+        let mut alone =
+            Self { flock: bird(now, place, 1, 1, 3).flock, now, said: vec![], pings: vec![], pinged: BTreeSet::new() };
         for peer in linked {
             alone.input(Input::LinkUp { member: member(*peer, 1), addr: addr(*peer), dialed: false });
         }
@@ -47,7 +51,10 @@ impl Alone {
         for output in out {
             match output {
                 Output::Message { to, message } => self.said.push((to, message)),
-                Output::Datagram { datagram: Datagram::Ping { seq, view, .. }, .. } => self.pings.push((seq, view)),
+                Output::Datagram { to, datagram: Datagram::Ping { seq, view, .. } } => {
+                    self.pings.push((seq, view));
+                    self.pinged.insert(to);
+                }
                 _ => {}
             }
         }
@@ -179,6 +186,21 @@ fn strangers_learn_where_the_leader_of_a_new_view_is() {
     let leader = (member(0, 1).id, addr(0));
     let told = |message: &Message| matches!(message, Message::Hints { seats } if seats.contains(&leader));
     assert!(one.said.iter().any(|(to, message)| *to == member(2, 1) && told(message)), "{:?}", one.said);
+}
+
+/// Two halves of a large flock that meet again are linked each with each before they are one: to watch all of them would
+/// cost as much as the flock itself, and tell nothing.
+#[test]
+fn of_a_crowd_of_strangers_some_are_watched() {
+    let watched = |strangers: usize| {
+        let places: Vec<usize> = (10..10 + strangers).collect();
+        let mut one = Alone::new(1, &places);
+        one.wait(Duration::from_secs(3));
+        one.pinged.len()
+    };
+    assert_eq!(watched(40), 40);
+    let some = watched(240);
+    assert!((40..=80).contains(&some), "{some} of 240 are watched");
 }
 
 /// What was asked from one view and is answered when another is installed, in the same moment even, agrees with neither.

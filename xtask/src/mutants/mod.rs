@@ -40,6 +40,8 @@ pub struct Mutant {
 pub enum Test {
     /// Tests of crux-sim: the file below its `tests/` without its ending, and a part of their names.
     Sim(&'static str, &'static str),
+    /// The same of crux-core.
+    Core(&'static str, &'static str),
     /// The simulator with these arguments.
     Run(&'static str),
 }
@@ -47,8 +49,8 @@ pub enum Test {
 impl std::fmt::Display for Test {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Test::Sim(file, "") => write!(f, "{file}"),
-            Test::Sim(file, name) => write!(f, "{file} {name}"),
+            Test::Sim(file, "") | Test::Core(file, "") => write!(f, "{file}"),
+            Test::Sim(file, name) | Test::Core(file, name) => write!(f, "{file} {name}"),
             Test::Run(args) => write!(f, "sim {args}"),
         }
     }
@@ -175,11 +177,13 @@ fn exists(tree: &Tree, test: &Test) -> bool {
             function || line.split_once(": 0b").is_some_and(|(made, _)| made.contains(name))
         })
     };
+    let in_file = |krate: &str, file: &str, name: &str| {
+        let path = format!("crates/{krate}/tests/{file}.rs");
+        tree.file(&path).is_some_and(|file| named(&file.text, name))
+    };
     match test {
-        Test::Sim(file, name) => {
-            let path = format!("crates/crux-sim/tests/{file}.rs");
-            tree.file(&path).is_some_and(|file| named(&file.text, name))
-        }
+        Test::Sim(file, name) => in_file("crux-sim", file, name),
+        Test::Core(file, name) => in_file("crux-core", file, name),
         Test::Run(_) => true,
     }
 }

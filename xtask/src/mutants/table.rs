@@ -1,13 +1,15 @@
 //! The mutants: each breaks one rule of the design's `flocking.md`.
 
 use super::Mutant;
-use super::Test::{Run, Sim};
+use super::Test::{Core, Run, Sim};
 
 const ALERTS: &str = "crates/crux-core/src/flock/alerts.rs";
 const BLAME: &str = "crates/crux-core/src/flock/blame.rs";
 const CLIQUE: &str = "crates/crux-core/src/flock/clique.rs";
 const CLONES: &str = "crates/crux-core/src/flock/clones.rs";
 const EVIDENCE: &str = "crates/crux-core/src/flock/evidence.rs";
+const STRAYS: &str = "crates/crux-core/src/flock/evidence/strays.rs";
+const PACE: &str = "crates/crux-core/src/flock/discovery/pace.rs";
 const INSTALL: &str = "crates/crux-core/src/flock/install.rs";
 const LEASE: &str = "crates/crux-core/src/flock/lease.rs";
 const TREE: &str = "crates/crux-core/src/flock/lease/tree.rs";
@@ -288,6 +290,38 @@ pub const MUTANTS: &[Mutant] = &[
         find: "            self.discovery.urge(self.now, &member.id, addr);",
         replace: "            let _ = addr;",
         tests: &[Sim("large", "a_member_that_loses_all_its_links")],
+    },
+    Mutant {
+        name: "crowd-dials",
+        rule: "in touch with a crowd of strangers a fulcrum dials few more",
+        file: PACE,
+        find: "if self.crowded && self.urgent.is_empty() { CROWDED }",
+        replace: "if false { CROWDED }",
+        tests: &[Core("discovery", "in_touch_with_a_crowd")],
+    },
+    Mutant {
+        name: "crowd-watched",
+        rule: "of a crowd of strangers some are watched",
+        file: STRAYS,
+        find: "let wanted = self.contacts.strays.len() <= LARGE",
+        replace: "let wanted = true",
+        tests: &[Sim("flock_traps", "of_a_crowd_of_strangers")],
+    },
+    Mutant {
+        name: "leaders-doubts",
+        rule: "what a leader doubts itself is a voice too",
+        file: BLAME,
+        find: "        for subject in &self.in_doubt {",
+        replace: "        for subject in self.in_doubt.iter().take(0) {",
+        tests: &[Sim("large", "who_is_well_is_not_thrown_out"), Sim("flock_hostile", "two_that_complain")],
+    },
+    Mutant {
+        name: "apart-repeated",
+        rule: "a member whose link comes late learns what keeps flocks apart",
+        file: APART,
+        find: "        if self.leads() && self.view.has(member) {",
+        replace: "        if false && self.view.has(member) {",
+        tests: &[Sim("flock_scripts", "is_named_by_everybody"), Sim("flock_swarm", "small_worlds"), Run(WIDE)],
     },
     Mutant {
         name: "leaders-address",
