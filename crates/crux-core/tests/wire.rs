@@ -210,7 +210,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
 fn datagrams() -> Vec<(&'static str, Datagram)> {
     let subject = || member("n3", 1);
     vec![
-        ("datagram.ping", Datagram::Ping { seq: 1, view: Some(view_id()), heard: true }),
+        ("datagram.ping", Datagram::Ping { seq: 1, view: Some(view_id()), heard: Some(0) }),
         ("datagram.ack", Datagram::Ack { seq: 1, view: Some(view_id()) }),
         ("datagram.ping-req", Datagram::PingReq { subject: subject() }),
         ("datagram.witness", Datagram::Witness { subject: subject(), heard: Some(Duration::from_millis(20)) }),
@@ -465,7 +465,7 @@ proptest! {
     fn datagrams_round_trip(subject in any_member(), heard in of(any_duration()), seq in any::<u64>(), view in any_view()) {
         for datagram in [
             Datagram::Witness { subject, heard },
-            Datagram::Ping { seq, view: (seq % 3 != 0).then(|| view.id().clone()), heard: seq % 2 == 0 },
+            Datagram::Ping { seq, view: (seq % 3 != 0).then(|| view.id().clone()), heard: (seq % 2 == 0).then_some(seq / 2) },
         ] {
             prop_assert_eq!(decode_datagram(encode_datagram(&datagram)), Ok(datagram));
         }

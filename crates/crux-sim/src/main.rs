@@ -4,7 +4,7 @@ use crux_names::Duration;
 use crux_sim::console::Console;
 use crux_sim::flock_swarm::{self, FlockSwarm};
 use crux_sim::large::{Halves, Line, Lost, MEASURES};
-use crux_sim::swarm::{Options, SOMETIMES, Swarm};
+use crux_sim::swarm::{Failure, Options, SOMETIMES, Swarm};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -49,6 +49,21 @@ struct Args {
     figures: bool,
     long: bool,
     lines: Vec<String>,
+}
+
+impl Args {
+    /// The command that runs seeds of this kind: a seed says nothing without it.
+    fn command(&self) -> String {
+        let mut command = String::from("cargo xtask sim");
+        for (flag, set) in [(" --flock", self.flock), (" --hard", self.hard)] {
+            command += if set { flag } else { "" };
+        }
+        self.nodes.map_or(command.clone(), |nodes| format!("{command} --nodes {nodes}"))
+    }
+
+    fn reproducible(&self, failure: Failure) -> String {
+        Failure { command: self.command(), ..failure }.to_string()
+    }
 }
 
 fn args() -> Result<Option<Args>, String> {
@@ -278,8 +293,7 @@ fn each<T>(args: &Args, sums: &mut Sums, run: impl Fn(u64) -> Result<T, String>,
             }
             Ok(Err(failure)) => crux_sim::say!("{failure}"),
             Err(_) => {
-                let kind = if args.flock { " --flock" } else { "" };
-                crux_sim::say!("seed {seed}: it panicked\nreproduce: cargo xtask sim{kind} --seed {seed} --trace");
+                crux_sim::say!("seed {seed}: it panicked\nreproduce: {} --seed {seed} --trace", args.command());
             }
         }
         sums.failed.insert(seed);
@@ -301,7 +315,7 @@ fn flocks(args: &Args, sums: &mut Sums) -> Vec<String> {
             let mut console = Console::default();
             swarm.watcher = Some(Box::new(move |world| console.after(world)));
         }
-        swarm.run().map_err(|failure| failure.to_string())
+        swarm.run().map_err(|failure| args.reproducible(*failure))
     };
     let (mut double, mut missed, mut installs) = (0, 0, 0);
     each(args, sums, run, |sums, outcome| {
@@ -336,7 +350,7 @@ fn whole(args: &Args, sums: &mut Sums) -> Vec<String> {
         if args.trace {
             crux_sim::say!("{:?}", swarm.options);
         }
-        swarm.run().map_err(|failure| failure.to_string())
+        swarm.run().map_err(|failure| args.reproducible(*failure))
     };
     let (mut acknowledged, mut marks) = (0, BTreeMap::<&str, u64>::new());
     each(args, sums, run, |sums, outcome| {

@@ -68,7 +68,7 @@ fn a_view_that_is_lower_or_lacks_its_reader_is_not_installed_though_it_was_asked
     let mine = node(&world, victim).flock.view().id().clone();
     // It says that it has a higher view, is asked for it at once, and answers with one of long ago.
     let higher = ViewId { epoch: mine.epoch + 7, ..mine.clone() };
-    let (from, datagram) = (member(hostile, 1), Datagram::Ping { seq: 1 << 40, view: Some(higher), heard: true });
+    let (from, datagram) = (member(hostile, 1), Datagram::Ping { seq: 1 << 40, view: Some(higher), heard: Some(1) });
     world.poke(victim, |bird, now, out| bird.input(now, Input::Datagram { from, datagram }, out));
     let view = forged(1, vec![seat(hostile, 1), seat(victim, 1)]);
     say(&mut world, victim, hostile, Message::Install { id: None, view });

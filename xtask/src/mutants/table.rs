@@ -14,6 +14,7 @@ const INSTALL: &str = "crates/crux-core/src/flock/install.rs";
 const LEASE: &str = "crates/crux-core/src/flock/lease.rs";
 const TREE: &str = "crates/crux-core/src/flock/lease/tree.rs";
 const MACHINE: &str = "crates/crux-core/src/flock/machine.rs";
+const PROPOSE: &str = "crates/crux-core/src/flock/propose.rs";
 const PROMISE: &str = "crates/crux-core/src/flock/promise.rs";
 const SEEK: &str = "crates/crux-core/src/flock/seek.rs";
 const APART: &str = "crates/crux-core/src/flock/apart.rs";
@@ -322,6 +323,14 @@ pub const MUTANTS: &[Mutant] = &[
         find: "        if self.leads() && self.view.has(member) {",
         replace: "        if false && self.view.has(member) {",
         tests: &[Sim("flock_scripts", "is_named_by_everybody"), Sim("flock_swarm", "small_worlds"), Run(WIDE)],
+    },
+    Mutant {
+        name: "late-answer",
+        rule: "a stranger that answers late is asked again soon",
+        file: PROPOSE,
+        find: "                self.answered_late(from, out);\n",
+        replace: "",
+        tests: &[Sim("flock_swarm", "seeds_that_failed_once")],
     },
     Mutant {
         name: "leaders-address",

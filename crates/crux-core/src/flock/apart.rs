@@ -3,7 +3,7 @@
 
 use super::Output;
 use super::machine::Flock;
-use super::message::{Accusation, Message};
+use super::message::{Accusation, AskReply, Message};
 use super::seek::KEPT;
 use super::timers::LARGE;
 use super::view::{SharedHead, View, ViewId};
@@ -110,6 +110,37 @@ impl Flock {
         self.watch_pairs_of(&refusal);
         self.refusals.insert(leader.clone(), refusal);
         wait
+    }
+
+    /// A stranger that was taken for out of reach, because its answer to a proposal did not come in time, has answered after
+    /// all: where words are slow and probes are not, nothing else would tell that the pair works. Its flock may ask again
+    /// soon, each time after twice as long.
+    pub(super) fn answered_late(&mut self, from: &Member, out: &mut Vec<Output>) {
+        let (now, me, settle) = (self.now, &self.config.me.id, self.t.settle);
+        let named = self.refusals.iter_mut().find(|(_, refusal)| refusal.names(me, &from.id));
+        let Some((leader, refusal)) = named else { return };
+        let wait = settle * 2_u32.saturating_pow(refusal.times.min(16));
+        if refusal.until <= now + wait {
+            return;
+        }
+        refusal.until = now + wait;
+        self.seek_dirty = true;
+        let (leader, asked) = (leader.clone(), refusal.between.1.clone());
+        self.tell_apart(&leader, out);
+        if let Some(to) = self.contacts.linked_life(&leader) {
+            out.push(Output::Message { to, message: Message::AskReply { asked, reply: AskReply::Busy(wait) } });
+        }
+    }
+
+    /// Whoever refused lets itself be asked again sooner.
+    pub(super) fn asked_again_sooner(&mut self, from: &Member, wait: Duration, out: &mut Vec<Output>) {
+        let until = self.now + wait.max(self.t.settle);
+        let refusal =
+            self.refusals.get_mut(&from.id).filter(|refusal| !refusal.pairs.is_empty() && refusal.until > until);
+        let Some(refusal) = refusal else { return };
+        refusal.until = until;
+        self.seek_dirty = true;
+        self.tell_apart(&from.id, out);
     }
 
     /// Notes that a flock is kept apart because one of the two broke off too often.

@@ -50,7 +50,7 @@ struct Run {
     resent: usize,
     end: Time,
     why: Why,
-    heard: bool,
+    heard: Option<u64>,
 }
 
 /// A standing probe.
@@ -109,8 +109,8 @@ pub struct Probe {
     doubt: Option<Doubt>,
     /// The last probes, newest first: a late answer is life too.
     history: [(u64, Time); REMEMBERED],
-    /// Whether the last probe but the running one was answered.
-    answered: bool,
+    /// The last question but the running one if it was answered; 0 if there was none.
+    answered: Option<u64>,
     /// A third wants to know whether it lives.
     asked_by: Option<Member>,
     /// When it is to be looked at; the key under which it stands in the schedule.
@@ -195,7 +195,7 @@ impl Flock {
             let proof = self.contacts.proof(&member);
             let probe = self.probes.entry(member.clone()).or_default();
             if probe.history[0].0 == 0 {
-                probe.answered = true;
+                probe.answered = Some(0);
             }
             probe.doubt = None;
             match &mut probe.edge {
@@ -342,11 +342,11 @@ impl Flock {
         let seq = self.seq;
         let probe = self.probes.entry(member.clone()).or_default();
         if probe.history[0].0 == 0 {
-            probe.answered = true;
+            probe.answered = Some(0);
         }
-        let heard = probe.answered;
+        let heard = probe.answered.map(|answered| if answered == 0 { 0 } else { seq.saturating_sub(answered) });
         if probe.run.is_some() {
-            probe.answered = false;
+            probe.answered = None;
         }
         probe.history.rotate_right(1);
         probe.history[0] = (seq, now);
@@ -367,8 +367,8 @@ impl Flock {
         self.probes.get(member).is_some_and(|probe| probe.edge.is_some())
     }
 
-    fn ping(&self, to: &Member, seq: u64, heard: bool, out: &mut Vec<Output>) {
-        let same = |edge: &Edge| edge.same && heard;
+    fn ping(&self, to: &Member, seq: u64, heard: Option<u64>, out: &mut Vec<Output>) {
+        let same = |edge: &Edge| edge.same && heard.is_some();
         let known = self.probes.get(to).and_then(|probe| probe.edge.as_ref()).is_some_and(same);
         let view = (!known).then(|| self.view.id().clone());
         out.push(Output::Datagram { to: to.clone(), datagram: Datagram::Ping { seq, view, heard } });
@@ -477,7 +477,7 @@ impl Flock {
             if run.end <= now {
                 let why = run.why;
                 probe.run = None;
-                probe.answered = false;
+                probe.answered = None;
                 self.unanswered(member, why, out);
             } else if gaps.get(run.resent).is_some_and(|gap| run.sent + *gap <= now) {
                 run.resent += 1;
@@ -691,7 +691,14 @@ impl Flock {
     }
 
     /// Somebody asks from this view. The answer goes back at once; what it says of this fulcrum's own answers counts here.
-    pub(super) fn asked(&mut self, from: &Member, seq: u64, view: Option<&ViewId>, heard: bool, out: &mut Vec<Output>) {
+    pub(super) fn asked(
+        &mut self,
+        from: &Member,
+        seq: u64,
+        view: Option<&ViewId>,
+        heard: Option<u64>,
+        out: &mut Vec<Output>,
+    ) {
         let mine = self.view.id();
         let view = (view != Some(mine)).then(|| mine.clone());
         out.push(Output::Datagram { to: from.clone(), datagram: Datagram::Ack { seq, view } });
@@ -705,16 +712,16 @@ impl Flock {
         if before.is_none_or(|(last, _)| seq > last) {
             edge.acked = Some((seq, now));
         }
-        if heard && !edge.asks {
-            if let Some((last, sent)) = before
-                && seq > last
-            {
-                // The last answer arrived there, and its next question here: a round trip.
+        let Some(back) = heard.filter(|_| !edge.asks) else { return };
+        match before {
+            // The answer to that one arrived there, and the next question here: a round trip. Where it was another that was
+            // answered last, an old question came late, and what is known says nothing of when that was.
+            Some((last, sent)) if back > 0 && seq.checked_sub(back) == Some(last) => {
                 edge.heard = now;
                 self.works(from, sent, out);
-            } else if before.is_none() {
-                edge.heard = now;
             }
+            None => edge.heard = now,
+            Some(_) => {}
         }
     }
 
@@ -726,7 +733,7 @@ impl Flock {
         };
         let mut why = None;
         if let Some(run) = probe.run.take_if(|run| run.seq == seq) {
-            probe.answered = true;
+            probe.answered = Some(seq);
             why = Some(run.why);
             if run.resent == 0 {
                 self.health.measured(true);

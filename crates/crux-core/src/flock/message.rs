@@ -17,9 +17,10 @@ pub enum Datagram {
         /// The sender's installed view; `None` if the receiver's last answer said that both have the same, and neither has
         /// installed another since.
         view: Option<ViewId>,
-        /// Whether the sender got an answer to its ping before. Then the receiver's last answer is proved to have arrived;
-        /// otherwise this is a miss at the receiver too, so that both see a loss that goes one way.
-        heard: bool,
+        /// Which ping the sender got an answer to, if its last one was answered: so many numbers before this one, or 0 if this
+        /// is its first. Then the receiver's answer to that one is proved to have arrived; otherwise this is a miss at the
+        /// receiver too, so that both see a loss that goes one way. The number is named because pings overtake each other.
+        heard: Option<u64>,
     },
     /// The answer to a ping.
     Ack {

@@ -161,10 +161,13 @@ impl Flock {
     }
 
     pub(super) fn reported(&mut self, from: &Member, id: &ProposalId, answer: Answer, out: &mut Vec<Output>) {
-        let Some(proposal) = &mut self.proposal else { return };
-        if proposal.id != *id || proposal.candidates.roster().index(from).is_none() {
+        let running = self.proposal.as_mut().filter(|proposal| proposal.id == *id);
+        let Some(proposal) = running.filter(|proposal| proposal.candidates.roster().index(from).is_some()) else {
+            if id.proposer == self.config.me {
+                self.answered_late(from, out);
+            }
             return;
-        }
+        };
         match answer {
             Answer::Promised { unreached } => {
                 proposal.reports.insert(from.clone(), unreached);

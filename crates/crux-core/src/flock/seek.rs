@@ -199,10 +199,15 @@ impl Flock {
     }
 
     pub(super) fn ask_reply(&mut self, from: &Member, asked: &ViewId, reply: AskReply, out: &mut Vec<Output>) {
-        let Some(asking) = &mut self.asking else { return };
-        if *asked != *self.view.id() || asking.leader != *from {
+        if *asked != *self.view.id() {
             return;
         }
+        let Some(asking) = self.asking.as_mut().filter(|asking| asking.leader == *from) else {
+            if let AskReply::Busy(wait) = reply {
+                self.asked_again_sooner(from, wait, out);
+            }
+            return;
+        };
         self.seek_dirty = true;
         let head = asking.head.clone();
         let leader = head.header.leader.clone();

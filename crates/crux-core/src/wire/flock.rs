@@ -41,8 +41,9 @@ struct ProbeWire {
     seq: u64,
     #[prost(message, optional, tag = "2")]
     view: Option<ViewIdWire>,
-    #[prost(bool, tag = "3")]
-    heard: bool,
+    /// 0: the one before was not answered; 1: there was none; n + 1: the one n numbers before was.
+    #[prost(uint64, tag = "3")]
+    heard: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -55,13 +56,14 @@ struct WitnessWire {
 
 impl From<&Datagram> for DatagramWire {
     fn from(datagram: &Datagram) -> Self {
-        let probe = |seq: u64, view: &Option<ViewId>, heard: bool| {
+        let probe = |seq: u64, view: &Option<ViewId>, heard: Option<u64>| {
             let view = view.as_ref().map(ViewIdWire::from);
+            let heard = heard.map_or(0, |back| back.saturating_add(1));
             ProbeWire { seq, view, heard }
         };
         let kind = match datagram {
             Datagram::Ping { seq, view, heard } => DatagramKind::Ping(probe(*seq, view, *heard)),
-            Datagram::Ack { seq, view } => DatagramKind::Ack(probe(*seq, view, false)),
+            Datagram::Ack { seq, view } => DatagramKind::Ack(probe(*seq, view, None)),
             Datagram::PingReq { subject } => DatagramKind::PingReq(subject.into()),
             Datagram::Witness { subject, heard } => {
                 DatagramKind::Witness(WitnessWire { subject: Some(subject.into()), heard: heard.map(nanos) })
@@ -77,7 +79,7 @@ impl DatagramWire {
             DatagramKind::Ping(probe) => Datagram::Ping {
                 seq: probe.seq,
                 view: probe.view.map(ViewId::try_from).transpose()?,
-                heard: probe.heard,
+                heard: probe.heard.checked_sub(1),
             },
             DatagramKind::Ack(probe) => {
                 Datagram::Ack { seq: probe.seq, view: probe.view.map(ViewId::try_from).transpose()? }

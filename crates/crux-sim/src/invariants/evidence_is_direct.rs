@@ -8,7 +8,7 @@ use crux_core::flock::message::Datagram;
 use crux_names::{Duration, Member};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// So many questions to one other are remembered.
+/// So many questions to one other, and answers to it, are remembered.
 const REMEMBERED: usize = 8;
 /// Between two clocks a moment is rounded.
 const ROUNDED: Duration = Duration::from_micros(10);
@@ -18,8 +18,8 @@ const ROUNDED: Duration = Duration::from_micros(10);
 struct Sent {
     /// The first time of each question.
     asked: VecDeque<(u64, Time)>,
-    /// When it answered what the other asked last, and what the other asked before.
-    answered: [Option<(u64, Time)>; 2],
+    /// When it answered each of the other's last questions.
+    answered: VecDeque<(u64, Time)>,
     dialled: Option<Time>,
 }
 
@@ -79,14 +79,14 @@ impl Safety for EvidenceIsDirect {
                     sent.asked.truncate(REMEMBERED - 1);
                     sent.asked.push_front((*seq, now));
                 }
-                Datagram::Ack { seq, .. } if sent.answered[0].is_none_or(|(last, _)| *seq > last) => {
-                    sent.answered = [Some((*seq, now)), sent.answered[0]];
-                }
                 // A question that comes twice is answered twice, and which of the answers was heard nobody says.
-                Datagram::Ack { seq, .. } => {
-                    let again = sent.answered.iter_mut().flatten().find(|(known, _)| known == seq);
-                    again.into_iter().for_each(|(_, at)| *at = now);
-                }
+                Datagram::Ack { seq, .. } => match sent.answered.iter_mut().find(|(known, _)| known == seq) {
+                    Some((_, at)) => *at = now,
+                    None => {
+                        sent.answered.truncate(REMEMBERED - 1);
+                        sent.answered.push_front((*seq, now));
+                    }
+                },
                 _ => {}
             }
         }
@@ -111,8 +111,9 @@ impl Sent {
     fn left_by(&self, seen: &Seen<'_>) -> Option<Time> {
         match seen.datagram {
             Some(Datagram::Ack { seq, .. }) => self.asked.iter().find(|(known, _)| known == seq).map(|(_, at)| *at),
-            Some(Datagram::Ping { heard: true, seq, .. }) => {
-                self.answered.into_iter().flatten().filter(|(last, _)| last < seq).map(|(_, at)| at).max()
+            Some(Datagram::Ping { heard: Some(back), seq, .. }) => {
+                let named = seq.checked_sub(*back)?;
+                self.answered.iter().find(|(known, _)| *known == named).map(|(_, at)| *at)
             }
             None if seen.linked => self.dialled,
             _ => None,

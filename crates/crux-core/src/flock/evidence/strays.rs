@@ -44,7 +44,7 @@ impl Flock {
         let now = self.now;
         let probe = self.probes.entry(member.clone()).or_default();
         if probe.history[0].0 == 0 {
-            probe.answered = true;
+            probe.answered = Some(0);
         }
         match &mut probe.edge {
             Some(edge) => edge.next = now,
