@@ -1,9 +1,9 @@
 //! The traps that a model of the rules of flocking fell into before the rules were complete, and the cases that the design
 //! asks to be worked through. Those of three fulcrums in every order are in `flock_model.rs`.
 
-use crux_core::flock::message::{Answer, Datagram, Message, ProposalId};
+use crux_core::flock::message::{Answer, AskReply, Datagram, Message, ProposalId};
 use crux_core::flock::view::{EPOCH_STEP, Seat, View, ViewId};
-use crux_core::flock::{Flock, Input, Output};
+use crux_core::flock::{Apart, Flock, Input, Output};
 use crux_names::{Duration, Member, Time};
 use crux_sim::flocks::{Flocks, addr, bird, check, flocks, member, shape, until_shape};
 use crux_sim::invariants::flocking;
@@ -86,6 +86,29 @@ impl Alone {
         self.hear(proposer, Message::Install { id: Some(id), view: view.clone() });
         assert_eq!(self.flock.view().id(), view.id());
         view
+    }
+
+    /// A tenth of a second in which all its probes are answered.
+    fn answers_its_probes(&mut self, from: usize, view: &View) {
+        self.wait(Duration::from_millis(100));
+        for (seq, _) in core::mem::take(&mut self.pings) {
+            let datagram = Datagram::Ack { seq, view: Some(view.id().clone()) };
+            self.input(Input::Datagram { from: member(from, 1), datagram });
+        }
+    }
+
+    /// For how long it stays apart from the only other flock because of a pair.
+    fn apart_for(&self) -> Option<Duration> {
+        let siblings = self.flock.status(self.now).siblings;
+        siblings.iter().find(|one| matches!(one.apart, Apart::BrokenPair(..))).and_then(|one| one.until)
+    }
+
+    /// What it proposed to this place last.
+    fn proposal_to(&self, place: usize) -> Option<ProposalId> {
+        self.said.iter().rev().find_map(|(to, message)| match message {
+            Message::Propose { id, .. } if *to == member(place, 1) => Some(id.clone()),
+            _ => None,
+        })
     }
 
     /// The last report to this place.
@@ -230,6 +253,103 @@ fn an_answer_without_a_view_agrees_only_with_a_question_of_the_present_one() {
     // An answer to that one does agree.
     answer(&mut one, seq);
     assert_eq!(ask(&mut one).1, None);
+}
+
+/// A stranger's report comes after its proposal has ended, though its probes are answered: the two flocks may try again
+/// soon. That holds once for each refusal, and for a report of that proposal only.
+#[test]
+fn a_late_answer_ends_a_refusal_early() {
+    let mut one = Alone::new(0, &[1]);
+    let theirs = first_view(1);
+    one.hear(1, Message::Hello { head: theirs.head.clone(), best: None });
+    // A pair that began to work a moment ago is no reason for a refusal.
+    (0..60).for_each(|_| one.answers_its_probes(1, &theirs));
+    one.hear(1, Message::Ask { view: theirs.clone() });
+    let mut proposed = None;
+    for _ in 0..80 {
+        one.answers_its_probes(1, &theirs);
+        proposed = proposed.or_else(|| one.proposal_to(1));
+    }
+    let id = proposed.expect("it proposes");
+    assert!(
+        one.apart_for().is_some_and(|wait| wait > Duration::from_secs(4)),
+        "{:?}",
+        one.flock.status(one.now).siblings
+    );
+    let promised = |id: &ProposalId, unreached: Vec<Member>| {
+        let answer = Answer::Promised { unreached };
+        Message::Report { id: id.clone(), answer }
+    };
+    let other = ProposalId { epoch: id.epoch + 1, ..id.clone() };
+    for word in [promised(&other, vec![]), promised(&id, vec![member(0, 1)])] {
+        one.said.clear();
+        one.hear(1, word);
+        assert!(one.said.is_empty() && one.apart_for() > Some(Duration::from_secs(4)), "{:?}", one.said);
+    }
+    one.hear(1, promised(&id, vec![]));
+    assert!(one.apart_for() <= Some(Duration::from_secs(1)), "{:?}", one.apart_for());
+    let told = |message: &Message| matches!(message, Message::AskReply { reply: AskReply::Busy(_), .. });
+    assert!(one.said.iter().any(|(to, message)| *to == member(1, 1) && told(message)), "{:?}", one.said);
+    one.said.clear();
+    one.hear(1, promised(&id, vec![]));
+    assert!(one.said.is_empty(), "{:?}", one.said);
+}
+
+/// The other side of it: who was refused asks again soon when it is told so, and only once.
+#[test]
+fn who_was_refused_asks_again_soon_when_its_answer_has_come() {
+    let mut one = Alone::new(1, &[0]);
+    let (theirs, mine) = (first_view(0), one.flock.view().id().clone());
+    let reply = |reply| Message::AskReply { asked: mine.clone(), reply };
+    one.hear(0, Message::Hello { head: theirs.head.clone(), best: None });
+    // A pair that began to work a moment ago is no reason for a refusal.
+    for round in 0..2 {
+        one.said.clear();
+        let asked = |one: &Alone| one.said.iter().any(|(_, message)| matches!(message, Message::Ask { .. }));
+        while !asked(&one) {
+            one.answers_its_probes(0, &theirs);
+            assert!(one.now < Time::from_millis(60_000), "it asks nobody");
+        }
+        if round == 0 {
+            one.hear(0, reply(AskReply::Busy(Duration::from_secs(60))));
+        }
+    }
+    let pairs = vec![(member(0, 1), member(1, 1))];
+    one.hear(0, reply(AskReply::Refuse { pairs, retry: Duration::from_secs(300) }));
+    assert!(one.apart_for() > Some(Duration::from_secs(200)));
+    one.hear(0, reply(AskReply::Busy(Duration::ZERO)));
+    let soon = one.apart_for();
+    assert!(soon <= Some(Duration::from_secs(1)) && soon > Some(Duration::ZERO), "{soon:?}");
+    one.hear(0, reply(AskReply::Busy(Duration::ZERO)));
+    assert_eq!(one.apart_for(), soon);
+}
+
+/// An old probe that was overtaken is answered last; a probe that tells of another answer proves nothing of that one.
+#[test]
+fn an_old_probe_that_comes_late_is_not_taken_for_the_one_that_was_answered() {
+    // Of three it asks one, and is asked by the other, whose words count.
+    let proved = [0, 1].map(|peer| {
+        let mut one = Alone::new(2, &[0, 1]);
+        let parents = [&first_view(0), &first_view(1), &one.flock.view().clone()];
+        let (id, message) = propose(0, 2, &parents, &[0, 1, 2]);
+        one.hear(0, message);
+        let view = joint(2, &parents, &[0, 1, 2]);
+        one.hear(0, Message::Install { id: Some(id), view: view.clone() });
+        assert_eq!(one.flock.view().id(), view.id());
+        let ask = |one: &mut Alone, seq, heard| {
+            let datagram = Datagram::Ping { seq, view: Some(view.id().clone()), heard };
+            one.input(Input::Datagram { from: member(peer, 1), datagram });
+            one.flock.proof(&member(peer, 1))
+        };
+        assert_eq!(ask(&mut one, 1, Some(0)), None);
+        one.wait(Duration::from_millis(100));
+        // 3 was answered there, and is not the one that was answered here last.
+        assert_eq!(ask(&mut one, 4, Some(1)), None);
+        let fourth = one.now;
+        one.wait(Duration::from_millis(100));
+        ask(&mut one, 5, Some(1)) == Some(fourth)
+    });
+    assert!(proved[0] != proved[1], "{proved:?}");
 }
 
 /// Promises only rise: an older proposal that comes after a newer one gets no promise, and its install is not taken.

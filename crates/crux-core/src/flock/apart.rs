@@ -3,11 +3,11 @@
 
 use super::Output;
 use super::machine::Flock;
-use super::message::{Accusation, AskReply, Message};
+use super::message::{Accusation, AskReply, Message, ProposalId};
 use super::seek::KEPT;
 use super::timers::LARGE;
 use super::view::{SharedHead, View, ViewId};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 use crux_names::{Boot, Duration, FulcrumId, Member, Time};
@@ -27,9 +27,18 @@ pub struct Refusal {
     pub held: bool,
     /// This flock's view and theirs: once either changes, the refusal says nothing any more.
     pub between: (ViewId, ViewId),
+    /// This flock's proposal to which nothing else was missing than the answers of these.
+    pub late: Option<(ProposalId, BTreeSet<Member>)>,
+    /// It was made shorter because they came.
+    pub hastened: bool,
 }
 
 impl Refusal {
+    /// One that nothing is known of but what people are shown.
+    pub const fn new(until: Time, pairs: Vec<(Member, Member)>, between: (ViewId, ViewId)) -> Self {
+        Self { until, pairs, times: 0, held: false, between, late: None, hastened: false }
+    }
+
     /// Whether this pair, of either order, is what keeps the two apart.
     pub fn names(&self, a: &FulcrumId, b: &FulcrumId) -> bool {
         self.pairs.iter().any(|(one, two)| (one.id == *a && two.id == *b) || (one.id == *b && two.id == *a))
@@ -98,6 +107,7 @@ impl Flock {
         leader: &FulcrumId,
         theirs: &ViewId,
         pairs: Vec<(Member, Member)>,
+        late: Option<(ProposalId, BTreeSet<Member>)>,
     ) -> Duration {
         if self.outdated(&pairs) {
             self.refusals.remove(leader);
@@ -106,48 +116,57 @@ impl Flock {
         let times = self.standing(leader).map_or(0, |refusal| refusal.times + 1);
         let wait = (self.t.refuse_from * 2_u32.saturating_pow(times.min(16))).min(self.t.refuse_to);
         let between = (self.view.id().clone(), theirs.clone());
-        let refusal = Refusal { until: self.now + wait, pairs, times, held: false, between };
+        let refusal = Refusal { times, late, ..Refusal::new(self.now + wait, pairs, between) };
         self.watch_pairs_of(&refusal);
         self.refusals.insert(leader.clone(), refusal);
         wait
     }
 
-    /// A stranger that was taken for out of reach, because its answer to a proposal did not come in time, has answered after
-    /// all: where words are slow and probes are not, nothing else would tell that the pair works. Its flock may ask again
-    /// soon, each time after twice as long.
-    pub(super) fn answered_late(&mut self, from: &Member, out: &mut Vec<Output>) {
-        let (now, me, settle) = (self.now, &self.config.me.id, self.t.settle);
-        let named = self.refusals.iter_mut().find(|(_, refusal)| refusal.names(me, &from.id));
-        let Some((leader, refusal)) = named else { return };
-        let wait = settle * 2_u32.saturating_pow(refusal.times.min(16));
-        if refusal.until <= now + wait {
+    /// A stranger that was taken for out of reach, because its answer to this proposal did not come in time, has answered
+    /// after all: where words are slow and probes are not, nothing else would tell that the pair works.
+    pub(super) fn answered_late(&mut self, from: &Member, id: &ProposalId, out: &mut Vec<Output>) {
+        if !self.hears(from) {
             return;
         }
-        refusal.until = now + wait;
-        self.seek_dirty = true;
-        let (leader, asked) = (leader.clone(), refusal.between.1.clone());
-        self.tell_apart(&leader, out);
-        if let Some(to) = self.contacts.linked_life(&leader) {
-            out.push(Output::Message { to, message: Message::AskReply { asked, reply: AskReply::Busy(wait) } });
+        let named = self.refusals.iter_mut().find_map(|(leader, refusal)| {
+            let late = refusal.late.as_mut().filter(|(proposal, late)| proposal == id && late.contains(from))?;
+            Some((leader, &mut late.1))
+        });
+        let Some((leader, late)) = named else { return };
+        late.remove(from);
+        if !late.is_empty() {
+            return;
+        }
+        let leader = leader.clone();
+        // Both sides wait for the same time, or for the longer one: one alone would not be asked, and not be stable.
+        let Some(to) = self.contacts.linked_life(&leader) else { return };
+        if let Some(asked) = self.hasten_ask(&leader, out) {
+            let reply = AskReply::Busy(self.t.settle);
+            out.push(Output::Message { to, message: Message::AskReply { asked, reply } });
         }
     }
 
-    /// Whoever refused lets itself be asked again sooner.
-    pub(super) fn asked_again_sooner(&mut self, from: &Member, wait: Duration, out: &mut Vec<Output>) {
-        let until = self.now + wait.max(self.t.settle);
-        let refusal =
-            self.refusals.get_mut(&from.id).filter(|refusal| !refusal.pairs.is_empty() && refusal.until > until);
-        let Some(refusal) = refusal else { return };
-        refusal.until = until;
+    /// What this leader's flock and that one refuse each other is tried again soon, each time after twice as long; once for
+    /// each refusal, whatever is said. Answers the other's view if anything changes.
+    pub(super) fn hasten_ask(&mut self, leader: &FulcrumId, out: &mut Vec<Output>) -> Option<ViewId> {
+        let times = self.standing(leader).filter(|refusal| !refusal.pairs.is_empty() && !refusal.hastened)?.times;
+        let until = self.now + self.t.settle * 2_u32.saturating_pow(times.min(16));
+        let refusal = self
+            .refusals
+            .get_mut(leader)
+            .filter(|refusal| self.view.leader().member == self.config.me && refusal.until > until)?;
+        (refusal.until, refusal.hastened) = (until, true);
+        let theirs = refusal.between.1.clone();
         self.seek_dirty = true;
-        self.tell_apart(&from.id, out);
+        self.tell_apart(leader, out);
+        Some(theirs)
     }
 
     /// Notes that a flock is kept apart because one of the two broke off too often.
     pub(super) fn note_hold(&mut self, leader: FulcrumId, theirs: ViewId, wait: Duration) {
         let until = self.now + wait.min(self.t.held_to);
         let between = (self.view.id().clone(), theirs);
-        self.refusals.insert(leader, Refusal { until, pairs: Vec::new(), times: 0, held: true, between });
+        self.refusals.insert(leader, Refusal { held: true, ..Refusal::new(until, Vec::new(), between) });
     }
 
     /// The refusal between this flock and that leader's as both are now.
@@ -214,7 +233,7 @@ impl Flock {
             }
             // Which of its lives it is nobody here has to know: pairs are compared by their names.
             let pair = (self.config.me.clone(), Member { id: leader.clone(), boot: Boot(0) });
-            self.note_refusal(&leader, &head.id, vec![pair]);
+            self.note_refusal(&leader, &head.id, vec![pair], None);
             self.tell_apart(&leader, out);
             if head.header.rank > self.view.head.header.rank {
                 let message = Message::AskThrough { view: self.view.clone(), to: leader };
@@ -303,7 +322,7 @@ impl Flock {
         self.seek_dirty = true;
         let unheard = Unheard { since: self.now, asked: self.now, head: view.head.clone() };
         self.unheard.insert(asker.id.clone(), unheard);
-        self.note_refusal(&asker.id, view.id(), vec![(self.config.me.clone(), asker.clone())]);
+        self.note_refusal(&asker.id, view.id(), vec![(self.config.me.clone(), asker.clone())], None);
         self.tell_apart(&asker.id, out);
         let free = self.asking.is_none() && self.proposal.is_none() && self.promise.is_none();
         if free && view.roster.len() > 1 && self.may_take_in(&view) && self.flock_held(&view).is_none() {

@@ -278,6 +278,10 @@ impl Flock {
             Input::Leave => self.leave(out),
             Input::Forget(fulcrum) => {
                 self.clones.remove(&fulcrum);
+                // Of two that lived under one name the one that is left is here, and what is known of it stands.
+                if self.view.seat(&fulcrum).is_some() || self.contacts.linked_life(&fulcrum).is_some() {
+                    return;
+                }
                 self.breaks.remove(&fulcrum);
                 self.newest.remove(&fulcrum);
                 self.discovery.forget(self.now, &fulcrum);
@@ -425,7 +429,7 @@ impl Flock {
             Message::AskThrough { view, to } => self.asked_through(&from, view, &to, out),
             Message::Apart { ours, theirs, pairs, wait, held } => {
                 let until = self.now + wait.min(self.t.refuse_to);
-                self.told_apart(&from, Refusal { until, pairs, times: 0, held, between: (ours, theirs) });
+                self.told_apart(&from, Refusal { held, ..Refusal::new(until, pairs, (ours, theirs)) });
             }
             Message::Propose { id, parents, candidates, deadline } => {
                 self.proposed(&from, id, &parents, &candidates, deadline, out);

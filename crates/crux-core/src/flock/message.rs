@@ -130,7 +130,8 @@ pub enum Answer {
 pub enum AskReply {
     /// The proposal will name the asker's flock.
     Accept,
-    /// A change is under way; ask again after this.
+    /// A change is under way; ask again after this. Unasked from whoever refused: the answers that were missing have come, so
+    /// ask again sooner than that.
     Busy(Duration),
     /// This flock has itself asked a higher one; ask that.
     Redirect(SharedHead),
@@ -140,7 +141,7 @@ pub enum AskReply {
     Refuse {
         /// Pairs that cannot talk directly, the asker's member second.
         pairs: Vec<(Member, Member)>,
-        /// Do not ask again for this long, unless one of the pairs works again.
+        /// Do not ask again for this long, unless one of the pairs works again or `Busy` comes.
         retry: Duration,
     },
 }

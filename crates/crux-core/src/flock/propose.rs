@@ -163,8 +163,8 @@ impl Flock {
     pub(super) fn reported(&mut self, from: &Member, id: &ProposalId, answer: Answer, out: &mut Vec<Output>) {
         let running = self.proposal.as_mut().filter(|proposal| proposal.id == *id);
         let Some(proposal) = running.filter(|proposal| proposal.candidates.roster().index(from).is_some()) else {
-            if id.proposer == self.config.me {
-                self.answered_late(from, out);
+            if matches!(&answer, Answer::Promised { unreached } if unreached.is_empty()) {
+                self.answered_late(from, id, out);
             }
             return;
         };
@@ -432,12 +432,21 @@ impl Flock {
 
     fn refuse(&mut self, asked: &ViewId, pairs: Vec<(Member, Member)>, out: &mut Vec<Output>) {
         let leader = asked.leader.clone();
-        let retry = self.note_refusal(&leader, asked, pairs.clone());
+        let late = self.only_late(&pairs);
+        let retry = self.note_refusal(&leader, asked, pairs.clone(), late);
         self.tell_apart(&leader, out);
         if let Some(to) = self.contacts.linked_life(&leader) {
             let reply = AskReply::Refuse { pairs, retry };
             out.push(Output::Message { to, message: Message::AskReply { asked: asked.clone(), reply } });
         }
+    }
+
+    /// The running proposal and whose answers to it did not come, if nothing else keeps these pairs apart.
+    fn only_late(&self, pairs: &[(Member, Member)]) -> Option<(ProposalId, BTreeSet<Member>)> {
+        let proposal = self.proposal.as_ref()?;
+        let late = |pair: &(Member, Member)| pair.0 == self.config.me && !proposal.reports.contains_key(&pair.1);
+        let all = pairs.iter().all(late).then(|| pairs.iter().map(|(_, other)| other.clone()).collect())?;
+        Some((proposal.id.clone(), all))
     }
 
     /// What the passing of time does to promises, proposals and views without an answer.

@@ -203,8 +203,9 @@ impl Flock {
             return;
         }
         let Some(asking) = self.asking.as_mut().filter(|asking| asking.leader == *from) else {
-            if let AskReply::Busy(wait) = reply {
-                self.asked_again_sooner(from, wait, out);
+            // Who refused has heard a late answer.
+            if matches!(reply, AskReply::Busy(_)) {
+                self.hasten_ask(&from.id, out);
             }
             return;
         };
@@ -231,7 +232,7 @@ impl Flock {
                 let times = self.standing(&leader).map_or(0, |refusal| refusal.times + 1);
                 let between = (self.view.id().clone(), head.id.clone());
                 let until = self.now + retry.min(self.t.refuse_to);
-                self.refusals.insert(leader.clone(), Refusal { until, pairs, times, held: false, between });
+                self.refusals.insert(leader.clone(), Refusal { times, ..Refusal::new(until, pairs, between) });
                 self.tell_apart(&leader, out);
             }
         }
@@ -306,7 +307,7 @@ impl Flock {
                 *vain += 1;
                 if *vain >= VAIN {
                     // It accepts and does nothing: leave it alone for a while, longer each time.
-                    self.note_refusal(&leader, &theirs, Vec::new());
+                    self.note_refusal(&leader, &theirs, Vec::new(), None);
                 }
             }
             self.asking = None;

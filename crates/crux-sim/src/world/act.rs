@@ -228,8 +228,9 @@ impl<N: Node> World<N> {
         if let Some(until) = self.paused(to).filter(|_| self.alive(to)) {
             return self.ahead.push(until, Happening::Frame(way));
         }
-        // Without the way back it arrives all the same: only what is acknowledged waits for that, and the link's end comes first.
-        let passes = self.paths.works(a, b);
+        // Without a way back it arrives all the same, until too much is not acknowledged.
+        let back = self.paths.works(b, a);
+        let passes = self.paths.works(a, b) && (back || self.lanes.in_window(way));
         if !passes && !self.alive(from) {
             // Nobody sends it again.
             let _ = self.lanes.arrive(way);
@@ -239,6 +240,7 @@ impl<N: Node> World<N> {
             return self.lanes.hold(way);
         }
         let Some(frame) = self.lanes.arrive(way) else { return };
+        self.lanes.answerable(way, back);
         if self.alive(to) && self.links.up(to, from) && self.links.establishment(to, from) == establishment {
             let input = In::Frame(self.member(from), frame);
             self.tell_place(b as usize, input);
@@ -251,7 +253,7 @@ impl<N: Node> World<N> {
         for way in self.lanes.held() {
             let (from, to, _) = way;
             let (a, b) = (self.place(from), self.place(to));
-            let passes = self.paths.works(a, b);
+            let passes = self.paths.works(a, b) && (self.paths.works(b, a) || self.lanes.in_window(way));
             if passes && !self.paths.qualities(a, b).any(|quality| quality.stalled) {
                 let from = (self.now + self.delay() * 4).as_nanos();
                 for at in self.lanes.release(way, from) {
@@ -273,7 +275,7 @@ impl<N: Node> World<N> {
         let quality = self.quality(from, to);
         let mut delay = self.delay() + quality.slower;
         // Sent again after a tenth of a second, then twice and four times that: no longer, for whatever else passes on the
-        // link tells the sender that it is not dead.
+        // link tells the sender that it is not dead. Where nothing comes back there are a few frames at most.
         let mut tries = 0;
         while tries < 100 && self.chance(quality.loss) {
             delay += SENT_AGAIN * (1 << tries.min(2));

@@ -3,6 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+/// So many frames are under way without a word that they arrived: what QUIC begins with, ten packets (RFC 9002, 7.2).
+const WINDOW: u32 = 10;
+
 #[derive(Debug)]
 struct Lane<F> {
     /// When the last of them may arrive at the earliest.
@@ -40,13 +43,20 @@ pub(super) type Way = (u32, u32, u32);
 pub(super) struct Lanes<F> {
     lanes: BTreeMap<Way, Lane<F>>,
     stuck: BTreeSet<Way>,
+    /// How many frames arrived over each without a way back for what acknowledges them.
+    unacknowledged: BTreeMap<Way, u32>,
     /// Lanes that hold nothing and stay for the moment before which nothing may arrive, with that moment.
     opened: VecDeque<(u64, Way)>,
 }
 
 impl<F> Lanes<F> {
     pub(super) fn new() -> Self {
-        Self { lanes: BTreeMap::new(), stuck: BTreeSet::new(), opened: VecDeque::new() }
+        Self {
+            lanes: BTreeMap::new(),
+            stuck: BTreeSet::new(),
+            unacknowledged: BTreeMap::new(),
+            opened: VecDeque::new(),
+        }
     }
 
     /// Sends a frame that would arrive at `at`; says when it does.
@@ -74,6 +84,20 @@ impl<F> Lanes<F> {
     /// Whether the next of them is due. It is not if it was put off or brought forward since its moment was first told.
     pub(super) fn due(&self, way: Way, now: u64) -> bool {
         self.lanes.get(&way).and_then(|lane| lane.frames.front()).is_some_and(|(at, _)| *at <= now)
+    }
+
+    /// Whether one more may arrive if there is no way back: a sender stops when so much is not acknowledged.
+    pub(super) fn in_window(&self, way: Way) -> bool {
+        self.unacknowledged.get(&way).is_none_or(|count| *count < WINDOW)
+    }
+
+    /// Whether there is a way back from where the next of them arrives.
+    pub(super) fn answerable(&mut self, way: Way, back: bool) {
+        if !back {
+            *self.unacknowledged.entry(way).or_default() += 1;
+        } else if !self.unacknowledged.is_empty() {
+            self.unacknowledged.remove(&way);
+        }
     }
 
     /// The next of them arrives now.
@@ -123,5 +147,6 @@ impl<F> Lanes<F> {
             *to != life && (*from != life || (!stuck.contains(way) && !lane.frames.is_empty()))
         });
         self.stuck.retain(|(from, to, _)| *from != life && *to != life);
+        self.unacknowledged.retain(|(from, to, _), _| *from != life && *to != life);
     }
 }
