@@ -214,6 +214,7 @@ fn the_network_s_views_are_as_promised() {
         stable: true,
         members: vec!["n1".into(), "n2".into()],
         expect: Some(5),
+        visitors: vec!["n2".into()],
     };
     let sibling = Sibling {
         flock: "grey-owl".into(),

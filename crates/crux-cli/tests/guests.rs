@@ -27,7 +27,7 @@ fn a_visitor_follows_a_flock_and_never_leads_it_nor_gets_work() {
     // The first of all, and by name before the others: it would lead, were it no visitor.
     let guest = Fulcrum::start(&world, "n0", "s0", &["--visitor"]);
     let mesh = guest.answers()["listens"]["mesh"].as_str().unwrap().to_owned();
-    let one = Fulcrum::start(&world, "n1", "s1", &["--seed", &mesh]);
+    let one = Fulcrum::start(&world, "n1", "s1", &["--seed", &mesh, "--expect", "3"]);
     let two = Fulcrum::start(&world, "n2", "s2", &["--seed", &mesh]);
     let all = names(&["n0", "n1", "n2"]);
     for fulcrum in [&guest, &one, &two] {
@@ -42,6 +42,7 @@ fn a_visitor_follows_a_flock_and_never_leads_it_nor_gets_work() {
     }
     let table = world.crux(&["--at", "s1/crux.sock", "status"]);
     assert!(table.done().lines().any(|line| line.starts_with("n0 ") && line.contains("visitor")), "{}", table.out);
+    assert!(table.out.contains("! BELOW the expected size: 2 of 3 members"), "{}", table.out);
     until("the horde has its members, and the visitor is none", || {
         let status = one.json("status")?;
         let main = status["hordes"].as_array()?.iter().find(|horde| horde["name"] == "main")?.clone();

@@ -80,6 +80,14 @@ pub struct Status {
     pub at: Wall,
 }
 
+impl Status {
+    /// How many members there are of those that are expected: visitors are not.
+    #[must_use]
+    pub fn full_members(&self) -> usize {
+        self.roster.iter().filter(|line| !line.visitor).count()
+    }
+}
+
 /// How a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemberState {

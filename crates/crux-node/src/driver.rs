@@ -306,7 +306,8 @@ impl Driver {
             }
             self.told_lives = Some(confab.view.clone());
         }
-        let below = self.expect.filter(|expect| size < *expect as usize);
+        let full = self.engine.flock_room().view().roster.iter().filter(|seat| !seat.visitor).count();
+        let below = self.expect.filter(|expect| full < *expect as usize);
         let warning = match (size, below) {
             (1, Some(expect)) => format!(" -- ALONE, {expect} expected"),
             (1, None) => " -- ALONE".to_owned(),

@@ -4,7 +4,8 @@
 //! [`world`] is time, links and faults; [`flocks`] is flocking alone in it; [`engines`] are whole fulcrums in it, each on a
 //! [`machine`]; [`flock_swarm`] and [`swarm`] are runs of either from one seed; [`invariants`] are the rules that hold at
 //! every step and [`liveness`] those that come to hold when the faults stop, one a file; [`settled`] is what else must be
-//! true of whole fulcrums when it is quiet; [`large`] is flocking of up to ten thousand; [`console`] steps through a run.
+//! true of whole fulcrums when it is quiet; [`large`] is flocking of up to ten thousand; [`alone`] is
+//! one fulcrum among words of a test; [`console`] steps through a run.
 
 /// Prints a line. Whoever reads no more of it, as `head` does, ends the program quietly.
 #[macro_export]
@@ -16,6 +17,7 @@ macro_rules! say {
     };
 }
 
+pub mod alone;
 pub mod console;
 pub mod engines;
 pub mod flock_swarm;

@@ -1,18 +1,14 @@
 //! The traps that a model of the rules of flocking fell into before the rules were complete, and the cases that the design
 //! asks to be worked through. Those of three fulcrums in every order are in `flock_model.rs`.
 
+use crux_core::flock::Input;
 use crux_core::flock::message::{Answer, AskReply, Datagram, Message, ProposalId};
-use crux_core::flock::view::{EPOCH_STEP, Seat, View, ViewId};
-use crux_core::flock::{Apart, Flock, Input, Output};
+use crux_core::flock::view::{EPOCH_STEP, Seat};
 use crux_names::{Duration, Member, Time};
-use crux_sim::flocks::{Flocks, addr, bird, check, flocks, member, shape, until_shape};
+use crux_sim::alone::{Alone, first_view, joint, propose, seat};
+use crux_sim::flocks::{Flocks, addr, check, flocks, member, shape, until_shape};
 use crux_sim::invariants::flocking;
 use crux_sim::world::Weather;
-use std::collections::BTreeSet;
-
-fn seat(place: usize) -> Seat {
-    Seat { member: member(place, 1), addr: addr(place), visitor: false }
-}
 
 fn both_ways(world: &mut Flocks, a: &[usize], b: &[usize], works: bool) {
     for &x in a {
@@ -21,130 +17,6 @@ fn both_ways(world: &mut Flocks, a: &[usize], b: &[usize], works: bool) {
             world.set_path(y, x, works);
         }
     }
-}
-
-/// One fulcrum on its own, with what it wants said to others.
-struct Alone {
-    flock: Flock,
-    now: Time,
-    said: Vec<(Member, Message)>,
-    /// The pings that it sent: the number, and the view if one is named.
-    pings: Vec<(u64, Option<ViewId>)>,
-    /// Whom it sent any.
-    pinged: BTreeSet<Member>,
-}
-
-impl Alone {
-    fn new(place: usize, linked: &[usize]) -> Self {
-        let now = Time::from_millis(1000);
-        let mut alone =
-            Self { flock: bird(now, place, 1, 1, 3).flock, now, said: vec![], pings: vec![], pinged: BTreeSet::new() };
-        for peer in linked {
-            alone.input(Input::LinkUp { member: member(*peer, 1), addr: addr(*peer), dialed: false });
-        }
-        alone
-    }
-
-    fn input(&mut self, input: Input) {
-        let mut out = Vec::new();
-        self.flock.handle(self.now, input, &mut out);
-        for output in out {
-            match output {
-                Output::Message { to, message } => self.said.push((to, message)),
-                Output::Datagram { to, datagram: Datagram::Ping { seq, view, .. } } => {
-                    self.pings.push((seq, view));
-                    self.pinged.insert(to);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn hear(&mut self, from: usize, message: Message) {
-        self.input(Input::Message { from: member(from, 1), message });
-    }
-
-    fn wait(&mut self, time: Duration) {
-        let end = self.now + time;
-        while self.flock.deadline() < end {
-            self.now = self.now.max(self.flock.deadline());
-            self.input(Input::Wake);
-        }
-        self.now = end;
-    }
-
-    /// It comes into the flock that this place proposes of its first view and this one's, and reports when it has to.
-    fn joins(&mut self, proposer: usize, epoch: u64, takes: Duration) -> View {
-        let (theirs, mine) = (first_view(proposer), self.flock.view().clone());
-        let places = [proposer, 1];
-        let (id, message) = propose(proposer, epoch, &[&theirs, &mine], &places);
-        self.hear(proposer, message);
-        self.wait(takes);
-        let report = self.report_to(proposer);
-        assert!(takes.is_zero() || matches!(report, Some(Answer::Promised { .. })), "{report:?}");
-        let view = joint(epoch, &[&theirs, &mine], &places);
-        self.hear(proposer, Message::Install { id: Some(id), view: view.clone() });
-        assert_eq!(self.flock.view().id(), view.id());
-        view
-    }
-
-    /// A tenth of a second in which all its probes are answered.
-    fn answers_its_probes(&mut self, from: usize, view: &View) {
-        self.wait(Duration::from_millis(100));
-        for (seq, _) in core::mem::take(&mut self.pings) {
-            let datagram = Datagram::Ack { seq, view: Some(view.id().clone()) };
-            self.input(Input::Datagram { from: member(from, 1), datagram });
-        }
-    }
-
-    /// For how long it stays apart from the only other flock because of a pair.
-    fn apart_for(&self) -> Option<Duration> {
-        let siblings = self.flock.status(self.now).siblings;
-        siblings.iter().find(|one| matches!(one.apart, Apart::BrokenPair(..))).and_then(|one| one.until)
-    }
-
-    /// What it proposed to this place last.
-    fn proposal_to(&self, place: usize) -> Option<ProposalId> {
-        self.said.iter().rev().find_map(|(to, message)| match message {
-            Message::Propose { id, .. } if *to == member(place, 1) => Some(id.clone()),
-            _ => None,
-        })
-    }
-
-    /// The last report to this place.
-    fn report_to(&self, place: usize) -> Option<&Answer> {
-        self.said.iter().rev().find_map(|(to, message)| match message {
-            Message::Report { answer, .. } if *to == member(place, 1) => Some(answer),
-            _ => None,
-        })
-    }
-}
-
-/// What a lone fulcrum of this place begins with.
-fn first_view(place: usize) -> View {
-    bird(Time::from_millis(1000), place, 1, 1, 3).flock.view().clone()
-}
-
-fn propose(proposer: usize, epoch: u64, parents: &[&View], places: &[usize]) -> (ProposalId, Message) {
-    let id = ProposalId { epoch, proposer: member(proposer, 1) };
-    let message = Message::Propose {
-        id: id.clone(),
-        parents: parents.iter().map(|view| view.id().clone()).collect::<Vec<_>>().into(),
-        candidates: places
-            .iter()
-            .enumerate()
-            .map(|(parent, place)| (seat(*place), parent as u32))
-            .collect::<Vec<_>>()
-            .into(),
-        deadline: Duration::from_secs(3),
-    };
-    (id, message)
-}
-
-fn joint(epoch: u64, parents: &[&View], places: &[usize]) -> View {
-    let parents: Vec<_> = parents.iter().map(|view| view.id().clone()).collect();
-    let roster: Vec<Seat> = places.iter().map(|place| seat(*place)).collect();
-    View::make(&"sim".parse().unwrap(), epoch, roster, "calm-heron".into(), 0, &parents).unwrap()
 }
 
 /// Trap 1, and "an install that arrives after a newer promise".
@@ -219,7 +91,7 @@ fn of_a_crowd_of_strangers_some_are_watched() {
         let places: Vec<usize> = (10..10 + strangers).collect();
         let mut one = Alone::new(1, &places);
         one.wait(Duration::from_secs(3));
-        one.pinged.len()
+        one.pings.iter().map(|(to, ..)| to).collect::<std::collections::BTreeSet<_>>().len()
     };
     assert_eq!(watched(40), 40);
     let some = watched(240);
@@ -232,13 +104,13 @@ fn an_answer_without_a_view_agrees_only_with_a_question_of_the_present_one() {
     let mut one = Alone::new(1, &[0]);
     let mine = one.flock.view().clone();
     let asked = one.pings.last().cloned().unwrap();
-    assert_eq!(asked.1.as_ref(), Some(mine.id()), "nobody has agreed yet");
+    assert_eq!(asked.2.as_ref(), Some(mine.id()), "nobody has agreed yet");
     let view = one.joins(0, 2, Duration::ZERO);
     let answer = |one: &mut Alone, seq: u64| {
         let datagram = Datagram::Ack { seq, view: None };
         one.input(Input::Datagram { from: member(0, 1), datagram });
     };
-    for (seq, _) in one.pings.clone().into_iter().filter(|(_, named)| named.as_ref() == Some(mine.id())) {
+    for (_, seq, _) in one.pings.clone().into_iter().filter(|(.., named)| named.as_ref() == Some(mine.id())) {
         answer(&mut one, seq);
     }
     let ask = |one: &mut Alone| {
@@ -248,11 +120,11 @@ fn an_answer_without_a_view_agrees_only_with_a_question_of_the_present_one() {
         }
         one.pings[0].clone()
     };
-    let (seq, named) = ask(&mut one);
+    let (_, seq, named) = ask(&mut one);
     assert_eq!(named.as_ref(), Some(view.id()), "the other may still have the old one");
     // An answer to that one does agree.
     answer(&mut one, seq);
-    assert_eq!(ask(&mut one).1, None);
+    assert_eq!(ask(&mut one).2, None);
 }
 
 /// A stranger's report comes after its proposal has ended, though its probes are answered: the two flocks may try again
@@ -263,11 +135,11 @@ fn a_late_answer_ends_a_refusal_early() {
     let theirs = first_view(1);
     one.hear(1, Message::Hello { head: theirs.head.clone(), best: None });
     // A pair that began to work a moment ago is no reason for a refusal.
-    (0..60).for_each(|_| one.answers_its_probes(1, &theirs));
+    one.answered_by(&[1], Duration::from_secs(6));
     one.hear(1, Message::Ask { view: theirs.clone() });
     let mut proposed = None;
     for _ in 0..80 {
-        one.answers_its_probes(1, &theirs);
+        one.answered_by(&[1], Duration::from_millis(100));
         proposed = proposed.or_else(|| one.proposal_to(1));
     }
     let id = proposed.expect("it proposes");
@@ -307,7 +179,7 @@ fn who_was_refused_asks_again_soon_when_its_answer_has_come() {
         one.said.clear();
         let asked = |one: &Alone| one.said.iter().any(|(_, message)| matches!(message, Message::Ask { .. }));
         while !asked(&one) {
-            one.answers_its_probes(0, &theirs);
+            one.answered_by(&[0], Duration::from_millis(100));
             assert!(one.now < Time::from_millis(60_000), "it asks nobody");
         }
         if round == 0 {

@@ -70,6 +70,7 @@ impl Bench {
         let (build, args): (Vec<&str>, Vec<&str>) = match test {
             Test::Sim(file, name) => (vec!["test", "--no-run", "-p", "crux-sim", "--test", file], vec![name]),
             Test::Core(file, name) => (vec!["test", "--no-run", "-p", "crux-core", "--test", file], vec![name]),
+            Test::Unit(_, name) => (vec!["test", "--no-run", "-p", "crux-core", "--lib"], vec![name]),
             Test::Run(args) => {
                 (vec!["build", "-p", "crux-sim", "--bin", "crux-sim"], args.split_whitespace().collect())
             }

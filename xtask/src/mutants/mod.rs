@@ -42,6 +42,8 @@ pub enum Test {
     Sim(&'static str, &'static str),
     /// The same of crux-core.
     Core(&'static str, &'static str),
+    /// Tests that stand beside the code of crux-core: the file below its `src/` without its ending, and a part of their names.
+    Unit(&'static str, &'static str),
     /// The simulator with these arguments.
     Run(&'static str),
 }
@@ -49,8 +51,8 @@ pub enum Test {
 impl std::fmt::Display for Test {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Test::Sim(file, "") | Test::Core(file, "") => write!(f, "{file}"),
-            Test::Sim(file, name) | Test::Core(file, name) => write!(f, "{file} {name}"),
+            Test::Sim(file, "") | Test::Core(file, "") | Test::Unit(file, "") => write!(f, "{file}"),
+            Test::Sim(file, name) | Test::Core(file, name) | Test::Unit(file, name) => write!(f, "{file} {name}"),
             Test::Run(args) => write!(f, "sim {args}"),
         }
     }
@@ -177,13 +179,14 @@ fn exists(tree: &Tree, test: &Test) -> bool {
             function || line.split_once(": 0b").is_some_and(|(made, _)| made.contains(name))
         })
     };
-    let in_file = |krate: &str, file: &str, name: &str| {
-        let path = format!("crates/{krate}/tests/{file}.rs");
+    let in_file = |folder: &str, file: &str, name: &str| {
+        let path = format!("crates/{folder}/{file}.rs");
         tree.file(&path).is_some_and(|file| named(&file.text, name))
     };
     match test {
-        Test::Sim(file, name) => in_file("crux-sim", file, name),
-        Test::Core(file, name) => in_file("crux-core", file, name),
+        Test::Sim(file, name) => in_file("crux-sim/tests", file, name),
+        Test::Core(file, name) => in_file("crux-core/tests", file, name),
+        Test::Unit(file, name) => in_file("crux-core/src", file, name),
         Test::Run(_) => true,
     }
 }

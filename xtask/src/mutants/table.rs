@@ -1,7 +1,7 @@
 //! The mutants: each breaks one rule of the design's `flocking.md`.
 
 use super::Mutant;
-use super::Test::{Core, Run, Sim};
+use super::Test::{Core, Run, Sim, Unit};
 
 const ALERTS: &str = "crates/crux-core/src/flock/alerts.rs";
 const BLAME: &str = "crates/crux-core/src/flock/blame.rs";
@@ -122,7 +122,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: VERDICT,
         find: "mine && (others >= reached.min(2) || by_call)",
         replace: "mine",
-        tests: &[Sim("flock_scripts", ""), Run(SWARM)],
+        tests: &[Sim("flock_rules", "a_successor_needs_others")],
     },
     Mutant {
         name: "broken-needs-witness",
@@ -130,7 +130,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: VERDICT,
         find: "heard_here || by_third || **subject",
         replace: "true || **subject",
-        tests: &[Sim("flock_scripts", ""), Run(SWARM), Run(WIDE)],
+        tests: &[Sim("flock_rules", "a_third_hears_the_accused")],
     },
     Mutant {
         name: "witness-asked",
@@ -138,7 +138,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: VERDICT,
         find: "if asked && self.view.has(&subject)",
         replace: "if self.view.has(&subject)",
-        tests: &[Sim("flock_hostile", ""), Run(SWARM)],
+        tests: &[Sim("flock_rules", "only_if_it_was_asked")],
     },
     Mutant {
         name: "rank-up",
@@ -162,7 +162,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: CLONES,
         find: "            if other.boot > member.boot {",
         replace: "            if false {",
-        tests: &[Sim("flock_swarm", "of_two_lives"), Run(SWARM)],
+        tests: &[Sim("flock_rules", "no_older_boot")],
     },
     Mutant {
         name: "known-one-is-kept",
@@ -170,7 +170,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: CLONES,
         find: "if clones.is_some() && self.hears(other) && !self.is_over(other) {",
         replace: "if false {",
-        tests: &[Sim("flock_swarm", "of_two_lives"), Run(SWARM)],
+        tests: &[Sim("flock_rules", "the_known_one_is_kept")],
     },
     Mutant {
         name: "leave",
@@ -194,7 +194,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: LEASE,
         find: "        if self.acks.len() < roster.len() {",
         replace: "        if false {",
-        tests: &[Run(SWARM), Run(WIDE)],
+        tests: &[Sim("flock_rules", "stable_needs_every")],
     },
     Mutant {
         name: "stable-pairs",
@@ -202,7 +202,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: LEASE,
         find: "        if !self.complete() || !self.doubted.is_empty() {",
         replace: "        if false {",
-        tests: &[Sim("flock_scripts", ""), Run(SWARM), Run(WIDE)],
+        tests: &[Sim("flock_rules", "stable_needs_every")],
     },
     Mutant {
         name: "stable-apart",
@@ -210,7 +210,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: LEASE,
         find: "        if !self.all_are_apart() || self.stranger_in_reach() {",
         replace: "        if false {",
-        tests: &[Sim("flock_scripts", ""), Run(SWARM), Run(WIDE)],
+        tests: &[Sim("flock_rules", "stable_needs_every")],
     },
     Mutant {
         name: "name-lives",
@@ -234,7 +234,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: BLAME,
         find: "filter(|(voices, ..)| *voices >= ENOUGH)",
         replace: "filter(|_| false)",
-        tests: &[Sim("large", "who_is_well_is_not_thrown_out")],
+        tests: &[Unit("flock/blame", "of_whom_several_complain")],
     },
     Mutant {
         name: "blame-by-three",
@@ -242,7 +242,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: BLAME,
         find: "const ENOUGH: usize = 3;",
         replace: "const ENOUGH: usize = 2;",
-        tests: &[Sim("flock_hostile", "two_that_complain")],
+        tests: &[Unit("flock/blame", "of_whom_several_complain"), Sim("flock_hostile", "two_that_complain")],
     },
     Mutant {
         name: "vouch",
@@ -314,7 +314,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: BLAME,
         find: "        for subject in &self.in_doubt {",
         replace: "        for subject in self.in_doubt.iter().take(0) {",
-        tests: &[Sim("large", "who_is_well_is_not_thrown_out"), Sim("flock_hostile", "two_that_complain")],
+        tests: &[Unit("flock/blame", "of_whom_several_complain")],
     },
     Mutant {
         name: "apart-repeated",
@@ -322,7 +322,7 @@ pub const MUTANTS: &[Mutant] = &[
         file: APART,
         find: "        if self.leads() && self.view.has(member) {",
         replace: "        if false && self.view.has(member) {",
-        tests: &[Sim("flock_scripts", "is_named_by_everybody"), Sim("flock_swarm", "small_worlds"), Run(WIDE)],
+        tests: &[Sim("flock_rules", "whose_link_comes_late")],
     },
     Mutant {
         name: "late-answer",

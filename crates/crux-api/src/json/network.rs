@@ -84,6 +84,9 @@ pub struct Flock {
     pub members: Vec<String>,
     /// How many were expected; `null` if nothing was said.
     pub expect: Option<u32>,
+    /// Those of the members that only follow; they are not among those that are expected.
+    #[serde(default)]
+    pub visitors: Vec<String>,
 }
 
 /// What a fulcrum found when it looked at itself and its neighbours: `crux doctor`.

@@ -90,7 +90,7 @@ pub(crate) async fn flocks(ctx: &Ctx) -> Outcome {
 fn text(list: &FlockList) -> String {
     let own = &list.flock;
     let size = match own.expect {
-        Some(expect) => format!("{}/{expect}", own.members.len()),
+        Some(expect) => format!("{}/{expect}", own.members.len() - own.visitors.len()),
         None => own.members.len().to_string(),
     };
     let word = if own.stable { "stable" } else { "unstable" };

@@ -99,8 +99,9 @@ fn status_text(status: &Status, wide: bool) -> String {
         ));
     }
     let size = status.roster.len();
-    if let Some(expect) = status.expect.filter(|expect| size < usize::try_from(*expect).unwrap_or(usize::MAX)) {
-        alarms.push(format!("BELOW the expected size: {size} of {expect} members: crux why flock"));
+    let full = status.roster.iter().filter(|entry| !entry.visitor).count();
+    if let Some(expect) = status.expect.filter(|expect| full < usize::try_from(*expect).unwrap_or(usize::MAX)) {
+        alarms.push(format!("BELOW the expected size: {full} of {expect} members: crux why flock"));
     }
     if size == 1 && (status.expect != Some(1) || !status.siblings.is_empty()) {
         alarms.push("this fulcrum is ALONE in its flock: crux why flock".to_owned());

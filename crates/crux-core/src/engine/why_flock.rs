@@ -23,7 +23,8 @@ pub(super) fn why_flock(status: &Status) -> Vec<Reason> {
 fn itself(status: &Status) -> Reason {
     let confab = &status.confab;
     let size = confab.members.len();
-    let below = status.expect.filter(|expect| size < *expect as usize);
+    let full = status.full_members();
+    let below = status.expect.filter(|expect| full < *expect as usize);
     let suspects: Vec<String> = status
         .roster
         .iter()
@@ -32,7 +33,7 @@ fn itself(status: &Status) -> Reason {
         .collect();
     let mut lacks = Vec::new();
     if let Some(expect) = below {
-        lacks.push(format!("it has {size} of the {expect} members that are expected"));
+        lacks.push(format!("it has {full} of the {expect} members that are expected"));
     }
     if !suspects.is_empty() {
         lacks.push(format!("{} in it do not answer", suspects.join(", ")));

@@ -62,8 +62,9 @@ struct Edge {
     next: Time,
     /// The pair worked at this moment, as far as this end can know.
     heard: Time,
-    /// The last question of the other end and when it was answered first.
-    acked: Option<(u64, Time)>,
+    /// The last question of the other end and when it was answered first; of the first one since the watch began that is not
+    /// known, for it may be one that comes again.
+    acked: Option<(u64, Option<Time>)>,
     /// When the link came up, as far as that was since the watch began: a question over it may not be answered yet.
     linked: Time,
     /// The link was made anew since it was last heard.
@@ -710,7 +711,7 @@ impl Flock {
         let Some(edge) = self.probes.get_mut(from).and_then(|probe| probe.edge.as_mut()) else { return };
         let before = edge.acked;
         if before.is_none_or(|(last, _)| seq > last) {
-            edge.acked = Some((seq, now));
+            edge.acked = Some((seq, before.map(|_| now)));
         }
         let Some(back) = heard.filter(|_| !edge.asks) else { return };
         match before {
@@ -718,7 +719,9 @@ impl Flock {
             // answered last, an old question came late, and what is known says nothing of when that was.
             Some((last, sent)) if back > 0 && seq.checked_sub(back) == Some(last) => {
                 edge.heard = now;
-                self.works(from, sent, out);
+                if let Some(sent) = sent {
+                    self.works(from, sent, out);
+                }
             }
             None => edge.heard = now,
             Some(_) => {}

@@ -60,8 +60,10 @@ impl Flock {
             return Some("another flock of the bloc is in reach");
         }
         // 5. one discovery round over the hot addresses is done, and the view is old enough to have been heard of
-        let expected = self.config.expect.is_some_and(|expect| roster.len() == expect as usize)
-            && self.discovery.hot_unanswered() == 0;
+        // Who follows only is nobody's missing member.
+        let full = roster.iter().filter(|seat| !seat.visitor).count();
+        let expected =
+            self.config.expect.is_some_and(|expect| full == expect as usize) && self.discovery.hot_unanswered() == 0;
         let searched = self.discovery.searched(self.now) && self.now.since(self.since) >= self.t.disc * 2;
         if expected || searched { None } else { Some("others are still being looked for") }
     }

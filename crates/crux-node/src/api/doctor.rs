@@ -84,8 +84,9 @@ fn flock(status: &Status, turned_away: &BTreeMap<SocketAddr, Knock>) -> Vec<Find
     use FindingState::{Warning, Wrong};
     let (name, size) = (&status.confab.flock, status.roster.len());
     let mut findings = Vec::new();
-    if let Some(expect) = status.expect.filter(|expect| size < *expect as usize) {
-        let text = format!("it has {size} of the {expect} members that are expected");
+    let full = status.full_members();
+    if let Some(expect) = status.expect.filter(|expect| full < *expect as usize) {
+        let text = format!("it has {full} of the {expect} members that are expected");
         findings.push(found("flock", Wrong, name, text, "crux why flock"));
     } else if size == 1 && status.expect != Some(1) {
         let text = "this fulcrum is alone in it; where that is meant, --expect 1 says so";

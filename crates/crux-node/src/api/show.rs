@@ -113,6 +113,11 @@ pub(crate) fn flocks(from: &picture::Status, turned_away: &BTreeMap<SocketAddr, 
             stable: own.stable,
             members: own.members,
             expect: from.expect,
+            visitors: {
+                let mut visitors = names(from.roster.iter().filter(|line| line.visitor).map(|line| &line.member.id));
+                visitors.sort();
+                visitors
+            },
         },
         siblings: from.siblings.iter().map(|line| sibling(line, from.at)).collect(),
         outside: outside(from, turned_away),
