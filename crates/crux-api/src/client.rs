@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 
@@ -63,24 +64,34 @@ impl Connect for Socket {
     }
 }
 
+/// How long a fulcrum may take to begin its answer where nothing else is said. A doctor that asks everybody needs seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Asks one fulcrum.
 #[derive(Clone, Debug)]
 pub struct Client {
     way: Arc<dyn Connect>,
     local: bool,
+    patience: Duration,
 }
 
 impl Client {
     /// A client of the fulcrum behind this socket. Nothing is opened yet.
     #[must_use]
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { way: Arc::new(Socket(socket.into())), local: true }
+        Self { way: Arc::new(Socket(socket.into())), local: true, patience: PATIENCE }
     }
 
     /// A client of the fulcrum that this leads to. Nothing is opened yet.
     #[must_use]
     pub fn over(way: Arc<dyn Connect>) -> Self {
-        Self { way, local: false }
+        Self { way, local: false, patience: PATIENCE }
+    }
+
+    /// The same, with so much time for each answer to begin.
+    #[must_use]
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Reads a document.
@@ -119,7 +130,8 @@ impl Client {
         let open = File::open(file).map_err(unreadable)?;
         let left = open.metadata().map_err(unreadable)?.len();
         let body = FileBody { file: open, left }.boxed();
-        let response = self.send(Method::PUT, routes::FILES, Some("application/octet-stream"), body).await?;
+        // Its answer begins when all of it has been read, however long that takes.
+        let response = self.ask(Method::PUT, routes::FILES, Some("application/octet-stream"), body).await?;
         self.document(response).await
     }
 
@@ -155,6 +167,17 @@ impl Client {
     }
 
     async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: BoxBody<Bytes, io::Error>,
+    ) -> Result<Response<Incoming>, ErrorDoc> {
+        let asked = tokio::time::timeout(self.patience, self.ask(method, path, content_type, body)).await;
+        asked.unwrap_or_else(|_| Err(self.mute()))
+    }
+
+    async fn ask(
         &self,
         method: Method,
         path: &str,
@@ -210,6 +233,14 @@ impl Client {
             "check the address, and that a fulcrum listens there: --at HOST:PORT is its API port"
         };
         ErrorDoc::new(Code::Unreachable, format!("no fulcrum answers on {}: {e}", self.way.place()), next)
+    }
+
+    /// Somebody is there and says nothing.
+    fn mute(&self) -> ErrorDoc {
+        let cause =
+            format!("{} lets this command in, but nothing is said within {:?}", self.way.place(), self.patience);
+        let next = "see whether that process is stopped or overloaded (ps, top); --timeout gives it more time";
+        ErrorDoc::new(Code::Unreachable, cause, next)
     }
 
     /// One of the two does not take the other's certificate.
@@ -413,5 +444,16 @@ mod tests {
     fn data_lines_of_an_event_are_joined_and_comments_dropped() {
         assert_eq!(sse_data("id: 3\ndata: {\"a\":\ndata: 1}\n\n").as_deref(), Some("{\"a\":\n1}"));
         assert_eq!(sse_data(": keep-alive\n\n"), None);
+    }
+
+    #[tokio::test]
+    async fn who_lets_one_in_and_says_nothing_is_not_waited_for_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("stopped.sock");
+        let _held = tokio::net::UnixListener::bind(&socket).unwrap();
+        let client = Client::new(&socket).patient(Duration::from_millis(50));
+        let error = client.get::<crate::json::Confab>(routes::CONFAB).await.unwrap_err();
+        assert_eq!(error.code, Code::Unreachable);
+        assert!(error.cause.contains("nothing is said within 50ms"), "{}", error.cause);
     }
 }

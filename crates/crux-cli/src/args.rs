@@ -38,7 +38,7 @@ pub(crate) struct Global {
     /// After a write: wait until what it asks for is so
     #[arg(long, global = true, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "ready", value_name = "COND")]
     pub(crate) wait: Option<WaitFor>,
-    /// How long to wait before giving up with exit code 6
+    /// How long to wait before giving up with exit code 6; an answer that does not begin by then is exit code 5
     #[arg(long, global = true, value_parser = duration, value_name = "DURATION")]
     pub(crate) timeout: Option<Duration>,
 }

@@ -80,7 +80,10 @@ pub(crate) fn up(settings: UpSettings) -> Result<(), ErrorDoc> {
             UpError::Bind(_) => {
                 ErrorDoc::new(Code::PortBusy, cause, "--listen ADDR:PORT with a free port; 0 picks one")
             }
-            UpError::Port(_) => ErrorDoc::new(Code::PortBusy, cause, "--api ADDR:PORT with a free port; 0 picks one"),
+            UpError::Port(_) => {
+                let next = "--api ADDR:PORT with a free port (it follows --listen where nothing is said); 0 picks one";
+                ErrorDoc::new(Code::PortBusy, cause, next)
+            }
             UpError::Store(StoreError::InUse { .. }) => ErrorDoc::new(Code::Failed, cause, other_state),
             UpError::Setting(_) => ErrorDoc::new(Code::BadConfig, cause, "crux up --help"),
             _ => ErrorDoc::new(Code::Failed, cause, "crux up --help"),

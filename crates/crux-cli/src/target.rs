@@ -12,7 +12,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+/// However short a `--timeout` is, a fulcrum on a loaded machine may take so long to answer.
+const ANSWER: Duration = Duration::from_secs(1);
 /// The API port where nothing else is said.
 const API_PORT: u16 = 2789;
 /// The socket of this machine's fulcrum.
@@ -64,13 +67,17 @@ impl Target {
 
     /// A client of it. An API port is asked as the operator of this command.
     pub(crate) fn client(&self, global: &Global) -> Result<Client, ErrorDoc> {
-        match &self.at {
-            At::Socket(socket) => Ok(Client::new(socket)),
+        let client = match &self.at {
+            At::Socket(socket) => Client::new(socket),
             At::Port(addr) => {
                 let operator = Operator::load(global, self)?;
-                Ok(Client::over(Arc::new(Port::new(addr.clone(), operator.bundle())?)))
+                Client::over(Arc::new(Port::new(addr.clone(), operator.bundle())?))
             }
-        }
+        };
+        Ok(match global.timeout {
+            Some(patience) => client.patient(patience.max(ANSWER)),
+            None => client,
+        })
     }
 }
 

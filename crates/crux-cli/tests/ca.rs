@@ -45,7 +45,7 @@ fn a_certificate_of_another_ca_is_said_to_be_refused() {
     }
     std::fs::copy(world.path("two-n1/trust.pem"), world.path("one-n1/trust.pem")).unwrap();
     let ran = world.crux(&["ca", "inspect", "one-n1"]);
-    assert!(ran.done().contains("would be REFUSED"), "{}", ran.out);
+    assert!(ran.unfit().contains("would be REFUSED"), "{}", ran.out);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn an_archive_is_taken_wherever_a_directory_is() {
     write(&whole);
     std::fs::set_permissions(world.path("t/n1.tar"), std::fs::Permissions::from_mode(0o644)).unwrap();
     up("t/n1.tar").failed_among_logs(1, "E102", &["t/n1.tar may be read by every user (mode 644); run `chmod 600"]);
-    assert!(crux("ca inspect t/n1.tar").done().contains("cannot be USED: t/n1.tar may be read by every user"));
+    assert!(crux("ca inspect t/n1.tar").unfit().contains("cannot be USED: t/n1.tar may be read by every user"));
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_beacon_is_a_role_of_its_own_with_a_shorter_life() {
     );
     let found = json(crux("ca inspect b -o json").done());
     assert_eq!((&found["role"], &found["life_days"], &found["max_days"]), (&"beacon".into(), &90.into(), &100.into()));
-    let found = json(crux("ca inspect b --role node -o json").done());
+    let found = json(crux("ca inspect b --role node -o json").unfit());
     assert_eq!(found["refusal_code"], "wrong-role");
     crux("up --identity b --state s --listen 127.0.0.1:0").failed_among_logs(
         1,
@@ -282,7 +282,7 @@ fn roots_are_rotated_by_the_command() {
     crux("ca trust n1-new --add n2").done();
     assert_eq!(json(crux("ca inspect n2 --trust n1-new -o json").done())["refusal"], Value::Null);
     crux(&format!("ca trust n1-new --remove {old}")).done();
-    assert_eq!(json(crux("ca inspect n2 --trust n1-new -o json").done())["refusal_code"], "other-root");
+    assert_eq!(json(crux("ca inspect n2 --trust n1-new -o json").unfit())["refusal_code"], "other-root");
     // The same by renewing: the new CA trusts the old root for a while and takes its bundles over.
     crux("ca renew n2 --ca new --in-place").failed(2, "E200", &["nor of a root that it trusts"]);
     crux("ca trust new --add old").done();

@@ -28,7 +28,10 @@ impl Maker {
 
     fn judged(&self, more: &[&str]) -> Value {
         let words = [&["ca", "inspect", "leaf.pem", "-o", "json"], more].concat();
-        serde_json::from_str(self.0.crux(&words).done()).unwrap()
+        let ran = self.0.crux(&words);
+        let judged: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(ran.code, i32::from(judged["usable"] == false), "{judged}");
+        judged
     }
 }
 
@@ -91,7 +94,7 @@ fn each_bad_certificate_is_refused_for_its_own_reason() {
         let refusal = found["refusal"].as_str().unwrap();
         assert!(refusal.ends_with(found["next"].as_str().unwrap()), "{refusal}");
         let text = maker.0.crux(&["ca", "inspect", "leaf.pem", "--trust", "root.pem"]);
-        assert!(text.done().contains(&format!("would be REFUSED: {refusal} [{code}]")), "{}", text.out);
+        assert!(text.unfit().contains(&format!("would be REFUSED: {refusal} [{code}]")), "{}", text.out);
     }
     maker.openssl("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out leaf.key");
     maker.leaf(90, &node);

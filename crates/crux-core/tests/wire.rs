@@ -211,6 +211,8 @@ fn datagrams() -> Vec<(&'static str, Datagram)> {
     let subject = || member("n3", 1);
     vec![
         ("datagram.ping", Datagram::Ping { seq: 1, view: Some(view_id()), heard: Some(0) }),
+        ("datagram.ping.answered", Datagram::Ping { seq: 7, view: None, heard: Some(3) }),
+        ("datagram.ping.missed", Datagram::Ping { seq: 7, view: None, heard: None }),
         ("datagram.ack", Datagram::Ack { seq: 1, view: Some(view_id()) }),
         ("datagram.ping-req", Datagram::PingReq { subject: subject() }),
         ("datagram.witness", Datagram::Witness { subject: subject(), heard: Some(Duration::from_millis(20)) }),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct LinkList {
     /// One line for each member and each other member, sorted: how the first sees the second.
     pub links: Vec<Reach>,
-    /// Pairs that cannot talk directly and are in different flocks because of it, as far as it is known here.
+    /// For each other flock that is apart for it, a pair that cannot talk directly, or not in time, as far as it is known here.
     #[serde(default)]
     pub broken: Vec<[String; 2]>,
 }

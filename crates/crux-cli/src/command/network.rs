@@ -39,7 +39,12 @@ fn ends(list: &LinkList) -> String {
             or_dash(line.datagram),
         ]
     });
-    table(["FROM", "TO", "STATE", "ADDRESS", "DIALLED", "AGE", "RTT", "REKEY", "DATAGRAM"], rows)
+    let broken = list.broken.iter().map(|[a, b]| {
+        let mut row = [const { String::new() }; 9];
+        (row[0], row[1], row[2]) = (a.clone(), b.clone(), "broken".to_owned());
+        row
+    });
+    table(["FROM", "TO", "STATE", "ADDRESS", "DIALLED", "AGE", "RTT", "REKEY", "DATAGRAM"], rows.chain(broken))
 }
 
 /// Every pair once; where its two ends differ, the worse word.
@@ -73,7 +78,7 @@ fn pairs(list: &LinkList) -> String {
     });
     let none = String::new;
     let broken = list.broken.iter().map(|[a, b]| [a.clone(), b.clone(), "broken".to_owned(), none(), none(), none()]);
-    table(["FULCRUM", "FULCRUM", "STATE", "AGE", "RTT", "REKEY"], rows.chain(broken))
+    table(["FULCRUM", "WITH", "STATE", "AGE", "RTT", "REKEY"], rows.chain(broken))
 }
 
 pub(crate) async fn flocks(ctx: &Ctx) -> Outcome {

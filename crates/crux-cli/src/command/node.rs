@@ -108,19 +108,16 @@ async fn forget(ctx: &Ctx, id: &FulcrumId) -> Outcome {
     let client = ctx.client();
     let list: NodeList = client.get(routes::NODES).await?;
     let name = id.to_string();
-    if list.clones.iter().any(|twins| twins.name == name) {
-        // The alarm ends; what the one that is left says of itself stands.
-        let done: Done = client.post(routes::NODE_FORGET, &ForgetRequest { node: name }).await?;
-        return ctx.done(&done);
-    }
-    if list.roster.iter().any(|entry| entry.name == name) {
+    let here = list.roster.iter().any(|entry| entry.name == name);
+    if here && !list.clones.iter().any(|twins| twins.name == name) {
         let cause = format!("{id} is a member of this flock, so there is nothing to forget");
         return Err(ErrorDoc::new(Code::Refused, cause, format!("crux node leave {id}, then crux node forget {id}")));
     }
     let fact = NewFact { path: row_path(id), value: None };
     let seen = fact_at(&client, &fact.path).await?;
     let mut code = 0;
-    if in_force(seen.as_ref()) {
+    // Of two that lived under one name the one that is left is a member, and what it says of itself stands.
+    if !here && in_force(seen.as_ref()) {
         let operator = Operator::load(&ctx.global, &ctx.target)?;
         code = accepted(&operator.write(&client, &[(&fact, seen.as_ref())]).await?);
     }

@@ -4,7 +4,7 @@ use super::Ctx;
 use crate::Outcome;
 use crate::output::{Format, age, brief, clean, names, or_dash, short, table, until_then};
 use crux_api::json::{
-    Confab, Horde, Instance, NodeList, Outside, Ps, RosterEntry, Service, ServiceList, Sibling, Status,
+    Confab, Horde, Instance, NodeList, Outside, Ps, RosterEntry, Service, ServiceList, Sibling, Status, Twins,
 };
 use crux_api::routes;
 
@@ -92,11 +92,7 @@ fn status_text(status: &Status, wide: bool) -> String {
     head += &format!("\nfacts    {} (digest {})", facts.count, short(&facts.digest));
     let mut alarms = Vec::new();
     for twins in &status.clones {
-        let [one, other] = &twins.addrs;
-        alarms.push(format!(
-            "CLONE: two nodes live with the identity of {}, or did, at {one} and {other}: crux why node {}",
-            twins.name, twins.name
-        ));
+        alarms.push(clone_alarm(twins));
     }
     let size = status.roster.len();
     let full = status.roster.iter().filter(|entry| !entry.visitor).count();
@@ -161,6 +157,11 @@ fn status_text(status: &Status, wide: bool) -> String {
     ])
 }
 
+fn clone_alarm(twins: &Twins) -> String {
+    let Twins { name, addrs: [one, other] } = twins;
+    format!("CLONE: two nodes live with the identity of {name}, or did, at {one} and {other}: crux why node {name}")
+}
+
 /// Name, leader, size, and why it is apart.
 pub(super) fn sibling_row(sibling: &Sibling) -> [String; 5] {
     let pair = sibling.pair.as_ref().map(|[a, b]| format!("{a} and {b} cannot talk"));
@@ -179,7 +180,8 @@ pub(super) fn word<T: serde::Serialize>(state: &T) -> String {
 
 /// Fulcrums, and who is outside.
 pub(super) fn nodes_text(list: &NodeList, wide: bool) -> String {
-    parts([roster_table(&list.roster, wide), outside_table(&list.outside)])
+    let clones = list.clones.iter().map(|twins| format!("! {}", clean(&clone_alarm(twins))));
+    parts([roster_table(&list.roster, wide), outside_table(&list.outside), clones.collect::<Vec<_>>().join("\n")])
 }
 
 fn roster_table(roster: &[RosterEntry], wide: bool) -> String {

@@ -37,7 +37,9 @@ pub(crate) fn run(args: UpArgs) -> Outcome {
     log(args.verbose, args.dev.is_some());
     if !args.dev_child {
         for name in unknown(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
-            tracing::warn!("the variable {name} is set and means nothing to crux; crux up --help names those that do");
+            tracing::warn!(
+                "the variable {name} is set and means nothing to crux; is it misspelt? crux up --help names those that count"
+            );
         }
     }
     match args.dev {
@@ -47,6 +49,9 @@ pub(crate) fn run(args: UpArgs) -> Outcome {
     Ok(0)
 }
 
+/// So many letters differ between a variable and the one that was meant, at most.
+const NEAR: usize = 2;
+
 /// Variables that look like settings and are none: most likely misspelt.
 fn unknown(set: impl Iterator<Item = String>) -> Vec<String> {
     fn known(command: &clap::Command, names: &mut Vec<String>) {
@@ -55,7 +60,9 @@ fn unknown(set: impl Iterator<Item = String>) -> Vec<String> {
     }
     let mut names = Vec::new();
     known(&args::description(), &mut names);
-    set.filter(|name| name.starts_with("CRUX_") && !names.contains(name)).collect()
+    // Others set variables of this kind too, as Kubernetes does for a service of that name.
+    let near = |name: &String| names.iter().any(|known| strsim::damerau_levenshtein(known, name) <= NEAR);
+    set.filter(|name| name.starts_with("CRUX_") && !names.contains(name) && near(name)).collect()
 }
 
 /// The log of a fulcrum goes to standard error; a dev cluster prints for people, so its own log tells troubles only.
@@ -78,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_misspelt_variable_is_noticed_and_those_that_count_are_not() {
-        let set = ["CRUX_LISTNE", "CRUX_LISTEN", "CRUX_AT", "CRUX_CONFIG", "PATH"];
+        let set = ["CRUX_LISTNE", "CRUX_LISTEN", "CRUX_AT", "CRUX_CONFIG", "CRUX_SERVICE_HOST", "CRUX_PORT", "PATH"];
         assert_eq!(unknown(set.into_iter().map(str::to_owned)), ["CRUX_LISTNE"]);
     }
 }

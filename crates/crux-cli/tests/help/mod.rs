@@ -94,6 +94,13 @@ impl Ran {
         self.failed(exit, code, texts);
     }
 
+    /// Fails the test unless the command found something that cannot be used, and said what.
+    #[track_caller]
+    pub fn unfit(&self) -> &str {
+        assert_eq!(self.code, 1, "out: {}\nerr: {}", self.out, self.err);
+        &self.out
+    }
+
     /// Fails the test unless the command ended well.
     #[track_caller]
     pub fn done(&self) -> &str {

@@ -3,7 +3,7 @@
 use super::Engine;
 use super::why_flock::{outside as why_outside, sibling as why_apart, why_flock};
 use crate::facts::Facts;
-use crate::flock::Flock;
+use crate::flock::{Apart, Flock};
 use crate::picture::{
     Claim, ClaimKind, Confab, FactsLine, HordeLine, HordeState, InstanceLine, InstanceState, MemberState, OutsideLine,
     ProgramLine, Reason, RosterLine, ServiceLine, Status, Subject,
@@ -438,7 +438,7 @@ impl Engine {
         for (_, addrs) in status.clones.iter().filter(|(fulcrum, _)| fulcrum == id) {
             let text = format!(
                 "two nodes live with this identity, or did, at {} and {}: stop the copy and issue a certificate under another \
-                 name for it; when only one is left, crux node forget {id} ends this alarm",
+                 name for it; when only one is left, crux node forget {id} ends this alarm here",
                 addrs[0], addrs[1]
             );
             reasons.push(reason(id, "clone", "two-answers", Vec::new(), text));
@@ -465,18 +465,21 @@ impl Engine {
             };
             reasons.push(reason(id, "home", "own-row", Vec::from([input("horde", horde)]), text));
         }
+        let here = status.roster.iter().any(|line| line.member.id == *id);
+        let of = self.flock.flock_of(id);
+        let apart = status.siblings.iter().find(|sibling| {
+            let pair = matches!(&sibling.apart, Apart::BrokenPair(a, b) if a.id == *id || b.id == *id);
+            pair || sibling.head.header.leader == *id || of.is_some_and(|head| head.id == sibling.head.id)
+        });
+        if let Some(sibling) = apart.filter(|_| !here) {
+            let Reason { state, text, inputs, rule, .. } = why_apart(sibling);
+            let text = format!("{id} is in another flock of the bloc: {text}");
+            reasons.push(Reason { state, ..reason(id, "", &rule, inputs, text) });
+        }
         for line in status.outside.iter().filter(|line| line.who.fulcrum.as_ref() == Some(id)) {
             let state = if line.who.refused { "refused" } else { "silent" };
             let text = if line.who.why.is_empty() { format!("{id} does not answer") } else { line.who.why.clone() };
             reasons.push(reason(id, state, "no-link", Vec::from([input("address", line.who.addr)]), text));
-        }
-        let here = status.roster.iter().any(|line| line.member.id == *id);
-        let apart = self.flock.flock_of(id).filter(|_| !here);
-        if let Some(sibling) = apart.and_then(|head| status.siblings.iter().find(|sibling| sibling.head.id == head.id))
-        {
-            let Reason { state, text, inputs, rule, .. } = why_apart(sibling);
-            let text = format!("{id} is in another flock of the bloc: {text}");
-            reasons.push(Reason { state, ..reason(id, "", &rule, inputs, text) });
         }
         if reasons.is_empty() && self.known.rows().contains_key(id) {
             let text = format!("{id} is known by its row, but it is in no flock seen from here");
@@ -489,6 +492,9 @@ impl Engine {
     fn why_address(&self, status: &Status, addr: SocketAddr) -> Vec<Reason> {
         if let Some(line) = status.roster.iter().find(|line| line.addr == addr) {
             return self.why_node(status, &line.member.id);
+        }
+        if let Some(stray) = self.flock.stray_at(addr) {
+            return self.why_node(status, &stray.id);
         }
         let lines = status.outside.iter().filter(|line| line.who.addr == addr);
         lines

@@ -143,6 +143,12 @@ impl Flock {
         (head.id != *self.view.id()).then_some(head)
     }
 
+    /// The linked fulcrum of another flock at this address.
+    #[must_use]
+    pub fn stray_at(&self, addr: SocketAddr) -> Option<&Member> {
+        self.contacts.strays.iter().find(|(_, stray)| stray.addr == addr).map(|(member, _)| member)
+    }
+
     /// Leaders of foreign flocks that answer this fulcrum directly, with the flock that each leads.
     pub(super) fn foreign_leaders(&self) -> Vec<(&Member, &SharedHead)> {
         let leads = self.contacts.strays.iter().filter_map(|(member, stray)| {

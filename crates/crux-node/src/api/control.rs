@@ -76,7 +76,12 @@ pub(super) async fn forget(State(door): State<Door>, json: Result<Json<ForgetReq
         return Err(Refusal::new(Code::NotFound, format!("{} knows no {fulcrum}", door.me.id), "crux node list"));
     }
     let reply = door.asker.command(Command::Forget { fulcrum: fulcrum.clone() }).await;
-    done(reply.map_err(|_| Refusal::going_down())?, format!("{} forgot where {fulcrum} was", door.me.id))
+    let lives = linked || status.roster.iter().any(|line| line.member.id == fulcrum);
+    let text = match lives {
+        true => format!("{} shows the alarm about {fulcrum} no more, unless two of it are met again", door.me.id),
+        false => format!("{} forgot where {fulcrum} was", door.me.id),
+    };
+    done(reply.map_err(|_| Refusal::going_down())?, text)
 }
 
 /// `POST /v1/lab`, from the parent of a dev cluster only.

@@ -7,7 +7,7 @@ use super::links::{ASKED_MAX, survey};
 use super::show;
 use crate::peers::{AskSight, Sight, judged, let_in};
 use crate::skew;
-use crate::turned_away::Knock;
+use crate::turned_away::Attempts;
 use axum::extract::State;
 use crux_api::json::{Doctor, Finding, FindingState};
 use crux_core::flock::Apart;
@@ -54,7 +54,7 @@ pub(super) async fn doctor(State(door): State<Door>) -> Answer {
         knock(&status, &door, &links),
     );
     let mut findings = Vec::new();
-    findings.extend(flock(&status, &door.turned_away.of_late(status.at)));
+    findings.extend(flock(&status, &door.turned_away.of_late()));
     findings.extend(clock(clocks, &door.me));
     findings.extend(mesh(&door, &links, &sights, &knocks));
     findings.extend(api(&door, &sights, &ports));
@@ -80,7 +80,7 @@ fn found(
     Finding { state, next: Some(next.into()), ..fine(check, subject, text) }
 }
 
-fn flock(status: &Status, turned_away: &BTreeMap<SocketAddr, Knock>) -> Vec<Finding> {
+fn flock(status: &Status, turned_away: &Attempts) -> Vec<Finding> {
     use FindingState::{Warning, Wrong};
     let (name, size) = (&status.confab.flock, status.roster.len());
     let mut findings = Vec::new();
@@ -97,8 +97,8 @@ fn flock(status: &Status, turned_away: &BTreeMap<SocketAddr, Knock>) -> Vec<Find
         let text = format!("it is apart, with {} members led by {}", header.size, header.leader);
         let (text, next) = match &sibling.apart {
             Apart::BrokenPair(a, b) => (
-                format!("{text}: {} and {} cannot talk directly", a.id, b.id),
-                format!("open the mesh port (UDP) in both directions between {} and {}; crux why flock", a.id, b.id),
+                format!("{text}: {} and {} cannot talk directly, or not in time", a.id, b.id),
+                format!("open the mesh port (UDP) in both directions between {} and {}, or look for loss", a.id, b.id),
             ),
             _ => (text, "crux why flock".to_owned()),
         };
@@ -107,31 +107,29 @@ fn flock(status: &Status, turned_away: &BTreeMap<SocketAddr, Knock>) -> Vec<Find
     for line in &status.outside {
         let subject = line.who.fulcrum.as_ref().map_or_else(|| line.who.addr.to_string(), ToString::to_string);
         let how = if line.who.refused { "refuses or is refused" } else { "is silent" };
-        let text = format!("{} {how}: {}", line.who.addr, line.who.why);
+        let text = format!("it {how} at {}: {}", line.who.addr, line.who.why);
         let next = match &line.who.fulcrum {
-            Some(id) => format!("crux why node {id}; one that will not come back: crux node forget {id}"),
+            Some(id) => format!("crux why node {id}; only if it is gone for good: crux node forget {id}"),
             None => "crux why flock; take the address out of seeds and lists if nobody should be there".to_owned(),
         };
         findings.push(found("flock", Warning, subject, text, next));
     }
-    for (addr, knock) in turned_away {
-        if !status.outside.iter().any(|line| line.who.addr == *addr) {
-            let text = format!("it was turned away at the mesh port here: {}", knock.reason);
-            findings.push(found(
-                "flock",
-                Warning,
-                addr,
-                text,
-                format!("its own log says the same; crux why node {addr}"),
-            ));
-        }
+    for (addr, attempt) in show::strangers(status, turned_away) {
+        let text = format!("no link came of its last try: {}", attempt.reason);
+        findings.push(found("flock", Warning, addr, text, "look into its own log: it says the same from its side"));
     }
     for (id, addrs) in &status.clones {
         let text = format!("two nodes live with this identity, or did, at {} and {}", addrs[0], addrs[1]);
-        let next = format!(
-            "stop the copy and issue a certificate under another name for it; when only one is left, crux node forget {id} \
-             ends this alarm"
-        );
+        let next = match addrs[0].ip() == addrs[1].ip() {
+            // Most likely nobody copied anything.
+            true => format!(
+                "give one of the two another fulcrum's name, crux up --fulcrum NAME; then crux node forget {id}"
+            ),
+            false => format!(
+                "stop the copy and issue a certificate under another name for it; when only one is left, crux node forget \
+                 {id} at each fulcrum that shows this"
+            ),
+        };
         findings.push(found("flock", Wrong, id, text, next));
     }
     if findings.is_empty() {
@@ -312,7 +310,7 @@ fn datagrams(sights: &Sights, me: &Member) -> Vec<Finding> {
             }
         }
     }
-    if let (true, Some(least)) = (findings.is_empty(), least) {
+    if let (true, Some(least), true) = (findings.is_empty(), least, sights.len() > 1) {
         findings.push(fine(
             "mtu",
             &me.id,

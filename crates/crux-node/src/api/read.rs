@@ -8,7 +8,6 @@ use axum::response::Response;
 use crux_api::json::{Code, Counter, Doc, Event, EventList, HordeList, Kind, NodeList, Ps, ServiceList};
 use crux_api::routes::{EventsQuery, WatchQuery, WhyQuery};
 use crux_core::picture::{self, Subject};
-use crux_names::Wall;
 use serde::Serialize;
 
 /// `GET /v1/confab`.
@@ -22,7 +21,7 @@ pub(super) async fn confab(State(door): State<Door>, Query(query): Query<WatchQu
 /// `GET /v1/status`.
 pub(super) async fn status(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
     listed(door, &query, |door, status| {
-        let own = door.own(status.at);
+        let own = door.own();
         show::status(status, own)
     })
     .await
@@ -37,7 +36,7 @@ pub(super) async fn ps(State(door): State<Door>, Query(query): Query<WatchQuery>
 pub(super) async fn nodes(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
     listed(door, &query, |door, status| NodeList {
         roster: show::roster(status, &door.link_table()),
-        outside: show::outside(status, &door.turned_away.of_late(status.at)),
+        outside: show::outside(status, &door.turned_away.of_late()),
         clones: status.clones.iter().map(show::twins).collect(),
     })
     .await
@@ -45,7 +44,7 @@ pub(super) async fn nodes(State(door): State<Door>, Query(query): Query<WatchQue
 
 /// `GET /v1/flocks`.
 pub(super) async fn flocks(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
-    listed(door, &query, |door, status| show::flocks(status, &door.turned_away.of_late(status.at))).await
+    listed(door, &query, |door, status| show::flocks(status, &door.turned_away.of_late())).await
 }
 
 /// `GET /v1/hordes`.
@@ -67,8 +66,8 @@ pub(super) async fn why(State(door): State<Door>, Query(query): Query<WhyQuery>)
     let reasons = door.asker.look(move |engine, now| engine.why(now.time, now.wall, &subject)).await;
     let mut reasons = reasons.map_err(|_| Refusal::going_down())?;
     if reasons.is_empty() {
-        let knock = addr.and_then(|addr| door.turned_away.of_late(crate::wall()).remove(&addr));
-        reasons.extend(addr.zip(knock).map(|(addr, knock)| show::turned_away(addr, knock, crate::wall())));
+        let attempt = addr.and_then(|addr| door.turned_away.of_late().remove(&addr));
+        reasons.extend(addr.zip(attempt).map(|(addr, attempt)| show::turned_away(addr, attempt, crate::wall())));
     }
     match show::why(&query.subject, &reasons, &door.me.id, crate::wall()) {
         Some(why) => Ok(doc(why)),
@@ -172,14 +171,14 @@ impl Door {
         self.asker.look(|engine, now| engine.status(now.time, now.wall)).await.map_err(|_| Refusal::going_down())
     }
 
-    fn own(&self, now: Wall) -> show::Own {
+    fn own(&self) -> show::Own {
         show::Own {
             certificate: self.certificate(),
             skew_ms: self.skew.ms(),
             store: self.store_state(),
             links: self.link_table(),
             listens: self.listens.clone(),
-            turned_away: self.turned_away.of_late(now),
+            turned_away: self.turned_away.of_late(),
         }
     }
 }

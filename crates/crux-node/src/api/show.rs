@@ -1,6 +1,6 @@
 //! From the engine's picture to the documents that tools parse: names to texts, moments to RFC 3339, and nothing else.
 
-use crate::turned_away::Knock;
+use crate::turned_away::{Attempt, Attempts};
 use crux_api::json;
 use crux_api::json::Counter;
 use crux_core::flock;
@@ -23,7 +23,7 @@ pub(crate) struct Own {
     /// Its links, by peer.
     pub(crate) links: LinkTable,
     /// Who was refused here of late.
-    pub(crate) turned_away: BTreeMap<SocketAddr, Knock>,
+    pub(crate) turned_away: Attempts,
     /// Where it listens.
     pub(crate) listens: json::Listens,
 }
@@ -102,7 +102,7 @@ pub(crate) fn status(from: &picture::Status, own: Own) -> json::Status {
 }
 
 /// Flocks of the bloc as seen from here.
-pub(crate) fn flocks(from: &picture::Status, turned_away: &BTreeMap<SocketAddr, Knock>) -> json::FlockList {
+pub(crate) fn flocks(from: &picture::Status, turned_away: &Attempts) -> json::FlockList {
     let own = confab(&from.confab);
     json::FlockList {
         flock: json::Flock {
@@ -178,7 +178,7 @@ fn outside_state(refused: bool, why: &str) -> json::OutsideState {
 }
 
 /// Who is in no flock that is seen from here: whom this fulcrum looks for, then who came by itself and was refused.
-pub(crate) fn outside(from: &picture::Status, turned_away: &BTreeMap<SocketAddr, Knock>) -> Vec<json::Outside> {
+pub(crate) fn outside(from: &picture::Status, turned_away: &Attempts) -> Vec<json::Outside> {
     let line = |line: &picture::OutsideLine| json::Outside {
         name: line.who.fulcrum.as_ref().map(ToString::to_string),
         addr: line.who.addr.to_string(),
@@ -186,28 +186,36 @@ pub(crate) fn outside(from: &picture::Status, turned_away: &BTreeMap<SocketAddr,
         state: outside_state(line.who.refused, &line.who.why),
         reason: line.who.why.clone(),
     };
+    let attempts = strangers(from, turned_away).map(|(addr, attempt)| json::Outside {
+        name: None,
+        addr: addr.to_string(),
+        last_seen: Some(moment(attempt.at)),
+        state: outside_state(true, &attempt.reason),
+        reason: attempt.reason.clone(),
+    });
+    from.outside.iter().map(line).chain(attempts).collect()
+}
+
+/// Those that came by themselves and that nothing else is known of.
+pub(crate) fn strangers<'a>(
+    from: &'a picture::Status,
+    turned_away: &'a Attempts,
+) -> impl Iterator<Item = (&'a SocketAddr, &'a Attempt)> {
     let known = |addr: &SocketAddr| {
         from.outside.iter().any(|line| line.who.addr == *addr) || from.roster.iter().any(|line| line.addr == *addr)
     };
-    let knocks = turned_away.iter().filter(|(addr, _)| !known(addr)).map(|(addr, knock)| json::Outside {
-        name: None,
-        addr: addr.to_string(),
-        last_seen: Some(moment(knock.at)),
-        state: outside_state(true, &knock.reason),
-        reason: knock.reason.clone(),
-    });
-    from.outside.iter().map(line).chain(knocks).collect()
+    turned_away.iter().filter(move |(addr, _)| !known(addr))
 }
 
 /// Why somebody has no link who came by itself.
-pub(crate) fn turned_away(addr: SocketAddr, knock: Knock, now: Wall) -> picture::Reason {
+pub(crate) fn turned_away(addr: SocketAddr, attempt: Attempt, now: Wall) -> picture::Reason {
     picture::Reason {
         subject: addr.to_string(),
         state: "refused".into(),
         since: None,
         rule: "admission".into(),
-        inputs: vec![("last tried".into(), format!("{} s ago", now.secs().saturating_sub(knock.at.secs())))],
-        text: knock.reason,
+        inputs: vec![("last tried".into(), format!("{} s ago", now.secs().saturating_sub(attempt.at.secs())))],
+        text: attempt.reason,
     }
 }
 

@@ -155,6 +155,10 @@ impl Rooms {
 
 /// What a failed handshake says of the other side, if it is worth a line: the reason of a refusal, ours or theirs.
 fn refusal(error: &io::Error) -> Option<String> {
+    // Whoever only looks whether the port is open, as a doctor does, says nothing.
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return None;
+    }
     let text = error.get_ref()?.to_string();
     Some(text.strip_prefix("unexpected error: ").unwrap_or(&text).to_owned())
 }

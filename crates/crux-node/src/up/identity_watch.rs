@@ -82,7 +82,11 @@ impl Watch {
             self.links.reload(bundle.clone(), Arc::new(bundle.trust().clone())).map_err(|e| e.to_string())?;
             Ok(changes)
         });
+        let was_bad = self.papers.not_taken().is_some();
         self.papers.note(taken.as_ref().err().cloned());
+        if was_bad && matches!(&taken, Ok(changes) if changes.is_empty()) {
+            info!("the bundle in {} is the one in use again", self.dir.display());
+        }
         match taken {
             Ok(changes) if changes.is_empty() => {}
             Ok(changes) => info!("the bundle in {} is in use now: {}", self.dir.display(), changes.join(", ")),

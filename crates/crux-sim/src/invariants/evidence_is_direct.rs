@@ -18,7 +18,7 @@ const ROUNDED: Duration = Duration::from_micros(10);
 struct Sent {
     /// The first time of each question.
     asked: VecDeque<(u64, Time)>,
-    /// When it first answered each of the other's last questions.
+    /// When it answered each of the other's last questions, the last time.
     answered: VecDeque<(u64, Time)>,
     dialled: Option<Time>,
 }
@@ -79,11 +79,14 @@ impl Safety for EvidenceIsDirect {
                     sent.asked.truncate(REMEMBERED - 1);
                     sent.asked.push_front((*seq, now));
                 }
-                // A question that comes twice is answered twice, and which of the answers was heard nobody says: the first.
-                Datagram::Ack { seq, .. } if sent.answered.iter().all(|(known, _)| known != seq) => {
-                    sent.answered.truncate(REMEMBERED - 1);
-                    sent.answered.push_front((*seq, now));
-                }
+                // A question that comes twice is answered twice, and either answer may be the one that is heard.
+                Datagram::Ack { seq, .. } => match sent.answered.iter_mut().find(|(known, _)| known == seq) {
+                    Some((_, at)) => *at = now,
+                    None => {
+                        sent.answered.truncate(REMEMBERED - 1);
+                        sent.answered.push_front((*seq, now));
+                    }
+                },
                 _ => {}
             }
         }

@@ -74,6 +74,8 @@ struct Inspected {
     roots: Vec<Authority>,
     chains: Option<bool>,
     problems: Vec<String>,
+    /// Whether nothing is wrong with it; else the command ends with 1.
+    usable: bool,
     refusal: Option<String>,
     /// A stable name of the reason.
     refusal_code: Option<&'static str>,
@@ -89,8 +91,9 @@ pub(super) fn inspect(global: &Global, args: InspectArgs) -> Outcome {
     let judge = Judge { trust: args.trust, roles: args.role.into_iter().map(Into::into).collect() };
     let now = unix_now();
     let found = inspect_by(&args.path, &judge, now).map_err(|e| bad_bundle(&e, next))?;
-    crate::command::print(global.output, &inspected(found, now), &text)?;
-    Ok(0)
+    let found = inspected(found, now);
+    crate::command::print(global.output, &found, &text)?;
+    Ok(if found.usable { 0 } else { Code::Failed.exit() })
 }
 
 fn inspected(found: Inspection, now: u64) -> Inspected {
@@ -100,6 +103,11 @@ fn inspected(found: Inspection, now: u64) -> Inspected {
     let certificate = found.certificate.map(|summary| (summary.ca, Authority::from(summary)));
     let ca = certificate.as_ref().is_some_and(|(ca, _)| *ca);
     let certificate = certificate.map(|(_, certificate)| certificate);
+    let bad_key = match &found.key {
+        Some(KeyState::Bad(cause)) => Some(cause.clone()),
+        _ => None,
+    };
+    let problems: Vec<String> = bad_key.into_iter().chain(found.problems).collect();
     let field = |of: fn(&Authority) -> &String| certificate.as_ref().map(|certificate| of(certificate).clone());
     Inspected {
         file: found.file.display().to_string(),
@@ -135,7 +143,8 @@ fn inspected(found: Inspection, now: u64) -> Inspected {
         chain: found.chain.into_iter().map(Authority::from).collect(),
         roots: found.roots.into_iter().map(Authority::from).collect(),
         chains: found.chains,
-        problems: found.problems,
+        usable: problems.is_empty() && found.refusal.is_none(),
+        problems,
         next: found.refusal.as_ref().map(crux_pki::Refusal::next_step),
         refusal_code: found.refusal.as_ref().map(crux_pki::Refusal::code),
         refusal: found.refusal.map(|refusal| refusal.to_string()),
@@ -153,7 +162,6 @@ fn text(found: &Inspected, format: Format) -> String {
     if let (Some(refusal), Some(code)) = (&found.refusal, found.refusal_code) {
         verdicts.push(format!("would be REFUSED: {refusal} [{code}]"));
     }
-    verdicts.extend(found.key.iter().filter(|key| *key != "fits").map(|key| format!("cannot be USED: {key}")));
     verdicts.extend(found.problems.iter().map(|problem| format!("cannot be USED: {problem}")));
     if verdicts.is_empty() {
         verdicts.push(if found.ca { "valid, as a root or an intermediate" } else { "would be admitted" }.to_owned());
