@@ -18,7 +18,8 @@ taken; for every part the commit and the date, and for all of them the machine. 
 are listed with the reason. The parts are:
   dev flock3 flock10 flock50 flock64 idle10 idle50 services   real processes in network namespaces, default timers
   sim                                                         the simulator, in invented time
-  simlong                                                     the same with 10,000 fulcrums, or for a day: only if named
+  simlong2 simlong5 simlong6 simlong8 simlong9 simlong10 simlong12
+                                                              those lines with 10,000 fulcrums or for a day: only if named
   binary dependencies code
 Those of the first line are taken by the binary `figures` of crux-lab, which is run with `--json --only PART`; it
 prints an array of
@@ -77,6 +78,15 @@ const fn of_lab(name: &'static str, heading: &'static str) -> Source {
     Source { name, heading, builds: true, take: lab::rows }
 }
 
+/// One that takes many minutes or an hour, and is taken only if it is named.
+const fn long(
+    name: &'static str,
+    heading: &'static str,
+    take: fn(&str, Option<u32>) -> sh::Result<Vec<Row>>,
+) -> Source {
+    Source { name, heading, builds: true, take }
+}
+
 const SOURCES: &[Source] = &[
     of_lab("dev", "A throw-away cluster"),
     of_lab("flock3", "A flock of 3"),
@@ -86,13 +96,14 @@ const SOURCES: &[Source] = &[
     of_lab("idle10", "Idle in a flock of 10"),
     of_lab("idle50", "Idle in a flock of 50"),
     of_lab("services", "Services"),
-    Source {
-        name: "simlong",
-        heading: "Flocking in simulation, large or long",
-        builds: true,
-        take: |_, _| sim::rows(true),
-    },
-    Source { name: "sim", heading: "Flocking in simulation", builds: true, take: |_, _| sim::rows(false) },
+    Source { name: "sim", heading: "Flocking in simulation", builds: true, take: |_, _| sim::rows(&[]) },
+    long("simlong2", "Cold start of 10,000 in simulation", |_, _| sim::rows(&["2 at 10000"])),
+    long("simlong5", "A cut and a heal of 10,000 in simulation", |_, _| sim::rows(&["5 at 10000"])),
+    long("simlong6", "Long cuts in simulation", |_, _| sim::rows(&["6 for longer"])),
+    long("simlong8", "Flapping among 1,000 in simulation", |_, _| sim::rows(&["8 at 1000"])),
+    long("simlong9", "One broken pair among 10,000 in simulation", |_, _| sim::rows(&["9 at 10000"])),
+    long("simlong10", "Loss among 1,000 for a day in simulation", |_, _| sim::rows(&["10 for a day"])),
+    long("simlong12", "Traffic of 10,000 in simulation", |_, _| sim::rows(&["12 at 10000"])),
     Source { name: "binary", heading: "Binary", builds: true, take: |_, _| code::binary() },
     Source { name: "dependencies", heading: "Dependencies", builds: false, take: |_, _| code::dependencies() },
     Source { name: "code", heading: "Code", builds: false, take: |_, _| code::lines() },
@@ -127,7 +138,7 @@ pub fn run(args: &[String]) -> sh::Result<()> {
     let old = std::fs::read_to_string(&path).unwrap_or_default();
     let mut page = head();
     for source in SOURCES {
-        let usual = source.name != "simlong" && (build || !source.builds);
+        let usual = !source.name.starts_with("simlong") && (build || !source.builds);
         let wanted = if only.is_empty() { usual } else { only.contains(&source.name) };
         let text = if wanted { taken(source, rounds)? } else { section(&old, source.heading).unwrap_or_else(untaken) };
         let _ = write!(page, "\n## {}\n\n{}\n", source.heading, text.trim());

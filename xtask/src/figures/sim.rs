@@ -3,10 +3,13 @@
 use super::{Row, lab};
 use crate::sh;
 
-/// Runs `--figures` of crux-sim: its usual lines, or those that take long.
-pub fn rows(long: bool) -> sh::Result<Vec<Row>> {
+/// Runs `--figures` of crux-sim: its usual lines, or these.
+pub fn rows(lines: &[&str]) -> sh::Result<Vec<Row>> {
     sh::run(&mut sh::cargo(["build", "--release", "--package", "crux-sim", "--bin", "crux-sim", "--locked"]))?;
     let mut command = sh::program(sh::target_dir()?.join("release/crux-sim"));
-    command.arg("--figures").args(long.then_some("--long")).stderr(std::process::Stdio::inherit());
+    command
+        .arg("--figures")
+        .args(lines.iter().flat_map(|line| ["--line", line]))
+        .stderr(std::process::Stdio::inherit());
     lab::parse(&sh::capture(&mut command)?)
 }
