@@ -76,7 +76,8 @@ impl LinkConfig {
 /// Deadlines of links. Change them only together on all nodes.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// A dial, with TLS and welcome, ends within this: 1 s. Longer helps only on paths of several hundred ms.
+    /// A dial, with TLS and welcome, ends within this: 1 s; within `accept` where the other side has said something by then,
+    /// for to begin anew with one that is slow makes it slower.
     pub dial: Duration,
     /// A stranger at the door must be through TLS and welcome within this: 5 s.
     pub accept: Duration,

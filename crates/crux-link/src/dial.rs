@@ -10,11 +10,14 @@ use crate::wire::{self, Answer, Code, Hello, Refuse, WireError};
 use crux_names::NodeName;
 use quinn::{Connection, ConnectionError, SendStream, TransportErrorCode};
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::time::error::Elapsed;
 
 /// What became of a dial, failure or link.
 pub(crate) async fn dial(inner: Arc<Inner>, addr: SocketAddr) {
-    let outcome = tokio::time::timeout(inner.cfg.timing.dial, attempt(&inner, addr)).await;
+    let outcome = patiently(&inner, addr).await;
     inner.registry.end_dial(addr);
     match outcome.unwrap_or(Err(DialFailure::Silent)) {
         Ok(admission) => {
@@ -25,6 +28,19 @@ pub(crate) async fn dial(inner: Arc<Inner>, addr: SocketAddr) {
             inner.tally.failed(&why);
             inner.emit(LinkEvent::DialFailed { addr, why }).await;
         }
+    }
+}
+
+/// A dial within its time, which is longer once the other side has said something.
+async fn patiently(inner: &Arc<Inner>, addr: SocketAddr) -> Result<Result<Box<Admission>, DialFailure>, Elapsed> {
+    let (timing, heard) = (&inner.cfg.timing, AtomicBool::new(false));
+    let mut attempt = pin!(attempt(inner, addr, &heard));
+    match tokio::time::timeout(timing.dial, &mut attempt).await {
+        // Somebody is there and slow, most likely because many knock at once: to begin anew would make it slower.
+        Err(_) if heard.load(Ordering::Relaxed) => {
+            tokio::time::timeout(timing.accept.saturating_sub(timing.dial), attempt).await
+        }
+        outcome => outcome,
     }
 }
 
@@ -119,13 +135,17 @@ pub(crate) fn mapped(local: SocketAddr, addr: SocketAddr) -> SocketAddr {
     }
 }
 
-async fn attempt(inner: &Arc<Inner>, addr: SocketAddr) -> Result<Box<Admission>, DialFailure> {
+/// `heard` is set with the first word of the other side.
+async fn attempt(inner: &Arc<Inner>, addr: SocketAddr, heard: &AtomicBool) -> Result<Box<Admission>, DialFailure> {
     let target = mapped(inner.local, addr);
     // The name is of no use: who the peer is stands in its certificate.
     let going = || DialFailure::Unreachable("this fulcrum is going down".to_owned());
     let (endpoint, own) = inner.endpoint().ok_or_else(going)?;
-    let connecting = endpoint.connect(target, "crux").map_err(|e| DialFailure::Unreachable(e.to_string()))?;
+    let mut connecting = endpoint.connect(target, "crux").map_err(|e| DialFailure::Unreachable(e.to_string()))?;
     drop(endpoint);
+    // An error here is the same that comes of waiting for the connection.
+    let _ = connecting.handshake_data().await;
+    heard.store(true, Ordering::Relaxed);
     let connection = connecting.await.map_err(|error| lost(addr, &error))?;
     let token = inner.random();
     let hello = Hello { link: token, ..inner.hello(false) };

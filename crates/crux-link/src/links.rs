@@ -225,8 +225,8 @@ impl Links {
         self.inner.local
     }
 
-    /// Dials an address. What comes of it is told by an event: `Up`, or `DialFailed` within 1 s. While a dial to an
-    /// address is under way, others to it are the same dial.
+    /// Dials an address. What comes of it is told by an event: `Up`, or `DialFailed` within 1 s, within 5 s where somebody
+    /// answers slowly. While a dial to an address is under way, others to it are the same dial.
     pub fn dial(&self, addr: SocketAddr) {
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
         if self.inner.registry.start_dial(addr) {

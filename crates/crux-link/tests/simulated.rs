@@ -109,6 +109,24 @@ fn a_flock_of_ten_comes_together_under_loss() {
     });
 }
 
+/// Many that knock at once make each other slow: who says something within a second is waited for.
+#[test]
+fn who_answers_slowly_is_linked_all_the_same_and_who_is_silent_is_given_up_after_a_second() {
+    let (base, bundles) = bundles(2);
+    thrice(bundles, base, async |world: &World, bundles: Vec<Bundle>| {
+        let nodes = nodes(world, &bundles).await;
+        world.net.weather(0, Duration::from_millis(350), Duration::ZERO);
+        // Two round trips, for TLS and for the welcome.
+        nodes[0].links.dial(nodes[1].addr);
+        world.until(4.0, "a link", || nodes.iter().all(|node| node.links.links().len() == 1)).await;
+        assert_eq!(world.failed(&nodes[0].me), 0);
+        // Nobody is there.
+        nodes[0].links.dial(addr(7));
+        world.pass(1.1).await;
+        assert_eq!(world.failed(&nodes[0].me), 1);
+    });
+}
+
 #[test]
 fn of_two_dials_at_once_the_lower_ones_stays() {
     let (base, bundles) = bundles(2);

@@ -392,6 +392,10 @@ impl World {
         self.of(who).iter().filter(|told| matches!(told.what, What::Up(_))).count()
     }
 
+    pub fn failed(&self, who: &Member) -> usize {
+        self.of(who).iter().filter(|told| matches!(told.what, What::DialFailed(..))).count()
+    }
+
     pub fn downs(&self, who: &Member) -> Vec<(Duration, Member, String)> {
         let down = |told: Told| match told.what {
             What::Down(peer, why) => Some((told.at, peer, why)),
