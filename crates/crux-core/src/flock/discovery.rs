@@ -71,7 +71,7 @@ const HOT: Duration = Duration::from_secs(3600);
 pub struct Pace {
     /// One discovery round, T_disc: 1 s, scaled.
     pub disc: Duration,
-    /// A dial has come to something after this; the same as the link's own deadline: 1 s, not scaled.
+    /// A dial has come to something after this; the same as the link's own deadline for who says nothing: 1 s, not scaled.
     pub dial: Duration,
 }
 
