@@ -3,7 +3,7 @@
 //!
 //! Every failure is an [`ErrorDoc`]: the fulcrum's own, or one that says that nobody answered.
 
-use crate::json::{Code, Doc, ErrorDoc, FileStored, Kind};
+use crate::json::{Code, Doc, Done, ErrorDoc, FileStored, Kind};
 use crate::routes;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
@@ -72,26 +72,27 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Client {
     way: Arc<dyn Connect>,
     local: bool,
-    patience: Duration,
+    /// How long each answer may take to begin, if that was said.
+    patience: Option<Duration>,
 }
 
 impl Client {
     /// A client of the fulcrum behind this socket. Nothing is opened yet.
     #[must_use]
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { way: Arc::new(Socket(socket.into())), local: true, patience: PATIENCE }
+        Self { way: Arc::new(Socket(socket.into())), local: true, patience: None }
     }
 
     /// A client of the fulcrum that this leads to. Nothing is opened yet.
     #[must_use]
     pub fn over(way: Arc<dyn Connect>) -> Self {
-        Self { way, local: false, patience: PATIENCE }
+        Self { way, local: false, patience: None }
     }
 
     /// The same, with so much time for each answer to begin.
     #[must_use]
     pub fn patient(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+        Self { patience: Some(patience), ..self }
     }
 
     /// Reads a document.
@@ -116,6 +117,16 @@ impl Client {
         let body = Full::new(Bytes::from(json)).map_err(|never| match never {}).boxed();
         let response = self.send(Method::POST, path, Some("application/json"), body).await?;
         self.document(response).await
+    }
+
+    /// Tells the fulcrum to leave its flock and end; with `services`, to stop what runs there first. It answers when that is
+    /// done, so this waits for as long as it may take.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn down(&self, services: bool) -> Result<Done, ErrorDoc> {
+        let patience = self.patience.unwrap_or(PATIENCE + routes::LEAVING);
+        self.clone().patient(patience).post(routes::DOWN, &routes::DownRequest { services }).await
     }
 
     /// Stores a file in the fulcrum's store, read piece by piece.
@@ -173,8 +184,9 @@ impl Client {
         content_type: Option<&str>,
         body: BoxBody<Bytes, io::Error>,
     ) -> Result<Response<Incoming>, ErrorDoc> {
-        let asked = tokio::time::timeout(self.patience, self.ask(method, path, content_type, body)).await;
-        asked.unwrap_or_else(|_| Err(self.mute()))
+        let patience = self.patience.unwrap_or(PATIENCE);
+        let asked = tokio::time::timeout(patience, self.ask(method, path, content_type, body)).await;
+        asked.unwrap_or_else(|_| Err(self.mute(patience)))
     }
 
     async fn ask(
@@ -236,9 +248,8 @@ impl Client {
     }
 
     /// Somebody is there and says nothing.
-    fn mute(&self) -> ErrorDoc {
-        let cause =
-            format!("{} lets this command in, but nothing is said within {:?}", self.way.place(), self.patience);
+    fn mute(&self, patience: Duration) -> ErrorDoc {
+        let cause = format!("{} lets this command in, but nothing is said within {patience:?}", self.way.place());
         let next = "see whether that process is stopped or overloaded (ps, top); --timeout gives it more time";
         ErrorDoc::new(Code::Unreachable, cause, next)
     }
@@ -444,6 +455,42 @@ mod tests {
     fn data_lines_of_an_event_are_joined_and_comments_dropped() {
         assert_eq!(sse_data("id: 3\ndata: {\"a\":\ndata: 1}\n\n").as_deref(), Some("{\"a\":\n1}"));
         assert_eq!(sse_data(": keep-alive\n\n"), None);
+    }
+
+    /// Answers each request after so long.
+    #[derive(Debug)]
+    struct Slow(Duration);
+
+    impl Connect for Slow {
+        fn place(&self) -> String {
+            "slow".to_owned()
+        }
+
+        fn connect(&self) -> Connecting<'_> {
+            let (near, mut far) = tokio::io::duplex(4096);
+            let after = self.0;
+            tokio::spawn(async move {
+                use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+                let mut request = [0; 4096];
+                let _ = far.read(&mut request).await;
+                tokio::time::sleep(after).await; // waits: it is the slowness, in paused time
+                let body = serde_json::to_string(&Doc(Done { text: "gone".to_owned() })).unwrap();
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                let _ = far.write_all(answer.as_bytes()).await;
+                let _ = far.read(&mut request).await;
+            });
+            Box::pin(async move { Ok(Box::new(near) as Box<dyn Connection>) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leaving_is_waited_for_as_long_as_it_may_take() {
+        let client = Client::over(Arc::new(Slow(routes::LEAVING)));
+        assert_eq!(client.down(true).await.unwrap().text, "gone");
+        // Whoever said how long it waits waits no longer, and nothing else takes so long.
+        let limited = client.clone().patient(Duration::from_secs(5));
+        assert_eq!(limited.down(true).await.unwrap_err().code, Code::Unreachable);
+        assert_eq!(client.get::<Done>(routes::CONFAB).await.unwrap_err().code, Code::Unreachable);
     }
 
     #[tokio::test]

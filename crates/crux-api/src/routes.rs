@@ -28,6 +28,7 @@
 //! An error is an [`ErrorDoc`](crate::json::ErrorDoc) with the HTTP status of its code. Nothing is half done.
 
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What a program asks for names.
 pub const CONFAB: &str = "/v1/confab";
@@ -59,6 +60,8 @@ pub const FILES: &str = "/v1/files";
 pub const LOGS: &str = "/v1/logs";
 /// Stop this fulcrum.
 pub const DOWN: &str = "/v1/down";
+/// How long leaving may take, services included, before the process ends all the same.
+pub const LEAVING: Duration = Duration::from_secs(60);
 /// Forget a fulcrum's addresses.
 pub const NODE_FORGET: &str = "/v1/node/forget";
 /// Faults, in a dev cluster only.

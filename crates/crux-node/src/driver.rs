@@ -32,7 +32,7 @@ use tokio::time::{Instant, Interval};
 use tracing::{info, warn};
 
 /// How long leaving may take, services included, before the process ends all the same.
-const LEAVE: Duration = Duration::from_secs(60);
+const LEAVE: Duration = crux_api::routes::LEAVING;
 /// The shortest sleep after a timer: an engine that wants to be woken at once, again and again, must not eat a core.
 const BREATH: Duration = Duration::from_millis(1);
 

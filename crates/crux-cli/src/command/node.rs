@@ -11,7 +11,7 @@ use crate::target;
 use clap::{Args, Subcommand};
 use crux_api::client::Client;
 use crux_api::json::{Code, Confab, Done, ErrorDoc, NodeList};
-use crux_api::routes::{self, DownRequest, ForgetRequest};
+use crux_api::routes::{self, ForgetRequest};
 use crux_api::write::{NewFact, row_path};
 use crux_names::FulcrumId;
 use rustix::process::{Pid, Signal, kill_process};
@@ -59,7 +59,7 @@ pub(crate) async fn run(ctx: &Ctx, command: NodeCommand) -> Outcome {
         }
         NodeCommand::Leave { node, yes } => {
             let client = leaving(ctx, node.as_deref(), yes).await?;
-            let done: Done = client.post(routes::DOWN, &DownRequest { services: true }).await?;
+            let done = client.down(true).await?;
             ctx.done(&done)
         }
         NodeCommand::Forget { node } => {
@@ -139,6 +139,6 @@ pub(crate) async fn down(global: &Global, args: DownArgs) -> Outcome {
         }
     }
     let ctx = Ctx::find(global.clone()).await?;
-    let done: Done = ctx.client().post(routes::DOWN, &DownRequest { services: args.all }).await?;
+    let done = ctx.client().down(args.all).await?;
     ctx.done(&done)
 }

@@ -43,7 +43,8 @@ pub(super) fn done(reply: Reply, text: String) -> Answer {
     }
 }
 
-/// `POST /v1/down`. Answered before the fulcrum has left: the process ends when its instances are as wanted.
+/// `POST /v1/down`. Answered when the fulcrum has left and its instances are as wanted; after
+/// [`LEAVING`](crux_api::routes::LEAVING) the process ends without that answer.
 pub(super) async fn down(State(door): State<Door>, json: Result<Json<DownRequest>, JsonRejection>) -> Answer {
     let DownRequest { services } = body(json)?;
     let reply = door.asker.command(Command::Down { services }).await.map_err(|_| Refusal::going_down())?;
