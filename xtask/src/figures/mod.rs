@@ -133,16 +133,19 @@ pub fn run(args: &[String]) -> sh::Result<()> {
             other => return Err(format!("`{other}` is unknown; `cargo xtask figures --help`")),
         }
     }
-    let path = sh::root().join("docs/figures.md");
-    // A page that is not there yet has nothing to keep.
-    let old = std::fs::read_to_string(&path).unwrap_or_default();
-    let mut page = head();
+    let mut taken = Vec::new();
     for source in SOURCES {
         let usual = !source.name.starts_with("simlong") && (build || !source.builds);
         let wanted = if only.is_empty() { usual } else { only.contains(&source.name) };
-        let text = if wanted { taken(source, rounds)? } else { section(&old, source.heading).unwrap_or_else(untaken) };
-        let _ = write!(page, "\n## {}\n\n{}\n", source.heading, text.trim());
+        if wanted {
+            taken.push((source.heading, take(source, rounds)?));
+        }
     }
+    // Read only now: what another run has written during the hours that this one took is kept.
+    let path = sh::root().join("docs/figures.md");
+    // A page that is not there yet has nothing to keep.
+    let old = std::fs::read_to_string(&path).unwrap_or_default();
+    let page = joined(&old, &taken);
     if print {
         print!("{page}");
         return Ok(());
@@ -152,8 +155,19 @@ pub fn run(args: &[String]) -> sh::Result<()> {
     Ok(())
 }
 
+/// The page: what was taken now, and for the rest what stood there.
+fn joined(old: &str, taken: &[(&str, String)]) -> String {
+    let mut page = head();
+    for source in SOURCES {
+        let now = taken.iter().find(|(heading, _)| *heading == source.heading).map(|(_, text)| text.clone());
+        let text = now.or_else(|| section(old, source.heading)).unwrap_or_else(untaken);
+        let _ = write!(page, "\n## {}\n\n{}\n", source.heading, text.trim());
+    }
+    page
+}
+
 /// A section's text, taken now.
-fn taken(source: &Source, rounds: Option<u32>) -> sh::Result<String> {
+fn take(source: &Source, rounds: Option<u32>) -> sh::Result<String> {
     eprintln!("== {}", source.heading);
     let stamp = stamp()?;
     Ok(match (source.take)(source.name, rounds) {
@@ -239,6 +253,15 @@ mod tests {
         assert_eq!(section(page, "A").as_deref(), Some("\none\n"));
         assert_eq!(section(page, "A flock").as_deref(), Some("\ntwo\n"));
         assert_eq!(section(page, "B"), None);
+    }
+
+    #[test]
+    fn only_what_was_taken_changes() {
+        let first = joined("", &[("Binary", "one".into())]);
+        let second = joined(&first, &[("Code", "two".into())]);
+        assert_eq!(section(&second, "Binary").as_deref(), Some("\none\n"));
+        assert_eq!(section(&second, "Code").as_deref(), Some("\ntwo\n"));
+        assert_eq!(section(&second, "Dependencies").as_deref(), Some("\nNot taken yet.\n"));
     }
 
     #[test]
