@@ -231,13 +231,11 @@ fn figures(args: &Args) -> ExitCode {
     let mut lines: Vec<Line> = Vec::new();
     for measure in wanted {
         let begin = Instant::now();
-        let taken = (measure.take)();
-        let took = begin.elapsed().as_secs_f64();
-        for line in &taken {
+        (measure.take)(&mut |line| {
             eprintln!("{}: {} {} ({}); {}", line.name, line.value, line.unit, line.target, line.note);
-        }
-        eprintln!("line {} in {took:.1} s", measure.name);
-        lines.extend(taken);
+            lines.push(line);
+        });
+        eprintln!("line {} in {:.1} s", measure.name, begin.elapsed().as_secs_f64());
     }
     let print = |line: &Line| {
         let [name, value, unit, target, note] =

@@ -18,8 +18,8 @@ taken; for every part the commit and the date, and for all of them the machine. 
 are listed with the reason. The parts are:
   dev flock3 flock10 flock50 flock64 idle10 idle50 services   real processes in network namespaces, default timers
   sim                                                         the simulator, in invented time
-  simlong2 simlong5 simlong6 simlong8 simlong9 simlong10 simlong12
-                                                              those lines with 10,000 fulcrums or for a day: only if named
+  simlong10000 simlong6 simlong8 simlong10
+                                                              lines with 10,000 fulcrums or for days: hours; only if named
   binary dependencies code
 Those of the first line are taken by the binary `figures` of crux-lab, which is run with `--json --only PART`; it
 prints an array of
@@ -97,13 +97,10 @@ const SOURCES: &[Source] = &[
     of_lab("idle50", "Idle in a flock of 50"),
     of_lab("services", "Services"),
     Source { name: "sim", heading: "Flocking in simulation", builds: true, take: |_, _| sim::rows(&[]) },
-    long("simlong2", "Cold start of 10,000 in simulation", |_, _| sim::rows(&["2 at 10000"])),
-    long("simlong5", "A cut and a heal of 10,000 in simulation", |_, _| sim::rows(&["5 at 10000"])),
+    long("simlong10000", "Flocking of 10,000 in simulation", |_, _| sim::rows(&["at 10000"])),
     long("simlong6", "Long cuts in simulation", |_, _| sim::rows(&["6 for longer"])),
     long("simlong8", "Flapping among 1,000 in simulation", |_, _| sim::rows(&["8 at 1000"])),
-    long("simlong9", "One broken pair among 10,000 in simulation", |_, _| sim::rows(&["9 at 10000"])),
     long("simlong10", "Loss among 1,000 for a day in simulation", |_, _| sim::rows(&["10 for a day"])),
-    long("simlong12", "Traffic of 10,000 in simulation", |_, _| sim::rows(&["12 at 10000"])),
     Source { name: "binary", heading: "Binary", builds: true, take: |_, _| code::binary() },
     Source { name: "dependencies", heading: "Dependencies", builds: false, take: |_, _| code::dependencies() },
     Source { name: "code", heading: "Code", builds: false, take: |_, _| code::lines() },

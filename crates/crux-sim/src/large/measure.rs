@@ -61,39 +61,40 @@ pub struct Measure {
     pub name: &'static str,
     /// It takes long or much memory: ten thousand fulcrums, or days.
     pub long: bool,
-    /// Takes it.
-    pub take: fn() -> Vec<Line>,
+    /// Takes it, and tells each line as soon as it stands.
+    pub take: fn(&mut dyn FnMut(Line)),
 }
 
 /// All of them, in the order of the design's table.
 pub const MEASURES: &[Measure] = &[
-    Measure { name: "1", long: false, take: crashes },
-    Measure { name: "2", long: false, take: || [1000, 2000].into_iter().flat_map(cold_start).collect() },
-    Measure { name: "4", long: false, take: || cut_and_heal(1000) },
+    Measure { name: "1", long: false, take: |tell| crashes().into_iter().for_each(tell) },
+    Measure { name: "2", long: false, take: |tell| [1000, 2000].into_iter().flat_map(cold_start).for_each(tell) },
+    Measure { name: "4", long: false, take: |tell| cut_and_heal(1000).into_iter().for_each(tell) },
     Measure {
         name: "6",
         long: false,
-        take: || long_cuts(&[(4, 7 * 24 * 3600, "seven days"), (40, 75 * 60, "75 minutes")]),
+        take: |tell| {
+            long_cuts(&[(4, 7 * 24 * 3600, "seven days"), (40, 75 * 60, "75 minutes")]).into_iter().for_each(tell)
+        },
     },
-    Measure { name: "7", long: false, take: lossy },
-    Measure { name: "8", long: false, take: || flapping(200) },
-    Measure { name: "9", long: false, take: || [3, 1000].into_iter().flat_map(broken_pair).collect() },
-    Measure { name: "10", long: false, take: || loss(200, 600) },
-    Measure { name: "11", long: false, take: starved },
-    Measure { name: "12", long: false, take: || [10, 50, 200, 1000].into_iter().flat_map(traffic).collect() },
-    Measure { name: "13", long: false, take: || [3, 10, 100, 1000].into_iter().flat_map(failover).collect() },
-    Measure { name: "15", long: false, take: solver },
-    Measure { name: "2 at 10000", long: true, take: || cold_start(10_000) },
-    Measure { name: "5 at 10000", long: true, take: || cut_and_heal(10_000) },
+    Measure { name: "7", long: false, take: |tell| lossy().into_iter().for_each(tell) },
+    Measure { name: "8", long: false, take: |tell| flapping(200).into_iter().for_each(tell) },
+    Measure { name: "9", long: false, take: |tell| [3, 1000].into_iter().flat_map(broken_pair).for_each(tell) },
+    Measure { name: "10", long: false, take: |tell| loss(200, 600).into_iter().for_each(tell) },
+    Measure { name: "11", long: false, take: |tell| starved().into_iter().for_each(tell) },
+    Measure { name: "12", long: false, take: |tell| [10, 50, 200, 1000].into_iter().flat_map(traffic).for_each(tell) },
+    Measure { name: "13", long: false, take: |tell| [3, 10, 100, 1000].into_iter().flat_map(failover).for_each(tell) },
+    Measure { name: "15", long: false, take: |tell| solver().into_iter().for_each(tell) },
     Measure {
         name: "6 for longer",
         long: true,
-        take: || long_cuts(&[(10, 7 * 24 * 3600, "seven days"), (200, 2 * 3600, "two hours")]),
+        take: |tell| {
+            long_cuts(&[(10, 7 * 24 * 3600, "seven days"), (200, 2 * 3600, "two hours")]).into_iter().for_each(tell)
+        },
     },
-    Measure { name: "8 at 1000", long: true, take: || flapping(1000) },
-    Measure { name: "9 at 10000", long: true, take: || broken_pair(10_000) },
-    Measure { name: "10 for a day", long: true, take: || loss(1000, 24 * 3600) },
-    Measure { name: "12 at 10000", long: true, take: || traffic(10_000) },
+    Measure { name: "8 at 1000", long: true, take: |tell| flapping(1000).into_iter().for_each(tell) },
+    Measure { name: "10 for a day", long: true, take: |tell| loss(1000, 24 * 3600).into_iter().for_each(tell) },
+    Measure { name: "at 10000", long: true, take: |tell| in_one_world(10_000, tell) },
 ];
 
 fn seconds(time: Duration) -> String {
@@ -115,10 +116,25 @@ fn settled(size: usize, weather: Weather) -> Result<Crowd, String> {
 }
 
 /// Does this with a settled flock; if there is none, that is the figure.
-fn with(name: &str, size: usize, weather: Weather, act: impl FnOnce(Crowd) -> Vec<Line>) -> Vec<Line> {
+fn with(name: &str, size: usize, weather: Weather, act: impl FnOnce(&mut Crowd) -> Vec<Line>) -> Vec<Line> {
     match settled(size, weather) {
-        Ok(crowd) => act(crowd),
+        Ok(mut crowd) => act(&mut crowd),
         Err(why) => vec![Line::new(name, "not reached", "", "").note(format!("no stable flock to begin with: {why}"))],
+    }
+}
+
+/// The lines that a flock of ten thousand is asked for, one after the other in one world: the cold start alone, with which
+/// each begins, takes most of an hour.
+fn in_one_world(size: usize, tell: &mut dyn FnMut(Line)) {
+    let mut crowd = Crowd::new(size, SEED, Weather::default());
+    started(&mut crowd).into_iter().for_each(&mut *tell);
+    let all = crowd.all();
+    for part in [metered, halved, parted_pair] {
+        if let Err(why) = crowd.until(LIMIT, |crowd| crowd.one_flock(&all).and_then(|()| crowd.stable(&all))) {
+            return tell(Line::new(format!("the rest at N={size}"), "not reached", "", "").note(why));
+        }
+        crowd.forget();
+        part(&mut crowd).into_iter().for_each(&mut *tell);
     }
 }
 
@@ -164,7 +180,7 @@ fn evictions(crowd: &Crowd, healthy: impl Fn(usize) -> bool) -> usize {
 
 fn crashes() -> Vec<Line> {
     let name = "1: ten crashes at N=1000, all survivors on the new view, p99";
-    with(name, 1000, Weather::default(), |mut crowd| {
+    with(name, 1000, Weather::default(), |crowd| {
         let begin = crowd.world.now;
         let dead: Vec<usize> = (0..10).map(|n| 50 + n * 93).collect();
         dead.iter().for_each(|place| crowd.world.crash(*place));
@@ -180,12 +196,16 @@ fn crashes() -> Vec<Line> {
 }
 
 fn cold_start(size: usize) -> Vec<Line> {
+    started(&mut Crowd::new(size, SEED, Weather::default()))
+}
+
+fn started(crowd: &mut Crowd) -> Vec<Line> {
+    let size = crowd.size;
     let (time, sizes) = match size {
         0..=1000 => ("≤ 6 s", "≤ 4"),
         1001..=2000 => ("≤ 10 s", "≤ 4"),
         _ => ("≤ 30 s", "≤ 6"),
     };
-    let mut crowd = Crowd::new(size, SEED, Weather::default());
     let all = crowd.all();
     let took = crowd.until(LIMIT, |crowd| crowd.one_flock(&all));
     let how = format!("all begin at once, {SEEDS} seeds, addresses known from before");
@@ -202,56 +222,49 @@ fn cold_start(size: usize) -> Vec<Line> {
 
 /// Lines 4, 5 and 14: one world is cut in the middle for two minutes and heals.
 fn cut_and_heal(size: usize) -> Vec<Line> {
+    with(&format!("4: {0}/{0} cut, both flocks with leader", size / 2), size, Weather::default(), halved)
+}
+
+fn halved(crowd: &mut Crowd) -> Vec<Line> {
+    let size = crowd.size;
     let half = size / 2;
-    let name = format!("4: {half}/{half} cut, both flocks with leader");
-    let (led, whole) = (name.clone(), format!("5: heal 2×{half}, p99"));
-    with(&name, size, Weather::default(), |mut crowd| {
-        let all = crowd.all();
-        let (near, far) = all.split_at(half);
-        let parts: Vec<u8> = all.iter().map(|place| u8::from(*place >= half)).collect();
-        let cut = crowd.world.now;
-        crowd.world.divide(&parts);
-        let exact = crowd.until(LIMIT, |crowd| crowd.one_flock(near).and_then(|()| crowd.one_flock(far)));
-        let stable = crowd.until(LIMIT, |crowd| crowd.stable(&all)).map(|_| crowd.world.now.since(cut));
-        let mut lines = vec![
-            Line::time(led, &exact, "≤ 8 s"),
-            Line::time(format!("4: {half}/{half} cut, both stable"), &stable, "≤ 25 s"),
-        ];
-        if exact.is_err() {
-            return lines;
+    let led = format!("4: {half}/{half} cut, both flocks with leader");
+    let whole = format!("5: heal 2×{half}, p99");
+    let all = crowd.all();
+    let (near, far) = all.split_at(half);
+    let parts: Vec<u8> = all.iter().map(|place| u8::from(*place >= half)).collect();
+    let cut = crowd.world.now;
+    crowd.world.divide(&parts);
+    let exact = crowd.until(LIMIT, |crowd| crowd.one_flock(near).and_then(|()| crowd.one_flock(far)));
+    let stable = crowd.until(LIMIT, |crowd| crowd.stable(&all)).map(|_| crowd.world.now.since(cut));
+    let mut lines = vec![
+        Line::time(led, &exact, "≤ 8 s"),
+        Line::time(format!("4: {half}/{half} cut, both stable"), &stable, "≤ 25 s"),
+    ];
+    if exact.is_err() {
+        return lines;
+    }
+    crowd.run_for(secs(120).saturating_sub(crowd.world.now.since(cut)));
+    crowd.forget();
+    crowd.world.join_all();
+    let begin = crowd.world.now;
+    let (mut double, mut healed) = (Duration::ZERO, Err(String::new()));
+    while crowd.world.now.since(begin) < LIMIT {
+        if both_stable(crowd, near, far) {
+            double = crowd.world.now.since(begin);
         }
-        crowd.run_for(secs(120).saturating_sub(crowd.world.now.since(cut)));
-        crowd.forget();
-        crowd.world.join_all();
-        let begin = crowd.world.now;
-        let (mut double, mut healed) = (Duration::ZERO, Err(String::new()));
-        while crowd.world.now.since(begin) < LIMIT {
-            if both_stable(&crowd, near, far) {
-                double = crowd.world.now.since(begin);
-            }
-            healed = crowd.one_flock(&all).map(|()| p99(&crowd.installs, begin, |_| true));
-            if healed.is_ok() {
-                break;
-            }
-            crowd.run_for(Duration::from_millis(20));
+        healed = crowd.one_flock(&all).map(|()| p99(&crowd.installs, begin, |_| true));
+        if healed.is_ok() {
+            break;
         }
-        let target = if size > 1000 { "≤ 15 s" } else { "≤ 5 s" };
-        let views = most_views(&crowd.installs, |_| true);
-        lines.push(Line::time(whole, &healed, target).note("after a cut of two minutes"));
-        lines.push(Line::new(
-            format!("5: views that anybody installed for it, 2×{half}"),
-            views.to_string(),
-            "",
-            "≤ 2",
-        ));
-        lines.push(Line::new(
-            format!("14: double-stable window after the heal, 2×{half}"),
-            seconds(double),
-            "s",
-            "≤ 6 s",
-        ));
-        lines
-    })
+        crowd.run_for(Duration::from_millis(20));
+    }
+    let target = if size > 1000 { "≤ 15 s" } else { "≤ 5 s" };
+    let views = most_views(&crowd.installs, |_| true);
+    lines.push(Line::time(whole, &healed, target).note("after a cut of two minutes"));
+    lines.push(Line::new(format!("5: views that anybody installed for it, 2×{half}"), views.to_string(), "", "≤ 2"));
+    lines.push(Line::new(format!("14: double-stable window after the heal, 2×{half}"), seconds(double), "s", "≤ 6 s"));
+    lines
 }
 
 /// Whether somebody of either side holds its own flock to be complete, while they are two.
@@ -272,7 +285,7 @@ fn long_cuts(cuts: &[(usize, u64, &'static str)]) -> Vec<Line> {
         let (size, time) = (*size, *time);
         let name = format!("6: heal 2×{} after a cut of {said}", size / 2);
         let shown = name.clone();
-        with(&name, size, Weather::default(), move |mut crowd| {
+        with(&name, size, Weather::default(), move |crowd| {
             let all = crowd.all();
             let parts: Vec<u8> = all.iter().map(|place| u8::from(*place >= size / 2)).collect();
             crowd.world.divide(&parts);
@@ -289,7 +302,7 @@ fn long_cuts(cuts: &[(usize, u64, &'static str)]) -> Vec<Line> {
 
 fn lossy() -> Vec<Line> {
     let name = "7: 1 % of N=1000 at 80 % loss, exactly those out";
-    with(name, 1000, Weather::default(), |mut crowd| {
+    with(name, 1000, Weather::default(), |crowd| {
         let bad: Vec<usize> = (0..10).map(|n| 50 + n * 93).collect();
         for place in &bad {
             crowd.world.set_leaving(*place, Quality { loss: 800, ..Quality::default() });
@@ -297,7 +310,7 @@ fn lossy() -> Vec<Line> {
         }
         let rest: Vec<usize> = crowd.all().into_iter().filter(|place| !bad.contains(place)).collect();
         let took = crowd.until(LIMIT, |crowd| crowd.one_flock(&rest));
-        let healthy = evictions(&crowd, |place| !bad.contains(&place));
+        let healthy = evictions(crowd, |place| !bad.contains(&place));
         vec![
             Line::time(name, &took, "≤ 12 s").note(
                 "loss of datagrams each way; one period in seven of such a member has an answer all the same, and it takes three \
@@ -311,7 +324,7 @@ fn lossy() -> Vec<Line> {
 fn flapping(size: usize) -> Vec<Line> {
     let name = format!("8: 1 % flip-flop of N={size}, 20 s/20 s one way, 15 min: view changes per flapping node");
     let shown = name.clone();
-    with(&name, size, Weather::default(), |mut crowd| {
+    with(&name, size, Weather::default(), |crowd| {
         let bad: Vec<usize> = (0..size / 100).map(|n| size / 20 + n * (size * 93 / 1000)).collect();
         let others: Vec<usize> = crowd.all().into_iter().filter(|place| !bad.contains(place)).collect();
         for round in 0..45 {
@@ -321,7 +334,7 @@ fn flapping(size: usize) -> Vec<Line> {
         }
         let changes = most_views(&crowd.installs, |place| others.contains(&place));
         let each = changes as f64 / bad.len() as f64;
-        let healthy = evictions(&crowd, |place| !bad.contains(&place));
+        let healthy = evictions(crowd, |place| !bad.contains(&place));
         vec![
             Line::new(shown, format!("{each:.1}"), "", "≤ 10")
                 .note(format!("{changes} views at most of a member that is well, {} flap", bad.len())),
@@ -331,41 +344,43 @@ fn flapping(size: usize) -> Vec<Line> {
 }
 
 fn broken_pair(size: usize) -> Vec<Line> {
+    with(&format!("9: one broken pair at N={size}, one eviction"), size, Weather::default(), parted_pair)
+}
+
+fn parted_pair(crowd: &mut Crowd) -> Vec<Line> {
+    let size = crowd.size;
     let target = match size {
         0..=10 => "≤ 8 s",
         11..=1000 => "≤ 25 s",
         _ => "≤ 175 s",
     };
-    let name = format!("9: one broken pair at N={size}, one eviction");
-    let shown = name.clone();
-    with(&name, size, Weather::default(), |mut crowd| {
-        let leader = crowd.leader_of(0).unwrap_or(0);
-        let others: Vec<usize> = crowd.all().into_iter().filter(|place| *place != leader).collect();
-        let (a, b) = (others[0], others[others.len() / 2]);
-        crowd.world.set_path(a, b, false);
-        crowd.world.set_path(b, a, false);
-        let out = |crowd: &Crowd| {
-            let view = crowd.world.slots[leader].node.as_ref().map_or(0, |bird| bird.flock.view().roster.len());
-            if view + 1 == size { Ok(()) } else { Err(format!("the leader's view has {view} members")) }
-        };
-        let took = crowd.until(secs(400), out);
-        crowd.run_for(secs(2));
-        crowd.forget();
-        crowd.run_for(secs(if size > 1000 { 30 } else { 120 }));
-        let after = crowd.installs.len();
-        vec![
-            Line::time(shown, &took, target),
-            Line::new(format!("9: views installed in the time after it, N={size}"), after.to_string(), "", "0"),
-        ]
-    })
+    let shown = format!("9: one broken pair at N={size}, one eviction");
+    let leader = crowd.leader_of(0).unwrap_or(0);
+    let others: Vec<usize> = crowd.all().into_iter().filter(|place| *place != leader).collect();
+    let (a, b) = (others[0], others[others.len() / 2]);
+    crowd.world.set_path(a, b, false);
+    crowd.world.set_path(b, a, false);
+    let out = |crowd: &Crowd| {
+        let view = crowd.world.slots[leader].node.as_ref().map_or(0, |bird| bird.flock.view().roster.len());
+        if view + 1 == size { Ok(()) } else { Err(format!("the leader's view has {view} members")) }
+    };
+    let took = crowd.until(secs(400), out);
+    crowd.run_for(secs(2));
+    crowd.forget();
+    crowd.run_for(secs(if size > 1000 { 30 } else { 120 }));
+    let after = crowd.installs.len();
+    vec![
+        Line::time(shown, &took, target),
+        Line::new(format!("9: views installed in the time after it, N={size}"), after.to_string(), "", "0"),
+    ]
 }
 
 fn loss(size: usize, time: u64) -> Vec<Line> {
     let name = format!("10: false evictions at 2 % loss, N={size}, {} min", time / 60);
     let shown = name.clone();
-    with(&name, size, Weather { loss: 20, ..Weather::default() }, |mut crowd| {
+    with(&name, size, Weather { loss: 20, ..Weather::default() }, |crowd| {
         crowd.run_for(secs(time));
-        let evicted = evictions(&crowd, |_| true);
+        let evicted = evictions(crowd, |_| true);
         let views = most_views(&crowd.installs, |_| true);
         vec![Line::new(shown, evicted.to_string(), "", "0 in 24 h").note(format!("{views} views installed by anybody"))]
     })
@@ -374,9 +389,8 @@ fn loss(size: usize, time: u64) -> Vec<Line> {
 /// Line 11.
 fn starved() -> Vec<Line> {
     let name = "11: 32 of 100 starved of CPU for five minutes, healthy evicted by healthy";
-    with(name, 100, Weather::default(), |mut crowd| {
-        let evicted =
-            Starved { well: |place| !place.is_multiple_of(3) || place >= 96, time: secs(300) }.run(&mut crowd);
+    with(name, 100, Weather::default(), |crowd| {
+        let evicted = Starved { well: |place| !place.is_multiple_of(3) || place >= 96, time: secs(300) }.run(crowd);
         vec![
             Line::new(name, evicted.to_string(), "", "0").note(
                 "stand still for 0.2 to 4 s, run for 50 ms, and again; the leader at the beginning is one of them",
@@ -386,48 +400,51 @@ fn starved() -> Vec<Line> {
 }
 
 fn traffic(size: usize) -> Vec<Line> {
+    let name = format!("12: steady traffic per node each way on the wire, N={size}, mean");
+    with(&name, size, Weather::default(), metered)
+}
+
+fn metered(crowd: &mut Crowd) -> Vec<Line> {
+    let size = crowd.size;
     let target = match size {
         0..=10 => "≤ 3.5 KB/s",
         11..=200 => "≤ 8 KB/s",
         _ => "mean ≤ 15 KB/s",
     };
-    let name = format!("12: steady traffic per node each way on the wire, N={size}, mean");
-    let shown = name.clone();
-    with(&name, size, Weather::default(), |mut crowd| {
-        let leader = crowd.leader_of(0).unwrap_or(0);
-        crowd.run_for(secs(5));
-        crowd.world.each(|bird| bird.meter = Some(Default::default()));
-        // A whole audit period, so that every pair is visited once.
-        let time = if size > 1000 { 16 * size as u64 / 1000 } else { 32 };
-        crowd.run_for(secs(time));
-        let each = |place: usize| {
-            let meter = crowd.world.slots[place].node.as_ref().and_then(|bird| bird.meter.clone()).unwrap_or_default();
-            let packets = meter.sent + PACKET * meter.packets + ACKNOWLEDGEMENT * meter.acknowledged;
-            packets as f64 / time as f64 / 1000.0
-        };
-        let all: Vec<f64> = crowd.all().into_iter().map(each).collect();
-        let mean = all.iter().sum::<f64>() / size as f64;
-        let note = "flocking alone, with full audit; packets of QUIC over IPv4 by the sizes of their parts";
-        let mut lines = vec![Line::new(shown, format!("{mean:.2}"), "KB/s", target).note(note)];
-        let leads = if size > 200 { "≤ 17 KB/s" } else { target };
-        let name = format!("12: what the leader sends, N={size}");
-        let mut line = Line::new(name, format!("{:.2}", all[leader]), "KB/s", leads);
-        if all[leader] > if size > 200 { 17.0 } else { 8.0 } {
-            line = line.note(
-                "the leader grants completeness to each member itself once a second, about 0.1 KB with its packet; to pass \
-                 grants on through members, their withdrawal would have to name the last one, so that none that a member \
-                 held up is taken for new",
-            );
-        }
-        lines.push(line);
-        lines
-    })
+    let shown = format!("12: steady traffic per node each way on the wire, N={size}, mean");
+    let leader = crowd.leader_of(0).unwrap_or(0);
+    crowd.run_for(secs(5));
+    crowd.world.each(|bird| bird.meter = Some(Default::default()));
+    // A whole audit period, so that every pair is visited once.
+    let time = if size > 1000 { 16 * size as u64 / 1000 } else { 32 };
+    crowd.run_for(secs(time));
+    let each = |place: usize| {
+        let meter = crowd.world.slots[place].node.as_ref().and_then(|bird| bird.meter.clone()).unwrap_or_default();
+        let packets = meter.sent + PACKET * meter.packets + ACKNOWLEDGEMENT * meter.acknowledged;
+        packets as f64 / time as f64 / 1000.0
+    };
+    let all: Vec<f64> = crowd.all().into_iter().map(each).collect();
+    let mean = all.iter().sum::<f64>() / size as f64;
+    let note = "flocking alone, with full audit; packets of QUIC over IPv4 by the sizes of their parts";
+    let mut lines = vec![Line::new(shown, format!("{mean:.2}"), "KB/s", target).note(note)];
+    let leads = if size > 200 { "≤ 17 KB/s" } else { target };
+    let name = format!("12: what the leader sends, N={size}");
+    let mut line = Line::new(name, format!("{:.2}", all[leader]), "KB/s", leads);
+    if all[leader] > if size > 200 { 17.0 } else { 8.0 } {
+        line = line.note(
+            "the leader grants completeness to each member itself once a second, about 0.1 KB with its packet; to pass \
+             grants on through members, their withdrawal would have to name the last one, so that none that a member \
+             held up is taken for new",
+        );
+    }
+    lines.push(line);
+    lines
 }
 
 fn failover(size: usize) -> Vec<Line> {
     let name = format!("13: leader failover at N={size}, silent death");
     let shown = name.clone();
-    with(&name, size, Weather::default(), |mut crowd| {
+    with(&name, size, Weather::default(), |crowd| {
         let leader = crowd.leader_of(0).unwrap_or(0);
         crowd.world.crash(leader);
         let rest: Vec<usize> = crowd.all().into_iter().filter(|place| *place != leader).collect();
@@ -462,4 +479,25 @@ fn solver() -> Vec<Line> {
         Line::new("15: clique solve at 10,000, cut in the middle", format!("{half:.1}"), "ms", "≤ 50 ms")
             .note("machine time, best of five; 25 million pairs in a bitmap that is there already"),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What one line does to the world is over before the next begins: each has the figure that it has alone.
+    #[test]
+    fn lines_in_one_world_do_not_disturb_each_other() {
+        let (mut lines, mut alone) = (Vec::new(), Vec::new());
+        in_one_world(20, &mut |line| lines.push(line));
+        for act in [cold_start, traffic, cut_and_heal, broken_pair] {
+            alone.extend(act(20));
+        }
+        let names = |lines: &[Line]| lines.iter().map(|line| line.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&lines), names(&alone));
+        let reached: Vec<&Line> = lines.iter().filter(|line| line.value == "not reached").collect();
+        assert!(reached.is_empty(), "{reached:?}");
+        let quiet = lines.last().map(|line| line.value.as_str());
+        assert_eq!(quiet, Some("0"), "nobody moved after the pair was parted");
+    }
 }
