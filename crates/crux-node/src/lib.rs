@@ -3,8 +3,7 @@
 //! Reading order: [`up`] (one fulcrum from start to end), `driver` (its one loop), [`effects`] and [`store`] (what it does
 //! to the world), `api` (the doors' answers), `port` (the door with mutual TLS), `live` (idle connections that tell that a
 //! process died), `peers` (streams between fulcrums), `seek` (looking for others), `turned_away` (who may not
-//! link), `metrics`, [`dev`] (a throw-away cluster),
-//! [`fuzz`] (any bytes at all).
+//! link), `metrics`, [`dev`] (a throw-away cluster), [`fuzz`] (any bytes at all).
 
 mod api;
 mod ask;

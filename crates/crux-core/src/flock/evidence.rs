@@ -195,9 +195,6 @@ impl Flock {
             let now = self.now;
             let proof = self.contacts.proof(&member);
             let probe = self.probes.entry(member.clone()).or_default();
-            if probe.history[0].0 == 0 {
-                probe.answered = Some(0);
-            }
             probe.doubt = None;
             match &mut probe.edge {
                 Some(edge) => edge.asks = asks,

@@ -43,9 +43,6 @@ impl Flock {
     pub(in crate::flock) fn watch_stray(&mut self, member: &Member) {
         let now = self.now;
         let probe = self.probes.entry(member.clone()).or_default();
-        if probe.history[0].0 == 0 {
-            probe.answered = Some(0);
-        }
         match &mut probe.edge {
             Some(edge) => edge.next = now,
             None => probe.edge = Some(Edge::new(now, true, now)),
