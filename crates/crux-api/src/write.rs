@@ -4,14 +4,15 @@
 //! The signatures are made over the contexts below (see `crux_pki::Signer::sign`): the author signs the statement's
 //! bytes, the accepting fulcrum the statement's bytes followed by the author's signature.
 
-pub use crux_core::facts::value::row_path;
+pub use crux_core::facts::value::{expel_path, row_path};
 pub use crux_core::facts::version::{ACCEPTOR_CONTEXT, AUTHOR_CONTEXT};
 
 use crate::json::{BadHex, Fact, from_hex, to_hex};
 use bytes::Bytes;
 use crux_core::facts::clock::acceptable;
+use crux_core::facts::value::Expulsion;
 use crux_core::facts::version::{Author, Sealed, Stamp, Statement, VERSION_MAX, ancestors_of};
-use crux_names::{BlocName, Hash256, OperatorName, Wall};
+use crux_names::{BlocName, Hash256, NodeName, OperatorName, Wall};
 use prost::Message;
 
 /// A fact to be written: `None` deletes it.
@@ -21,6 +22,15 @@ pub struct NewFact {
     pub path: String,
     /// Its value.
     pub value: Option<Vec<u8>>,
+}
+
+impl NewFact {
+    /// Puts a node out of the bloc, with all its admissions up to this one.
+    #[must_use]
+    pub fn expulsion(node: &NodeName, up_to: u32, reason: &str) -> Self {
+        let value = Expulsion { up_to, reason: reason.to_owned() };
+        Self { path: expel_path(node), value: Some(value.encode_to_vec()) }
+    }
 }
 
 /// Why a fact cannot be written.

@@ -60,6 +60,7 @@ fn roster() -> Vec<RosterEntry> {
         horde: Some("web".into()),
         admin: true,
         visitor: false,
+        admission: Some(1),
         state: MemberState::Suspect,
         link: Some(link),
     }]

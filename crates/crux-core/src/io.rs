@@ -14,7 +14,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::net::SocketAddr;
-use crux_names::{FulcrumId, Hash256, Member, Wall};
+use crux_names::{FulcrumId, Hash256, Member, NodeName, Wall};
 
 /// A peer as its certificate and its welcome introduced it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -282,6 +282,9 @@ pub enum Output {
     },
     /// Persist the address book.
     Book(Vec<BookEntry>),
+    /// These nodes are expelled, each with all admissions up to the number: no link with them, and none of theirs stays.
+    /// Replaces what was said before.
+    Expelled(BTreeMap<NodeName, u32>),
     /// Sign a row of this fulcrum's own. Answered by `Signed`.
     Sign {
         /// The fact's path.

@@ -12,7 +12,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use crux_names::{BlocName, Duration, FulcrumId, Hash256, HordeName, Member, ServiceName, Wall};
+use crux_names::{BlocName, Duration, FulcrumId, Hash256, HordeName, Member, NodeName, ServiceName, Wall};
 
 /// What a program asks for names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,8 @@ pub struct Status {
     pub sick: bool,
     /// Programs that heartbeat in ADMIN, as the yurt has them.
     pub programs: Vec<ProgramLine>,
+    /// Nodes that were put out of the bloc.
+    pub expelled: Vec<ExpelledLine>,
     /// This fulcrum's wall clock when the picture was taken.
     pub at: Wall,
 }
@@ -86,6 +88,21 @@ impl Status {
     pub fn full_members(&self) -> usize {
         self.roster.iter().filter(|line| !line.visitor).count()
     }
+}
+
+/// A node that was put out of the bloc.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExpelledLine {
+    /// Which.
+    pub node: NodeName,
+    /// With all admissions up to this one.
+    pub up_to: u32,
+    /// Why, for people.
+    pub reason: String,
+    /// Who signed it.
+    pub by: String,
+    /// When, by the signer's clock.
+    pub at: Wall,
 }
 
 /// How a member is.
@@ -118,6 +135,8 @@ pub struct RosterLine {
     pub labels: BTreeMap<String, String>,
     /// How it is.
     pub state: MemberState,
+    /// The admission of its certificate, where there was a link to it.
+    pub admission: Option<u32>,
     /// How long ago it completed a direct round trip with this fulcrum; `None` for this fulcrum or before the first.
     pub heard: Option<Duration>,
 }

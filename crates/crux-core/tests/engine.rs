@@ -41,7 +41,7 @@ impl Alone {
             visitor,
         };
         let now = Time::from_millis(1_000);
-        let engine = Engine::new(now, Config { flock, labels: BTreeMap::new(), seen: BTreeMap::new() });
+        let engine = Engine::new(now, Config { flock, labels: BTreeMap::new(), admission: 1, seen: BTreeMap::new() });
         let first = [
             Input::Loaded { versions: Vec::new() },
             Input::Report(Report::Adopted { instances: Vec::new(), ended: Vec::new() }),

@@ -5,7 +5,7 @@ mod common;
 use bytes::Bytes;
 use common::{Disk, Net, WALL, bloc, horde, id, manifest, member, operator, place, row, seal, version};
 use crux_core::facts::authority::{Refusal, authorise};
-use crux_core::facts::value::{Check, File, Manifest, Place, Row, muster_path};
+use crux_core::facts::value::{Check, Expulsion, File, Manifest, Place, Row, muster_path};
 use crux_core::facts::version::{Author, Stamp, Statement};
 use crux_core::facts::{Input, Output};
 use prost::Message as _;
@@ -52,6 +52,9 @@ fn who_may_write_what() {
         ("row/n1/0", node(), bytes(&row("web")), false),
         ("row/n0/b", node(), bytes(&row("web")), false),
         ("row/n0/b", Author::Fulcrum(id("n0/b")), bytes(&row("web")), true),
+        ("expel/n7", operator(), bytes(&Expulsion { up_to: 1, reason: "stolen".into() }), true),
+        ("expel/n0", node(), bytes(&Expulsion { up_to: 1, reason: String::new() }), false),
+        ("expel/n0", node(), None, false),
     ] {
         let judged = authorise(&bloc(), &statement(path, author.clone(), value));
         if allowed {
@@ -60,10 +63,15 @@ fn who_may_write_what() {
             assert_eq!(judged, Err(Refusal::Author(author)), "{path}");
         }
     }
-    for path in ["rule/1", "expel/n7", "horde/web/x", "", "row/n0"] {
+    for path in ["rule/1", "expel/n7/0", "horde/web/x", "", "row/n0"] {
         for author in [operator(), node()] {
             assert!(matches!(authorise(&bloc(), &statement(path, author, None)), Err(Refusal::Path(_))), "{path}");
         }
+    }
+    // It only ever tightens.
+    for value in [None, bytes(&Expulsion::default())] {
+        let judged = authorise(&bloc(), &statement("expel/n7", operator(), value));
+        assert!(matches!(judged, Err(Refusal::Field(_))), "{judged:?}");
     }
     let mut other = statement("horde/web", operator(), horde(3));
     other.bloc = "other".parse().unwrap();

@@ -5,7 +5,7 @@ use crate::{bloc, target, text, texts, wire};
 use bytes::Bytes;
 use crux_core::facts::authority::authorise;
 use crux_core::facts::path::Path;
-use crux_core::facts::value::{Check, File, Horde, Manifest, Place, Row, muster_path};
+use crux_core::facts::value::{Check, Expulsion, File, Horde, Manifest, Place, Row, muster_path};
 use crux_core::facts::version::{Author, Checked, Sealed, Stamp, Statement};
 use crux_core::services::muster;
 use crux_names::ServiceName;
@@ -109,7 +109,14 @@ fn values() -> Vec<Vec<u8>> {
     let horde =
         Horde { want: 5, r#where: "zone=a & node under site-a".into(), sets: pairs(&[("big", "LABEL(size=big)")]) };
     let row = Row { horde: "web".into(), labels: pairs(&[("zone", "a")]), ..Row::default() };
-    vec![manifest.encode_to_vec(), place.encode_to_vec(), horde.encode_to_vec(), row.encode_to_vec()]
+    let expulsion = Expulsion { up_to: 2, reason: "stolen".into() };
+    vec![
+        manifest.encode_to_vec(),
+        place.encode_to_vec(),
+        horde.encode_to_vec(),
+        row.encode_to_vec(),
+        expulsion.encode_to_vec(),
+    ]
 }
 
 /// A value under each path that could hold it: the table, the catalogue, the command's words.
@@ -118,7 +125,7 @@ pub fn fact_value(data: &[u8]) {
     let api = ServiceName::parse("api").expect("a service's name");
     let revision = Manifest::revision(data);
     let muster = muster_path(&api, &revision);
-    for path in ["horde/web", "place/web/api", "row/n1/0", &muster] {
+    for path in ["horde/web", "place/web/api", "row/n1/0", "expel/n7", &muster] {
         let author = if path.starts_with("row/") {
             Author::Fulcrum("n1".parse().expect("a fulcrum"))
         } else {
@@ -139,6 +146,7 @@ pub fn fact_value(data: &[u8]) {
             Some("horde") => Horde::decode(data).is_ok(),
             Some("place") => Place::decode(data).is_ok(),
             Some("row") => Row::decode(data).is_ok(),
+            Some("expel") => Expulsion::decode(data).is_ok_and(|expulsion| expulsion.up_to > 0),
             _ => muster::entry(&api, &revision, &value).is_ok(),
         };
         assert!(!taken || read, "{path}: the table took what nobody can read");

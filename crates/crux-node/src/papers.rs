@@ -1,6 +1,8 @@
 //! Who this fulcrum is now, and whom it trusts: exchanged as a whole while it lives, without a restart.
 
-use crux_pki::{Admitted, Bundle, LiveBundle, PkiError, Refusal, unix_now};
+use crux_names::NodeName;
+use crux_pki::{Admitted, Bundle, LiveBundle, PkiError, Refusal, Trust, unix_now};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -51,6 +53,21 @@ impl Papers {
         self.live.replace(bundle, unix_now())?;
         self.shown.send_replace(self.live.load());
         Ok(())
+    }
+
+    /// Refuses these nodes from now on, each up to an admission, at every door; whoever waits in [`Papers::refuses`] is told.
+    ///
+    /// # Errors
+    /// Why nothing changed.
+    pub(crate) fn expel(&self, expelled: BTreeMap<NodeName, u32>) -> Result<(), PkiError> {
+        self.live.refuse(Arc::new(expelled))?;
+        self.shown.send_replace(self.live.load());
+        Ok(())
+    }
+
+    /// Whom links may be had with.
+    pub(crate) fn trust(&self) -> Arc<Trust> {
+        self.live.trust().load()
     }
 
     /// Notes why a newer bundle is not taken; `None` once the newest one counts.

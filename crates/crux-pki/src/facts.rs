@@ -59,6 +59,9 @@ pub enum BadFact {
     /// A row claims labels that its node's certificate does not carry.
     #[error("its row claims other labels than its node's certificate carries; issue a certificate with those labels")]
     Labels,
+    /// A row claims another admission than its node's certificate has.
+    #[error("its row claims another admission than its node's certificate has; it is forged or damaged")]
+    Admission,
     /// Nobody accepted the operator's statement.
     #[error("no fulcrum countersigned it, so nobody judged its author's certificate in time; write it again")]
     NotAccepted,
@@ -215,7 +218,10 @@ fn check_author(author: &Admitted, sealed: &Sealed, statement: &Statement) -> Re
 fn check_labels(author: &Admitted, statement: &Statement) -> Result<(), BadFact> {
     let Some(value) = &statement.value else { return Ok(()) };
     let row = Row::decode(value.clone()).map_err(|_| BadVersion::Malformed)?;
-    if row.labels == *author.labels() { Ok(()) } else { Err(BadFact::Labels) }
+    if row.labels != *author.labels() {
+        return Err(BadFact::Labels);
+    }
+    if row.admitted() == author.admission() { Ok(()) } else { Err(BadFact::Admission) }
 }
 
 fn speaks_for(role: &Role, author: &Author) -> bool {

@@ -7,13 +7,13 @@
 use crate::bundle::Bundle;
 use crate::files::PkiError;
 use crate::trust::{Trust, fingerprint};
-use crux_names::Hash256;
+use crux_names::{Hash256, NodeName};
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// A value that readers take whole, and that is exchanged whole. The lock is held for the copy of a pointer only.
@@ -177,11 +177,21 @@ impl LiveBundle {
         }
         bundle.check(now).map_err(|refusal| PkiError::Unfit(refusal.to_string()))?;
         let certificate = old.chain() != bundle.chain();
-        let trust = bundle.trust().clone();
+        // A bundle says nothing of who was expelled.
+        let trust = bundle.trust().clone().refusing(self.trust.load().expelled().clone());
         let shown = Shown::new(bundle)?;
         let roots = self.trust.replace(trust)?;
         self.shown.replace(Arc::new(shown));
         Ok(BundleChange { certificate, roots })
+    }
+
+    /// Refuses these nodes from now on, each up to an admission; replaces what was refused before.
+    ///
+    /// # Errors
+    /// None that can come: the set stays of its bloc.
+    pub fn refuse(&self, expelled: Arc<BTreeMap<NodeName, u32>>) -> Result<(), PkiError> {
+        let trust = Trust::clone(&self.trust.load()).refusing(expelled);
+        self.trust.replace(trust).map(|_| ())
     }
 
     fn key(&self, schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {

@@ -102,6 +102,13 @@ pub enum Refusal {
         /// The bloc that we are.
         ours: String,
     },
+    /// An operator put this node out of the bloc, with all admissions up to this one.
+    Expelled {
+        /// Which.
+        node: String,
+        /// The last admission that is refused.
+        up_to: u32,
+    },
     /// No root that we trust signed it.
     Untrusted,
     /// A signature in the chain does not verify, or the chain breaks another rule of X.509.
@@ -198,6 +205,7 @@ impl Refusal {
             Self::TooLarge { .. } => "too-large",
             Self::LongChain { .. } => "long-chain",
             Self::OtherBloc { .. } => "other-bloc",
+            Self::Expelled { .. } => "expelled",
             Self::Untrusted => "other-root",
             Self::BadChain(_) => "bad-chain",
             Self::SignatureAlgorithm => "signature-algorithm",
@@ -245,6 +253,9 @@ impl Refusal {
                 format!("a chain of {certificates} certificates, more than a leaf and 6 intermediates")
             }
             Self::OtherBloc { theirs, ours } => format!("certificate of bloc {theirs}, but this is bloc {ours}"),
+            Self::Expelled { node, up_to } => {
+                format!("node {node} was expelled, with its admissions up to {up_to}")
+            }
             Self::Untrusted => "certificate signed by none of the trusted roots".to_owned(),
             Self::BadChain(cause) => format!("a signature in the certificate chain is wrong ({cause})"),
             Self::SignatureAlgorithm => {
@@ -298,6 +309,9 @@ impl Refusal {
                 "issue it by a CA that is nearer to a root in trust.pem".into()
             }
             Self::OtherBloc { ours, .. } => format!("use a bundle issued by the CA of {ours}"),
+            Self::Expelled { node, .. } => {
+                format!("`crux ca issue --node {node} --readmit` lets it in again, if that is wanted")
+            }
             Self::Untrusted => "issue it with this bloc's CA, or add its root to trust.pem".into(),
             Self::BadChain(_) => "the file is damaged or forged: issue it again".into(),
             Self::SignatureAlgorithm => "sign it with Ed25519, ECDSA or RSA of 2048 bits and more with SHA-256".into(),

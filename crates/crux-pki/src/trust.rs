@@ -1,7 +1,7 @@
 //! The trust set of a bloc, and the proof that a chain was verified against it.
 
 use crate::files::PkiError;
-use crate::identity::{Identity, RoleKind};
+use crate::identity::{Identity, Role, RoleKind};
 use crate::key::{PublicKey, verify_signature};
 use crate::leaf::{self, Leaf};
 use crate::refusal::Refusal;
@@ -11,6 +11,7 @@ use crux_names::{BlocName, Hash256, NodeName};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath, anchor_from_trusted_cert};
 use x509_cert::Certificate;
@@ -58,6 +59,8 @@ impl Root {
 pub struct Trust {
     bloc: BlocName,
     roots: Vec<Root>,
+    /// Nodes that were put out of the bloc, each with its admissions up to the number.
+    expelled: Arc<BTreeMap<NodeName, u32>>,
 }
 
 /// A verified leaf. Only [`Trust`] can make one, so holding it is the proof.
@@ -81,7 +84,7 @@ impl Admitted {
     /// [`Refusal::WrongRole`] for everybody else.
     pub fn node(&self) -> Result<&NodeName, Refusal> {
         match &self.leaf.identity.role {
-            crate::Role::Node(name) => Ok(name),
+            Role::Node(name) => Ok(name),
             _ => Err(self.wrong_role(&[RoleKind::Node])),
         }
     }
@@ -159,9 +162,21 @@ impl Trust {
         }
         match read.len() {
             0 => Err(PkiError::Root("there is no root in it".to_owned())),
-            1..=ROOTS_MAX => Ok(Self { bloc, roots: read }),
+            1..=ROOTS_MAX => Ok(Self { bloc, roots: read, expelled: Arc::default() }),
             many => Err(PkiError::Root(format!("there are {many} roots in it, and at most {ROOTS_MAX} are used"))),
         }
+    }
+
+    /// The same set, refusing these nodes, each up to an admission; replaces what was refused before.
+    #[must_use]
+    pub fn refusing(self, expelled: Arc<BTreeMap<NodeName, u32>>) -> Self {
+        Self { expelled, ..self }
+    }
+
+    /// Whom it refuses, up to which admission.
+    #[must_use]
+    pub fn expelled(&self) -> &Arc<BTreeMap<NodeName, u32>> {
+        &self.expelled
     }
 
     /// The bloc that this set vouches for.
@@ -215,6 +230,12 @@ impl Trust {
             }
             other => other,
         }?;
+        // Said last: only who is of the bloc by its roots is told that it was put out.
+        if let Role::Node(node) = &leaf.identity.role
+            && let Some(up_to) = self.expelled.get(node).filter(|up_to| leaf.admission.number <= **up_to)
+        {
+            return Err(Refusal::Expelled { node: node.to_string(), up_to: *up_to });
+        }
         Ok(Self::admit(leaf, chain, ends))
     }
 

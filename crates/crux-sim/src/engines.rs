@@ -74,6 +74,7 @@ impl Life {
                 visitor: false,
             },
             labels: settings.labels.get(&machine.id.to_string()).cloned().unwrap_or_default(),
+            admission: 1,
             seen: machine.book.iter().map(|entry| (entry.fulcrum.clone(), entry.seen)).collect(),
         };
         let engine = Engine::new(now, config);
@@ -108,7 +109,8 @@ impl Life {
                 Output::Reply { request, reply } => self.replies.push((request, reply)),
                 Output::Event(event) => self.note(now, event),
                 Output::Watch(peers) => out.push(Out::Watch(peers)),
-                Output::Changed => {}
+                // A world has no doors: the engine closes the links itself.
+                Output::Changed | Output::Expelled(_) => {}
                 Output::Finished => self.finished = true,
             }
         }

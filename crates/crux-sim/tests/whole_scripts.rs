@@ -1,10 +1,12 @@
 //! Whole engines, scripted: the job that crux has to do, on the real heart, under all rules.
 
+use crux_core::facts::value::Expulsion;
 use crux_core::io::{Command, Input};
 use crux_core::services::instance::ServiceRef;
 use crux_names::{Duration, FulcrumId};
 use crux_sim::operator::Wanted;
 use crux_sim::swarm::{Options, Swarm};
+use prost::Message as _;
 use std::collections::BTreeSet;
 
 fn api() -> ServiceRef {
@@ -280,6 +282,58 @@ fn a_job_that_is_done_is_not_run_again_by_a_later_life() {
                 ok(swarm.run_for(Duration::from_millis(100)));
                 assert_eq!(running(&swarm, 0..1), 0, "seed {seed}: it runs again");
             }
+        }
+    }
+}
+
+/// Promises X1 to X3: whoever is expelled is out of every reachable flock within 2 s, stays out when everybody starts again,
+/// and is out of a part that had not heard within 5 s of the heal.
+#[test]
+fn an_expelled_node_is_out_at_once_and_stays_out_through_restarts_and_heals() {
+    for seed in 0..4 {
+        let mut swarm = five(seed, 3, "");
+        swarm.split(&[0, 0, 0, 1, 1]);
+        settle(&mut swarm, "split");
+        // n4 is with n5, which has not heard, when the other side expels it.
+        let expulsion = Expulsion { up_to: 1, reason: "stolen".into() };
+        let change = ("expel/n4".to_owned(), Some(expulsion.encode_to_vec().into()));
+        let Swarm { operator, world, .. } = &mut swarm;
+        operator.write(world, 0, &[change]);
+        ok(swarm.run_for(Duration::from_secs(2)));
+        let members = |swarm: &Swarm, place: usize| -> Vec<String> {
+            let life = swarm.world.slots[place].node.as_ref().unwrap();
+            let view = life.engine.flock_room().view();
+            view.roster.iter().map(|seat| seat.member.id.to_string()).collect()
+        };
+        assert!(members(&swarm, 4).contains(&"n4".to_owned()), "seed {seed}");
+        swarm.heal();
+        let healed = |swarm: &Swarm| [0, 1, 2, 4].iter().all(|place| members(swarm, *place).len() == 4);
+        let mut took = Duration::ZERO;
+        while !healed(&swarm) {
+            ok(swarm.run_for(Duration::from_millis(100)));
+            took += Duration::from_millis(100);
+            assert!(took < Duration::from_secs(10), "seed {seed}: {:?}", members(&swarm, 4));
+        }
+        for place in [0, 1, 2, 4] {
+            assert!(!members(&swarm, place).contains(&"n4".to_owned()), "seed {seed}: n{}", place + 1);
+        }
+        ok(swarm.run_for(Duration::from_secs(5)));
+        assert_eq!(members(&swarm, 3), ["n4"], "seed {seed}: it is alone");
+        // Within a whole flock it takes no longer than 2 s.
+        let expulsion = Expulsion { up_to: 1, reason: "sold".into() };
+        let change = ("expel/n5".to_owned(), Some(expulsion.encode_to_vec().into()));
+        let Swarm { operator, world, .. } = &mut swarm;
+        operator.write(world, 1, &[change]);
+        ok(swarm.run_for(Duration::from_secs(2)));
+        for place in 0..3 {
+            assert_eq!(members(&swarm, place).len(), 3, "seed {seed}: {:?}", members(&swarm, place));
+        }
+        (0..5).for_each(|place| swarm.end(place, true));
+        ok(swarm.run_for(Duration::from_secs(1)));
+        (0..5).for_each(|place| swarm.restart(place));
+        ok(swarm.run_for(Duration::from_secs(20)));
+        for place in 0..3 {
+            assert_eq!(members(&swarm, place).len(), 3, "seed {seed}: {:?}", members(&swarm, place));
         }
     }
 }

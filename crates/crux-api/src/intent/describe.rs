@@ -2,7 +2,7 @@
 
 use crate::json::{Change, ChangeAction, Fact, PlanDiff, from_hex};
 use crate::write::NewFact;
-use crux_core::facts::value::{Horde, Manifest, Place, Row};
+use crux_core::facts::value::{Expulsion, Horde, Manifest, Place, Row};
 use crux_names::Hash256;
 use prost::Message;
 
@@ -14,9 +14,14 @@ pub fn describe(path: &str, value: &[u8]) -> String {
         Some("muster") => Manifest::decode(value).ok().map(|manifest| describe_manifest(&manifest)),
         Some("place") => Place::decode(value).ok().map(|place| describe_place(&place)),
         Some("row") => Row::decode(value).ok().map(|row| describe_row(&row)),
+        Some("expel") => Expulsion::decode(value).ok().map(|expulsion| describe_expulsion(&expulsion)),
         _ => None,
     };
     text.unwrap_or_else(|| format!("{} bytes", value.len()))
+}
+
+fn describe_expulsion(expulsion: &Expulsion) -> String {
+    format!("admissions up to {}; {}", expulsion.up_to, expulsion.reason)
 }
 
 fn describe_horde(horde: &Horde) -> String {

@@ -76,6 +76,9 @@ pub struct RosterEntry {
     /// Whether it is a visitor: it follows the flock, never leads it, and gets no work.
     #[serde(default)]
     pub visitor: bool,
+    /// The admission number of its certificate; `null` for this fulcrum itself, and where no link told of it.
+    #[serde(default)]
+    pub admission: Option<u32>,
     /// How it is.
     pub state: MemberState,
     /// The link from here to it; `null` for this fulcrum itself.

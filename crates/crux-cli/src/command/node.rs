@@ -6,15 +6,16 @@ use crate::Outcome;
 use crate::args::Global;
 use crate::fulcrum::DevCluster;
 use crate::operator::{Operator, fact_at, in_force};
-use crate::output::{Format, names};
+use crate::output::{Format, clean, names, or_dash};
 use crate::target;
 use clap::{Args, Subcommand};
 use crux_api::client::Client;
-use crux_api::json::{Code, Confab, Done, ErrorDoc, NodeList};
+use crux_api::json::{Code, Confab, Done, ErrorDoc, Kind, NodeList, Status};
 use crux_api::routes::{self, ForgetRequest};
 use crux_api::write::{NewFact, row_path};
-use crux_names::FulcrumId;
+use crux_names::{FulcrumId, NodeName};
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
 
 /// Fulcrums.
 #[derive(Debug, Subcommand)]
@@ -28,6 +29,17 @@ pub(crate) enum NodeCommand {
         /// Stop the fulcrum that was found, though neither it nor --at was given
         #[arg(long)]
         yes: bool,
+    },
+    /// Put a node out of the bloc for good: no certificate of its admissions so far is let in any more
+    Expel {
+        /// Which node
+        node: String,
+        /// Why; everybody reads it
+        #[arg(long)]
+        reason: String,
+        /// Its admissions up to this one [default: the one that it has now]
+        #[arg(long, value_name = "N")]
+        admission: Option<u32>,
     },
     /// Forget a fulcrum that will not come back: its addresses, and that it is of its horde
     Forget {
@@ -62,6 +74,7 @@ pub(crate) async fn run(ctx: &Ctx, command: NodeCommand) -> Outcome {
             let done = client.down(true).await?;
             ctx.done(&done)
         }
+        NodeCommand::Expel { node, reason, admission } => expel(ctx, &node, &reason, admission).await,
         NodeCommand::Forget { node } => {
             let id: FulcrumId = node.parse().map_err(|e: crux_names::NameError| {
                 ErrorDoc::new(Code::Usage, e.to_string(), "crux node list shows the names")
@@ -100,6 +113,78 @@ async fn leaving(ctx: &Ctx, node: Option<&str>, yes: bool) -> Result<Client, Err
             Err(ErrorDoc::new(Code::Failed, cause, format!("crux node leave {node} --at {node}")))
         }
     }
+}
+
+/// What was done, and what the node had: whoever had it may have copied it.
+#[derive(Clone, Debug, Serialize)]
+struct ExpelledNode {
+    node: String,
+    /// With all admissions up to this one.
+    admission: u32,
+    /// Whether as many fulcrums as promised have it on disk.
+    converged: bool,
+    /// Fulcrums of it in this flock, with their hordes.
+    fulcrums: Vec<String>,
+    /// Instances that ran on it.
+    instances: Vec<String>,
+}
+
+impl Kind for ExpelledNode {
+    const KIND: &'static str = "ExpelledNode";
+}
+
+/// It cannot be taken back: the next admission lets a node of that name in again.
+async fn expel(ctx: &Ctx, node: &str, reason: &str, admission: Option<u32>) -> Outcome {
+    let client = ctx.client();
+    let name = NodeName::parse(node)
+        .map_err(|e| ErrorDoc::new(Code::Usage, e.to_string(), "crux node list shows the names"))?;
+    let status: Status = client.get(routes::STATUS).await?;
+    let of_it = |id: &str| id.parse::<FulcrumId>().is_ok_and(|id| id.node == name);
+    if status.confab.node == node {
+        let cause =
+            format!("{node} is the node that was asked; it would cut itself off before others have heard of it");
+        return Err(ErrorDoc::new(Code::Usage, cause, "ask another fulcrum: --at HOST:PORT or --at NODE"));
+    }
+    let before = status.expelled.iter().find(|expelled| expelled.node == node).map_or(0, |expelled| expelled.admission);
+    let seen = status.roster.iter().filter(|entry| of_it(&entry.name)).filter_map(|entry| entry.admission).max();
+    let up_to = admission.or(seen).unwrap_or(before.max(1));
+    if up_to <= before {
+        let cause = format!("{node} is expelled already, with its admissions up to {before}");
+        return Err(ErrorDoc::new(
+            Code::Usage,
+            cause,
+            "--admission N for a later one; crux ca issue --readmit makes it",
+        ));
+    }
+    let fact = NewFact::expulsion(&name, up_to, reason);
+    let known = fact_at(&client, &fact.path).await?;
+    let operator = Operator::load(&ctx.global, &ctx.target)?;
+    let code = accepted(&operator.write(&client, &[(&fact, known.as_ref())]).await?);
+    let fulcrums = status.roster.iter().filter(|entry| of_it(&entry.name));
+    let instances = status.instances.iter().filter(|instance| of_it(&instance.node));
+    let expelled = ExpelledNode {
+        node: node.to_owned(),
+        admission: up_to,
+        converged: code == 0,
+        fulcrums: fulcrums
+            .map(|entry| format!("{} of horde {}", entry.name, or_dash(entry.horde.as_deref())))
+            .collect(),
+        instances: instances.map(|instance| format!("{} ({})", instance.name, instance.id)).collect(),
+    };
+    ctx.print(&expelled, &|done: &ExpelledNode, format| match format {
+        Format::Name => clean(&done.node),
+        _ => text_of(done),
+    })?;
+    Ok(code)
+}
+
+fn text_of(done: &ExpelledNode) -> String {
+    let mut lines = vec![format!("{} is expelled, with its admissions up to {}", done.node, done.admission)];
+    let list = |what: &str, of: &[String]| (!of.is_empty()).then(|| format!("it had {what}: {}", of.join(", ")));
+    lines.extend(list("fulcrums", &done.fulcrums));
+    lines.extend(list("instances", &done.instances));
+    lines.push("what it knew it knows: replace what it could read; a part that has not heard still has it".to_owned());
+    lines.iter().map(|line| clean(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// What it said of itself counts for as long as it stands: an absent member of its horde. An operator takes it away; the

@@ -4,7 +4,7 @@ use super::Ctx;
 use crate::Outcome;
 use crate::output::{Format, age, brief, clean, names, or_dash, short, table, until_then};
 use crux_api::json::{
-    Confab, Horde, Instance, NodeList, Outside, Ps, RosterEntry, Service, ServiceList, Sibling, Status, Twins,
+    Confab, Expelled, Horde, Instance, NodeList, Outside, Ps, RosterEntry, Service, ServiceList, Sibling, Status, Twins,
 };
 use crux_api::routes;
 
@@ -127,6 +127,9 @@ fn status_text(status: &Status, wide: bool) -> String {
         )),
         None => {}
     }
+    if let Some(own) = status.expelled.iter().find(|expelled| expelled.node == status.confab.node) {
+        alarms.push(format!("this node was EXPELLED by {}: {}", own.by, own.reason));
+    }
     if let Some(cause) = &status.certificate.not_taken {
         alarms.push(format!("a new BUNDLE was installed and is not used: {cause}"));
     }
@@ -151,6 +154,7 @@ fn status_text(status: &Status, wide: bool) -> String {
         roster_table(&status.roster, wide),
         siblings,
         outside_table(&status.outside),
+        expelled_table(&status.expelled),
         hordes,
         services_table(&status.services, wide),
         instances_table(&status.instances, wide),
@@ -227,6 +231,17 @@ pub(super) fn outside_table(outside: &[Outside]) -> String {
         [name, entry.addr.clone(), word(&entry.state), age(entry.last_seen.as_deref()), entry.reason.clone()]
     });
     table(["OUTSIDE", "ADDRESS", "STATE", "SEEN", "REASON"], rows)
+}
+
+fn expelled_table(expelled: &[Expelled]) -> String {
+    if expelled.is_empty() {
+        return String::new();
+    }
+    let rows = expelled.iter().map(|one| {
+        let up_to = one.admission.to_string();
+        [one.node.clone(), up_to, one.by.clone(), age(Some(&one.at)), one.reason.clone()]
+    });
+    table(["EXPELLED", "UP TO", "BY", "AGO", "REASON"], rows)
 }
 
 /// A reason, whole only where it was asked for.

@@ -8,6 +8,7 @@ mod read;
 mod told;
 mod why_flock;
 
+use crate::facts::value::EXPULSIONS;
 use crate::facts::version::Stamp;
 use crate::facts::{self, Facts};
 use crate::flock::{self, Flock};
@@ -23,7 +24,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
-use crux_names::{FulcrumId, Hash256, Member, Time, Wall};
+use crux_names::{FulcrumId, Hash256, Member, NodeName, Time, Wall};
 use sha2::{Digest, Sha256};
 
 /// What an engine is told at its start and never changes.
@@ -33,9 +34,14 @@ pub struct Config {
     pub flock: flock::Config,
     /// The labels of its certificate.
     pub labels: BTreeMap<String, String>,
+    /// The admission of its certificate.
+    pub admission: u32,
     /// When the fulcrums of the address book were last in touch, by this node's wall clock.
     pub seen: BTreeMap<FulcrumId, Wall>,
 }
+
+/// What is said to a node that was expelled.
+const EXPELLED: &str = "this node was expelled; only a certificate of a later admission lets it in again";
 
 /// A message from one room to another.
 #[derive(Clone, Debug)]
@@ -54,6 +60,8 @@ pub struct Engine {
     services: Services,
     known: Known,
     seen: BTreeMap<FulcrumId, Wall>,
+    /// Members, and whom else there is a link to, with the admissions of their certificates.
+    admissions: BTreeMap<Member, u32>,
     since: BTreeMap<Member, Wall>,
     /// Members that said that they leave, until they are here again.
     left: BTreeSet<FulcrumId>,
@@ -73,8 +81,13 @@ impl Engine {
         let me = config.flock.me.clone();
         let (seed, timers) = (config.flock.seed, config.flock.timers);
         let facts = facts::Config { bloc: config.flock.bloc.clone(), me: me.id.clone(), seed: seed ^ 0xfac7, timers };
-        let services =
-            services::Config { me: me.clone(), labels: config.labels, seed: seed ^ 0x5e71, pace: Pace(timers) };
+        let services = services::Config {
+            me: me.clone(),
+            labels: config.labels,
+            admission: config.admission,
+            seed: seed ^ 0x5e71,
+            pace: Pace(timers),
+        };
         let flock = Flock::new(now, config.flock);
         let services = Services::new(now, services, flock.view().clone());
         Self {
@@ -84,6 +97,7 @@ impl Engine {
             services,
             known: Known::default(),
             seen: config.seen,
+            admissions: BTreeMap::new(),
             since: BTreeMap::new(),
             left: BTreeSet::new(),
             confab: None,
@@ -151,13 +165,21 @@ impl Engine {
     fn take(&mut self, now: Time, wall: Wall, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Wake => self.wake(now),
+            Input::LinkUp { peer, .. } if self.known.is_expelled(&peer.member.id.node, peer.admission) => {
+                // The links refuse it by themselves from the moment on at which they are told: this one came before.
+                out.push(Output::CloseLink { peer: peer.member, why: EXPELLED.into() });
+            }
             Input::LinkUp { peer, dialed } => {
+                self.admissions.insert(peer.member.clone(), peer.admission);
                 self.seen.insert(peer.member.id.clone(), wall);
                 self.changed = true;
                 self.flock(flock::Input::LinkUp { member: peer.member.clone(), addr: peer.addr, dialed });
                 self.facts(facts::Input::Linked(peer.member));
             }
             Input::LinkDown { peer, .. } => {
+                if !self.flock.view().has(&peer) {
+                    self.admissions.remove(&peer);
+                }
                 self.changed = true;
                 self.flock(flock::Input::LinkDown { member: peer.clone() });
                 self.facts(facts::Input::Unlinked(peer));
@@ -302,6 +324,7 @@ impl Engine {
                 out.extend(told::installed(before, &view, &lost, &joined, &self.left).into_iter().map(Output::Event));
                 joined.iter().for_each(|member| _ = self.left.remove(&member.id));
                 self.since.retain(|member, _| view.has(member));
+                self.admissions.retain(|member, _| view.has(member) || self.flock.linked_with(member));
                 for seat in &view.roster {
                     self.since.entry(seat.member.clone()).or_insert(wall);
                 }
@@ -371,6 +394,7 @@ impl Engine {
                         out.extend(told::fact(path, self.facts.version(path)).map(Output::Event));
                     }
                 }
+                self.expel(&paths, out);
                 if news {
                     self.services(services::Input::Facts);
                 }
@@ -380,6 +404,32 @@ impl Engine {
                     format!("two versions of {path} were written apart; the later is in force, the other listed");
                 out.push(Output::Event(Event { kind: "fact", subject: path, text }));
             }
+        }
+    }
+
+    /// Whoever is expelled by now goes: its links end, and nobody of it stays in the flock.
+    fn expel(&mut self, paths: &[String], out: &mut Vec<Output>) {
+        let nodes: Vec<NodeName> = paths
+            .iter()
+            .filter_map(|path| NodeName::parse(path.strip_prefix(EXPULSIONS)?).ok())
+            .filter(|node| self.known.expelled().contains_key(node))
+            .collect();
+        if nodes.is_empty() {
+            return;
+        }
+        let up_to = self.known.expelled().iter().map(|(node, expulsion)| (node.clone(), expulsion.up_to));
+        out.push(Output::Expelled(up_to.collect()));
+        for node in nodes {
+            let of_it = |(member, admission): &(&Member, &u32)| {
+                member.id.node == node && self.known.is_expelled(&node, **admission)
+            };
+            let lives: Vec<Member> = self.admissions.iter().filter(of_it).map(|(member, _)| member.clone()).collect();
+            for member in &lives {
+                self.admissions.remove(member);
+                out.push(Output::CloseLink { peer: member.clone(), why: EXPELLED.into() });
+                self.facts(facts::Input::Unlinked(member.clone()));
+            }
+            self.flock(flock::Input::Expel { node, lives });
         }
     }
 

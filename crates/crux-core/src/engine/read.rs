@@ -3,10 +3,12 @@
 use super::Engine;
 use super::why_flock::{outside as why_outside, sibling as why_apart, why_flock};
 use crate::facts::Facts;
+use crate::facts::value::{Expulsion, expel_path};
+use crate::facts::version::Author;
 use crate::flock::{Apart, Flock};
 use crate::picture::{
-    Claim, ClaimKind, Confab, FactsLine, HordeLine, HordeState, InstanceLine, InstanceState, MemberState, OutsideLine,
-    ProgramLine, Reason, RosterLine, ServiceLine, Status, Subject,
+    Claim, ClaimKind, Confab, ExpelledLine, FactsLine, HordeLine, HordeState, InstanceLine, InstanceState, MemberState,
+    OutsideLine, ProgramLine, Reason, RosterLine, ServiceLine, Status, Subject,
 };
 use crate::services::Services;
 use crate::services::instance::{Instance, InstanceId, Phase, ServiceRef};
@@ -18,7 +20,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use crux_names::{FulcrumId, Hash256, HordeName, Time, Wall};
+use crux_names::{FulcrumId, Hash256, HordeName, NodeName, Time, Wall};
 
 impl Engine {
     /// What a program asks for names. Its `at` is when these words began to hold.
@@ -65,6 +67,7 @@ impl Engine {
                 labels: self.known.labels(id),
                 state: if member.suspect { MemberState::Suspect } else { MemberState::Member },
                 heard: member.heard,
+                admission: self.admissions.get(&member.seat.member).copied(),
                 member: member.seat.member,
             }
         });
@@ -92,6 +95,7 @@ impl Engine {
             lacking: flock.lacking,
             sick: flock.sick,
             programs: self.program_lines(now),
+            expelled: self.expelled_lines(),
             at: wall,
         }
     }
@@ -130,6 +134,19 @@ impl Engine {
             heard: now.since(entry.heard),
         };
         self.services.yurt().who().iter().map(line).collect()
+    }
+
+    fn expelled_lines(&self) -> Vec<ExpelledLine> {
+        let line = |(node, expulsion): (&NodeName, &Expulsion)| {
+            let signed = self.facts.version(&expel_path(node))?.statement();
+            let by = match &signed.author {
+                Author::Operator(name) => name.to_string(),
+                other => other.to_string(),
+            };
+            let (up_to, reason, at) = (expulsion.up_to, expulsion.reason.clone(), Wall(signed.stamp.wall));
+            Some(ExpelledLine { node: node.clone(), up_to, reason, by, at })
+        };
+        self.known.expelled().iter().filter_map(line).collect()
     }
 
     fn here(&self, id: &FulcrumId) -> bool {

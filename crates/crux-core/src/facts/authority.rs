@@ -8,13 +8,14 @@
 //! | `place/<horde>/<service>` | operator | a [`Place`] |
 //! | `row/<node>/<fulcrum>` | that fulcrum | a [`Row`] |
 //! | `row/<node>/<fulcrum>` | operator | nothing but its deletion |
+//! | `expel/<node>` | operator | an [`Expulsion`], never its deletion |
 //! | anything else | nobody | |
 //!
 //! Who may write a value may delete it. An operator deletes the row of a node that will not come back, which counts as a
 //! member of its horde for as long as the row stands; one that does come back writes its row again.
 
 use super::path::{BadPath, Path};
-use super::value::{Check, File, Horde, Manifest, Place, Row};
+use super::value::{Check, Expulsion, File, Horde, Manifest, Place, Row};
 use super::version::{Author, Statement};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -80,6 +81,12 @@ pub fn authorise(bloc: &BlocName, statement: &Statement) -> Result<Path, Refusal
         (Path::Horde(_) | Path::Muster(..) | Path::Place(..), Author::Operator(_)) => true,
         (Path::Row(fulcrum), Author::Fulcrum(author)) => fulcrum == author,
         (Path::Row(_), Author::Operator(_)) => statement.value.is_none(),
+        (Path::Expel(_), Author::Operator(_)) if statement.value.is_none() => {
+            return Err(Refusal::Field(
+                "an expulsion is not taken back: let the node in again under its next admission, crux ca issue --readmit",
+            ));
+        }
+        (Path::Expel(_), Author::Operator(_)) => true,
         _ => false,
     };
     if !may {
@@ -102,7 +109,13 @@ fn judge(path: &Path, value: &[u8]) -> Result<(), Refusal> {
         }
         Path::Place(..) => place(&read(value)?),
         Path::Row(_) => row(&read(value)?),
+        Path::Expel(_) => expulsion(&read(value)?),
     }
+}
+
+fn expulsion(expulsion: &Expulsion) -> Result<(), Refusal> {
+    require(expulsion.up_to > 0, "up_to: admissions are counted from 1")?;
+    require(expulsion.reason.len() <= FIELD_MAX, "reason: longer than 4096 bytes")
 }
 
 fn read<T: Message + Default>(value: &[u8]) -> Result<T, Refusal> {

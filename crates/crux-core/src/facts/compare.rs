@@ -14,7 +14,7 @@
 //! changed on either side, but for a pause that doubles from [`RETRY`] to [`PAUSE_MAX`] ([`Told`]): no state of two
 //! stores makes them talk at the speed of the network.
 
-use super::disk::Purpose;
+use super::value::EXPULSIONS;
 use super::version::Checked;
 use super::{Facts, Message, Output, RETRY, authority};
 use crate::hash::Random;
@@ -136,6 +136,10 @@ impl Facts {
             self.compare.next = now + self.compare.every;
         }
         self.compare.linked.insert(peer.clone());
+        // Before any other state: who is out must be out before anything of it is taken.
+        let expulsions: Vec<Checked> =
+            self.store.records_under(EXPULSIONS).filter_map(|(_, record)| record.winner()).cloned().collect();
+        Self::send_versions(&peer, expulsions.iter(), out);
         // One of the two begins; both are told of the link.
         if self.config.me < peer.id {
             self.send_digest(peer, out);
@@ -294,10 +298,10 @@ impl Facts {
             if self.compare.pulling.contains_key(&from) {
                 self.compare.announce.get_or_insert(now + ANNOUNCE);
             }
-            self.disk.persist(news, Purpose::Merged, out);
+            self.disk.persist_merged(news, out);
         }
         if !ids.is_empty() && self.compare.linked.contains(&from) {
-            self.disk.owe(from, ids, paths);
+            self.disk.owe(now, from, ids, paths);
             self.disk.pay(out);
         }
     }

@@ -1,6 +1,10 @@
 //! What is on this disk and what is on its way there. A version is dirty from its merge to the report that it is
 //! durable; while its path is dirty, nobody is told that this fulcrum holds it. A disk that fails is tried again each
 //! second: reads go on, and it recovers without a restart.
+//!
+//! What is remembered for a disk that fails or says nothing has bounds, however long that lasts: what is dirty is also
+//! kept, what is to be dropped was on disk, batches under way are counted ([`MERGED_MAX`], [`WRITES_MAX`]), and who
+//! waits to hear that this fulcrum holds something has given up after [`write::PATIENCE`].
 
 use super::version::Checked;
 use super::{Facts, Message, Output, RETRY, write};
@@ -10,16 +14,26 @@ use alloc::vec::Vec;
 use core::mem;
 use crux_names::{Hash256, Member, Time, Wall};
 
+/// How many batches of what peers sent are under way to the disk. What comes meanwhile goes together when one is done.
+const MERGED_MAX: usize = 16;
+/// How many operators' writes are under way to the disk.
+pub(super) const WRITES_MAX: usize = 1024;
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
     token: u64,
     inflight: BTreeMap<u64, Batch>,
+    /// Ids in batches of what was merged that are under way.
+    under_way: BTreeSet<Hash256>,
+    /// Something is dirty and waits for one of these batches to end.
+    behind: bool,
     /// Merged and not durable, by path.
     dirty: BTreeMap<String, BTreeSet<Hash256>>,
     /// On disk and kept no longer.
     stale: BTreeSet<Hash256>,
     /// Peers that are told when these paths are clean.
     debts: Vec<Debt>,
+    /// When what is dirty goes to a disk that failed.
     retry: Option<Time>,
 }
 
@@ -44,6 +58,7 @@ pub(super) enum Purpose {
 #[derive(Clone, Debug)]
 struct Debt {
     to: Member,
+    since: Time,
     ids: Vec<Hash256>,
     paths: BTreeSet<String>,
 }
@@ -57,17 +72,45 @@ impl Disk {
         self.dirty.is_empty()
     }
 
-    /// A version is kept no longer.
-    pub(super) fn forget(&mut self, id: Hash256) {
-        self.stale.insert(id);
+    fn is_dirty(&self, path: &str, id: &Hash256) -> bool {
+        self.dirty.get(path).is_some_and(|ids| ids.contains(id))
+    }
+
+    /// A version is kept no longer. One that is not on disk need not be dropped from it.
+    pub(super) fn forget(&mut self, path: &str, id: Hash256) {
+        if !self.is_dirty(path, &id) {
+            self.stale.insert(id);
+        } else if !self.under_way.contains(&id) {
+            self.wash(&[(path.into(), id)]);
+        }
     }
 
     pub(super) fn soil(&mut self, version: &Checked) {
         self.dirty.entry(version.statement().path.clone()).or_default().insert(version.id());
     }
 
-    pub(super) fn owe(&mut self, to: Member, ids: Vec<Hash256>, paths: BTreeSet<String>) {
-        self.debts.push(Debt { to, ids, paths });
+    pub(super) fn owe(&mut self, now: Time, to: Member, ids: Vec<Hash256>, paths: BTreeSet<String>) {
+        self.debts.retain(|debt| now.since(debt.since) <= write::PATIENCE);
+        self.debts.push(Debt { to, since: now, ids, paths });
+    }
+
+    /// How many operators' writes are under way.
+    pub(super) fn writes(&self) -> usize {
+        self.inflight.values().filter(|batch| matches!(batch.purpose, Purpose::Write(_))).count()
+    }
+
+    /// Makes durable what was merged, unless the disk has just failed or has much to do: then it goes with the rest of
+    /// what is dirty.
+    pub(super) fn persist_merged(&mut self, mut versions: Vec<Checked>, out: &mut Vec<Output>) {
+        let merged = self.inflight.values().filter(|batch| matches!(batch.purpose, Purpose::Merged)).count();
+        if self.retry.is_some() || merged >= MERGED_MAX {
+            self.behind = true;
+            return;
+        }
+        versions.retain(|version| self.under_way.insert(version.id()));
+        if !versions.is_empty() {
+            self.persist(versions, Purpose::Merged, out);
+        }
     }
 
     pub(super) fn persist(&mut self, versions: Vec<Checked>, purpose: Purpose, out: &mut Vec<Output>) {
@@ -114,6 +157,11 @@ impl Facts {
         out: &mut Vec<Output>,
     ) {
         let Some(batch) = self.disk.inflight.remove(&token) else { return };
+        if matches!(batch.purpose, Purpose::Merged) {
+            for (_, id) in &batch.ids {
+                self.disk.under_way.remove(id);
+            }
+        }
         match result {
             Ok(()) => {
                 self.disk.wash(&batch.ids);
@@ -123,29 +171,40 @@ impl Facts {
                     Purpose::Row(version) => self.row_written(wall, version, out),
                 }
                 // What came into force just now may have been superseded while it was under way.
-                for (_, id) in batch.ids {
+                for (path, id) in batch.ids {
                     if !self.store.keeps(&id) {
-                        self.disk.forget(id);
+                        self.disk.forget(&path, id);
                     }
                 }
                 self.disk.pay(out);
+                // The disk is well, so what waited for it goes now.
+                if self.disk.retry.is_some() || self.disk.behind {
+                    self.disk.retry = Some(now);
+                }
             }
             Err(why) => {
                 for id in batch.drop {
                     if !self.store.keeps(&id) {
-                        self.disk.forget(id);
+                        self.disk.stale.insert(id);
                     }
                 }
                 match batch.purpose {
-                    Purpose::Merged => self.disk.retry = Some(now + RETRY),
-                    Purpose::Write(write) => out.push(Output::Refused {
-                        request: write.request,
-                        why: alloc::format!(
-                            "{}: the local store could not keep it: {why}; nothing was changed, write again when the \
-                             disk is well",
-                            self.config.me
-                        ),
-                    }),
+                    Purpose::Merged => {
+                        self.disk.retry.get_or_insert(now + RETRY);
+                    }
+                    Purpose::Write(write) => {
+                        if self.disk.behind {
+                            self.disk.retry.get_or_insert(now + RETRY);
+                        }
+                        out.push(Output::Refused {
+                            request: write.request,
+                            why: alloc::format!(
+                                "{}: the local store could not keep it: {why}; nothing was changed, write again when \
+                                 the disk is well",
+                                self.config.me
+                            ),
+                        });
+                    }
                     Purpose::Row(_) => self.row_failed(now),
                 }
             }
@@ -158,18 +217,16 @@ impl Facts {
             return;
         }
         self.disk.retry = None;
+        self.disk.behind = false;
         let mut versions = Vec::new();
-        for (path, ids) in &mut self.disk.dirty {
+        for ids in self.disk.dirty.values_mut() {
             // A version that is kept no longer is not owed to the disk: what replaced it is.
-            ids.retain(|id| self.store.keeps(id));
-            versions.extend(ids.iter().filter_map(|id| self.store.version(id)).cloned());
-            debug_assert!(ids.is_empty() || self.store.record(path).is_some());
+            ids.retain(|id| self.store.keeps(id) || self.disk.under_way.contains(id));
+            let ready = ids.iter().filter(|id| !self.disk.under_way.contains(id));
+            versions.extend(ready.filter_map(|id| self.store.version(id)).cloned());
         }
         self.disk.dirty.retain(|_, ids| !ids.is_empty());
-        if versions.is_empty() {
-            self.disk.pay(out);
-        } else {
-            self.disk.persist(versions, Purpose::Merged, out);
-        }
+        self.disk.pay(out);
+        self.disk.persist_merged(versions, out);
     }
 }

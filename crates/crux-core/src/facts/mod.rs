@@ -292,9 +292,10 @@ impl Facts {
             // What the table refuses may be a newer program's: it stays on disk, unread.
             if authority::authorise(&self.config.bloc, version.statement()).is_ok() {
                 // Conflicts that stood before the start are no news.
+                let path = version.statement().path.clone();
                 self.merge(wall, version, &mut Vec::new());
                 if !self.store.keeps(&id) {
-                    self.disk.forget(id);
+                    self.disk.forget(&path, id);
                 }
             }
         }
@@ -308,7 +309,7 @@ impl Facts {
         let before = losers(self);
         let outcome = self.store.merge(version);
         for id in outcome.dropped {
-            self.disk.forget(id);
+            self.disk.forget(&path, id);
         }
         if losers(self) > before {
             out.push(Output::Conflicted { path: path.clone() });

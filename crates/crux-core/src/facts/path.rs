@@ -16,6 +16,8 @@ pub enum Path {
     Place(HordeName, ServiceName),
     /// `row/<node>/<fulcrum>`.
     Row(FulcrumId),
+    /// `expel/<node>`.
+    Expel(NodeName),
 }
 
 /// Why a text is not the path of a fact.
@@ -31,7 +33,7 @@ pub enum BadPath {
 impl fmt::Display for BadPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Kind => "no kind of fact that this version knows (horde, muster, place, row)",
+            Self::Kind => "no kind of fact that this version knows (horde, muster, place, row, expel)",
             Self::Words => "a word of the path is missing, too many or not a name of its kind",
         })
     }
@@ -66,6 +68,7 @@ impl Path {
                     fulcrum: FulcrumName::parse(fulcrum).map_err(words)?,
                 })
             }
+            "expel" => Self::Expel(NodeName::parse(rest).map_err(words)?),
             _ => return Err(BadPath::Kind),
         })
     }
@@ -78,6 +81,7 @@ impl Path {
             Self::Muster(service, revision) => value::muster_path(service, revision),
             Self::Place(horde, service) => value::place_path(horde, service),
             Self::Row(fulcrum) => value::row_path(fulcrum),
+            Self::Expel(node) => value::expel_path(node),
         }
     }
 }
@@ -90,7 +94,9 @@ mod tests {
     fn a_path_has_one_spelling() {
         let hash = "ab".repeat(32);
         let muster = alloc::format!("muster/api/{hash}");
-        for text in ["horde/web", "horde/ADMIN", "place/main/api", "row/n1.site-a/0", muster.as_str()] {
+        for text in
+            ["horde/web", "horde/ADMIN", "place/main/api", "row/n1.site-a/0", "expel/n1.site-a", muster.as_str()]
+        {
             assert_eq!(Path::parse(text).map(|path| path.text()).as_deref(), Ok(text));
         }
         for (text, why) in [
@@ -103,6 +109,7 @@ mod tests {
             ("place/web", BadPath::Words),
             ("place/web/api/x", BadPath::Words),
             ("row/n1", BadPath::Words),
+            ("expel/n1/0", BadPath::Words),
             ("row//0", BadPath::Words),
             ("muster/api/1", BadPath::Words),
         ] {

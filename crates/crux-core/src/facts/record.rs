@@ -41,6 +41,17 @@ pub(super) struct Outcome {
 }
 
 impl Record {
+    /// Merges a version of a fact that only ever tightens: of any two the one that ranks higher is kept, and the other is as
+    /// if it had never come, whichever knew of whichever. So nothing that comes back from long ago loosens anything.
+    pub(super) fn tighten(&mut self, version: Checked, rank: impl Fn(&Checked) -> u32) -> Outcome {
+        let order = |one: &Checked| (rank(one), one.statement().stamp, one.id());
+        if self.heads.first().is_some_and(|head| order(head) >= order(&version)) {
+            return Outcome::default();
+        }
+        let dropped = core::mem::replace(&mut self.heads, alloc::vec![version]);
+        Outcome { kept: true, heads_changed: true, dropped: dropped.iter().map(Checked::id).collect() }
+    }
+
     pub(super) fn merge(&mut self, version: Checked) -> Outcome {
         let id = version.id();
         let late = self.covered.contains(&id);

@@ -1,11 +1,13 @@
 //! All records, found by path and by version id, with the digest that peers compare.
 
 use super::record::{Outcome, Record};
+use super::value::{EXPULSIONS, Expulsion};
 use super::version::Checked;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 use crux_names::Hash256;
+use prost::Message;
 use sha2::{Digest, Sha256};
 
 #[derive(Clone, Debug)]
@@ -36,7 +38,10 @@ impl Store {
         let id = version.id();
         let record = self.records.entry(path.clone()).or_default();
         let before: Vec<Hash256> = record.heads().iter().map(Checked::id).collect();
-        let outcome = record.merge(version);
+        let outcome = match path.starts_with(EXPULSIONS) {
+            true => record.tighten(version, up_to),
+            false => record.merge(version),
+        };
         if outcome.heads_changed {
             for head in &before {
                 self.heads.remove(head);
@@ -91,4 +96,10 @@ impl Store {
     pub(super) fn covered(&self) -> BTreeMap<Hash256, &String> {
         self.records.iter().flat_map(|(path, record)| record.covered().iter().map(move |id| (*id, path))).collect()
     }
+}
+
+/// Up to which admission an expulsion reaches; one that cannot be read reaches nowhere.
+fn up_to(version: &Checked) -> u32 {
+    let value = version.statement().value.as_ref();
+    value.and_then(|value| Expulsion::decode(value.as_ref()).ok()).map_or(0, |expulsion| expulsion.up_to)
 }

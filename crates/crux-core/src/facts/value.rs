@@ -7,13 +7,14 @@
 //! | `muster/<service>/<revision>` | [`Manifest`] | operator |
 //! | `place/<horde>/<service>` | [`Place`] | operator |
 //! | `row/<node>/<fulcrum>` | [`Row`] | that fulcrum |
+//! | `expel/<node>` | [`Expulsion`] | operator |
 
 use crate::hash::sha256;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use crux_names::{FulcrumId, Hash256, HordeName, ServiceName};
+use crux_names::{FulcrumId, Hash256, HordeName, NodeName, ServiceName};
 use prost::Message;
 
 /// Path of a horde's fact.
@@ -38,6 +39,27 @@ pub fn place_path(horde: &HordeName, service: &ServiceName) -> String {
 #[must_use]
 pub fn row_path(fulcrum: &FulcrumId) -> String {
     format!("row/{}/{}", fulcrum.node, fulcrum.fulcrum)
+}
+
+/// Path of a node's expulsion.
+#[must_use]
+pub fn expel_path(node: &NodeName) -> String {
+    format!("expel/{node}")
+}
+
+/// Under this stand the expulsions.
+pub const EXPULSIONS: &str = "expel/";
+
+/// A node is put out of the bloc: no certificate of these admissions is of it any more. It cannot be taken back, only a
+/// later admission can be issued. Of two the one with more admissions holds, whatever came later.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Expulsion {
+    /// All admissions up to this one.
+    #[prost(uint32, tag = "1")]
+    pub up_to: u32,
+    /// Why, for people.
+    #[prost(string, tag = "2")]
+    pub reason: String,
 }
 
 /// What an operator wants a horde to be.
@@ -183,4 +205,15 @@ pub struct Row {
     /// The labels of its certificate.
     #[prost(btree_map = "string, string", tag = "3")]
     pub labels: BTreeMap<String, String>,
+    /// The admission of its certificate; 0 stands for the first.
+    #[prost(uint32, tag = "4")]
+    pub admission: u32,
+}
+
+impl Row {
+    /// The admission of the certificate that it was written under.
+    #[must_use]
+    pub const fn admitted(&self) -> u32 {
+        if self.admission == 0 { 1 } else { self.admission }
+    }
 }

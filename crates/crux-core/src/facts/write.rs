@@ -2,7 +2,8 @@
 //! acknowledged when min(2, n - 1) others have it on disk too. After one second it is acknowledged with fewer, and the
 //! answer says so.
 
-use super::disk::Purpose;
+use super::disk::{Purpose, WRITES_MAX};
+use super::value::EXPULSIONS;
 use super::version::{Author, Checked};
 use super::{Facts, Output, STORE_MAX, WRITE_MAX, authority, clock};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use alloc::vec::Vec;
 use crux_names::{Duration, Hash256, Member, Time, Wall};
 
 /// How long a write waits for others.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
 pub(super) struct Write {
@@ -62,8 +63,18 @@ impl Facts {
         if versions.is_empty() || versions.len() > WRITE_MAX {
             return Err(format!("a write has 1 to {WRITE_MAX} facts, this one has {}; split it", versions.len()));
         }
-        let removes = versions.iter().all(|version| version.statement().value.is_none());
-        if !removes && self.store.heads().len() + versions.len() > STORE_MAX {
+        if self.disk.writes() >= WRITES_MAX {
+            return Err(format!(
+                "{}: the local store has {WRITES_MAX} writes to finish first; nothing was changed, write again later",
+                self.config.me
+            ));
+        }
+        // What takes away is never refused for want of room.
+        let takes_away = |version: &Checked| {
+            let statement = version.statement();
+            statement.value.is_none() || statement.path.starts_with(EXPULSIONS)
+        };
+        if !versions.iter().all(takes_away) && self.store.heads().len() + versions.len() > STORE_MAX {
             return Err(format!(
                 "the bloc has {} facts and may have {STORE_MAX}; remove some",
                 self.store.heads().len()

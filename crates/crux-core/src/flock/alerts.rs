@@ -14,7 +14,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
-use crux_names::{Member, Time};
+use crux_names::{Member, NodeName, Time};
 
 /// What one observer says of one subject.
 #[derive(Clone, Debug)]
@@ -335,6 +335,22 @@ impl Flock {
             let alert = Alert { accusation: Accusation::Left, first: self.now, last: self.now, quiet: false };
             self.alerts.insert(from.clone(), from.clone(), alert);
             self.lost_dirty = true;
+        }
+    }
+
+    /// An operator put a node out of the bloc: its lives count as gone for everybody who knows that; whoever tells it closes
+    /// their links.
+    pub(super) fn expel(&mut self, node: &NodeName, lives: &[Member], out: &mut Vec<Output>) {
+        self.discovery.expel(self.now, node);
+        for member in lives {
+            if self.view.has(member) {
+                let alert = Alert { accusation: Accusation::Left, first: self.now, last: self.now, quiet: false };
+                self.alerts.insert(member.clone(), member.clone(), alert);
+                self.lost_dirty = true;
+            }
+            if self.contacts.linked(member) {
+                self.link_down(member, out);
+            }
         }
     }
 

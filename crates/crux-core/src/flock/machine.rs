@@ -286,6 +286,7 @@ impl Flock {
                 self.newest.remove(&fulcrum);
                 self.discovery.forget(self.now, &fulcrum);
             }
+            Input::Expel { node, lives } => self.expel(&node, &lives, out),
             Input::Seed(addr) => self.discovery.seed(self.now, addr),
             Input::Probed(addr) => _ = self.discovery.probe(self.now, addr),
         }

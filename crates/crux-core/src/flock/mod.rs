@@ -36,7 +36,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use crux_names::{BlocName, Duration, FulcrumId, Member};
+use crux_names::{BlocName, Duration, FulcrumId, Member, NodeName};
 
 /// What a fulcrum's flocking is told at its start and never changes.
 #[derive(Clone, Debug)]
@@ -118,6 +118,13 @@ pub enum Input {
     Leave,
     /// Forget a fulcrum's address.
     Forget(FulcrumId),
+    /// An operator put a node out of the bloc: these lives of it are out at once, and nobody looks for it any more.
+    Expel {
+        /// Which.
+        node: NodeName,
+        /// Its lives whose certificates are among those that are expelled.
+        lives: Vec<Member>,
+    },
     /// Try an address for ever, like a configured seed.
     Seed(SocketAddr),
     /// Somebody may be at this address of a probed network, or announced itself there.

@@ -143,6 +143,12 @@ impl Flock {
         (head.id != *self.view.id()).then_some(head)
     }
 
+    /// Whether there is a link to this life.
+    #[must_use]
+    pub fn linked_with(&self, member: &Member) -> bool {
+        self.contacts.linked(member)
+    }
+
     /// The linked fulcrum of another flock at this address.
     #[must_use]
     pub fn stray_at(&self, addr: SocketAddr) -> Option<&Member> {

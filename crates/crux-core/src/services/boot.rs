@@ -20,6 +20,8 @@ pub struct Situation<'a> {
     pub me: &'a FulcrumId,
     /// The labels of its certificate.
     pub labels: &'a BTreeMap<String, String>,
+    /// The admission of its certificate.
+    pub admission: u32,
     /// Its own row; `None` before it wrote one.
     pub row: Option<&'a Row>,
     /// Whether it leads the flock.
@@ -144,18 +146,20 @@ pub const TABLE: &[Rule] = &[
     },
     Rule {
         id: "labels",
-        applies: |s| s.stable && s.row.is_none_or(|row| row.labels != *s.labels),
+        applies: |s| s.stable && s.row.is_none_or(|row| row.labels != *s.labels || row.admitted() != s.admission),
         writes: |_, _| {},
-        why: "the flock has to know its labels",
+        why: "the flock has to know its labels and its admission",
     },
 ];
 
-/// The row that this fulcrum should write now, with the line that says so. Every row carries the certificate's labels.
+/// The row that this fulcrum should write now, with the line that says so. Every row carries the certificate's labels and
+/// admission.
 #[must_use]
 pub fn next(situation: &Situation<'_>) -> Option<(Row, &'static Rule)> {
     let rule = TABLE.iter().find(|rule| (rule.applies)(situation))?;
     let mut row = situation.row.cloned().unwrap_or_default();
     row.labels = situation.labels.clone();
+    row.admission = situation.admission;
     (rule.writes)(situation, &mut row);
     (situation.row != Some(&row)).then_some((row, rule))
 }
@@ -199,7 +203,7 @@ mod tests {
         }
 
         fn row(&mut self, who: &str, horde: &str, admin: &str) {
-            let row = Row { horde: horde.into(), admin: admin.into(), labels: self.labels.clone() };
+            let row = Row { horde: horde.into(), admin: admin.into(), labels: self.labels.clone(), admission: 1 };
             self.known.take(&format!("row/{who}/0"), Some(&row.encode_to_vec().into()));
         }
 
@@ -216,6 +220,7 @@ mod tests {
                 let next = next(&Situation {
                     me: &self.me,
                     labels: &self.labels,
+                    admission: 1,
                     row: self.known.rows().get(&self.me),
                     leader: self.roster[0].member.id == self.me,
                     stable: self.stable,

@@ -129,7 +129,7 @@ mod tests {
 
     fn row(known: &mut Known, who: &str, horde: &str, admin: &str, zone: &str) {
         let labels = BTreeMap::from([("zone".into(), zone.into())]);
-        let row = Row { horde: horde.into(), admin: admin.into(), labels };
+        let row = Row { horde: horde.into(), admin: admin.into(), labels, admission: 1 };
         known.take(&format!("row/{who}/0"), Some(&row.encode_to_vec().into()));
     }
 

@@ -6,14 +6,14 @@
 use super::instance::ServiceRef;
 use super::muster;
 pub use super::muster::Revision;
-use crate::facts::value::{Horde, Place, Row};
+use crate::facts::value::{Expulsion, Horde, Place, Row};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use crux_names::{FulcrumId, Hash256, HordeName, ServiceName};
+use crux_names::{FulcrumId, Hash256, HordeName, NodeName, ServiceName};
 use prost::Message;
 
 /// What the facts of this bloc say, in the types of the services.
@@ -23,6 +23,7 @@ pub struct Known {
     rows: BTreeMap<FulcrumId, Row>,
     catalogue: BTreeMap<(ServiceName, Hash256), Arc<Revision>>,
     places: BTreeMap<ServiceRef, Place>,
+    expelled: BTreeMap<NodeName, Expulsion>,
     unread: BTreeMap<String, String>,
 }
 
@@ -50,6 +51,7 @@ impl Known {
             ["row", node, fulcrum] => Some(self.take_row(&format!("{node}/{fulcrum}"), value)),
             ["muster", service, revision] => Some(self.take_revision(service, revision, value)),
             ["place", horde, service] => Some(self.take_place(horde, service, value)),
+            ["expel", node] => Some(self.take_expulsion(node, value)),
             _ => None,
         }
     }
@@ -61,7 +63,18 @@ impl Known {
 
     fn take_row(&mut self, fulcrum: &str, value: Option<&Bytes>) -> Result<bool, String> {
         let id: FulcrumId = fulcrum.parse().map_err(|error: crux_names::NameError| error.to_string())?;
-        put(&mut self.rows, id, decode(value)?)
+        // What an expelled node said of itself counts no more: nobody waits for it.
+        let row: Option<Row> = decode(value)?;
+        let row = row.filter(|row| !self.is_expelled(&id.node, row.admitted()));
+        put(&mut self.rows, id, row)
+    }
+
+    fn take_expulsion(&mut self, node: &str, value: Option<&Bytes>) -> Result<bool, String> {
+        let node = NodeName::parse(node).map_err(|error| error.to_string())?;
+        let changed = put(&mut self.expelled, node, decode(value)?)?;
+        let expelled = &self.expelled;
+        self.rows.retain(|id, row| expelled.get(&id.node).is_none_or(|expulsion| row.admitted() > expulsion.up_to));
+        Ok(changed)
     }
 
     fn take_place(&mut self, horde: &str, service: &str, value: Option<&Bytes>) -> Result<bool, String> {
@@ -102,6 +115,18 @@ impl Known {
     #[must_use]
     pub fn places(&self) -> &BTreeMap<ServiceRef, Place> {
         &self.places
+    }
+
+    /// Nodes that were put out of the bloc.
+    #[must_use]
+    pub fn expelled(&self) -> &BTreeMap<NodeName, Expulsion> {
+        &self.expelled
+    }
+
+    /// Whether a node's certificate of this admission is of the bloc no more.
+    #[must_use]
+    pub fn is_expelled(&self, node: &NodeName, admission: u32) -> bool {
+        self.expelled.get(node).is_some_and(|expulsion| admission <= expulsion.up_to)
     }
 
     /// Facts that are not in force because they could not be read, with the reason.
@@ -179,6 +204,6 @@ mod tests {
         assert_eq!(known.rows()[&"n1".parse().unwrap()].horde, "web");
         assert!(known.take("row/n1/0", None));
         assert!(known.rows().is_empty());
-        assert!(!known.take("expel/n7", Some(&value)));
+        assert!(!known.take("ship/n7", Some(&value)));
     }
 }

@@ -60,6 +60,8 @@ pub struct Config {
     pub me: Member,
     /// The labels of its certificate.
     pub labels: BTreeMap<String, String>,
+    /// Its admission.
+    pub admission: u32,
     /// Source of jitter.
     pub seed: u64,
     /// Scales every timer.

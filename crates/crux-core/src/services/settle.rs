@@ -210,6 +210,7 @@ impl Services {
         let next = boot::next(&boot::Situation {
             me,
             labels: &self.config.labels,
+            admission: self.config.admission,
             row,
             leader: self.view.leader().member == self.config.me,
             stable: self.stable_since.is_some(),

@@ -89,7 +89,7 @@ pub(crate) fn status(from: &picture::Status, own: Own) -> json::Status {
             quarantined: from.facts.quarantined,
         },
         certificate: own.certificate,
-        expelled: Vec::new(),
+        expelled: from.expelled.iter().map(expelled).collect(),
         clones: from.clones.iter().map(twins).collect(),
         expect: from.expect,
         lacking: from.lacking.map(str::to_owned),
@@ -135,6 +135,7 @@ pub(crate) fn roster(from: &picture::Status, links: &LinkTable) -> Vec<json::Ros
         horde: line.horde.as_ref().map(|horde| if line.joining { format!("+{horde}") } else { horde.to_string() }),
         admin: line.admin,
         visitor: line.visitor,
+        admission: line.admission,
         state: match line.state {
             picture::MemberState::Member => json::MemberState::Member,
             picture::MemberState::Suspect => json::MemberState::Suspect,
@@ -161,16 +162,29 @@ fn sibling(from: &flock::Sibling, now: Wall) -> json::Sibling {
     }
 }
 
+fn expelled(from: &picture::ExpelledLine) -> json::Expelled {
+    json::Expelled {
+        node: from.node.to_string(),
+        admission: from.up_to,
+        by: from.by.clone(),
+        at: moment(from.at),
+        reason: from.reason.clone(),
+    }
+}
+
 /// Two that live under one identity.
 pub(crate) fn twins((fulcrum, addrs): &(FulcrumId, [SocketAddr; 2])) -> json::Twins {
     json::Twins { name: fulcrum.to_string(), addrs: addrs.map(|addr| addr.to_string()) }
 }
 
+/// What a refusal says, ours or theirs, of a node that was put out.
+const EXPELLED: &str = " was expelled";
 /// How a refusal begins, ours or theirs, where two blocs meet.
 const OTHER_BLOC: &str = "certificate of bloc ";
 
 fn outside_state(refused: bool, why: &str) -> json::OutsideState {
     match refused {
+        true if why.contains(EXPELLED) => json::OutsideState::Expelled,
         true if why.contains(OTHER_BLOC) => json::OutsideState::OtherBloc,
         true => json::OutsideState::Refused,
         false => json::OutsideState::Silent,
@@ -343,6 +357,8 @@ mod tests {
     fn another_bloc_is_told_from_other_refusals() {
         let refusal = crux_pki::Refusal::OtherBloc { theirs: "a".into(), ours: "b".into() };
         assert_eq!(outside_state(true, &format!("refused: {refusal}")), json::OutsideState::OtherBloc);
+        let refusal = crux_pki::Refusal::Expelled { node: "n7".into(), up_to: 1 };
+        assert_eq!(outside_state(true, &format!("refused: {refusal}")), json::OutsideState::Expelled);
         assert_eq!(outside_state(true, "certificate expired"), json::OutsideState::Refused);
     }
 

@@ -2,6 +2,7 @@
 
 use crate::effects::Effects;
 use crate::live::Live;
+use crate::papers::Papers;
 use crate::store::Store;
 use crux_core::io::{Input, Output, Report};
 use crux_core::wire;
@@ -18,6 +19,8 @@ pub(crate) struct Hands {
     pub(crate) me: FulcrumId,
     /// Its identity, as it is installed now.
     pub(crate) identity: watch::Receiver<Arc<Bundle>>,
+    /// What it shows, and whom it trusts.
+    pub(crate) papers: Papers,
     /// Its links.
     pub(crate) links: Links,
     /// Its idle connections.
@@ -56,6 +59,23 @@ impl Hands {
                 match crux_pki::facts::sign_row(&self.identity.borrow(), &self.me, &path, value, ancestors, wall) {
                     Ok(version) => return Some(Input::Report(Report::Signed { version })),
                     Err(cause) => error!("cannot sign this fulcrum's own row {path}: {cause}"),
+                }
+            }
+            Output::Expelled(nodes) => {
+                let own = self.identity.borrow().admission();
+                if let Some(up_to) = nodes.get(&self.me.node).filter(|up_to| own <= **up_to) {
+                    error!(
+                        "this node was expelled, with its admissions up to {up_to}: nobody of the bloc links with it any more"
+                    );
+                    return None;
+                }
+                let told = self.papers.expel(nodes).map_err(|error| error.to_string());
+                let told = told.and_then(|()| {
+                    let reloaded = self.links.reload(self.papers.now(), self.papers.trust());
+                    reloaded.map_err(|error| error.to_string())
+                });
+                if let Err(cause) = told {
+                    error!("what is expelled is not refused at every door of this fulcrum: {cause}");
                 }
             }
             Output::Effect(effect) => self.effects.run(effect),

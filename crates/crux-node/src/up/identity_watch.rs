@@ -79,7 +79,7 @@ impl Watch {
             }
             // These look more closely: what they take, the links take too.
             self.papers.replace((*bundle).clone()).map_err(|e| e.to_string())?;
-            self.links.reload(bundle.clone(), Arc::new(bundle.trust().clone())).map_err(|e| e.to_string())?;
+            self.links.reload(bundle.clone(), self.papers.trust()).map_err(|e| e.to_string())?;
             Ok(changes)
         });
         let was_bad = self.papers.not_taken().is_some();

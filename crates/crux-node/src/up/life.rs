@@ -142,7 +142,10 @@ pub(super) async fn live(
         visitor: config.visitor,
     };
     let seen = book.into_iter().map(|entry| (entry.fulcrum, entry.seen)).collect();
-    let engine = Engine::new(now.time, engine::Config { flock, labels: bundle.labels().clone(), seen });
+    let engine = Engine::new(
+        now.time,
+        engine::Config { flock, labels: bundle.labels().clone(), admission: bundle.admission(), seen },
+    );
 
     let (stop_api, stopped) = watch::channel(false);
     let door = Door {
@@ -198,6 +201,7 @@ pub(super) async fn live(
     let hands = Hands {
         me: me.clone(),
         identity: papers.follow(),
+        papers: papers.clone(),
         links: links.clone(),
         live: live.clone(),
         store: store.clone(),
