@@ -52,6 +52,15 @@ pub enum WriteError {
     },
 }
 
+/// What a write does with the losers of a conflict that it finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Losers {
+    /// They stay listed until somebody dismisses them.
+    Listed,
+    /// The write replaces them as well: the conflict is over.
+    Settled,
+}
+
 /// Who writes, and for which bloc.
 #[derive(Clone)]
 pub struct Writer<'a> {
@@ -66,13 +75,20 @@ pub struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// The sealed version in hex, as [`WriteRequest`](crate::routes::WriteRequest) carries it. It replaces every version of
-    /// the fact that the client saw (`seen`), and its stamp is later than theirs.
+    /// The sealed version in hex, as [`WriteRequest`](crate::routes::WriteRequest) carries it. Its stamp is later than those
+    /// that the client saw (`seen`). It replaces the version in force, and of a conflict's losers those that are settled.
     ///
     /// # Errors
     /// [`WriteError`].
-    pub fn seal(&self, fact: &NewFact, seen: Option<&Fact>, now: Wall, nonce: [u8; 16]) -> Result<String, WriteError> {
-        let ancestors = ancestors(seen).map_err(|_| WriteError::BadHead { path: fact.path.clone() })?;
+    pub fn seal(
+        &self,
+        fact: &NewFact,
+        seen: Option<&Fact>,
+        losers: Losers,
+        now: Wall,
+        nonce: [u8; 16],
+    ) -> Result<String, WriteError> {
+        let ancestors = ancestors(seen, losers).map_err(|_| WriteError::BadHead { path: fact.path.clone() })?;
         let statement = Statement {
             bloc: self.bloc.clone(),
             path: fact.path.clone(),
@@ -99,11 +115,14 @@ impl Writer<'_> {
     }
 }
 
-/// The versions that a write replaces: what the client saw, then what those replaced, newest first.
-fn ancestors(seen: Option<&Fact>) -> Result<Vec<Hash256>, BadHex> {
+/// The versions that a write replaces: of what the client saw the one in force, those that say the same and those that it
+/// settles, then what they replaced, newest first.
+fn ancestors(seen: Option<&Fact>, losers: Losers) -> Result<Vec<Hash256>, BadHex> {
     let id = |text: &String| Ok(Hash256(from_hex(text)?.try_into().map_err(|_| BadHex)?));
-    let heads = seen.map_or(&[][..], |fact| &fact.heads).iter();
-    let heads = heads.map(|head| Ok((id(&head.id)?, head.ancestors.iter().map(id).collect::<Result<_, BadHex>>()?)));
+    let heads = seen.map_or(&[][..], |fact| &fact.heads);
+    let named =
+        heads.iter().filter(|head| losers == Losers::Settled || heads.first().is_some_and(|w| w.value == head.value));
+    let heads = named.map(|head| Ok((id(&head.id)?, head.ancestors.iter().map(id).collect::<Result<_, BadHex>>()?)));
     Ok(ancestors_of(&heads.collect::<Result<Vec<_>, BadHex>>()?))
 }
 
@@ -149,7 +168,7 @@ mod tests {
             },
         };
         let fact = NewFact { path: "horde/web".to_owned(), value: Some(vec![1]) };
-        let sealed = writer.seal(&fact, Some(&seen), Wall(60), [3; 16]).unwrap();
+        let sealed = writer.seal(&fact, Some(&seen), Losers::Settled, Wall(60), [3; 16]).unwrap();
         let sealed = Sealed::decode(from_hex(&sealed).unwrap().as_slice()).unwrap();
         let statement = Statement::decode(sealed.statement).unwrap();
         let ids: Vec<u8> = statement.ancestors.iter().map(|id| id.0[0]).collect();
@@ -157,6 +176,15 @@ mod tests {
         assert_eq!(statement.stamp, Stamp { wall: 70, logical: 5 });
         assert_eq!(statement.author, Author::Operator("alice".parse().unwrap()));
         assert_eq!(statement.value.as_deref(), Some(&[1][..]));
+    }
+
+    #[test]
+    fn a_loser_stays_listed_until_it_is_settled_and_what_says_the_same_is_none() {
+        let with = |id, value: &str| Head { value: Some(value.to_owned()), ..head(id, &[], 50) };
+        let seen = Fact { path: "a".to_owned(), heads: vec![with(9, "01"), with(8, "02"), with(7, "01")] };
+        let named = |losers| -> Vec<u8> { ancestors(Some(&seen), losers).unwrap().iter().map(|id| id.0[0]).collect() };
+        assert_eq!(named(Losers::Listed), [9, 7]);
+        assert_eq!(named(Losers::Settled), [9, 8, 7]);
     }
 
     #[test]
@@ -168,13 +196,13 @@ mod tests {
             sign: &|_, _| [0; 64],
         };
         let short = NewFact { path: "a".to_owned(), value: None };
-        let sealed = writer.seal(&short, None, Wall(60), [3; 16]).unwrap();
+        let sealed = writer.seal(&short, None, Losers::Listed, Wall(60), [3; 16]).unwrap();
         let sealed = Sealed::decode(from_hex(&sealed).unwrap().as_slice()).unwrap();
         let statement = Statement::decode(sealed.statement).unwrap();
         assert_eq!((statement.ancestors.len(), statement.stamp), (0, Stamp { wall: 60, logical: 0 }));
 
         let long = NewFact { path: "a".to_owned(), value: Some(vec![0; VERSION_MAX]) };
-        assert!(matches!(writer.seal(&long, None, Wall(60), [3; 16]), Err(WriteError::TooLong { .. })));
+        assert!(matches!(writer.seal(&long, None, Losers::Listed, Wall(60), [3; 16]), Err(WriteError::TooLong { .. })));
     }
 
     #[test]
@@ -189,6 +217,7 @@ mod tests {
     fn a_head_that_is_no_hash_is_refused() {
         let mut bad = head(9, &[], 50);
         bad.id = "zz".to_owned();
-        assert_eq!(ancestors(Some(&Fact { path: "a".to_owned(), heads: vec![bad] })), Err(BadHex));
+        let seen = Fact { path: "a".to_owned(), heads: vec![bad] };
+        assert_eq!(ancestors(Some(&seen), Losers::Listed), Err(BadHex));
     }
 }

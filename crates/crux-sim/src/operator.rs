@@ -58,17 +58,19 @@ impl Operator {
         Self { statements: BTreeMap::new(), written: Vec::new(), random: Random::new(seed) }
     }
 
-    /// Writes through the door of a place, naming everything seen there as replaced.
+    /// Writes through the door of a place. Of a conflict seen there it names the losers too as often as not, which settles
+    /// it; else they stay listed.
     pub fn write(&mut self, world: &mut Cluster, place: usize, changes: &[Change]) {
         let Some(life) = &world.slots[place].node else { return };
         let wall = life.machine.wall(world.now);
         let mut versions = Vec::new();
+        let settle = self.random.below(2) == 0;
         for (path, value) in changes {
             let statement = Statement {
                 bloc: bloc(),
                 path: path.clone(),
                 value: value.clone(),
-                ancestors: life.engine.facts_room().ancestors(path, true),
+                ancestors: life.engine.facts_room().ancestors(path, settle),
                 stamp: stamp(life.engine.facts_room(), path, wall),
                 author: Author::Operator("ops".parse().expect("an operator's name")),
                 nonce: Bytes::copy_from_slice(&self.random.next().to_be_bytes()),

@@ -1,13 +1,16 @@
 //! `crux facts`.
 
 use super::Ctx;
+use super::write::accepted;
 use crate::Outcome;
+use crate::operator::{Operator, fact_at};
 use crate::output::{Format, clean, names, short};
 use clap::Subcommand;
 use crux_api::client::encode;
 use crux_api::intent::describe;
-use crux_api::json::{FactList, Head, from_hex};
+use crux_api::json::{Code, Done, ErrorDoc, FactList, Head, from_hex};
 use crux_api::routes;
+use crux_api::write::NewFact;
 
 /// Facts.
 #[derive(Debug, Subcommand)]
@@ -23,6 +26,14 @@ pub(crate) enum FactsCommand {
     },
     /// Facts that were changed in two places at once, with the change that lost
     Conflicts,
+    /// End a conflict: what is in force stays, or what lost takes its place
+    Dismiss {
+        /// The fact's path, as `crux facts conflicts` shows it
+        path: String,
+        /// Put this one in force instead: the beginning of its id
+        #[arg(long, value_name = "ID")]
+        take: Option<String>,
+    },
 }
 
 pub(crate) async fn run(ctx: &Ctx, command: FactsCommand) -> Outcome {
@@ -31,6 +42,7 @@ pub(crate) async fn run(ctx: &Ctx, command: FactsCommand) -> Outcome {
             (format!("{}?prefix={}", routes::FACTS, encode(&prefix)), false, deleted)
         }
         FactsCommand::Conflicts => (format!("{}?conflicts", routes::FACTS), true, true),
+        FactsCommand::Dismiss { path, take } => return dismiss(ctx, &path, take.as_deref()).await,
     };
     let mut list: FactList = ctx.client().get(&path).await?;
     list.facts.retain(|fact| deleted || fact.heads.first().is_some_and(|head| head.value.is_some()));
@@ -42,13 +54,52 @@ pub(crate) async fn run(ctx: &Ctx, command: FactsCommand) -> Outcome {
     Ok(0)
 }
 
+/// Writes what shall be in force once more, in place of every version that stands there.
+async fn dismiss(ctx: &Ctx, path: &str, take: Option<&str>) -> Outcome {
+    let client = ctx.client();
+    let next = "crux facts conflicts";
+    let fact = fact_at(&client, path).await?;
+    let fact = fact.ok_or_else(|| ErrorDoc::new(Code::NotFound, format!("there is no fact {path}"), next))?;
+    let Some((winner, losers)) = fact.heads.split_first() else {
+        return Err(ErrorDoc::new(Code::NotFound, format!("there is no fact {path}"), next));
+    };
+    if losers.iter().all(|loser| loser.value == winner.value) {
+        return Err(ErrorDoc::new(Code::NotFound, format!("{path} has no conflict"), next));
+    }
+    let kept = match take {
+        None => winner,
+        Some(begin) => {
+            let mut found = fact.heads.iter().filter(|head| !begin.is_empty() && head.id.starts_with(begin));
+            match (found.next(), found.next()) {
+                (Some(one), None) => one,
+                (found, _) => {
+                    let many = if found.is_some() { "more than one version" } else { "no version" };
+                    return Err(ErrorDoc::new(
+                        Code::Usage,
+                        format!("{many} of {path} has an id that begins with {begin:?}"),
+                        next,
+                    ));
+                }
+            }
+        }
+    };
+    let value = kept.value.as_deref().map(from_hex).transpose();
+    let value = value
+        .map_err(|e| ErrorDoc::new(Code::Failed, format!("{path}: {e}"), "compare `crux version` on both sides"))?;
+    let fresh = NewFact { path: path.to_owned(), value };
+    let operator = Operator::load(&ctx.global, &ctx.target)?;
+    let code = accepted(&operator.settle(&client, &fresh, &fact).await?);
+    let text = format!("{path} has no conflict any more: {}", value_text(path, kept));
+    ctx.done(&Done { text }).map(|_| code)
+}
+
 fn text(list: &FactList, wide: bool) -> String {
     let mut lines = Vec::new();
     for fact in &list.facts {
         lines.push(fact.path.clone());
         for (place, head) in fact.heads.iter().enumerate() {
             let mark = if place == 0 { "" } else { "lost: " };
-            let mut line = format!("    {mark}{}", value(&fact.path, head));
+            let mut line = format!("    {mark}{}", value_text(&fact.path, head));
             if wide || place > 0 {
                 line += &format!("  [{} by {}]", short(&head.id), head.author);
             }
@@ -59,7 +110,7 @@ fn text(list: &FactList, wide: bool) -> String {
     lines.iter().map(|line| clean(line)).collect::<Vec<_>>().join("\n")
 }
 
-fn value(path: &str, head: &Head) -> String {
+fn value_text(path: &str, head: &Head) -> String {
     match head.value.as_deref().map(from_hex) {
         None => "deleted".to_owned(),
         Some(Ok(value)) => describe(path, &value),

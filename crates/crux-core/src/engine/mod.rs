@@ -382,8 +382,9 @@ impl Engine {
                 out.push(Output::Reply { request, reply: Reply::Refused { why } });
             }
             facts::Output::Ignored { from, path, why } => {
+                let path = path.escape_debug();
                 let text = format!("a fact {path} that {from} sent is not taken in: {why}");
-                out.push(Output::Event(Event { kind: "alarm", subject: path, text }));
+                out.push(Output::Event(Event { kind: "alarm", subject: format!("{path}"), text }));
             }
             facts::Output::Changed { paths } => {
                 self.changed = true;

@@ -53,7 +53,8 @@ impl Facts {
         self.store.record(path).map(|record| record.heads().iter().map(Checked::id).collect()).unwrap_or_default()
     }
 
-    /// What the next write of a path names as its ancestors: the version in force and those before it, newest first.
+    /// What the next write of a path names as its ancestors: the version in force and those that say the same, and those
+    /// before them, newest first.
     /// Losers of a conflict stay listed; with `settle` they are named too, and with that the conflict is over.
     #[must_use]
     pub fn ancestors(&self, path: &str, settle: bool) -> Vec<Hash256> {

@@ -127,11 +127,12 @@ impl Record {
         &self.covered
     }
 
-    /// What a next write should name. With `all`, it replaces every head and so settles a conflict; without, only the
-    /// one in force, and losers stay listed.
+    /// What a next write should name. With `all`, it replaces every head and so settles a conflict; without, the one in
+    /// force and those that say the same, and losers stay listed.
     pub(super) fn ancestors(&self, all: bool) -> Vec<Hash256> {
-        let heads = if all { &self.heads[..] } else { &self.heads[..self.heads.len().min(1)] };
-        let heads: Vec<_> = heads.iter().map(|head| (head.id(), head.statement().ancestors.clone())).collect();
+        let won = self.winner().map(|winner| &winner.statement().value);
+        let named = self.heads.iter().filter(|head| all || Some(&head.statement().value) == won);
+        let heads: Vec<_> = named.map(|head| (head.id(), head.statement().ancestors.clone())).collect();
         ancestors_of(&heads)
     }
 }

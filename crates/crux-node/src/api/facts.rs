@@ -14,6 +14,7 @@ use crux_api::routes::{FactsQuery, WriteRequest};
 use crux_core::facts::version::Checked;
 use crux_core::io::{Command, Reply};
 use crux_pki::unix_now;
+use std::collections::BTreeSet;
 
 /// `GET /v1/facts`.
 pub(super) async fn list(State(door): State<Door>, Query(query): Query<FactsQuery>) -> Answer {
@@ -25,7 +26,9 @@ pub(super) async fn list(State(door): State<Door>, Query(query): Query<FactsQuer
             let heads = heads.iter().filter_map(|id| facts.by_id(id)).map(head).collect();
             Fact { path: path.clone(), heads }
         };
-        let facts_listed = paths.map(fact).filter(|fact| query.conflicts.is_none() || fact.heads.len() > 1).collect();
+        let conflicted: BTreeSet<&str> = facts.conflicts().map(|conflict| conflict.path).collect();
+        let wanted = |path: &&String| query.conflicts.is_none() || conflicted.contains(path.as_str());
+        let facts_listed = paths.filter(wanted).map(fact).collect();
         FactList { facts: facts_listed, digest: facts.digest().to_string() }
     });
     Ok(doc(list.await.map_err(|_| Refusal::going_down())?))
