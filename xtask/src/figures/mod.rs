@@ -18,8 +18,8 @@ taken; for every part the commit and the date, and for all of them the machine. 
 are listed with the reason. The parts are:
   dev flock3 flock10 flock50 flock64 idle10 idle50 services   real processes in network namespaces, default timers
   sim                                                         the simulator, in invented time
-  simlong10000 simlong6 simlong8 simlong10
-                                                              lines with 10,000 fulcrums or for days: hours; only if named
+  simlong10000 simlong6 simlong8 simlong10 simday10           lines with 10,000 fulcrums or for days: many minutes to
+                                                              three hours (simday10) of a core; only if named
   binary dependencies code
 Those of the first line are taken by the binary `figures` of crux-lab, which is run with `--json --only PART`; it
 prints an array of
@@ -71,11 +71,13 @@ struct Source {
     name: &'static str,
     heading: &'static str,
     builds: bool,
+    /// Only if it is named.
+    long: bool,
     take: fn(&str, Option<u32>) -> sh::Result<Vec<Row>>,
 }
 
 const fn of_lab(name: &'static str, heading: &'static str) -> Source {
-    Source { name, heading, builds: true, take: lab::rows }
+    Source { name, heading, builds: true, long: false, take: lab::rows }
 }
 
 /// One that takes many minutes or an hour, and is taken only if it is named.
@@ -84,7 +86,7 @@ const fn long(
     heading: &'static str,
     take: fn(&str, Option<u32>) -> sh::Result<Vec<Row>>,
 ) -> Source {
-    Source { name, heading, builds: true, take }
+    Source { name, heading, builds: true, long: true, take }
 }
 
 const SOURCES: &[Source] = &[
@@ -96,14 +98,21 @@ const SOURCES: &[Source] = &[
     of_lab("idle10", "Idle in a flock of 10"),
     of_lab("idle50", "Idle in a flock of 50"),
     of_lab("services", "Services"),
-    Source { name: "sim", heading: "Flocking in simulation", builds: true, take: |_, _| sim::rows(&[]) },
+    Source { name: "sim", heading: "Flocking in simulation", builds: true, long: false, take: |_, _| sim::rows(&[]) },
     long("simlong10000", "Flocking of 10,000 in simulation", |_, _| sim::rows(&["at 10000"])),
     long("simlong6", "Long cuts in simulation", |_, _| sim::rows(&["6 for longer"])),
     long("simlong8", "Flapping among 1,000 in simulation", |_, _| sim::rows(&["8 at 1000"])),
-    long("simlong10", "Loss among 1,000 for a day in simulation", |_, _| sim::rows(&["10 for a day"])),
-    Source { name: "binary", heading: "Binary", builds: true, take: |_, _| code::binary() },
-    Source { name: "dependencies", heading: "Dependencies", builds: false, take: |_, _| code::dependencies() },
-    Source { name: "code", heading: "Code", builds: false, take: |_, _| code::lines() },
+    long("simlong10", "Loss for long in simulation", |_, _| sim::rows(&["10 for longer"])),
+    long("simday10", "Loss among 1,000 for a day in simulation", |_, _| sim::rows(&["10 for a day"])),
+    Source { name: "binary", heading: "Binary", builds: true, long: false, take: |_, _| code::binary() },
+    Source {
+        name: "dependencies",
+        heading: "Dependencies",
+        builds: false,
+        long: false,
+        take: |_, _| code::dependencies(),
+    },
+    Source { name: "code", heading: "Code", builds: false, long: false, take: |_, _| code::lines() },
 ];
 
 /// # Errors
@@ -132,7 +141,7 @@ pub fn run(args: &[String]) -> sh::Result<()> {
     }
     let mut taken = Vec::new();
     for source in SOURCES {
-        let usual = !source.name.starts_with("simlong") && (build || !source.builds);
+        let usual = !source.long && (build || !source.builds);
         let wanted = if only.is_empty() { usual } else { only.contains(&source.name) };
         if wanted {
             taken.push((source.heading, take(source, rounds)?));

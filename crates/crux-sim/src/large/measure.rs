@@ -93,6 +93,13 @@ pub const MEASURES: &[Measure] = &[
         },
     },
     Measure { name: "8 at 1000", long: true, take: |tell| flapping(1000).into_iter().for_each(tell) },
+    Measure {
+        name: "10 for longer",
+        long: true,
+        take: |tell| {
+            [(200, 24 * 3600), (1000, 3600)].into_iter().flat_map(|(size, time)| loss(size, time)).for_each(tell)
+        },
+    },
     Measure { name: "10 for a day", long: true, take: |tell| loss(1000, 24 * 3600).into_iter().for_each(tell) },
     Measure { name: "at 10000", long: true, take: |tell| in_one_world(10_000, tell) },
 ];
