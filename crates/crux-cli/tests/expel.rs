@@ -5,12 +5,26 @@ mod help;
 use help::cluster::names;
 use help::fulcrum::{Fulcrum, until, world};
 use serde_json::Value;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 fn members(fulcrum: &Fulcrum, wanted: &[&str]) {
     until(&format!("members {wanted:?}"), || {
         fulcrum.json("status").filter(|status| status["members"] == names(wanted)).map(|_| ())
     });
+}
+
+/// The files of a state directory as they stand, as a backup would have them.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            copy(&entry.path(), &to.join(entry.file_name()));
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
 }
 
 #[test]
@@ -30,6 +44,7 @@ fn an_expelled_node_is_out_for_good_and_another_admission_lets_it_in_again() {
     expel("s1/crux.sock", &["N3", "--reason", "stolen"]).failed(2, "E200", &["N3"]);
     members(&one, &["n1", "n2", "n3"]);
 
+    copy(&world.path("s2"), &world.path("backup"));
     let begin = Instant::now();
     let said = expel("s1/crux.sock", &["n3", "--reason", "stolen"]);
     assert!(said.done().contains("n3 is expelled, with its admissions up to 1"), "{}", said.out);
@@ -45,14 +60,26 @@ fn an_expelled_node_is_out_for_good_and_another_admission_lets_it_in_again() {
     // It is no news twice, and cannot be taken back.
     expel("s1/crux.sock", &["n3", "--reason", "again"]).failed(2, "E200", &["expelled already"]);
 
-    // Everybody starts again, the expelled one too, with what it had.
+    // Everybody dies at once and starts again: the expelled one with what it had, and n2 from a backup that was made before.
+    // They may form a flock, until the one that has heard comes.
     for fulcrum in [one, two, three] {
-        fulcrum.stop();
+        fulcrum.kill();
     }
-    let one = Fulcrum::start(&world, "n1", "s1", &["--listen", &mesh]);
-    let two = Fulcrum::start(&world, "n2", "s2", &["--seed", &mesh]);
-    let three = Fulcrum::start(&world, "n3", "s3", &["--seed", &mesh]);
+    std::fs::remove_dir_all(world.path("s2")).unwrap();
+    std::fs::rename(world.path("backup"), world.path("s2")).unwrap();
+    let two = Fulcrum::start(&world, "n2", "s2", &[]);
+    let other = two.answers()["listens"]["mesh"].as_str().unwrap().to_owned();
+    let three = Fulcrum::start(&world, "n3", "s3", &["--seed", &other]);
+    members(&two, &["n2", "n3"]);
+    let one = Fulcrum::start(&world, "n1", "s1", &["--listen", &mesh, "--seed", &other]);
     members(&two, &["n1", "n2"]);
+    members(&one, &["n1", "n2"]);
+    three.says("was expelled");
+    three.stop();
+
+    // A renewal is of the same admission, so it helps nobody.
+    world.crux(&["ca", "renew", "n3", "--ca", "ca", "--out", "n3-renewed"]).done();
+    let three = Fulcrum::start(&world, "n3-renewed", "s3", &["--seed", &mesh]);
     three.says("was expelled");
     let waited = Instant::now();
     while waited.elapsed() < Duration::from_secs(3) {

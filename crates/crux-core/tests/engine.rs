@@ -3,12 +3,13 @@
 
 use bytes::Bytes;
 use crux_core::engine::{Config, Engine};
-use crux_core::facts::value::{Manifest, Place, muster_path, place_path};
+use crux_core::facts::value::{Expulsion, Manifest, Place, Row, muster_path, place_path};
 use crux_core::facts::version::{Author, Checked, Sealed, Statement};
 use crux_core::flock;
-use crux_core::io::{Command, Effect, Input, Output, Reply, Report};
+use crux_core::io::{Command, Effect, Input, Output, Peer, Reply, Report};
 use crux_core::picture::{ClaimKind, InstanceState, Subject};
 use crux_core::services::instance::ServiceRef;
+use crux_core::wire::Frame;
 use crux_names::{Boot, Duration, Hash256, Member, Time, Wall};
 use prost::Message;
 use std::collections::{BTreeMap, VecDeque};
@@ -19,6 +20,8 @@ struct Alone {
     todo: VecDeque<Input>,
     replies: Vec<Reply>,
     events: Vec<String>,
+    /// To whom something was sent, or whose link was closed, in this order.
+    links: Vec<(Member, bool)>,
     nonce: u64,
     finished: bool,
 }
@@ -46,8 +49,8 @@ impl Alone {
             Input::Loaded { versions: Vec::new() },
             Input::Report(Report::Adopted { instances: Vec::new(), ended: Vec::new() }),
         ];
-        let (todo, replies, events) = (first.into(), Vec::new(), Vec::new());
-        Self { engine, now, todo, replies, events, nonce: 0, finished: false }
+        let (todo, replies, events, links) = (first.into(), Vec::new(), Vec::new(), Vec::new());
+        Self { engine, now, todo, replies, events, links, nonce: 0, finished: false }
     }
 
     fn wall(&self) -> Wall {
@@ -104,6 +107,8 @@ impl Alone {
             }
             Output::Effect(Effect::Stop { id, .. }) => Report::Exited { id, code: Some(0), signal: None },
             Output::Event(event) => return self.events.push(format!("{}: {}", event.kind, event.text)),
+            Output::Datagram { to, .. } | Output::Frame { to, .. } => return self.links.push((to, false)),
+            Output::CloseLink { peer, .. } => return self.links.push((peer, true)),
             Output::Reply { reply, .. } => return self.replies.push(reply),
             Output::Finished => {
                 self.finished = true;
@@ -206,4 +211,52 @@ fn a_visitor_is_of_no_horde_and_why_says_so() {
             if visitor { "n1 is a visitor: it is of no horde and gets no work" } else { "its row names horde main" };
         assert!(texts.iter().any(|text| text.starts_with(told)), "{texts:?}");
     }
+}
+
+/// Promise X3: from the moment on at which this fulcrum knows, nothing of the expelled node is taken or answered, though
+/// its link is still there.
+#[test]
+fn nothing_that_an_expelled_node_still_sends_is_taken() {
+    let mut alone = Alone::new();
+    let peer = |name: &str| Peer {
+        member: Member { id: name.parse().unwrap(), boot: Boot(5) },
+        admission: 1,
+        addr: "127.0.0.1:2790".parse().unwrap(),
+        labels: BTreeMap::new(),
+    };
+    let (n7, n2) = (peer("n7"), peer("n2"));
+    for peer in [&n7, &n2] {
+        alone.todo.push_back(Input::LinkUp { peer: peer.clone(), dialed: false });
+    }
+    let value = |horde: &str| -> Bytes { Row { horde: horde.into(), ..Row::default() }.encode_to_vec().into() };
+    let row = |alone: &mut Alone, name: &str, horde: &str| {
+        let version =
+            alone.sealed(Author::Fulcrum(name.parse().unwrap()), &format!("row/{name}/0"), value(horde), vec![]);
+        let from = if name == "n7" { n7.member.clone() } else { n2.member.clone() };
+        alone.todo.push_back(Input::Facts { from, versions: vec![version] });
+    };
+    row(&mut alone, "n7", "");
+    alone.until(Duration::from_secs(1), "what n7 said is taken", |alone| {
+        alone.engine.facts_room().row(&"n7".parse().unwrap()).is_some()
+    });
+    let expulsion = Expulsion { up_to: 1, reason: "stolen".into() };
+    let author = Author::Operator("alice".parse().unwrap());
+    let expulsion = alone.sealed(author, "expel/n7", expulsion.encode_to_vec().into(), vec![]);
+    alone.todo.push_back(Input::Facts { from: n2.member.clone(), versions: vec![expulsion] });
+    // Under way when it was expelled: a row of its own, somebody else's row, a question.
+    let forged = alone.sealed(Author::Fulcrum("n8".parse().unwrap()), "row/n8/0", value("web"), vec![]);
+    alone.todo.push_back(Input::Facts { from: n7.member.clone(), versions: vec![forged] });
+    let frame = Frame::FactsDigest { digest: Hash256([9; 32]), count: 3 };
+    alone.todo.push_back(Input::Frame { from: n7.member.clone(), frame });
+    row(&mut alone, "n2", "");
+    alone.until(Duration::from_secs(1), "what n2 said later is taken", |alone| {
+        alone.engine.facts_room().row(&"n2".parse().unwrap()).is_some()
+    });
+    assert!(alone.engine.facts_room().row(&"n8".parse().unwrap()).is_none());
+    let to_n7 = |(to, _): &&(Member, bool)| *to == n7.member;
+    assert_eq!(
+        alone.links.iter().rfind(to_n7).map(|(_, closed)| *closed),
+        Some(true),
+        "its link's end is the last of it"
+    );
 }

@@ -77,6 +77,14 @@ impl<'a> Fulcrum<'a> {
     }
 }
 
+impl Fulcrum<'_> {
+    /// Ends it as kill -9 does.
+    pub fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
 impl Drop for Fulcrum<'_> {
     fn drop(&mut self) {
         // A failed test leaves nothing behind: without its leash a dev cluster's child takes its services with it.

@@ -162,9 +162,17 @@ impl Engine {
         self.facts.stamp(wall)
     }
 
+    /// Whether a life is of a node that is out of the bloc. Its link ends; what was under way on it is not taken.
+    fn is_out(&self, member: &Member) -> bool {
+        let admission = self.admissions.get(member).copied().unwrap_or(0);
+        self.known.is_expelled(&member.id.node, admission)
+    }
+
     fn take(&mut self, now: Time, wall: Wall, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Wake => self.wake(now),
+            Input::Datagram { from, .. } | Input::Frame { from, .. } | Input::Facts { from, .. }
+                if self.is_out(&from) => {}
             Input::LinkUp { peer, .. } if self.known.is_expelled(&peer.member.id.node, peer.admission) => {
                 // The links refuse it by themselves from the moment on at which they are told: this one came before.
                 out.push(Output::CloseLink { peer: peer.member, why: EXPELLED.into() });
