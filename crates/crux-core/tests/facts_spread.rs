@@ -115,6 +115,47 @@ fn what_others_changed_meanwhile_is_pulled_in_windows_and_frames_of_bounded_size
     assert!(net.sent < 200, "equal facts cost {} messages", net.sent);
 }
 
+/// Ten thousand facts, few of which differ: equals compare with less than a kilobyte, and a few differences cost a few
+/// kilobytes; a newcomer is sent little more than the facts themselves.
+#[test]
+fn thousands_of_facts_are_compared_for_what_differs_and_not_for_what_is_there() {
+    let all: Vec<_> = (0..10_000).map(|n| version(&format!("horde/h{n}"), horde(1), vec![], WALL + n, n)).collect();
+    let mut net = Net::new(4);
+    for i in 0..2 {
+        net.input(i, Input::Loaded { versions: all.clone() });
+        net.view(&[i]);
+    }
+    net.unite(&[0, 1]);
+    net.settle();
+    assert!(net.bytes < 1024, "equals said {} bytes", net.bytes);
+    net.cut(0, 1);
+    for i in 0..2 {
+        net.view(&[i]);
+        for n in 0..3 {
+            net.write(i, n, &format!("horde/only-{i}-{n}"), horde(1));
+        }
+        net.write(i, 9, "horde/h77", horde(2 + i as u32));
+        net.settle();
+    }
+    net.bytes = 0;
+    net.unite(&[0, 1]);
+    net.settle();
+    assert_eq!(net.nodes[0].facts.digest(), net.nodes[1].facts.digest());
+    assert_eq!(net.nodes[1].facts.count(), 10_007, "one is a conflict");
+    assert!(net.bytes < 40_000, "eight differences cost {} bytes", net.bytes);
+    // A newcomer is sent it all once, though three could.
+    net.unite(&[0, 1, 2]);
+    net.settle();
+    net.bytes = 0;
+    net.unite(&[0, 1, 2, 3]);
+    net.settle();
+    net.run(SECOND);
+    assert!(net.equal());
+    let sealed: u64 = all.iter().map(|version| version.sealed().len() as u64).sum();
+    let ids = 10_000 * 32;
+    assert!(net.bytes < sealed + 3 * ids + 100_000, "{} bytes were sent for {sealed} bytes of news", net.bytes);
+}
+
 #[test]
 fn two_parts_write_and_lose_nothing_when_they_meet_even_by_one_link_of_foreign_flocks() {
     let mut net = Net::flock(4);

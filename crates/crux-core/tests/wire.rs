@@ -2,6 +2,7 @@
 //! change unnoticed (`vectors.txt`).
 
 use bytes::Bytes;
+use crux_core::facts::ranges::RangeSet;
 use crux_core::facts::version::{Author, Stamp, Statement, VERSION_MAX};
 use crux_core::flock::message::{Accusation, Answer, AskReply, Datagram, Message as Flock, ProposalId};
 use crux_core::flock::view::{BadView, EPOCH_STEP, Headed, Seat, View, ViewId};
@@ -15,6 +16,7 @@ use crux_names::{BlocName, Boot, Duration, FulcrumId, Hash256, HordeName, Member
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 fn bloc() -> BlocName {
@@ -202,9 +204,18 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("facts", Frame::Facts { sealed: vec![Bytes::from_static(b"sealed"), Bytes::from_static(b"\x00\xff")] }),
         ("facts.held", Frame::FactsHeld { ids: vec![sha256(b"a")] }),
         ("facts.digest", Frame::FactsDigest { digest: sha256(b"d"), count: 2 }),
-        ("facts.ids", Frame::FactsIds { ids: vec![Hash256([1; 32]), Hash256([2; 32])] }),
+        ("facts.ids", Frame::FactsIds { of: RangeSet::ALL, ids: vec![Hash256([1; 32]), Hash256([2; 32])] }),
+        ("facts.ids.some", Frame::FactsIds { of: some_ranges(), ids: vec![Hash256([1; 32]), Hash256([2; 32])] }),
+        ("facts.ranges", Frame::FactsRanges { hashes: (0..256).collect() }),
         ("facts.want", Frame::FactsWant { ids: vec![sha256(b"b"), sha256(b"a")] }),
     ]
+}
+
+/// The ranges of ids that begin with 1 and 2.
+fn some_ranges() -> RangeSet {
+    let mut bits = [0; 32];
+    bits[0] = 0b110;
+    RangeSet::read(&bits).unwrap()
 }
 
 fn datagrams() -> Vec<(&'static str, Datagram)> {
@@ -327,10 +338,15 @@ fn lengths_and_lists_are_bounded() {
             })
             .collect()
     };
-    assert!(decode(Frame::FactsIds { ids: ids(IDS_MAX) }).is_ok());
+    assert!(decode(Frame::FactsIds { of: RangeSet::ALL, ids: ids(IDS_MAX) }).is_ok());
     assert_eq!(decode(Frame::FactsWant { ids: ids(IDS_MAX + 1) }), Err(BadFrame::TooLong));
-    let unsorted = Frame::FactsIds { ids: vec![Hash256([2; 32]), Hash256([1; 32])] };
+    let unsorted = Frame::FactsIds { of: RangeSet::ALL, ids: vec![Hash256([2; 32]), Hash256([1; 32])] };
     assert_eq!(decode(unsorted), Err(BadFrame::Malformed));
+    let elsewhere = Frame::FactsIds { of: some_ranges(), ids: vec![Hash256([3; 32])] };
+    assert_eq!(decode(elsewhere), Err(BadFrame::Malformed), "an id of a range that the list does not speak of");
+    for count in [0, 255, 257] {
+        assert_eq!(decode(Frame::FactsRanges { hashes: vec![7; count] }), Err(BadFrame::Malformed));
+    }
     let long = Frame::Service(Service::Offer { horde: HordeName::main(), why: "x".repeat(5000) });
     assert_eq!(decode(long), Err(BadFrame::TooLong));
     let astray = Flock::Propose {
@@ -403,7 +419,7 @@ fn any_view() -> impl Strategy<Value = View> {
     (0..=EPOCH_STEP, vec(any_seat(), 1..9), "[a-z]{1,9}-[a-z]{1,9}", any::<u32>()).prop_map(
         |(epoch, mut roster, name, reign)| {
             // Nobody stands in a roster twice.
-            let mut seen = std::collections::BTreeSet::new();
+            let mut seen = BTreeSet::new();
             roster.retain(|seat: &Seat| seen.insert(seat.member.id.clone()));
             View::make(&bloc(), epoch, roster, name, reign, &[]).unwrap()
         },
@@ -452,6 +468,12 @@ fn any_frame() -> impl Strategy<Value = Frame> {
         vec(vec(any::<u8>(), 0..300), 0..9)
             .prop_map(|sealed| Frame::Facts { sealed: sealed.into_iter().map(Bytes::from).collect() }),
         vec(any::<[u8; 32]>(), 0..40).prop_map(|ids| Frame::FactsWant { ids: ids.into_iter().map(Hash256).collect() }),
+        vec(any::<u64>(), 256).prop_map(|hashes| Frame::FactsRanges { hashes }),
+        (vec(any::<[u8; 32]>(), 0..40), any::<[u8; 32]>()).prop_map(|(ids, bits)| {
+            let of = RangeSet::read(&bits).unwrap();
+            let ids: BTreeSet<Hash256> = ids.into_iter().map(Hash256).filter(|id| of.has(id)).collect();
+            Frame::FactsIds { of, ids: ids.into_iter().collect() }
+        }),
         (any::<[u8; 32]>(), any::<u32>())
             .prop_map(|(digest, count)| Frame::FactsDigest { digest: Hash256(digest), count }),
     ]

@@ -249,7 +249,8 @@ impl Engine {
             Frame::Facts { .. } => return,
             Frame::FactsHeld { ids } => facts::Message::Held(ids),
             Frame::FactsDigest { digest, count } => facts::Message::Digest { digest, count },
-            Frame::FactsIds { ids } => facts::Message::Ids(ids),
+            Frame::FactsRanges { hashes } => facts::Message::Ranges(hashes),
+            Frame::FactsIds { of, ids } => facts::Message::Ids { of, ids },
             Frame::FactsWant { ids } => facts::Message::Want(ids),
         };
         self.facts(facts::Input::Message { from, message });
@@ -376,7 +377,8 @@ impl Engine {
                     facts::Message::Versions(sealed) => Frame::Facts { sealed },
                     facts::Message::Held(ids) => Frame::FactsHeld { ids },
                     facts::Message::Digest { digest, count } => Frame::FactsDigest { digest, count },
-                    facts::Message::Ids(ids) => Frame::FactsIds { ids },
+                    facts::Message::Ranges(hashes) => Frame::FactsRanges { hashes },
+                    facts::Message::Ids { of, ids } => Frame::FactsIds { of, ids },
                     facts::Message::Want(ids) => Frame::FactsWant { ids },
                 };
                 out.push(Output::Frame { to, frame });

@@ -3,17 +3,23 @@
 //!
 //! ```text
 //! A            Digest ->           B   different?
-//! A         <- Ids                 B
+//! A         <- Ranges              B   if B has more than a few: in which ranges?
+//! A            Ids ->              B   of those that differ
+//! A         <- Ids                 B   of those too; or, if B has few, all at once
 //! A   Want ->  ... <- Facts, Digest B   in windows, until A lacks nothing
 //! A   Ids ->                       B   if A has something that B lacks: B pulls in its turn
 //! ```
-//! Each side only pulls, so nothing is sent twice. The digest at the end of an answer makes the next window due.
+//! So a few differences among thousands cost a few kilobytes. Each side only pulls, so nothing is sent twice. The digest at the end of an answer makes the next window due.
 //!
 //! What is asked for may not come, for ever: it is lost, or this side's check of signatures refuses what the other's
 //! passed. Digests then stay different however often both are asked. So a list is not said again while nothing has
 //! changed on either side, but for a pause that doubles from [`RETRY`] to [`PAUSE_MAX`] ([`Told`]): no state of two
 //! stores makes them talk at the speed of the network.
+//!
+//! Who lacks much asks one peer at a time: while it pulls from one, the others' digests wait, or a newcomer would be sent
+//! everything by everybody ([`Compare::defer`]).
 
+use super::ranges::RangeSet;
 use super::value::EXPULSIONS;
 use super::version::Checked;
 use super::{Facts, Message, Output, RETRY, authority};
@@ -33,6 +39,12 @@ const WINDOW: usize = 128;
 const LISTS_MAX: u32 = 4;
 /// The longest pause before a list that is said again though nothing has changed.
 const PAUSE_MAX: Duration = Duration::from_secs(16);
+/// Up to so many ids are listed at once: they take no more room than the hashes of all ranges and what follows them.
+const FEW: usize = 128;
+/// A peer's list that is due comes within this, if it comes.
+const ANSWER: Duration = Duration::from_millis(200);
+/// The longest that a peer is put off for what others send.
+const DEFER_MAX: Duration = Duration::from_secs(3);
 /// How many refused ids are remembered.
 const REFUSED_MAX: usize = 4096;
 /// How many ids a list has at most; one that is full speaks only of ids up to its last.
@@ -46,13 +58,22 @@ pub(super) struct Compare {
     announce: Option<Time>,
     linked: BTreeSet<Member>,
     /// What is still to be pulled from whom.
-    pulling: BTreeMap<Member, VecDeque<Hash256>>,
+    pulling: BTreeMap<Member, Pulling>,
+    /// Who is put off, and since when.
+    deferred: BTreeMap<Member, Time>,
     /// The last list of this fulcrum's ids, by whom it went to. Linked peers only, and so are those above and below.
     told: BTreeMap<Member, Told>,
     /// Who is asked again whether the digests still differ, and when: a list was due and was not said.
     owed: BTreeMap<Member, Time>,
     /// Versions that the table refused: named in lists as if they were here, so that they do not come again.
     refused: BTreeSet<Hash256>,
+}
+
+/// What is still to be asked for, and when something was asked for last.
+#[derive(Clone, Debug)]
+struct Pulling {
+    rest: VecDeque<Hash256>,
+    at: Time,
 }
 
 /// What a peer was told last.
@@ -67,6 +88,10 @@ struct Told {
     /// The beginning of the present round of lists, and how many there were in it.
     round: Time,
     lists: u32,
+    /// When ids were listed last.
+    listed: Option<Time>,
+    /// Its own list is due.
+    awaits: bool,
 }
 
 impl Told {
@@ -87,6 +112,7 @@ impl Compare {
             announce: None,
             linked: BTreeSet::new(),
             pulling: BTreeMap::new(),
+            deferred: BTreeMap::new(),
             told: BTreeMap::new(),
             owed: BTreeMap::new(),
             refused: BTreeSet::new(),
@@ -99,10 +125,10 @@ impl Compare {
         next.min(self.announce.unwrap_or(Time::NEVER)).min(owed)
     }
 
-    /// Notes that a list goes out. `theirs` is the digest that it answers.
+    /// Notes that a list of ids or of hashes goes out. `theirs` is the digest that it answers.
     fn tell(&mut self, now: Time, to: &Member, mine: Hash256, theirs: Option<Hash256>) {
         self.owed.remove(to);
-        let fresh = Told { at: now, mine, theirs, pause: RETRY, round: now, lists: 0 };
+        let fresh = Told { at: now, mine, theirs, pause: RETRY, round: now, lists: 0, listed: None, awaits: false };
         let told = self.told.entry(to.clone()).or_insert(fresh);
         let same = told.mine == mine && (theirs.is_none() || told.theirs == theirs);
         if !same {
@@ -115,6 +141,28 @@ impl Compare {
         }
         told.lists += 1;
         told.at = now;
+        told.awaits = theirs.is_some();
+    }
+
+    /// Whether a peer whose facts differ is put off, because another one is just telling what this fulcrum lacks. Its
+    /// digest is asked for again soon: by then there may be no difference.
+    fn defer(&mut self, now: Time, from: &Member) -> bool {
+        let pulls = self.pulling.iter().any(|(peer, pulling)| peer != from && now.since(pulling.at) < RETRY);
+        let waits = || self.told.iter().any(|(peer, told)| peer != from && told.awaits && now.since(told.at) < ANSWER);
+        let since = *self.deferred.entry(from.clone()).or_insert(now);
+        if now.since(since) >= DEFER_MAX || !(pulls || waits()) {
+            self.deferred.remove(from);
+            return false;
+        }
+        self.owed.entry(from.clone()).or_insert(now + ANSWER);
+        true
+    }
+
+    /// A peer said what it has.
+    fn answered(&mut self, from: &Member) {
+        if let Some(told) = self.told.get_mut(from) {
+            told.awaits = false;
+        }
     }
 }
 
@@ -124,11 +172,24 @@ impl Facts {
         out.push(Output::Send { to, message: Message::Digest { digest: self.store.digest(), count } });
     }
 
+    /// Says what this fulcrum has, or where to look for what differs. `theirs` is the digest that this answers.
+    fn send_what(&mut self, now: Time, to: Member, theirs: Hash256, out: &mut Vec<Output>) {
+        if self.store.heads().len() <= FEW {
+            return self.send_ids(now, to, Some(theirs), RangeSet::ALL, out);
+        }
+        self.compare.tell(now, &to, self.store.digest(), Some(theirs));
+        out.push(Output::Send { to, message: Message::Ranges(self.store.ranges().short()) });
+    }
+
     /// `theirs` is the digest that this list answers, if it answers one.
-    fn send_ids(&mut self, now: Time, to: Member, theirs: Option<Hash256>, out: &mut Vec<Output>) {
+    fn send_ids(&mut self, now: Time, to: Member, theirs: Option<Hash256>, of: RangeSet, out: &mut Vec<Output>) {
         self.compare.tell(now, &to, self.store.digest(), theirs);
-        let ids = self.store.heads().union(&self.compare.refused).take(IDS_MAX).copied().collect();
-        out.push(Output::Send { to, message: Message::Ids(ids) });
+        if let Some(told) = self.compare.told.get_mut(&to) {
+            told.listed = Some(now);
+        }
+        let ids = self.store.heads().union(&self.compare.refused).filter(|id| of.has(id)).take(IDS_MAX);
+        let message = Message::Ids { of, ids: ids.copied().collect() };
+        out.push(Output::Send { to, message });
     }
 
     pub(super) fn linked(&mut self, now: Time, peer: Member, out: &mut Vec<Output>) {
@@ -149,6 +210,7 @@ impl Facts {
     pub(super) fn unlinked(&mut self, peer: &Member) {
         self.compare.linked.remove(peer);
         self.compare.pulling.remove(peer);
+        self.compare.deferred.remove(peer);
         self.compare.told.remove(peer);
         self.compare.owed.remove(peer);
         self.disk.drop_debts(peer);
@@ -189,20 +251,25 @@ impl Facts {
         if digest == mine {
             self.compare.owed.remove(&from);
         }
-        if self.pull(&from, out) || digest == mine {
+        if digest == mine {
+            self.compare.answered(&from);
+            self.compare.deferred.remove(&from);
+        }
+        if self.pull(now, &from, out) || digest == mine || self.compare.defer(now, &from) {
             return;
         }
         let next = self.compare.told.get(&from).map_or(Time::ZERO, |told| told.next(mine, digest));
         if next <= now {
-            self.send_ids(now, from, Some(digest), out);
+            self.send_what(now, from, digest, out);
         } else {
             self.compare.owed.insert(from, next);
         }
     }
 
     /// Asks for the next window. False if nothing is left to be asked for.
-    fn pull(&mut self, from: &Member, out: &mut Vec<Output>) -> bool {
-        let Some(rest) = self.compare.pulling.get_mut(from) else { return false };
+    fn pull(&mut self, now: Time, from: &Member, out: &mut Vec<Output>) -> bool {
+        let Some(Pulling { rest, at }) = self.compare.pulling.get_mut(from) else { return false };
+        *at = now;
         let mut window = Vec::new();
         while window.len() < WINDOW {
             let Some(id) = rest.pop_front() else { break };
@@ -218,10 +285,27 @@ impl Facts {
         true
     }
 
-    pub(super) fn listed(&mut self, now: Time, from: Member, theirs: &[Hash256], out: &mut Vec<Output>) {
+    /// A peer says the hashes of its ranges, because its digest is another.
+    pub(super) fn ranged(&mut self, now: Time, from: Member, theirs: &[u64], out: &mut Vec<Output>) {
         if !self.compare.linked.contains(&from) {
             return;
         }
+        self.compare.answered(&from);
+        let Some(of) = self.store.ranges().other(theirs) else { return };
+        if self.compare.defer(now, &from) {
+            return;
+        }
+        match self.compare.told.get(&from).filter(|told| told.lists >= LISTS_MAX).map(|told| told.round + RETRY) {
+            Some(next) if next > now => _ = self.compare.owed.entry(from).or_insert(next),
+            _ => self.send_ids(now, from, None, of, out),
+        }
+    }
+
+    pub(super) fn listed(&mut self, now: Time, from: Member, of: RangeSet, theirs: &[Hash256], out: &mut Vec<Output>) {
+        if !self.compare.linked.contains(&from) {
+            return;
+        }
+        self.compare.answered(&from);
         let heads = self.store.heads();
         let unknown: Vec<Hash256> =
             theirs.iter().filter(|id| !heads.contains(id) && !self.compare.refused.contains(id)).copied().collect();
@@ -248,17 +332,19 @@ impl Facts {
         }
         let full = theirs.len() >= IDS_MAX;
         let last = theirs.last().copied().unwrap_or_default();
-        let extra = heads.iter().any(|id| theirs.binary_search(id).is_err() && (!full || *id <= last));
+        let extra =
+            heads.iter().filter(|id| of.has(id)).any(|id| theirs.binary_search(id).is_err() && (!full || *id <= last));
         if !lacking.is_empty() {
             // While a window is under way its closing digest asks for the next.
-            if self.compare.pulling.insert(from.clone(), lacking).is_none() {
-                self.pull(&from, out);
+            let pulling = Pulling { rest: lacking, at: now };
+            if self.compare.pulling.insert(from.clone(), pulling).is_none() {
+                self.pull(now, &from, out);
             }
         }
         // A list that answers a list ends the exchange.
-        let answered = self.compare.told.get(&from).is_some_and(|told| now.since(told.at) < RETRY);
-        if extra && !answered {
-            self.send_ids(now, from, None, out);
+        let listed = self.compare.told.get(&from).and_then(|told| told.listed);
+        if extra && listed.is_none_or(|at| now.since(at) >= RETRY) {
+            self.send_ids(now, from, None, of, out);
         }
     }
 

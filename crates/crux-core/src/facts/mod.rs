@@ -11,14 +11,15 @@
 //!
 //! Frozen for the rooms that build on it: [`version`] (what is signed, how it is hashed) and [`value`] (what the
 //! values say). Inside: `record` (one fact and the laws of merging), `store` (all of them), `disk` (what is durable),
-//! `write` (a write until it is acknowledged), `row` (this fulcrum's own), `compare` (finding out what a peer lacks),
-//! `read` (asking).
+//! `write` (a write until it is acknowledged), `row` (this fulcrum's own), `compare` and [`ranges`] (finding out what a
+//! peer lacks), `read` (asking).
 
 pub mod authority;
 pub mod clock;
 mod compare;
 mod disk;
 pub mod path;
+pub mod ranges;
 mod read;
 mod record;
 mod row;
@@ -31,6 +32,7 @@ pub(crate) use compare::IDS_MAX;
 pub use read::Conflict;
 
 use self::clock::Clock;
+use self::ranges::RangeSet;
 use self::value::Row;
 use self::version::{Checked, Stamp};
 use crate::hash::Random;
@@ -75,8 +77,15 @@ pub enum Message {
         /// How many versions are behind it.
         count: u32,
     },
-    /// "My versions are these; tell me what I lack and ask for what you lack." Sorted.
-    Ids(Vec<Hash256>),
+    /// "My versions hash to these, by range; tell me yours of those that differ."
+    Ranges(Vec<u64>),
+    /// "My versions are these; tell me what I lack and ask for what you lack."
+    Ids {
+        /// The ranges that this list speaks of.
+        of: RangeSet,
+        /// Sorted.
+        ids: Vec<Hash256>,
+    },
     /// "Send me these." The answer ends with a digest.
     Want(Vec<Hash256>),
 }
@@ -248,7 +257,8 @@ impl Facts {
                 Message::Versions(_) => {}
                 Message::Held(ids) => self.held(&from, &ids),
                 Message::Digest { digest, .. } => self.compared(now, from, digest, out),
-                Message::Ids(ids) => self.listed(now, from, &ids, out),
+                Message::Ranges(theirs) => self.ranged(now, from, &theirs, out),
+                Message::Ids { of, ids } => self.listed(now, from, of, &ids, out),
                 Message::Want(ids) => self.wanted(from, &ids, out),
             },
             Input::Write { request, versions } => self.write(now, wall, request, versions, out),

@@ -75,7 +75,7 @@ impl Facts {
         self.store.heads().len()
     }
 
-    /// SHA-256 over the sorted ids of these versions: equal digests mean equal facts.
+    /// SHA-256 over the hashes of the ranges of these versions' ids ([`super::ranges`]): equal digests mean equal facts.
     #[must_use]
     pub fn digest(&self) -> Hash256 {
         self.store.digest()

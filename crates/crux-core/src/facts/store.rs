@@ -1,5 +1,6 @@
 //! All records, found by path and by version id, with the digest that peers compare.
 
+use super::ranges::Ranges;
 use super::record::{Outcome, Record};
 use super::value::{EXPULSIONS, Expulsion};
 use super::version::Checked;
@@ -8,7 +9,6 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use crux_names::Hash256;
 use prost::Message;
-use sha2::{Digest, Sha256};
 
 #[derive(Clone, Debug)]
 pub(super) struct Store {
@@ -17,6 +17,7 @@ pub(super) struct Store {
     kept: BTreeMap<Hash256, String>,
     /// Ids of all heads, tombstones and losers included: what makes two stores equal.
     heads: BTreeSet<Hash256>,
+    ranges: Ranges,
     digest: Hash256,
 }
 
@@ -26,6 +27,7 @@ impl Store {
             records: BTreeMap::new(),
             kept: BTreeMap::new(),
             heads: BTreeSet::new(),
+            ranges: Ranges::new(),
             digest: Hash256::default(),
         };
         store.settle();
@@ -43,10 +45,14 @@ impl Store {
             false => record.merge(version),
         };
         if outcome.heads_changed {
-            for head in &before {
-                self.heads.remove(head);
+            for head in before {
+                self.heads.remove(&head);
+                self.ranges.touch(&head);
             }
-            self.heads.extend(record.heads().iter().map(Checked::id));
+            for head in record.heads().iter().map(Checked::id) {
+                self.ranges.touch(&head);
+                self.heads.insert(head);
+            }
         }
         for id in &outcome.dropped {
             self.kept.remove(id);
@@ -59,11 +65,11 @@ impl Store {
 
     /// Brings the digest up to date.
     pub(super) fn settle(&mut self) {
-        let mut hasher = Sha256::new();
-        for id in &self.heads {
-            hasher.update(id.0);
-        }
-        self.digest = Hash256(hasher.finalize().into());
+        self.digest = self.ranges.settle(&self.heads);
+    }
+
+    pub(super) const fn ranges(&self) -> &Ranges {
+        &self.ranges
     }
 
     pub(super) fn digest(&self) -> Hash256 {

@@ -2,6 +2,7 @@
 
 use super::{BadFrame, Frame, IDS_MAX, ITEMS_MAX};
 use crate::facts::Message;
+use crate::facts::ranges::{RANGES, RangeSet};
 use crate::facts::version::VERSION_MAX;
 use crate::lists::{Listing, apart, kept};
 use alloc::vec::Vec;
@@ -43,10 +44,52 @@ impl IdsWire {
         let (ids, rest) = self.ids.as_chunks::<32>();
         if rest.is_empty() { Ok(ids.iter().copied().map(Hash256).collect()) } else { Err(BadFrame::Malformed) }
     }
+}
 
-    pub(super) fn read_sorted(&self) -> Result<Vec<Hash256>, BadFrame> {
-        let ids = self.read()?;
-        if ids.is_sorted_by(|a, b| a < b) { Ok(ids) } else { Err(BadFrame::Malformed) }
+/// Sorted ids of some ranges.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct ListWire {
+    #[prost(bytes = "bytes", tag = "1")]
+    ids: Bytes,
+    /// The ranges' bits; all if there are none.
+    #[prost(bytes = "bytes", tag = "2")]
+    of: Bytes,
+}
+
+impl ListWire {
+    pub(super) fn new(of: &RangeSet, ids: &[Hash256]) -> Self {
+        let of = if *of == RangeSet::ALL { Bytes::new() } else { Bytes::copy_from_slice(of.bits()) };
+        Self { ids: IdsWire::new(ids).ids, of }
+    }
+
+    pub(super) fn read(self) -> Result<(RangeSet, Vec<Hash256>), BadFrame> {
+        let of = match self.of.is_empty() {
+            true => RangeSet::ALL,
+            false => RangeSet::read(&self.of).ok_or(BadFrame::Malformed)?,
+        };
+        let ids = IdsWire { ids: self.ids }.read()?;
+        let sound = ids.is_sorted_by(|a, b| a < b) && ids.iter().all(|id| of.has(id));
+        if sound { Ok((of, ids)) } else { Err(BadFrame::Malformed) }
+    }
+}
+
+/// Hashes of ranges side by side, eight bytes each.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct RangesWire {
+    #[prost(bytes = "bytes", tag = "1")]
+    hashes: Bytes,
+}
+
+impl RangesWire {
+    pub(super) fn new(hashes: &[u64]) -> Self {
+        Self { hashes: hashes.iter().flat_map(|hash| hash.to_be_bytes()).collect::<Vec<u8>>().into() }
+    }
+
+    pub(super) fn read(&self) -> Result<Vec<u64>, BadFrame> {
+        match self.hashes.as_chunks::<8>() {
+            (hashes, []) if hashes.len() == RANGES => Ok(hashes.iter().copied().map(u64::from_be_bytes).collect()),
+            _ => Err(BadFrame::Malformed),
+        }
     }
 }
 
@@ -64,7 +107,8 @@ impl From<Message> for Frame {
             Message::Versions(sealed) => Self::Facts { sealed },
             Message::Held(ids) => Self::FactsHeld { ids },
             Message::Digest { digest, count } => Self::FactsDigest { digest, count },
-            Message::Ids(ids) => Self::FactsIds { ids },
+            Message::Ranges(hashes) => Self::FactsRanges { hashes },
+            Message::Ids { of, ids } => Self::FactsIds { of, ids },
             Message::Want(ids) => Self::FactsWant { ids },
         }
     }
@@ -78,7 +122,8 @@ impl Frame {
         match self {
             Self::FactsHeld { ids } => Some(Message::Held(ids)),
             Self::FactsDigest { digest, count } => Some(Message::Digest { digest, count }),
-            Self::FactsIds { ids } => Some(Message::Ids(ids)),
+            Self::FactsRanges { hashes } => Some(Message::Ranges(hashes)),
+            Self::FactsIds { of, ids } => Some(Message::Ids { of, ids }),
             Self::FactsWant { ids } => Some(Message::Want(ids)),
             Self::Flock(_) | Self::Service(_) | Self::Facts { .. } => None,
         }

@@ -10,6 +10,7 @@ mod flock;
 mod parts;
 mod services;
 
+use crate::facts::ranges::RangeSet;
 use crate::flock as flocking;
 use crate::flock::view::BadView;
 use crate::lists::{self, BadList};
@@ -60,8 +61,15 @@ pub enum Frame {
     },
     /// "My versions are these; tell me what I lack and ask for what you lack."
     FactsIds {
+        /// The ranges that this list speaks of.
+        of: RangeSet,
         /// Version ids, sorted.
         ids: Vec<Hash256>,
+    },
+    /// "My versions hash to these, by range; tell me yours of those that differ."
+    FactsRanges {
+        /// One for each range.
+        hashes: Vec<u64>,
     },
     /// "Send me these."
     FactsWant {
@@ -120,7 +128,7 @@ impl From<NameError> for BadFrame {
 
 #[derive(Clone, PartialEq, Message)]
 struct FrameWire {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     kind: Option<Kind>,
 }
 
@@ -137,9 +145,11 @@ enum Kind {
     #[prost(message, tag = "5")]
     Digest(facts::DigestWire),
     #[prost(message, tag = "6")]
-    Ids(facts::IdsWire),
+    Ids(facts::ListWire),
     #[prost(message, tag = "7")]
     Want(facts::IdsWire),
+    #[prost(message, tag = "8")]
+    Ranges(facts::RangesWire),
 }
 
 impl Frame {
@@ -155,7 +165,8 @@ impl Frame {
             Self::FactsDigest { digest, count } => {
                 Kind::Digest(facts::DigestWire { digest: digest.0.to_vec(), count: *count })
             }
-            Self::FactsIds { ids } => Kind::Ids(facts::IdsWire::new(ids)),
+            Self::FactsIds { of, ids } => Kind::Ids(facts::ListWire::new(of, ids)),
+            Self::FactsRanges { hashes } => Kind::Ranges(facts::RangesWire::new(hashes)),
             Self::FactsWant { ids } => Kind::Want(facts::IdsWire::new(ids)),
         };
         FrameWire { kind: Some(kind) }.encode_to_vec().into()
@@ -176,7 +187,11 @@ impl Frame {
             Kind::Facts(sealed) => Self::Facts { sealed: facts::read_sealed(sealed)? },
             Kind::Held(ids) => Self::FactsHeld { ids: ids.read()? },
             Kind::Digest(digest) => Self::FactsDigest { digest: parts::hash(&digest.digest)?, count: digest.count },
-            Kind::Ids(ids) => Self::FactsIds { ids: ids.read_sorted()? },
+            Kind::Ids(list) => {
+                let (of, ids) = list.read()?;
+                Self::FactsIds { of, ids }
+            }
+            Kind::Ranges(ranges) => Self::FactsRanges { hashes: ranges.read()? },
             Kind::Want(ids) => Self::FactsWant { ids: ids.read()? },
         })
     }

@@ -91,7 +91,8 @@ impl Order {
     pub(super) fn frame(&mut self, from: &Member, frame: Frame) -> Fate<Frame> {
         let bytes = match &frame {
             Frame::FactsDigest { .. } => 64,
-            Frame::FactsIds { ids } => 32 * ids.len(),
+            Frame::FactsIds { ids, .. } => 32 * ids.len(),
+            Frame::FactsRanges { hashes } => 8 * hashes.len(),
             _ => return Fate::Now(frame),
         };
         match self.behind.get_mut(from) {
