@@ -102,6 +102,80 @@ fn an_exchanged_bundle_counts_at_every_port_without_a_restart() {
     one.stop();
 }
 
+/// What operators want is read again at every start and by every newcomer, under the roots that are trusted then.
+#[test]
+fn facts_that_are_signed_again_outlive_the_root_that_goes() {
+    let world = world(&["n1", "n2"]);
+    let one = Fulcrum::start(&world, "n1", "s1", &[]);
+    let mesh = one.answers()["listens"]["mesh"].as_str().unwrap().to_owned();
+    let two = Fulcrum::start(&world, "n2", "s2", &["--seed", &mesh]);
+    until("a flock of two", || one.json("status").filter(|status| status["members"] == names(&["n1", "n2"])));
+    let at = |state: &str, words: &[&str]| {
+        let socket = format!("{state}/crux.sock");
+        world.crux(&[&["--at", &socket], words].concat())
+    };
+    for words in [
+        &["horde", "create", "web", "--want", "1"][..],
+        &["horde", "create", "db", "--want", "1"],
+        &["horde", "delete", "db"],
+    ] {
+        at("s1", words).done();
+    }
+
+    let mut new = Ca::init("acme".parse().unwrap(), &world.path("ca2")).unwrap();
+    let both = Bundle::load(&world.path("n1")).unwrap().trust().with_root(new.root().clone()).unwrap();
+    let mut issue = |role: Role| new.issue(IssueRequest::new(role)).unwrap();
+    let bundles = ["n1", "n2", "n3"].map(|name| issue(Role::Node(name.parse().unwrap())));
+    issue(Role::Operator("bob".parse().unwrap())).save(&world.path("bob")).unwrap();
+    for (name, fulcrum) in [("n1", &one), ("n2", &two)] {
+        install(&Bundle::load(&world.path(name)).unwrap().with_trust(both.clone()).unwrap(), &world.path(name));
+        fulcrum.says("roots added: 1");
+    }
+    let doctor = |state: &str| -> Value {
+        let said: Value = serde_json::from_str(&at(state, &["doctor", "-o", "json"]).out).unwrap();
+        said["findings"].as_array().unwrap().iter().find(|one| one["check"] == "facts").unwrap().clone()
+    };
+    assert_eq!(doctor("s1")["state"], "ok");
+    for (name, bundle) in ["n1", "n2"].into_iter().zip(&bundles) {
+        install(&bundle.clone().with_trust(both.clone()).unwrap(), &world.path(name));
+    }
+    // Now the doctor knows which root stays, and that nothing stands on it yet.
+    let warning = until("the doctor warns", || Some(doctor("s1")).filter(|one| one["state"] == "warning"));
+    assert!(warning["text"].as_str().unwrap().contains("2 of 2 facts"), "{warning}");
+    assert!(warning["next"].as_str().unwrap().contains("crux facts reseal"), "{warning}");
+    let resealed = at("s2", &["--as", "bob", "facts", "reseal"]);
+    assert!(resealed.done().contains("2 facts are signed again"), "{}", resealed.out);
+    for state in ["s1", "s2"] {
+        until("nothing stands on the old root", || (doctor(state)["state"] == "ok").then_some(()));
+    }
+    for ((name, fulcrum), bundle) in [("n1", &one), ("n2", &two)].into_iter().zip(&bundles) {
+        install(bundle, &world.path(name));
+        fulcrum.says("roots removed: 1");
+    }
+    assert_eq!(doctor("s1")["state"], "ok");
+
+    // Everybody starts again, and a newcomer that never knew the old root comes.
+    for fulcrum in [one, two] {
+        fulcrum.stop();
+    }
+    bundles[2].save(&world.path("n3")).unwrap();
+    let one = Fulcrum::start(&world, "n1", "s1", &["--listen", &mesh]);
+    let two = Fulcrum::start(&world, "n2", "s2", &["--seed", &mesh]);
+    let three = Fulcrum::start(&world, "n3", "s3", &["--seed", &mesh]);
+    for (state, fulcrum) in [("s1", &one), ("s2", &two), ("s3", &three)] {
+        let hordes = until("the horde is there, and the deleted one is not", || {
+            let list: Value = serde_json::from_str(&at(state, &["horde", "list", "-o", "json"]).out).ok()?;
+            let names: Vec<String> =
+                list["hordes"].as_array()?.iter().map(|one| one["name"].as_str().unwrap_or("").to_owned()).collect();
+            names.contains(&"web".to_owned()).then_some(names)
+        });
+        assert!(!hordes.contains(&"db".to_owned()), "{hordes:?}: {}", fulcrum.log());
+    }
+    for fulcrum in [one, two, three] {
+        fulcrum.stop();
+    }
+}
+
 #[test]
 fn a_bundle_that_may_not_be_used_is_said_and_the_one_before_stays_in_use() {
     let world = world(&["n1", "n2"]);

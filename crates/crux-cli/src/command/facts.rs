@@ -8,7 +8,7 @@ use crate::output::{Format, clean, names, short};
 use clap::Subcommand;
 use crux_api::client::encode;
 use crux_api::intent::describe;
-use crux_api::json::{Code, Done, ErrorDoc, FactList, Head, from_hex};
+use crux_api::json::{Code, Done, ErrorDoc, Fact, FactList, Head, from_hex};
 use crux_api::routes;
 use crux_api::write::NewFact;
 
@@ -26,6 +26,9 @@ pub(crate) enum FactsCommand {
     },
     /// Facts that were changed in two places at once, with the change that lost
     Conflicts,
+    /// Sign everything that operators want once more, with this operator's certificate: before the root goes under which
+    /// it was signed
+    Reseal,
     /// End a conflict: what is in force stays, or what lost takes its place
     Dismiss {
         /// The fact's path, as `crux facts conflicts` shows it
@@ -42,6 +45,7 @@ pub(crate) async fn run(ctx: &Ctx, command: FactsCommand) -> Outcome {
             (format!("{}?prefix={}", routes::FACTS, encode(&prefix)), false, deleted)
         }
         FactsCommand::Conflicts => (format!("{}?conflicts", routes::FACTS), true, true),
+        FactsCommand::Reseal => return reseal(ctx).await,
         FactsCommand::Dismiss { path, take } => return dismiss(ctx, &path, take.as_deref()).await,
     };
     let mut list: FactList = ctx.client().get(&path).await?;
@@ -52,6 +56,43 @@ pub(crate) async fn run(ctx: &Ctx, command: FactsCommand) -> Outcome {
         _ => text(list, format == Format::Wide),
     })?;
     Ok(0)
+}
+
+/// How many facts go in one write: each has a certificate chain or two.
+const AT_ONCE: usize = 100;
+
+/// Deletions too: what was deleted must stay so. A fulcrum signs its own row again by itself.
+async fn reseal(ctx: &Ctx) -> Outcome {
+    let client = ctx.client();
+    let operator = Operator::load(&ctx.global, &ctx.target)?;
+    let mut list: FactList = client.get(routes::FACTS).await?;
+    list.facts.retain(|fact| !fact.path.starts_with("row/"));
+    let (mut fresh, mut conflicts) = (Vec::new(), 0);
+    for fact in &list.facts {
+        let Some((winner, losers)) = fact.heads.split_first() else { continue };
+        conflicts += usize::from(losers.iter().any(|loser| loser.value != winner.value));
+        fresh.push(NewFact { path: fact.path.clone(), value: bytes(&fact.path, winner)? });
+    }
+    if conflicts > 0 {
+        let cause =
+            format!("{conflicts} facts have a conflict, and what lost would not be signed again; nothing was changed");
+        return Err(ErrorDoc::new(Code::Refused, cause, "crux facts conflicts, then crux facts dismiss PATH"));
+    }
+    let writes: Vec<(&NewFact, Option<&Fact>)> = fresh.iter().zip(list.facts.iter().map(Some)).collect();
+    let mut code = 0;
+    for (done, part) in writes.chunks(AT_ONCE).enumerate() {
+        let written = operator.write(&client, part).await.map_err(|e| {
+            let cause = format!("{} of {} facts are signed again; then: {}", done * AT_ONCE, writes.len(), e.cause);
+            ErrorDoc { cause, next: "the same command again: crux facts reseal".to_owned(), ..e }
+        })?;
+        code = code.max(accepted(&written));
+    }
+    ctx.done(&Done { text: format!("{} facts are signed again", writes.len()) }).map(|_| code)
+}
+
+fn bytes(path: &str, head: &Head) -> Result<Option<Vec<u8>>, ErrorDoc> {
+    let value = head.value.as_deref().map(from_hex).transpose();
+    value.map_err(|e| ErrorDoc::new(Code::Failed, format!("{path}: {e}"), "compare `crux version` on both sides"))
 }
 
 /// Writes what shall be in force once more, in place of every version that stands there.
@@ -83,10 +124,7 @@ async fn dismiss(ctx: &Ctx, path: &str, take: Option<&str>) -> Outcome {
             }
         }
     };
-    let value = kept.value.as_deref().map(from_hex).transpose();
-    let value = value
-        .map_err(|e| ErrorDoc::new(Code::Failed, format!("{path}: {e}"), "compare `crux version` on both sides"))?;
-    let fresh = NewFact { path: path.to_owned(), value };
+    let fresh = NewFact { path: path.to_owned(), value: bytes(path, kept)? };
     let operator = Operator::load(&ctx.global, &ctx.target)?;
     let code = accepted(&operator.settle(&client, &fresh, &fact).await?);
     let text = format!("{path} has no conflict any more: {}", value_text(path, kept));

@@ -5,6 +5,7 @@ use super::Door;
 use super::answer::{Answer, doc};
 use super::links::{ASKED_MAX, survey};
 use super::show;
+use super::vouched::vouched;
 use crate::peers::{AskSight, Sight, judged, let_in};
 use crate::skew;
 use crate::turned_away::Attempts;
@@ -61,16 +62,17 @@ pub(super) async fn doctor(State(door): State<Door>) -> Answer {
     findings.extend(datagrams(&sights, &door.me));
     findings.extend(certificates(&door, &links));
     findings.extend(state(&door));
+    findings.extend(vouched(&door).await);
     findings.extend(reach(&status, &sights));
     Ok(doc(Doctor { node: door.me.id.to_string(), at: show::moment(crate::wall()), findings }))
 }
 
-fn fine(check: &str, subject: impl ToString, text: impl Into<String>) -> Finding {
+pub(super) fn fine(check: &str, subject: impl ToString, text: impl Into<String>) -> Finding {
     let (check, subject) = (check.to_owned(), subject.to_string());
     Finding { check, state: FindingState::Ok, subject, text: text.into(), next: None }
 }
 
-fn found(
+pub(super) fn found(
     check: &str,
     state: FindingState,
     subject: impl ToString,

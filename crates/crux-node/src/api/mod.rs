@@ -23,6 +23,7 @@ mod listen;
 mod logs;
 mod read;
 mod show;
+mod vouched;
 
 pub use listen::SocketError;
 

@@ -1,0 +1,64 @@
+//! Which facts stand on a root that is going or gone. A fact is believed while a trusted root vouches for who signed it; it
+//! is read again at every start and by every newcomer. So before a root goes, what operators want is signed once more under
+//! the one that stays: `crux facts reseal`.
+
+use super::Door;
+use super::doctor::{fine, found};
+use crux_api::json::{Finding, FindingState};
+use crux_core::facts::path::Path;
+use crux_names::Hash256;
+use crux_pki::{Bundle, Trust, fingerprint, unix_now};
+use std::sync::Arc;
+
+/// What is wrong with the roots of facts, if anything.
+pub(super) async fn vouched(door: &Door) -> Vec<Finding> {
+    let sealed = door.asker.look(|engine, _| {
+        let facts = engine.facts_room();
+        // A fulcrum signs its own row again by itself.
+        let intent = facts.paths().filter(|path| !matches!(Path::parse(path), Ok(Path::Row(_)) | Err(_)));
+        let heads = intent.flat_map(|path| facts.heads(path));
+        heads.filter_map(|id| facts.by_id(&id)).map(|version| version.sealed().clone()).collect::<Vec<_>>()
+    });
+    let Ok(sealed) = sealed.await else { return Vec::new() };
+    let bundle = door.papers.now();
+    let me = door.me.id.to_string();
+    // Signatures of thousands take seconds.
+    let counted = tokio::task::spawn_blocking(move || {
+        let own = own_root(&bundle);
+        let believed =
+            |trust: &Trust| sealed.iter().filter(|one| crux_pki::facts::check(trust, (*one).clone()).is_ok()).count();
+        let lost = sealed.len() - believed(bundle.trust());
+        let elsewhere = own.as_ref().map_or(0, |(_, trust)| sealed.len() - believed(trust)).saturating_sub(lost);
+        (sealed.len(), lost, elsewhere, own.map(|(root, _)| root))
+    });
+    let Ok((all, lost, elsewhere, own)) = counted.await else { return Vec::new() };
+    let mut findings = Vec::new();
+    if lost > 0 {
+        let text = format!(
+            "{lost} of {all} facts were signed under a root that is trusted no more: they are lost where this fulcrum starts again"
+        );
+        let next = "crux facts reseal, with an operator of a root that stays, before anything restarts";
+        findings.push(found("facts", FindingState::Wrong, &me, text, next));
+    }
+    if let Some(own) = own.filter(|_| elsewhere > 0) {
+        let text = format!(
+            "{elsewhere} of {all} facts were signed under another root than {}, which this node's certificate is of",
+            own.short()
+        );
+        let next = "before that root goes: crux facts reseal, with an operator of the one that stays";
+        findings.push(found("facts", FindingState::Warning, &me, text, next));
+    }
+    if findings.is_empty() {
+        findings.push(fine("facts", &me, format!("{all}, and the root of this node's certificate vouches for each")));
+    }
+    findings
+}
+
+/// The root that vouches for this node's certificate, and a trust in it alone.
+fn own_root(bundle: &Arc<Bundle>) -> Option<(Hash256, Trust)> {
+    bundle.trust().roots().find_map(|root| {
+        let trust = Trust::new(bundle.trust().bloc().clone(), [root.clone()]).ok()?;
+        trust.verify_chain(bundle.chain(), unix_now()).ok()?;
+        Some((fingerprint(root), trust))
+    })
+}
