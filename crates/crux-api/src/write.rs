@@ -4,16 +4,17 @@
 //! The signatures are made over the contexts below (see `crux_pki::Signer::sign`): the author signs the statement's
 //! bytes, the accepting fulcrum the statement's bytes followed by the author's signature.
 
-pub use crux_core::facts::value::{expel_path, row_path};
+pub use crux_core::facts::value::{cordon_path, expel_path, label_path, row_path};
 pub use crux_core::facts::version::{ACCEPTOR_CONTEXT, AUTHOR_CONTEXT};
 
 use crate::json::{BadHex, Fact, from_hex, to_hex};
 use bytes::Bytes;
 use crux_core::facts::clock::acceptable;
-use crux_core::facts::value::Expulsion;
+use crux_core::facts::value::{Cordon, Expulsion, Labels};
 use crux_core::facts::version::{Author, Sealed, Stamp, Statement, VERSION_MAX, ancestors_of};
-use crux_names::{BlocName, Hash256, NodeName, OperatorName, Wall};
+use crux_names::{BlocName, FulcrumId, Hash256, NodeName, OperatorName, Wall};
 use prost::Message;
+use std::collections::BTreeMap;
 
 /// A fact to be written: `None` deletes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,28 @@ impl NewFact {
         let value = Expulsion { up_to, reason: reason.to_owned() };
         Self { path: expel_path(node), value: Some(value.encode_to_vec()) }
     }
+
+    /// Keeps new work from a fulcrum; with `drain`, what runs there moves away too.
+    #[must_use]
+    pub fn cordon(fulcrum: &FulcrumId, reason: &str, drain: bool) -> Self {
+        let value = Cordon { reason: reason.to_owned(), drain };
+        Self { path: cordon_path(fulcrum), value: Some(value.encode_to_vec()) }
+    }
+
+    /// Gives a node these labels, beside those of its certificate; none: takes back all that were given.
+    #[must_use]
+    pub fn labels(node: &NodeName, labels: BTreeMap<String, String>) -> Self {
+        let value = (!labels.is_empty()).then(|| Labels { labels }.encode_to_vec());
+        Self { path: label_path(node), value }
+    }
+}
+
+/// The labels that operators gave a node, from the value of its fact.
+///
+/// # Errors
+/// If it is not one, for people.
+pub fn given_labels(value: &[u8]) -> Result<BTreeMap<String, String>, String> {
+    Labels::decode(value).map(|given| given.labels).map_err(|e| e.to_string())
 }
 
 /// Why a fact cannot be written.

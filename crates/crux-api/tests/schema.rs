@@ -61,6 +61,9 @@ fn roster() -> Vec<RosterEntry> {
         admin: true,
         visitor: false,
         admission: Some(1),
+        cordoned: true,
+        draining: true,
+        cordon_reason: Some("new disk".into()),
         state: MemberState::Suspect,
         link: Some(link),
     }]

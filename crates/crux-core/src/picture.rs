@@ -3,6 +3,7 @@
 //!
 //! Nothing here decides. The API turns these values into the documents of the operator's contract.
 
+use crate::facts::value::Cordon;
 use crate::flock::view::ViewId;
 use crate::flock::{Outside, Sibling};
 use crate::services::instance::{InstanceId, ServiceRef};
@@ -131,8 +132,10 @@ pub struct RosterLine {
     pub admin: bool,
     /// Whether it is a visitor: it follows the flock and never leads it.
     pub visitor: bool,
-    /// Its labels, as it declares them.
+    /// Its labels: its certificate's, and over them the operators'.
     pub labels: BTreeMap<String, String>,
+    /// Whether an operator keeps new work from it, and whether what runs there moves away.
+    pub cordon: Option<Cordon>,
     /// How it is.
     pub state: MemberState,
     /// The admission of its certificate, where there was a link to it.

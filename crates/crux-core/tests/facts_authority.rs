@@ -5,7 +5,7 @@ mod common;
 use bytes::Bytes;
 use common::{Disk, Net, WALL, bloc, horde, id, manifest, member, operator, place, row, seal, version};
 use crux_core::facts::authority::{Refusal, authorise};
-use crux_core::facts::value::{Check, Expulsion, File, Manifest, Place, Row, muster_path};
+use crux_core::facts::value::{Check, Cordon, Expulsion, File, Labels, Manifest, Place, Row, muster_path};
 use crux_core::facts::version::{Author, Stamp, Statement};
 use crux_core::facts::{Input, Output};
 use prost::Message as _;
@@ -55,6 +55,14 @@ fn who_may_write_what() {
         ("expel/n7", operator(), bytes(&Expulsion { up_to: 1, reason: "stolen".into() }), true),
         ("expel/n0", node(), bytes(&Expulsion { up_to: 1, reason: String::new() }), false),
         ("expel/n0", node(), None, false),
+        ("cordon/n0/0", operator(), bytes(&Cordon { reason: "disk".into(), drain: true }), true),
+        ("cordon/n0/0", operator(), None, true),
+        ("cordon/n0/0", node(), bytes(&Cordon::default()), false),
+        ("cordon/n0/0", node(), None, false),
+        ("label/n0", operator(), bytes(&Labels::default()), true),
+        ("label/n0", operator(), None, true),
+        ("label/n0", node(), bytes(&Labels::default()), false),
+        ("label/n0", node(), None, false),
     ] {
         let judged = authorise(&bloc(), &statement(path, author.clone(), value));
         if allowed {

@@ -450,3 +450,72 @@ fn after_any_faults_running_is_what_should_be() {
         assert!(field.runs("lock").len() <= 1, "seed {seed}: single");
     }
 }
+
+fn cordon(field: &mut Field, name: &str, draining: bool) {
+    let home = field.homes.get_mut(&id(name)).unwrap();
+    (home.cordoned, home.draining) = (true, draining);
+}
+
+#[test]
+fn a_cordon_keeps_new_work_away_and_leaves_what_runs() {
+    let mut field = running("pick(api, 5, ALL)");
+    let before = field.ids("api");
+    cordon(&mut field, "n3", false);
+    field.settle();
+    assert_eq!(field.ids("api"), before);
+    field.want("api", wanted("pick(api, 8, ALL)"));
+    field.settle();
+    assert_eq!(field.runs("api").iter().filter(|on| *on == "n3").count(), 1, "{:?}", field.runs("api"));
+    assert_eq!(field.runs("api").len(), 8);
+}
+
+#[test]
+fn a_drain_moves_what_runs_away_while_enough_stay_ready_and_an_end_of_it_restores() {
+    let mut field = running("pick(api, 5, ALL)");
+    cordon(&mut field, "n3", true);
+    field.slow = true;
+    field.settle();
+    assert!(field.runs("api").contains(&"n3".to_owned()), "its replacement is not ready yet");
+    assert_eq!(field.runs("api").len(), 6);
+    field.slow = false;
+    field.sick.clear();
+    field.settle();
+    assert_eq!(field.runs("api").len(), 5);
+    assert!(!field.runs("api").contains(&"n3".to_owned()), "{:?}", field.runs("api"));
+    *field.homes.get_mut(&id("n3")).unwrap() = Home::default();
+    field.want("api", wanted("pick(api, SIZE(ALL), ALL)"));
+    field.settle();
+    assert!(field.runs("api").contains(&"n3".to_owned()));
+}
+
+#[test]
+fn what_no_other_host_can_take_stays_on_a_drained_one_and_says_so() {
+    for single in [false, true] {
+        let mut field = Field::new(&FIVE);
+        let policy = if single { "majority" } else { "" };
+        field.want("api", Wanted { single, on_split: policy.into(), ..wanted("pick(api, 1, ALL)") });
+        field.settle();
+        let before = field.ids("api");
+        FIVE.iter().for_each(|name| cordon(&mut field, name, true));
+        field.settle();
+        assert_eq!(field.ids("api"), before);
+        let why = &field.plan(0).entries[0].why;
+        assert!(why.contains("is drained, but no other host can take this"), "{why}");
+        // Where one can, a single one moves too, never doubled.
+        let (at, to) = (field.runs("api")[0].clone(), if field.runs("api")[0] == "n5" { "n4" } else { "n5" });
+        *field.homes.get_mut(&id(to)).unwrap() = Home::default();
+        field.settle();
+        assert_eq!(field.runs("api"), [to], "from {at}");
+    }
+}
+
+#[test]
+fn a_drained_member_counts_for_the_majority() {
+    let mut field = Field::new(&["n1", "n2", "n3"]);
+    field.want("api", Wanted { on_split: "majority".into(), ..wanted("pick(api, 1, ALL)") });
+    field.settle();
+    cordon(&mut field, "n1", true);
+    field.split(&["n3"]);
+    field.pass(Duration::from_secs(20));
+    assert_eq!(field.runs("api"), ["n2"]);
+}

@@ -5,7 +5,7 @@ use crate::{bloc, target, text, texts, wire};
 use bytes::Bytes;
 use crux_core::facts::authority::authorise;
 use crux_core::facts::path::Path;
-use crux_core::facts::value::{Check, Expulsion, File, Horde, Manifest, Place, Row, muster_path};
+use crux_core::facts::value::{Check, Cordon, Expulsion, File, Horde, Labels, Manifest, Place, Row, muster_path};
 use crux_core::facts::version::{Author, Checked, Sealed, Stamp, Statement};
 use crux_core::services::muster;
 use crux_names::ServiceName;
@@ -65,7 +65,7 @@ pub fn sealed_version(data: &[u8]) {
 
 fn paths() -> Vec<Vec<u8>> {
     let muster = format!("muster/api/{}", "ab".repeat(32));
-    texts(&["horde/web", "horde/ADMIN", "place/main/api", "row/n1.site-a/0", &muster])
+    texts(&["horde/web", "horde/ADMIN", "place/main/api", "row/n1.site-a/0", "cordon/n1/0", "label/n1", &muster])
 }
 
 /// A path has one spelling, so that one thing cannot have two facts.
@@ -106,8 +106,12 @@ fn values() -> Vec<Vec<u8>> {
         on_rejoin: "keep-oldest".into(),
         ..Place::default()
     };
-    let horde =
-        Horde { want: 5, r#where: "zone=a & node under site-a".into(), sets: pairs(&[("big", "LABEL(size=big)")]) };
+    let horde = Horde {
+        want: 5,
+        r#where: "zone=a & node under site-a".into(),
+        sets: pairs(&[("big", "LABEL(size=big)")]),
+        vacancy_after_ms: 30_000,
+    };
     let row = Row { horde: "web".into(), labels: pairs(&[("zone", "a")]), ..Row::default() };
     let expulsion = Expulsion { up_to: 2, reason: "stolen".into() };
     vec![
@@ -116,6 +120,8 @@ fn values() -> Vec<Vec<u8>> {
         horde.encode_to_vec(),
         row.encode_to_vec(),
         expulsion.encode_to_vec(),
+        Cordon { reason: "new disk".into(), drain: true }.encode_to_vec(),
+        Labels { labels: pairs(&[("zone", "a")]) }.encode_to_vec(),
     ]
 }
 
@@ -125,7 +131,7 @@ pub fn fact_value(data: &[u8]) {
     let api = ServiceName::parse("api").expect("a service's name");
     let revision = Manifest::revision(data);
     let muster = muster_path(&api, &revision);
-    for path in ["horde/web", "place/web/api", "row/n1/0", "expel/n7", &muster] {
+    for path in ["horde/web", "place/web/api", "row/n1/0", "expel/n7", "cordon/n7/0", "label/n7", &muster] {
         let author = if path.starts_with("row/") {
             Author::Fulcrum("n1".parse().expect("a fulcrum"))
         } else {
@@ -147,6 +153,8 @@ pub fn fact_value(data: &[u8]) {
             Some("place") => Place::decode(data).is_ok(),
             Some("row") => Row::decode(data).is_ok(),
             Some("expel") => Expulsion::decode(data).is_ok_and(|expulsion| expulsion.up_to > 0),
+            Some("cordon") => Cordon::decode(data).is_ok(),
+            Some("label") => crux_api::write::given_labels(data).is_ok(),
             _ => muster::entry(&api, &revision, &value).is_ok(),
         };
         assert!(!taken || read, "{path}: the table took what nobody can read");

@@ -104,7 +104,7 @@ fn what_an_operator_wants_is_accepted_once_and_believed_everywhere() {
 
 fn row_value(labels: &[(&str, &str)]) -> Bytes {
     let labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-    Row { horde: "web".into(), admin: String::new(), labels, admission: 1 }.encode_to_vec().into()
+    Row { horde: "web".into(), labels, admission: 1, ..Row::default() }.encode_to_vec().into()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::json::{Change, ChangeAction, Fact, PlanDiff, from_hex};
 use crate::write::NewFact;
-use crux_core::facts::value::{Expulsion, Horde, Manifest, Place, Row};
+use crux_core::facts::value::{Cordon, Expulsion, Horde, Labels, Manifest, Place, Row, VACANCY_NEVER_MS};
 use crux_names::Hash256;
 use prost::Message;
 
@@ -15,6 +15,8 @@ pub fn describe(path: &str, value: &[u8]) -> String {
         Some("place") => Place::decode(value).ok().map(|place| describe_place(&place)),
         Some("row") => Row::decode(value).ok().map(|row| describe_row(&row)),
         Some("expel") => Expulsion::decode(value).ok().map(|expulsion| describe_expulsion(&expulsion)),
+        Some("cordon") => Cordon::decode(value).ok().map(|cordon| describe_cordon(&cordon)),
+        Some("label") => Labels::decode(value).ok().map(|given| describe_labels(&given)),
         _ => None,
     };
     text.unwrap_or_else(|| format!("{} bytes", value.len()))
@@ -24,10 +26,27 @@ fn describe_expulsion(expulsion: &Expulsion) -> String {
     format!("admissions up to {}; {}", expulsion.up_to, expulsion.reason)
 }
 
+fn describe_cordon(cordon: &Cordon) -> String {
+    let does = if cordon.drain { "drained" } else { "no new work" };
+    if cordon.reason.is_empty() { does.to_owned() } else { format!("{does}; {}", cordon.reason) }
+}
+
+fn describe_labels(given: &Labels) -> String {
+    if given.labels.is_empty() {
+        return "no labels".to_owned();
+    }
+    given.labels.iter().map(|(key, label)| format!("{key}={label}")).collect::<Vec<_>>().join(", ")
+}
+
 fn describe_horde(horde: &Horde) -> String {
     let mut text = format!("want {}", horde.want);
     if !horde.r#where.is_empty() {
         text += &format!(" where {}", horde.r#where);
+    }
+    match horde.vacancy_after_ms {
+        0 => {}
+        VACANCY_NEVER_MS => text += "; vacancies stay",
+        after => text += &format!("; vacancies after {} s", after as f64 / 1_000.0),
     }
     for (name, set) in &horde.sets {
         text += &format!("; {name} := {set}");

@@ -15,7 +15,7 @@ mod service;
 pub use describe::{Diff, describe, diff};
 pub use duration::{BadDuration, parse_duration};
 pub use files::{Upload, hash_file};
-pub use horde::{HordeIntent, own_horde_name};
+pub use horde::{HordeIntent, own_horde_name, vacancy_after};
 pub use read::ManifestError;
 pub use service::{BUILTINS, ServiceIntent, check_on_split, check_port, check_port_name, pick, service_horde};
 

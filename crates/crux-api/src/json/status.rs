@@ -79,6 +79,15 @@ pub struct RosterEntry {
     /// The admission number of its certificate; `null` for this fulcrum itself, and where no link told of it.
     #[serde(default)]
     pub admission: Option<u32>,
+    /// Whether operators keep new work from it.
+    #[serde(default)]
+    pub cordoned: bool,
+    /// Whether besides what runs there moves away.
+    #[serde(default)]
+    pub draining: bool,
+    /// Why, in the operator's words; `null` if it is neither.
+    #[serde(default)]
+    pub cordon_reason: Option<String>,
     /// How it is.
     pub state: MemberState,
     /// The link from here to it; `null` for this fulcrum itself.

@@ -7,7 +7,7 @@ use crate::operator::{fact_at, in_force};
 use crate::output::{Format, names};
 use clap::{Args, Subcommand};
 use crux_api::client::encode;
-use crux_api::intent::{HordeIntent, Intent, own_horde_name};
+use crux_api::intent::{HordeIntent, Intent, own_horde_name, vacancy_after};
 use crux_api::json::{Code, ErrorDoc, FactList, HordeList, from_hex};
 use crux_api::routes;
 use crux_api::write::NewFact;
@@ -50,6 +50,9 @@ pub(crate) struct CreateArgs {
     /// A named set for its services: `big=LABEL(size=big)`; may be given several times
     #[arg(long, value_name = "NAME=KHAN", value_parser = key_value)]
     set: Vec<(String, String)>,
+    /// How long a home member is missed before another stands in for it: 10m, or `never` [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = vacancy_after)]
+    vacancy_after: Option<u64>,
 }
 
 /// Changes of a horde.
@@ -66,6 +69,9 @@ pub(crate) struct SetArgs {
     /// A named set; an empty text removes it; may be given several times
     #[arg(long, value_name = "NAME=KHAN", value_parser = key_value)]
     set: Vec<(String, String)>,
+    /// How long a home member is missed before another stands in for it: 10m, or `never`
+    #[arg(long, value_name = "TIME", value_parser = vacancy_after)]
+    vacancy_after: Option<u64>,
 }
 
 fn usage(problem: String) -> ErrorDoc {
@@ -113,8 +119,13 @@ pub(crate) async fn run(ctx: &Ctx, command: HordeCommand) -> Outcome {
         }
         HordeCommand::Create(args) => {
             let name = own_horde_name(&args.name).map_err(usage)?;
-            let horde =
-                HordeIntent { name, want: args.want, r#where: args.r#where, sets: args.set.into_iter().collect() };
+            let horde = HordeIntent {
+                name,
+                want: args.want,
+                r#where: args.r#where,
+                sets: args.set.into_iter().collect(),
+                vacancy_after_ms: args.vacancy_after.unwrap_or_default(),
+            };
             let path = format!("horde/{}", horde.name);
             if in_force(fact_at(&ctx.client(), &path).await?.as_ref()) {
                 let cause = format!("horde {} exists already; nothing was changed", horde.name);
@@ -142,6 +153,7 @@ pub(crate) async fn run(ctx: &Ctx, command: HordeCommand) -> Outcome {
             })?;
             horde.want = args.want.unwrap_or(horde.want);
             horde.r#where = args.r#where.unwrap_or(horde.r#where);
+            horde.vacancy_after_ms = args.vacancy_after.unwrap_or(horde.vacancy_after_ms);
             horde.sets.extend(args.set);
             horde.sets.retain(|_, text| !text.trim().is_empty());
             write(ctx, horde).await

@@ -10,12 +10,14 @@ use crate::output::{Format, clean, names, or_dash};
 use crate::target;
 use clap::{Args, Subcommand};
 use crux_api::client::Client;
-use crux_api::json::{Code, Confab, Done, ErrorDoc, Kind, NodeList, Status};
+use crux_api::intent::Intent;
+use crux_api::json::{Code, Confab, Done, ErrorDoc, FactList, Kind, NodeList, Status, from_hex};
 use crux_api::routes::{self, ForgetRequest};
-use crux_api::write::{NewFact, row_path};
+use crux_api::write::{NewFact, cordon_path, given_labels, label_path, row_path};
 use crux_names::{FulcrumId, NodeName};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Fulcrums.
 #[derive(Debug, Subcommand)]
@@ -40,6 +42,34 @@ pub(crate) enum NodeCommand {
         /// Its admissions up to this one [default: the one that it has now]
         #[arg(long, value_name = "N")]
         admission: Option<u32>,
+    },
+    /// Keep new work from a fulcrum; what runs there stays
+    Cordon {
+        /// Which: NODE or NODE/FULCRUM
+        node: String,
+        /// Why; everybody reads it
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Move what runs on a fulcrum away, and keep new work from it
+    Drain {
+        /// Which: NODE or NODE/FULCRUM
+        node: String,
+        /// Why; everybody reads it
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Let a fulcrum have work again that was drained or cordoned
+    Undrain {
+        /// Which: NODE or NODE/FULCRUM
+        node: String,
+    },
+    /// Give a node labels beside those of its certificate, or take them back
+    Label {
+        /// Which node
+        node: String,
+        /// `key=value` gives, `key-` takes back what was given; nothing shows them
+        labels: Vec<String>,
     },
     /// Forget a fulcrum that will not come back: its addresses, and that it is of its horde
     Forget {
@@ -75,13 +105,95 @@ pub(crate) async fn run(ctx: &Ctx, command: NodeCommand) -> Outcome {
             ctx.done(&done)
         }
         NodeCommand::Expel { node, reason, admission } => expel(ctx, &node, &reason, admission).await,
-        NodeCommand::Forget { node } => {
-            let id: FulcrumId = node.parse().map_err(|e: crux_names::NameError| {
-                ErrorDoc::new(Code::Usage, e.to_string(), "crux node list shows the names")
+        NodeCommand::Cordon { node, reason } => cordon(ctx, &node, Some((&reason, false))).await,
+        NodeCommand::Drain { node, reason } => cordon(ctx, &node, Some((&reason, true))).await,
+        NodeCommand::Undrain { node } => cordon(ctx, &node, None).await,
+        NodeCommand::Label { node, labels } => label(ctx, &node, &labels).await,
+        NodeCommand::Forget { node } => forget(ctx, &fulcrum(&node)?).await,
+    }
+}
+
+fn bad_name(e: &crux_names::NameError) -> ErrorDoc {
+    ErrorDoc::new(Code::Usage, e.to_string(), "crux node list shows the names")
+}
+
+fn fulcrum(text: &str) -> Result<FulcrumId, ErrorDoc> {
+    text.parse().map_err(|e| bad_name(&e))
+}
+
+/// Puts a cordon up, or takes it down.
+async fn cordon(ctx: &Ctx, node: &str, up: Option<(&str, bool)>) -> Outcome {
+    let id = fulcrum(node)?;
+    let fact = match up {
+        Some((reason, drain)) => {
+            known(ctx, |name| *name == id).await.and_then(|known| match known {
+                true => Ok(()),
+                false => Err(unknown(node)),
             })?;
-            forget(ctx, &id).await
+            NewFact::cordon(&id, reason, drain)
+        }
+        None => NewFact { path: cordon_path(&id), value: None },
+    };
+    ctx.make_so(&Intent { facts: vec![fact], uploads: Vec::new() }).await
+}
+
+fn unknown(node: &str) -> ErrorDoc {
+    ErrorDoc::new(Code::NotFound, format!("nobody knows {node}; nothing was changed"), "crux node list")
+}
+
+/// Whether somebody of whom this holds is a member, is outside, or has said something of itself.
+async fn known(ctx: &Ctx, is: impl Fn(&FulcrumId) -> bool) -> Result<bool, ErrorDoc> {
+    let client = ctx.client();
+    let list: NodeList = client.get(routes::NODES).await?;
+    let outside = list.outside.iter().filter_map(|entry| entry.name.as_ref());
+    let mut named = list.roster.iter().map(|entry| &entry.name).chain(outside);
+    if named.any(|name| name.parse().is_ok_and(|id| is(&id))) {
+        return Ok(true);
+    }
+    let rows: FactList = client.get(&format!("{}?prefix=row/", routes::FACTS)).await?;
+    let said = rows.facts.iter().filter(|fact| in_force(Some(fact)));
+    Ok(said.filter_map(|fact| fact.path.strip_prefix("row/")?.parse().ok()).any(|id| is(&id)))
+}
+
+/// Changes the labels that operators gave a node, or shows them.
+async fn label(ctx: &Ctx, node: &str, words: &[String]) -> Outcome {
+    let name = NodeName::parse(node).map_err(|e| bad_name(&e))?;
+    let usage = |problem: String| ErrorDoc::new(Code::Usage, problem, "crux node label n3 zone=a size-");
+    let fact = fact_at(&ctx.client(), &label_path(&name)).await?;
+    let value = fact.as_ref().and_then(|fact| fact.heads.first()).and_then(|head| head.value.as_deref());
+    let mut labels = match value.map(from_hex) {
+        Some(Ok(value)) => given_labels(&value).map_err(|problem| {
+            ErrorDoc::new(
+                Code::Failed,
+                format!("the node's labels cannot be read: {problem}"),
+                "crux facts list label/",
+            )
+        })?,
+        _ => BTreeMap::new(),
+    };
+    if words.is_empty() {
+        let text = labels.iter().map(|(key, label)| format!("{key}={label}")).collect::<Vec<_>>().join("\n");
+        let text = if text.is_empty() { format!("no operator gave {node} a label") } else { text };
+        return ctx.done(&Done { text });
+    }
+    for word in words {
+        match (word.split_once('='), word.strip_suffix('-')) {
+            (Some((key, label)), _) if !key.is_empty() && !label.is_empty() => {
+                labels.insert(key.to_owned(), label.to_owned());
+            }
+            (None, Some(key)) if !key.is_empty() => {
+                if labels.remove(key).is_none() {
+                    return Err(usage(format!("no operator gave {node} the label {key}; nothing was changed")));
+                }
+            }
+            _ => return Err(usage(format!("{word:?} is neither key=value nor key-; nothing was changed"))),
         }
     }
+    if !known(ctx, |id| id.node == name).await? {
+        return Err(unknown(node));
+    }
+    let facts = vec![NewFact::labels(&name, labels)];
+    ctx.make_so(&Intent { facts, uploads: Vec::new() }).await
 }
 
 /// The fulcrum that is to leave: the one that was named, and no other by accident.

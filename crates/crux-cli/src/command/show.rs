@@ -194,7 +194,12 @@ fn roster_table(roster: &[RosterEntry], wide: bool) -> String {
     let mut roster: Vec<&RosterEntry> = roster.iter().collect();
     roster.sort_by(|a, b| a.name.cmp(&b.name));
     let admin = |entry: &RosterEntry| {
-        let words = [(entry.admin, "ADMIN"), (entry.visitor, "visitor")];
+        let words = [
+            (entry.admin, "ADMIN"),
+            (entry.visitor, "visitor"),
+            (entry.draining, "draining"),
+            (entry.cordoned && !entry.draining, "cordoned"),
+        ];
         words.into_iter().filter_map(|(is, word)| is.then_some(word)).collect::<Vec<_>>().join(" ")
     };
     if wide {

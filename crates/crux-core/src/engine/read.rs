@@ -3,7 +3,7 @@
 use super::Engine;
 use super::why_flock::{outside as why_outside, sibling as why_apart, why_flock};
 use crate::facts::Facts;
-use crate::facts::value::{Expulsion, expel_path};
+use crate::facts::value::{Expulsion, cordon_path, expel_path};
 use crate::facts::version::Author;
 use crate::flock::{Apart, Flock};
 use crate::picture::{
@@ -65,6 +65,7 @@ impl Engine {
                 admin: self.services.roles().admin().contains(id),
                 visitor: member.seat.visitor,
                 labels: self.known.labels(id),
+                cordon: self.known.cordon(id).cloned(),
                 state: if member.suspect { MemberState::Suspect } else { MemberState::Member },
                 heard: member.heard,
                 admission: self.admissions.get(&member.seat.member).copied(),
@@ -481,6 +482,16 @@ impl Engine {
                 (false, false) => format!("its row names horde {horde}"),
             };
             reasons.push(reason(id, "home", "own-row", Vec::from([input("horde", horde)]), text));
+        }
+        if let Some(cordon) = self.known.cordon(id) {
+            let (state, does) = match cordon.drain {
+                true => ("draining", "what runs there moves away, and nothing new comes"),
+                false => ("cordoned", "nothing new comes, and what runs there stays"),
+            };
+            let signed = self.facts.version(&cordon_path(id)).map(|version| version.statement().author.to_string());
+            let by = signed.unwrap_or_default();
+            let why = if cordon.reason.is_empty() { String::new() } else { format!(" ({})", cordon.reason) };
+            reasons.push(reason(id, state, "cordon", Vec::new(), format!("{by} has it {state}: {does}{why}")));
         }
         let here = status.roster.iter().any(|line| line.member.id == *id);
         let of = self.flock.flock_of(id);

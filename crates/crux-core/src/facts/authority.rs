@@ -9,15 +9,17 @@
 //! | `row/<node>/<fulcrum>` | that fulcrum | a [`Row`] |
 //! | `row/<node>/<fulcrum>` | operator | nothing but its deletion |
 //! | `expel/<node>` | operator | an [`Expulsion`], never its deletion |
+//! | `cordon/<node>/<fulcrum>` | operator | a [`Cordon`] |
+//! | `label/<node>` | operator | [`Labels`] |
 //! | anything else | nobody | |
 //!
 //! Who may write a value may delete it. An operator deletes the row of a node that will not come back, which counts as a
 //! member of its horde for as long as the row stands; one that does come back writes its row again.
 
 use super::path::{BadPath, Path};
-use super::value::{Check, Expulsion, File, Horde, Manifest, Place, Row};
+use super::value::{Check, Cordon, Expulsion, File, Horde, Labels, Manifest, Place, Row};
 use super::version::{Author, Statement};
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use core::fmt;
 use crux_names::{ADMIN, BlocName, HordeName};
@@ -78,7 +80,10 @@ pub fn authorise(bloc: &BlocName, statement: &Statement) -> Result<Path, Refusal
     }
     let path = Path::parse(&statement.path).map_err(Refusal::Path)?;
     let may = match (&path, &statement.author) {
-        (Path::Horde(_) | Path::Muster(..) | Path::Place(..), Author::Operator(_)) => true,
+        (
+            Path::Horde(_) | Path::Muster(..) | Path::Place(..) | Path::Cordon(_) | Path::Label(_),
+            Author::Operator(_),
+        ) => true,
         (Path::Row(fulcrum), Author::Fulcrum(author)) => fulcrum == author,
         (Path::Row(_), Author::Operator(_)) => statement.value.is_none(),
         (Path::Expel(_), Author::Operator(_)) if statement.value.is_none() => {
@@ -110,12 +115,26 @@ fn judge(path: &Path, value: &[u8]) -> Result<(), Refusal> {
         Path::Place(..) => place(&read(value)?),
         Path::Row(_) => row(&read(value)?),
         Path::Expel(_) => expulsion(&read(value)?),
+        Path::Cordon(_) => cordon(&read(value)?),
+        Path::Label(_) => labels(&read::<Labels>(value)?.labels),
     }
 }
 
 fn expulsion(expulsion: &Expulsion) -> Result<(), Refusal> {
     require(expulsion.up_to > 0, "up_to: admissions are counted from 1")?;
     require(expulsion.reason.len() <= FIELD_MAX, "reason: longer than 4096 bytes")
+}
+
+fn cordon(cordon: &Cordon) -> Result<(), Refusal> {
+    require(cordon.reason.len() <= FIELD_MAX, "reason: longer than 4096 bytes")
+}
+
+fn labels(labels: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    let short = |text: &String| text.len() <= 253 && !text.chars().any(char::is_control);
+    require(
+        labels.len() <= 64 && labels.iter().all(|(key, label)| short(key) && short(label)),
+        "labels: at most 64, of at most 253 bytes, without control characters",
+    )
 }
 
 fn read<T: Message + Default>(value: &[u8]) -> Result<T, Refusal> {
@@ -228,9 +247,5 @@ fn row(row: &Row) -> Result<(), Refusal> {
     let home = row.horde.strip_prefix('+').unwrap_or(&row.horde);
     require(row.horde.is_empty() || (home != ADMIN && HordeName::parse(home).is_ok()), "horde: not a home horde")?;
     require(matches!(row.admin.as_str(), "" | "+ADMIN" | "ADMIN"), "admin: empty, +ADMIN or ADMIN")?;
-    let short = |text: &String| text.len() <= 253 && !text.chars().any(char::is_control);
-    require(
-        row.labels.len() <= 64 && row.labels.iter().all(|(key, label)| short(key) && short(label)),
-        "labels: at most 64, of at most 253 bytes, without control characters",
-    )
+    labels(&row.labels)
 }

@@ -18,6 +18,10 @@ pub enum Path {
     Row(FulcrumId),
     /// `expel/<node>`.
     Expel(NodeName),
+    /// `cordon/<node>/<fulcrum>`.
+    Cordon(FulcrumId),
+    /// `label/<node>`.
+    Label(NodeName),
 }
 
 /// Why a text is not the path of a fact.
@@ -33,7 +37,7 @@ pub enum BadPath {
 impl fmt::Display for BadPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Kind => "no kind of fact that this version knows (horde, muster, place, row, expel)",
+            Self::Kind => "no kind of fact that this version knows (horde, muster, place, row, expel, cordon, label)",
             Self::Words => "a word of the path is missing, too many or not a name of its kind",
         })
     }
@@ -61,14 +65,10 @@ impl Path {
                 let (horde, service) = pair()?;
                 Self::Place(HordeName::parse(horde).map_err(words)?, ServiceName::parse(service).map_err(words)?)
             }
-            "row" => {
-                let (node, fulcrum) = pair()?;
-                Self::Row(FulcrumId {
-                    node: NodeName::parse(node).map_err(words)?,
-                    fulcrum: FulcrumName::parse(fulcrum).map_err(words)?,
-                })
-            }
+            "row" => Self::Row(fulcrum(pair()?)?),
             "expel" => Self::Expel(NodeName::parse(rest).map_err(words)?),
+            "cordon" => Self::Cordon(fulcrum(pair()?)?),
+            "label" => Self::Label(NodeName::parse(rest).map_err(words)?),
             _ => return Err(BadPath::Kind),
         })
     }
@@ -82,8 +82,17 @@ impl Path {
             Self::Place(horde, service) => value::place_path(horde, service),
             Self::Row(fulcrum) => value::row_path(fulcrum),
             Self::Expel(node) => value::expel_path(node),
+            Self::Cordon(fulcrum) => value::cordon_path(fulcrum),
+            Self::Label(node) => value::label_path(node),
         }
     }
+}
+
+fn fulcrum((node, fulcrum): (&str, &str)) -> Result<FulcrumId, BadPath> {
+    Ok(FulcrumId {
+        node: NodeName::parse(node).map_err(|_| BadPath::Words)?,
+        fulcrum: FulcrumName::parse(fulcrum).map_err(|_| BadPath::Words)?,
+    })
 }
 
 #[cfg(test)]
@@ -94,9 +103,16 @@ mod tests {
     fn a_path_has_one_spelling() {
         let hash = "ab".repeat(32);
         let muster = alloc::format!("muster/api/{hash}");
-        for text in
-            ["horde/web", "horde/ADMIN", "place/main/api", "row/n1.site-a/0", "expel/n1.site-a", muster.as_str()]
-        {
+        for text in [
+            "horde/web",
+            "horde/ADMIN",
+            "place/main/api",
+            "row/n1.site-a/0",
+            "expel/n1.site-a",
+            "cordon/n1.site-a/0",
+            "label/n1.site-a",
+            muster.as_str(),
+        ] {
             assert_eq!(Path::parse(text).map(|path| path.text()).as_deref(), Ok(text));
         }
         for (text, why) in [
@@ -111,6 +127,10 @@ mod tests {
             ("row/n1", BadPath::Words),
             ("expel/n1/0", BadPath::Words),
             ("row//0", BadPath::Words),
+            ("cordon/n1", BadPath::Words),
+            ("cordon/n1/0/x", BadPath::Words),
+            ("label/n1/0", BadPath::Words),
+            ("label/", BadPath::Words),
             ("muster/api/1", BadPath::Words),
         ] {
             assert_eq!(Path::parse(text), Err(why), "{text}");

@@ -8,6 +8,8 @@
 //! | `place/<horde>/<service>` | [`Place`] | operator |
 //! | `row/<node>/<fulcrum>` | [`Row`] | that fulcrum |
 //! | `expel/<node>` | [`Expulsion`] | operator |
+//! | `cordon/<node>/<fulcrum>` | [`Cordon`] | operator |
+//! | `label/<node>` | [`Labels`] | operator |
 
 use crate::hash::sha256;
 use alloc::collections::BTreeMap;
@@ -47,6 +49,18 @@ pub fn expel_path(node: &NodeName) -> String {
     format!("expel/{node}")
 }
 
+/// Path of a fulcrum's cordon.
+#[must_use]
+pub fn cordon_path(fulcrum: &FulcrumId) -> String {
+    format!("cordon/{}/{}", fulcrum.node, fulcrum.fulcrum)
+}
+
+/// Path of the labels that operators give a node.
+#[must_use]
+pub fn label_path(node: &NodeName) -> String {
+    format!("label/{node}")
+}
+
 /// Under this stand the expulsions.
 pub const EXPULSIONS: &str = "expel/";
 
@@ -62,6 +76,30 @@ pub struct Expulsion {
     pub reason: String,
 }
 
+/// A fulcrum gets no new work, for as long as this stands.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Cordon {
+    /// Why, for people.
+    #[prost(string, tag = "1")]
+    pub reason: String,
+    /// Whether what runs there moves away too.
+    #[prost(bool, tag = "2")]
+    pub drain: bool,
+}
+
+/// Labels that an operator gives a node, beside those of its certificate. Of two with one key this one counts.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Labels {
+    /// By key.
+    #[prost(btree_map = "string, string", tag = "1")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// How long a home member is missed before somebody may stand in for it, in milliseconds: the design's 10 minutes.
+pub const VACANCY_AFTER_MS: u64 = 600_000;
+/// A vacancy that is never filled.
+pub const VACANCY_NEVER_MS: u64 = u64::MAX;
+
 /// What an operator wants a horde to be.
 #[derive(Clone, PartialEq, Message)]
 pub struct Horde {
@@ -74,6 +112,10 @@ pub struct Horde {
     /// Named khan sets that the placements of its services may use.
     #[prost(btree_map = "string, string", tag = "3")]
     pub sets: BTreeMap<String, String>,
+    /// How long a home member is missed before a free fulcrum may stand in for it, in milliseconds; 0:
+    /// [`VACANCY_AFTER_MS`], [`VACANCY_NEVER_MS`]: for ever.
+    #[prost(uint64, tag = "4")]
+    pub vacancy_after_ms: u64,
 }
 
 /// One file that an instance finds in its directory.

@@ -66,7 +66,9 @@ impl Situation<'_> {
 
     fn may_take(&self, horde: &HordeName) -> bool {
         let admits = self.known.hordes().get(horde).map(|fact| Admits::parse(&fact.r#where));
-        matches!(admits, Some(Ok(admits)) if admits.admits(self.me, self.labels))
+        let labels = self.known.with_given(&self.me.node, self.labels.clone());
+        let cordoned = self.known.cordon(self.me).is_some();
+        !cordoned && matches!(admits, Some(Ok(admits)) if admits.admits(self.me, &labels))
     }
 }
 
@@ -203,7 +205,13 @@ mod tests {
         }
 
         fn row(&mut self, who: &str, horde: &str, admin: &str) {
-            let row = Row { horde: horde.into(), admin: admin.into(), labels: self.labels.clone(), admission: 1 };
+            let row = Row {
+                horde: horde.into(),
+                admin: admin.into(),
+                labels: self.labels.clone(),
+                admission: 1,
+                ..Row::default()
+            };
             self.known.take(&format!("row/{who}/0"), Some(&row.encode_to_vec().into()));
         }
 

@@ -40,6 +40,7 @@ pub fn word(roster: &[Seat], roles: &Roles, known: &Known) -> Word {
     let mut word = Word::default();
     let mut free: BTreeSet<FulcrumId> =
         roles.hordes.get(&HordeName::main()).map(|main| main.present.iter().cloned().collect()).unwrap_or_default();
+    free.retain(|id| known.cordon(id).is_none());
     for (horde, fact) in known.hordes() {
         // Everybody is of `main` who is nowhere else, and ADMIN is a flag: neither takes homes.
         if *horde == HordeName::main() || *horde == HordeName::admin() {
@@ -93,8 +94,8 @@ pub fn word(roster: &[Seat], roles: &Roles, known: &Known) -> Word {
         let crowd = |id: &FulcrumId| flagged.iter().filter(|other| zone(known, other) == zone(known, id)).count();
         let candidates = roster.iter().filter(|seat| !seat.visitor).map(|seat| &seat.member.id);
         let candidates = candidates.filter(|id| !flagged.contains(id));
-        // Roster order breaks ties: `min_by_key` keeps the first.
-        let Some(to) = candidates.min_by_key(|id| crowd(id)).cloned() else { break };
+        // Roster order breaks ties: `min_by_key` keeps the first. A cordoned one is better than none.
+        let Some(to) = candidates.min_by_key(|id| (known.cordon(id).is_some(), crowd(id))).cloned() else { break };
         let why = format!("ADMIN wants {size} members and has {}", roles.flagged());
         word.offers.push(Offer { to: to.clone(), horde: HordeName::admin(), why });
         flagged.push(to);
@@ -103,7 +104,7 @@ pub fn word(roster: &[Seat], roles: &Roles, known: &Known) -> Word {
 }
 
 fn zone(known: &Known, id: &FulcrumId) -> Option<String> {
-    known.rows().get(id).and_then(|row| row.labels.get("zone").cloned())
+    known.labels(id).remove("zone")
 }
 
 fn plural(n: usize) -> &'static str {
@@ -129,7 +130,7 @@ mod tests {
 
     fn row(known: &mut Known, who: &str, horde: &str, admin: &str, zone: &str) {
         let labels = BTreeMap::from([("zone".into(), zone.into())]);
-        let row = Row { horde: horde.into(), admin: admin.into(), labels, admission: 1 };
+        let row = Row { horde: horde.into(), admin: admin.into(), labels, admission: 1, ..Row::default() };
         known.take(&format!("row/{who}/0"), Some(&row.encode_to_vec().into()));
     }
 

@@ -6,7 +6,7 @@
 use super::instance::ServiceRef;
 use super::muster;
 pub use super::muster::Revision;
-use crate::facts::value::{Expulsion, Horde, Place, Row};
+use crate::facts::value::{Cordon, Expulsion, Horde, Labels, Place, Row};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -24,6 +24,8 @@ pub struct Known {
     catalogue: BTreeMap<(ServiceName, Hash256), Arc<Revision>>,
     places: BTreeMap<ServiceRef, Place>,
     expelled: BTreeMap<NodeName, Expulsion>,
+    cordons: BTreeMap<FulcrumId, Cordon>,
+    given: BTreeMap<NodeName, Labels>,
     unread: BTreeMap<String, String>,
 }
 
@@ -52,6 +54,8 @@ impl Known {
             ["muster", service, revision] => Some(self.take_revision(service, revision, value)),
             ["place", horde, service] => Some(self.take_place(horde, service, value)),
             ["expel", node] => Some(self.take_expulsion(node, value)),
+            ["cordon", node, fulcrum] => Some(self.take_cordon(&format!("{node}/{fulcrum}"), value)),
+            ["label", node] => Some(self.take_labels(node, value)),
             _ => None,
         }
     }
@@ -75,6 +79,16 @@ impl Known {
         let expelled = &self.expelled;
         self.rows.retain(|id, row| expelled.get(&id.node).is_none_or(|expulsion| row.admitted() > expulsion.up_to));
         Ok(changed)
+    }
+
+    fn take_cordon(&mut self, fulcrum: &str, value: Option<&Bytes>) -> Result<bool, String> {
+        let id: FulcrumId = fulcrum.parse().map_err(|error: crux_names::NameError| error.to_string())?;
+        put(&mut self.cordons, id, decode(value)?)
+    }
+
+    fn take_labels(&mut self, node: &str, value: Option<&Bytes>) -> Result<bool, String> {
+        let node = NodeName::parse(node).map_err(|error| error.to_string())?;
+        put(&mut self.given, node, decode(value)?)
     }
 
     fn take_place(&mut self, horde: &str, service: &str, value: Option<&Bytes>) -> Result<bool, String> {
@@ -150,10 +164,26 @@ impl Known {
             .map(|((_, hash), entry)| (hash, entry))
     }
 
-    /// The labels that a fulcrum declares.
+    /// The labels of a fulcrum: its certificate's, which it declares in its row, and over them the operators'.
     #[must_use]
     pub fn labels(&self, fulcrum: &FulcrumId) -> BTreeMap<String, String> {
-        self.rows.get(fulcrum).map(|row| row.labels.clone()).unwrap_or_default()
+        let own = self.rows.get(fulcrum).map(|row| row.labels.clone()).unwrap_or_default();
+        self.with_given(&fulcrum.node, own)
+    }
+
+    /// Labels of a node's certificate, and over them the operators'.
+    #[must_use]
+    pub fn with_given(&self, node: &NodeName, mut own: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        if let Some(given) = self.given.get(node) {
+            own.extend(given.labels.iter().map(|(key, label)| (key.clone(), label.clone())));
+        }
+        own
+    }
+
+    /// The cordon of a fulcrum, if an operator put one up.
+    #[must_use]
+    pub fn cordon(&self, fulcrum: &FulcrumId) -> Option<&Cordon> {
+        self.cordons.get(fulcrum)
     }
 }
 

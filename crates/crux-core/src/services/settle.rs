@@ -39,10 +39,13 @@ pub(super) struct Told {
     offers: Vec<genghis::Offer>,
 }
 
-/// Cordons come with a fact of their own, which there is none of yet: until then no home is cordoned.
 fn brief(horde: &HordeName, roles: &Roles, known: &Known) -> Brief {
     let members = roles.hordes.get(horde).cloned().unwrap_or_default();
-    let home = |id: &FulcrumId| (id.clone(), Home { labels: known.labels(id), cordoned: false });
+    let home = |id: &FulcrumId| {
+        let cordon = known.cordon(id);
+        let draining = cordon.is_some_and(|cordon| cordon.drain);
+        (id.clone(), Home { labels: known.labels(id), cordoned: cordon.is_some(), draining })
+    };
     let wanted = known.places().iter().filter(|(of, _)| of.horde == *horde).filter_map(|(of, place)| {
         let revision = Hash256(place.revision.as_slice().try_into().ok()?);
         let once = known.revision(&of.service, &revision).is_some_and(|entry| entry.manifest.once);

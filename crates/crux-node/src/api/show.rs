@@ -136,6 +136,9 @@ pub(crate) fn roster(from: &picture::Status, links: &LinkTable) -> Vec<json::Ros
         admin: line.admin,
         visitor: line.visitor,
         admission: line.admission,
+        cordoned: line.cordon.is_some(),
+        draining: line.cordon.as_ref().is_some_and(|cordon| cordon.drain),
+        cordon_reason: line.cordon.as_ref().map(|cordon| cordon.reason.clone()),
         state: match line.state {
             picture::MemberState::Member => json::MemberState::Member,
             picture::MemberState::Suspect => json::MemberState::Suspect,

@@ -42,8 +42,10 @@ pub const MOST: u32 = 100;
 pub struct Home {
     /// Its labels: the certificate's and the operators'.
     pub labels: BTreeMap<String, String>,
-    /// Whether it takes nothing new. Operators have no way to say that yet; it is always false in a fulcrum's services.
+    /// Whether it takes nothing new.
     pub cordoned: bool,
+    /// Whether what runs there moves away, as far as others can take it.
+    pub draining: bool,
 }
 
 /// What operators want of one service: its place fact, and what of its manifest a proctor must know.

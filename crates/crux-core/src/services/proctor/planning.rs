@@ -204,6 +204,8 @@ impl<'a> Planning<'a> {
             let lost = self.proctor.hold.as_ref().and_then(|hold| hold.lost.get(id));
             let state = match lost {
                 None if !self.here.contains(id) => continue,
+                // It is no place for anything any more; what runs there is surplus once it runs elsewhere.
+                _ if home.draining => continue,
                 _ if home.cordoned => HostState::Cordoned,
                 Some(Lost::Unseen) => HostState::Open,
                 Some(Lost::Gone(_)) => HostState::Frozen,
@@ -326,6 +328,7 @@ impl<'a> Planning<'a> {
                 _ => surplus.push(unit),
             }
         }
+        self.strand(&mut kept, &mut surplus, wanted.saturating_sub(placed.on.values().sum()));
         stock.blocked.extend(surplus.iter().map(|unit| (unit.on.clone(), unit.slot)));
         let last = self.proctor.plan.iter().flat_map(|plan| &plan.entries).filter(|entry| entry.of == *of);
         let last: BTreeMap<&InstanceId, u32> =
@@ -394,6 +397,17 @@ impl<'a> Planning<'a> {
                 let (of, on, revision) = (of.clone(), on.clone(), intent.wanted.revision);
                 content.entries.push(Entry { of, slot, revision, on, instance: None, why });
             }
+        }
+    }
+
+    /// What runs on a draining host stays, as far as no other host can take it.
+    fn strand(&self, kept: &mut Vec<Unit>, surplus: &mut Vec<Unit>, lacking: u32) {
+        let draining = |unit: &Unit| self.seen.homes.get(&unit.on).is_some_and(|home| home.draining);
+        for _ in 0..lacking {
+            let Some(index) = surplus.iter().position(draining) else { return };
+            let mut unit = surplus.remove(index);
+            unit.why = Some(format!("{} is drained, but no other host can take this", unit.on));
+            kept.push(unit);
         }
     }
 
