@@ -126,7 +126,17 @@ impl Client {
     /// As [`Client::get`].
     pub async fn down(&self, services: bool) -> Result<Done, ErrorDoc> {
         let patience = self.patience.unwrap_or(PATIENCE + routes::LEAVING);
-        self.clone().patient(patience).post(routes::DOWN, &routes::DownRequest { services }).await
+        self.clone().patient(patience).post(routes::DOWN, &routes::DownRequest { services, leave: false }).await
+    }
+
+    /// Tells the fulcrum to stop what runs there, to be of no horde any more, to leave its flock and end.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn leave(&self) -> Result<Done, ErrorDoc> {
+        let patience = self.patience.unwrap_or(PATIENCE + routes::LEAVING);
+        let request = routes::DownRequest { services: true, leave: true };
+        self.clone().patient(patience).post(routes::DOWN, &request).await
     }
 
     /// Stores a file in the fulcrum's store, read piece by piece.

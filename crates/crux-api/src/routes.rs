@@ -138,6 +138,9 @@ pub struct DownRequest {
     /// Stop what runs here first.
     #[serde(default)]
     pub services: bool,
+    /// Be of no horde any more, so that nobody misses this fulcrum; what runs here stops first.
+    #[serde(default)]
+    pub leave: bool,
 }
 
 /// Forget a fulcrum's addresses. It comes back when it is seen again.

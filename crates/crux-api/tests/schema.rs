@@ -61,6 +61,8 @@ fn roster() -> Vec<RosterEntry> {
         admin: true,
         visitor: false,
         admission: Some(1),
+        stands_in: Some("web".into()),
+        stands_for: Some("n4".into()),
         cordoned: true,
         draining: true,
         cordon_reason: Some("new disk".into()),
@@ -88,6 +90,7 @@ fn horde() -> Horde {
         absent: vec!["n4".into()],
         substitutes: vec!["n5".into()],
         state: HordeState::Parted,
+        why: "n4: not seen here, n5 stands in".into(),
     }
 }
 

@@ -131,6 +131,8 @@ pub enum Command {
         /// Whether instances stop too.
         services: bool,
     },
+    /// Stop what runs here, be of no horde any more, leave the flock and stop.
+    Leave,
     /// Forget a fulcrum's addresses.
     Forget {
         /// Whose.

@@ -8,6 +8,8 @@ use crate::flock::view::ViewId;
 use crate::flock::{Outside, Sibling};
 use crate::services::instance::{InstanceId, ServiceRef};
 use crate::services::plan::PlanId;
+use crate::services::roles::Substitute;
+pub use crate::services::standing::Standing as HordeState;
 use crate::services::verdict::Verdict;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -134,6 +136,8 @@ pub struct RosterLine {
     pub visitor: bool,
     /// Its labels: its certificate's, and over them the operators'.
     pub labels: BTreeMap<String, String>,
+    /// The horde at which it stands in, and for whom.
+    pub stands_in: Option<(HordeName, FulcrumId)>,
     /// Whether an operator keeps new work from it, and whether what runs there moves away.
     pub cordon: Option<Cordon>,
     /// How it is.
@@ -153,17 +157,6 @@ pub struct OutsideLine {
     pub last_seen: Option<Wall>,
 }
 
-/// How a horde is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HordeState {
-    /// Every home member is here, and as many as wanted.
-    Whole,
-    /// Home members are in other flocks or not seen.
-    Parted,
-    /// All are here, but fewer than wanted.
-    Thin,
-}
-
 /// One horde.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HordeLine {
@@ -179,8 +172,8 @@ pub struct HordeLine {
     pub present: Vec<FulcrumId>,
     /// Those that are not.
     pub absent: Vec<FulcrumId>,
-    /// Fulcrums that stand in for absent ones. None yet: every vacancy waits for its owner.
-    pub substitutes: Vec<FulcrumId>,
+    /// Fulcrums that stand in for absent ones, or did until now.
+    pub substitutes: Vec<Substitute>,
     /// Where its proctor and its healthminder sit.
     pub seat: Option<FulcrumId>,
     /// How it is.

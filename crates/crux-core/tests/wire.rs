@@ -198,9 +198,18 @@ fn frames() -> Vec<(&'static str, Frame)> {
             "service.board",
             service(Service::Board { horde: horde.clone(), view: view_id(), instances: vec![instance()] }),
         ),
-        ("service.offer", service(Service::Offer { horde, why: "wants 3".into() })),
+        ("service.offer", service(Service::Offer { horde: horde.clone(), stands_for: None, why: "wants 3".into() })),
         ("service.who", service(Service::Who { view: view_id(), programs: vec![("dean".into(), Wall(7))] })),
         ("service.forgotten", service(Service::Forgotten { instance: instance_id() })),
+        (
+            "service.offer.substitute",
+            service(Service::Offer {
+                horde: horde.clone(),
+                stands_for: Some("n9/b".parse().unwrap()),
+                why: "missed".into(),
+            }),
+        ),
+        ("service.waits", service(Service::Waits { view: view_id(), waits: vec![(horde, "waits for 1".into())] })),
         ("facts", Frame::Facts { sealed: vec![Bytes::from_static(b"sealed"), Bytes::from_static(b"\x00\xff")] }),
         ("facts.held", Frame::FactsHeld { ids: vec![sha256(b"a")] }),
         ("facts.digest", Frame::FactsDigest { digest: sha256(b"d"), count: 2 }),
@@ -347,7 +356,7 @@ fn lengths_and_lists_are_bounded() {
     for count in [0, 255, 257] {
         assert_eq!(decode(Frame::FactsRanges { hashes: vec![7; count] }), Err(BadFrame::Malformed));
     }
-    let long = Frame::Service(Service::Offer { horde: HordeName::main(), why: "x".repeat(5000) });
+    let long = Frame::Service(Service::Offer { horde: HordeName::main(), stands_for: None, why: "x".repeat(5000) });
     assert_eq!(decode(long), Err(BadFrame::TooLong));
     let astray = Flock::Propose {
         id: ProposalId { epoch: 1, proposer: member("n1", 1) },

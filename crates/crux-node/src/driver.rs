@@ -250,7 +250,7 @@ impl Driver {
     }
 
     fn command(&mut self, command: Command, reply: Option<oneshot::Sender<Reply>>) {
-        if matches!(command, Command::Down { .. }) && self.leaving.is_none() {
+        if matches!(command, Command::Down { .. } | Command::Leave) && self.leaving.is_none() {
             self.leaving = Some(Instant::now() + LEAVE);
         }
         self.requests += 1;

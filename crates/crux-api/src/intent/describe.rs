@@ -99,7 +99,10 @@ fn describe_place(place: &Place) -> String {
 
 fn describe_row(row: &Row) -> String {
     let home = if row.horde.is_empty() { "main" } else { &row.horde };
-    let mut text = format!("home {home}");
+    let mut text = if row.left { "left on purpose".to_owned() } else { format!("home {home}") };
+    if !row.stands_in.is_empty() {
+        text += &format!(", in the place of {} at {}", row.stands_for, row.stands_in);
+    }
     if !row.admin.is_empty() {
         text += &format!(", {}", row.admin);
     }

@@ -110,6 +110,14 @@ fn errors_point() {
             "[horde.web]\nwant = 1\nwhere = \"zone a\"\n",
             "m.toml:3:15: horde.web.where: expected '&' or the end, found \"a\"",
         ),
+        (
+            "[horde.web]\nwant = 1\nvacancy_after = \"soon\"\n",
+            "m.toml:3:17: horde.web.vacancy_after: \"soon\" is not a duration; write it like 500ms, 2s, 1m30s or 2h, or `never`",
+        ),
+        (
+            "[horde.web]\nwant = 1\nvacancy_after = \"0s\"\n",
+            "m.toml:3:17: horde.web.vacancy_after: 0 would have places filled that nobody misses; write it like 10m, or `never`",
+        ),
         ("[horde.main]\nwant = 1\n", "m.toml:1:8: horde.main: main is built in and needs no fact; choose another name"),
         (
             "[horde.Web]\nwant = 1\n",
@@ -248,4 +256,35 @@ fn a_plan_lists_what_would_change_and_nothing_else() {
 
     let gone = [NewFact { path: there[1].path.clone(), value: None }];
     assert_eq!(diff(&gone, &there).plan.changes[0].action, ChangeAction::Delete);
+}
+
+#[test]
+fn how_long_a_member_is_missed_before_another_stands_in_is_said_in_the_manifest() {
+    for (text, millis) in [("10m", 600_000), ("30s", 30_000), ("never", u64::MAX)] {
+        let manifest = format!("[horde.web]\nwant = 2\nvacancy_after = \"{text}\"\n");
+        let intent = Intent::parse("m.toml", &manifest, Path::new(".")).unwrap();
+        let horde = Horde::decode(intent.facts[0].value.as_deref().unwrap()).unwrap();
+        assert_eq!(horde.vacancy_after_ms, millis, "{text}");
+        let said = describe("horde/web", intent.facts[0].value.as_deref().unwrap());
+        let expected = if text == "never" {
+            "want 2; vacancies stay".into()
+        } else {
+            format!("want 2; vacancies after {} s", millis / 1_000)
+        };
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
+fn cordons_and_labels_are_told_in_words() {
+    let fulcrum = "n3".parse().unwrap();
+    for (reason, drain, said) in [("", false, "no new work"), ("new disk", true, "drained; new disk")] {
+        let fact = NewFact::cordon(&fulcrum, reason, drain);
+        assert_eq!(fact.path, "cordon/n3/0");
+        assert_eq!(describe(&fact.path, fact.value.as_deref().unwrap()), said);
+    }
+    let labels = [("size".to_owned(), "big".to_owned()), ("zone".to_owned(), "a".to_owned())].into();
+    let fact = NewFact::labels(&"n3".parse().unwrap(), labels);
+    assert_eq!(describe(&fact.path, fact.value.as_deref().unwrap()), "size=big, zone=a");
+    assert_eq!(NewFact::labels(&"n3".parse().unwrap(), BTreeMap::new()).value, None);
 }

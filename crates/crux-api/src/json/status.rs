@@ -79,6 +79,12 @@ pub struct RosterEntry {
     /// The admission number of its certificate; `null` for this fulcrum itself, and where no link told of it.
     #[serde(default)]
     pub admission: Option<u32>,
+    /// The horde that it works for meanwhile, in the place of an absent member; `null`: its home.
+    #[serde(default)]
+    pub stands_in: Option<String>,
+    /// In whose place.
+    #[serde(default)]
+    pub stands_for: Option<String>,
     /// Whether operators keep new work from it.
     #[serde(default)]
     pub cordoned: bool,
@@ -201,6 +207,9 @@ pub struct Horde {
     pub substitutes: Vec<String>,
     /// How it is.
     pub state: HordeState,
+    /// What it misses and waits for; for people, empty if nothing.
+    #[serde(default)]
+    pub why: String,
 }
 
 /// How a horde is.

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 pub(crate) enum NodeCommand {
     /// Members of the flock, and who is outside
     List,
-    /// Stop the services of this fulcrum, leave the flock, and end
+    /// Stop the services of this fulcrum, leave its horde and the flock for good, and end
     Leave {
         /// Which [default: the one that --at names]; it must be of your dev cluster, or the one of this machine
         node: Option<String>,
@@ -101,7 +101,7 @@ pub(crate) async fn run(ctx: &Ctx, command: NodeCommand) -> Outcome {
         }
         NodeCommand::Leave { node, yes } => {
             let client = leaving(ctx, node.as_deref(), yes).await?;
-            let done = client.down(true).await?;
+            let done = client.leave().await?;
             ctx.done(&done)
         }
         NodeCommand::Expel { node, reason, admission } => expel(ctx, &node, &reason, admission).await,
@@ -126,10 +126,9 @@ async fn cordon(ctx: &Ctx, node: &str, up: Option<(&str, bool)>) -> Outcome {
     let id = fulcrum(node)?;
     let fact = match up {
         Some((reason, drain)) => {
-            known(ctx, |name| *name == id).await.and_then(|known| match known {
-                true => Ok(()),
-                false => Err(unknown(node)),
-            })?;
+            if !known(ctx, |name| *name == id).await? {
+                return Err(unknown(node));
+            }
             NewFact::cordon(&id, reason, drain)
         }
         None => NewFact { path: cordon_path(&id), value: None },

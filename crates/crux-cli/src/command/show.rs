@@ -197,6 +197,7 @@ fn roster_table(roster: &[RosterEntry], wide: bool) -> String {
         let words = [
             (entry.admin, "ADMIN"),
             (entry.visitor, "visitor"),
+            (entry.stands_in.is_some(), "substitute"),
             (entry.draining, "draining"),
             (entry.cordoned && !entry.draining, "cordoned"),
         ];
@@ -270,9 +271,10 @@ pub(super) fn hordes_table(hordes: &[Horde]) -> String {
             sorted(&horde.present),
             sorted(&horde.absent),
             sorted(&horde.substitutes),
+            horde.why.clone(),
         ]
     });
-    table(["HORDE", "STATE", "WANT", "PRESENT", "ABSENT", "SUBSTITUTES"], rows)
+    table(["HORDE", "STATE", "WANT", "PRESENT", "ABSENT", "SUBSTITUTES", "WHY"], rows)
 }
 
 fn services_table(services: &[Service], wide: bool) -> String {

@@ -259,7 +259,7 @@ impl Engine {
     fn command(&mut self, now: Time, wall: Wall, request: RequestId, command: Command, out: &mut Vec<Output>) {
         match command {
             Command::Write { versions } => self.facts(facts::Input::Write { request, versions }),
-            Command::Down { .. } if self.down.is_some() || self.finished => {
+            Command::Down { .. } | Command::Leave if self.down.is_some() || self.finished => {
                 let why = format!("{} is going down already; nothing is left to do but wait", self.me.id);
                 out.push(Output::Reply { request, reply: Reply::Refused { why } });
             }
@@ -270,6 +270,10 @@ impl Engine {
                 } else {
                     self.finish(now, wall, out);
                 }
+            }
+            Command::Leave => {
+                self.down = Some(request);
+                self.services(services::Input::Leave);
             }
             Command::Forget { fulcrum } => {
                 self.seen.remove(&fulcrum);

@@ -13,14 +13,15 @@ use crate::picture::{
 use crate::services::Services;
 use crate::services::instance::{Instance, InstanceId, Phase, ServiceRef};
 use crate::services::known::Known;
-use crate::services::roles::home_of;
+use crate::services::roles::{HordeRoles, Substitute, home_of, stands_in};
+use crate::services::vacancy;
 use crate::services::verdict::{Health, Verdict};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use crux_names::{FulcrumId, Hash256, HordeName, NodeName, Time, Wall};
+use crux_names::{Duration, FulcrumId, Hash256, HordeName, NodeName, Time, Wall};
 
 impl Engine {
     /// What a program asks for names. Its `at` is when these words began to hold.
@@ -65,6 +66,7 @@ impl Engine {
                 admin: self.services.roles().admin().contains(id),
                 visitor: member.seat.visitor,
                 labels: self.known.labels(id),
+                stands_in: row.filter(|row| !row.left).and_then(stands_in),
                 cordon: self.known.cordon(id).cloned(),
                 state: if member.suspect { MemberState::Suspect } else { MemberState::Member },
                 heard: member.heard,
@@ -82,7 +84,7 @@ impl Engine {
             roster: roster.collect(),
             siblings: flock.siblings,
             outside: outside.collect(),
-            hordes: self.horde_lines(),
+            hordes: self.horde_lines(now),
             services: self.service_lines(&instances),
             instances,
             facts: FactsLine {
@@ -154,26 +156,17 @@ impl Engine {
         self.flock.view().seat(id).is_some()
     }
 
-    fn horde_lines(&self) -> Vec<HordeLine> {
+    fn horde_lines(&self, now: Time) -> Vec<HordeLine> {
         let roles = self.services.roles();
         let mut names: BTreeSet<&HordeName> = roles.hordes.keys().chain(self.known.hordes().keys()).collect();
         let main = HordeName::main();
         names.insert(&main);
         let line = |name: &HordeName| {
             let members = roles.hordes.get(name).cloned().unwrap_or_default();
-            let fact = self.known.hordes().get(name);
+            let want = self.known.hordes().get(name).map(|fact| fact.want);
             let home = members.home();
-            let lacks = fact.map_or(0, |fact| (fact.want as usize).saturating_sub(home.len()));
-            let mut why = Vec::new();
-            if !members.absent.is_empty() {
-                let (left, gone): (Vec<_>, Vec<_>) = members.absent.iter().partition(|id| self.left.contains(*id));
-                for (ids, how) in [(gone, "not in this flock"), (left, "left on purpose")] {
-                    if !ids.is_empty() {
-                        let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
-                        why.push(format!("{} of it: {how}", names.join(", ")));
-                    }
-                }
-            }
+            let lacks = want.map_or(0, |want| (want as usize).saturating_sub(home.len()));
+            let mut why: Vec<String> = self.why_missing(now, name, &members).collect();
             match self.services.waits().get(name) {
                 Some(waits) => why.push(waits.clone()),
                 None if lacks > 0 => why.push(format!("{lacks} fewer than wanted")),
@@ -181,24 +174,46 @@ impl Engine {
             }
             HordeLine {
                 name: name.clone(),
-                want: fact.map(|fact| fact.want),
-                admits: fact.map(|fact| fact.r#where.clone()).unwrap_or_default(),
-                state: if !members.absent.is_empty() {
-                    HordeState::Parted
-                } else if lacks > 0 {
-                    HordeState::Thin
-                } else {
-                    HordeState::Whole
-                },
+                want,
+                admits: self.known.hordes().get(name).map(|fact| fact.r#where.clone()).unwrap_or_default(),
+                state: members.standing(want),
                 seat: members.seat().cloned(),
                 home,
                 present: members.present,
                 absent: members.absent,
-                substitutes: Vec::new(),
+                substitutes: members.substitutes,
                 why: why.join("; "),
             }
         };
         names.into_iter().map(line).collect()
+    }
+
+    /// Where those are whom a horde misses, and who stands in for them: those together of whom the same is to be said.
+    fn why_missing(&self, now: Time, horde: &HordeName, members: &HordeRoles) -> impl Iterator<Item = String> {
+        let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let fact = self.known.hordes().get(horde).filter(|fact| vacancy::may_be_filled(horde, fact));
+        for id in &members.absent {
+            let mut how = match self.flock.flock_of(id) {
+                _ if self.left.contains(id) => String::from("left on purpose"),
+                Some(head) => format!("in flock {}", head.header.name),
+                None => String::from("not seen here"),
+            };
+            let after = fact.and_then(|fact| vacancy::after(fact, self.services.pace()));
+            let since = self.services.absences().since(id);
+            if let Some(substitute) = members.substitutes.iter().find(|substitute| substitute.of == *id) {
+                how = format!("{how}, {} stands in", substitute.id);
+            } else if let Some(rest) = after.zip(since).map(|(after, since)| (since + after).since(now))
+                && rest > Duration::ZERO
+            {
+                how = format!("{how}, another may stand in after {} s", rest.as_millis().div_ceil(1_000));
+            }
+            said.entry(how).or_default().push(id.to_string());
+        }
+        for Substitute { id, of } in members.substitutes.iter().filter(|one| !members.absent.contains(&one.of)) {
+            let how = format!("stands in no longer for {of} and goes when what runs there runs elsewhere");
+            said.entry(how).or_default().push(id.to_string());
+        }
+        said.into_iter().map(|(how, ids)| format!("{}: {how}", ids.join(", ")))
     }
 
     /// Every instance that somebody reports or believes in.
@@ -482,6 +497,10 @@ impl Engine {
                 (false, false) => format!("its row names horde {horde}"),
             };
             reasons.push(reason(id, "home", "own-row", Vec::from([input("horde", horde)]), text));
+            if let Some((horde, of)) = &line.stands_in {
+                let text = format!("it works for horde {horde} meanwhile, in the place of {of}");
+                reasons.push(reason(id, "stands in", "own-row", Vec::from([input("horde", horde)]), text));
+            }
         }
         if let Some(cordon) = self.known.cordon(id) {
             let (state, does) = match cordon.drain {
@@ -509,9 +528,12 @@ impl Engine {
             let text = if line.who.why.is_empty() { format!("{id} does not answer") } else { line.who.why.clone() };
             reasons.push(reason(id, state, "no-link", Vec::from([input("address", line.who.addr)]), text));
         }
-        if reasons.is_empty() && self.known.rows().contains_key(id) {
-            let text = format!("{id} is known by its row, but it is in no flock seen from here");
-            reasons.push(reason(id, "absent", "own-row", Vec::new(), text));
+        if let Some(row) = self.known.rows().get(id).filter(|_| reasons.is_empty()) {
+            let (state, text) = match row.left {
+                true => ("left", format!("{id} left on purpose and is of no horde any more")),
+                false => ("absent", format!("{id} is known by its row, but it is in no flock seen from here")),
+            };
+            reasons.push(reason(id, state, "own-row", Vec::new(), text));
         }
         reasons
     }
@@ -573,6 +595,7 @@ fn why_horde(line: &HordeLine) -> Reason {
         input("home", line.home.len()),
         input("present", line.present.len()),
         input("absent", line.absent.len()),
+        input("substitutes", line.substitutes.len()),
         input("where", &line.admits),
     ];
     let text = if line.why.is_empty() { String::from("every home member is here") } else { line.why.clone() };

@@ -22,7 +22,7 @@ use super::version::{Author, Statement};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use core::fmt;
-use crux_names::{ADMIN, BlocName, HordeName};
+use crux_names::{ADMIN, BlocName, FulcrumId, HordeName};
 use prost::Message;
 
 /// Longest expression or text field of a value, in bytes.
@@ -247,5 +247,11 @@ fn row(row: &Row) -> Result<(), Refusal> {
     let home = row.horde.strip_prefix('+').unwrap_or(&row.horde);
     require(row.horde.is_empty() || (home != ADMIN && HordeName::parse(home).is_ok()), "horde: not a home horde")?;
     require(matches!(row.admin.as_str(), "" | "+ADMIN" | "ADMIN"), "admin: empty, +ADMIN or ADMIN")?;
+    let place = HordeName::parse(&row.stands_in).is_ok_and(|horde| horde != HordeName::admin());
+    let whose = row.stands_for.parse::<FulcrumId>().is_ok();
+    require(
+        (row.stands_in.is_empty() && row.stands_for.is_empty()) || (place && whose),
+        "stands_in: a horde, and stands_for: its home member; or neither",
+    )?;
     labels(&row.labels)
 }

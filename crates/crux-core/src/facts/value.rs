@@ -250,6 +250,19 @@ pub struct Row {
     /// The admission of its certificate; 0 stands for the first.
     #[prost(uint32, tag = "4")]
     pub admission: u32,
+    /// It left on purpose: it is of no horde and nobody misses it, until it is back and writes its row anew.
+    #[prost(bool, tag = "5")]
+    pub left: bool,
+    /// The horde that it works for meanwhile, as a substitute; empty: its home.
+    #[prost(string, tag = "6")]
+    pub stands_in: String,
+    /// For which home member of that horde, `node/fulcrum`.
+    #[prost(string, tag = "7")]
+    pub stands_for: String,
+    /// When it came into its home horde, in microseconds since 1970 by its own clock; 0: not known. Of a horde that is
+    /// too large those go first that came last.
+    #[prost(uint64, tag = "8")]
+    pub since: u64,
 }
 
 impl Row {

@@ -6,12 +6,13 @@
 
 use super::admit::Admits;
 use super::known::Known;
-use super::roles::{ADMIN_SIZE, Roles, home_of};
+use super::roles::{ADMIN_SIZE, HordeRoles, Roles, home_of, stands_in};
+use super::vacancy;
 use crate::facts::value::Row;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
-use crux_names::{ADMIN, FulcrumId, HordeName};
+use crux_names::{ADMIN, FulcrumId, HordeName, Wall};
 
 /// What the table looks at.
 #[derive(Clone, Debug)]
@@ -40,8 +41,12 @@ pub struct Situation<'a> {
     pub known: &'a Known,
     /// An offer of the ADMIN flag by the present seat of ADMIN.
     pub offered_admin: bool,
-    /// A horde that the present seat of ADMIN offers.
-    pub offered: Option<&'a HordeName>,
+    /// A horde that the present seat of ADMIN offers, and in whose place if only to stand in.
+    pub offered: Option<(&'a HordeName, Option<&'a FulcrumId>)>,
+    /// Whether nothing runs here for the horde at which it stands in.
+    pub idle: bool,
+    /// What is stamped as the moment at which it came into a horde.
+    pub wall: Wall,
 }
 
 impl Situation<'_> {
@@ -62,6 +67,35 @@ impl Situation<'_> {
         let want = i64::from(self.known.hordes().get(horde)?.want);
         let have = self.roles.hordes.get(horde).map_or(0, |roles| roles.home().len());
         Some(want - i64::try_from(have).unwrap_or(i64::MAX))
+    }
+
+    fn stands_in(&self) -> Option<(HordeName, FulcrumId)> {
+        self.row.and_then(stands_in)
+    }
+
+    /// The home that is offered to it for good.
+    fn offered_home(&self) -> Option<&HordeName> {
+        self.offered.filter(|(horde, of)| of.is_none() && **horde != HordeName::main()).map(|(horde, _)| horde)
+    }
+
+    fn is_released(&self) -> bool {
+        self.offered.is_some_and(|(horde, _)| *horde == HordeName::main())
+    }
+
+    /// Whether it may stand in for this member: it is of the horde, is not here, and nobody else does.
+    fn may_stand_in(&self, horde: &HordeName, of: &FulcrumId) -> bool {
+        let allowed = self.known.hordes().get(horde).is_some_and(|fact| vacancy::may_be_filled(horde, fact));
+        let open = |members: &HordeRoles| {
+            members.absent.contains(of) && !members.substitutes.iter().any(|substitute| substitute.of == *of)
+        };
+        allowed && self.may_take(horde) && self.roles.hordes.get(horde).is_some_and(open)
+    }
+
+    /// Whether it is its turn to end standing in at a horde.
+    fn is_next_to_go(&self, horde: &HordeName) -> bool {
+        let want = self.known.hordes().get(horde).map_or(0, |fact| fact.want);
+        let next = self.roles.hordes.get(horde).and_then(|members| vacancy::next_to_go(members, want));
+        next == Some(self.me)
     }
 
     fn may_take(&self, horde: &HordeName) -> bool {
@@ -86,6 +120,15 @@ pub struct Rule {
 
 /// The table, in the order in which the lines are looked at.
 pub const TABLE: &[Rule] = &[
+    Rule {
+        id: "returned",
+        applies: |s| s.row.is_some_and(|row| row.left),
+        writes: |_, row| {
+            let labels = core::mem::take(&mut row.labels);
+            *row = Row { labels, admission: row.admission, ..Row::default() };
+        },
+        why: "it left on purpose and is back",
+    },
     Rule {
         id: "admin-founded",
         applies: |s| s.flag().is_empty() && s.leader && s.stable && s.roles.flagged() == 0,
@@ -116,29 +159,74 @@ pub const TABLE: &[Rule] = &[
             let home = s.home().0;
             s.settled && home != HordeName::main() && !s.known.hordes().contains_key(&home)
         },
-        writes: |_, row| row.horde = String::new(),
+        writes: |_, row| (row.horde, row.since) = (String::new(), 0),
         why: "no operator's fact wants its horde any more",
+    },
+    Rule {
+        id: "substitute-ended",
+        applies: |s| {
+            let deleted = |horde: &HordeName| !s.known.hordes().contains_key(horde);
+            s.settled && s.stands_in().is_some_and(|(horde, _)| deleted(&horde) || s.home().0 != HordeName::main())
+        },
+        writes: |_, row| (row.stands_in, row.stands_for) = (String::new(), String::new()),
+        why: "the horde at which it stood in is wanted no more",
+    },
+    Rule {
+        id: "substitute-released",
+        applies: |s| s.is_released() && s.idle && s.stands_in().is_some_and(|(horde, _)| s.is_next_to_go(&horde)),
+        writes: |_, row| (row.stands_in, row.stands_for) = (String::new(), String::new()),
+        why: "whom it stood in for is back or counts no more, and what ran here runs elsewhere",
+    },
+    Rule {
+        id: "substitute-stays",
+        applies: |s| {
+            let here = s.stands_in().map(|(horde, _)| horde);
+            let home = s.offered_home().filter(|horde| here.as_ref() == Some(horde));
+            home.is_some_and(|horde| s.may_take(horde) && s.missing(horde).is_some_and(|n| n > 0))
+        },
+        writes: |s, row| {
+            row.horde = core::mem::take(&mut row.stands_in);
+            row.stands_for = String::new();
+            row.since = s.wall.0;
+        },
+        why: "genghis offered it for good the place in which it stood in",
     },
     Rule {
         id: "horde-released",
         applies: |s| {
-            s.offered.is_some_and(|horde| *horde == HordeName::main()) && s.missing(&s.home().0).is_some_and(|n| n < 0)
+            // A substitute is released from where it stands in, never from its home.
+            s.is_released() && s.stands_in().is_none() && s.missing(&s.home().0).is_some_and(|n| n < 0)
         },
-        writes: |_, row| row.horde = String::new(),
+        writes: |_, row| (row.horde, row.since) = (String::new(), 0),
         why: "its horde has more home members than its operator wants",
     },
     Rule {
         id: "horde-offered",
         applies: |s| {
-            let free = s.home() == (HordeName::main(), false);
-            free && s.offered.is_some_and(|horde| s.may_take(horde) && s.missing(horde).is_some_and(|n| n > 0))
+            let free = s.home() == (HordeName::main(), false) && s.stands_in().is_none();
+            let takes = |horde: &HordeName| s.may_take(horde) && s.missing(horde).is_some_and(|n| n > 0);
+            free && s.offered_home().is_some_and(takes)
         },
         writes: |s, row| {
-            if let Some(horde) = s.offered {
+            if let Some(horde) = s.offered_home() {
                 row.horde = format!("+{horde}");
+                row.since = s.wall.0;
             }
         },
         why: "genghis offered it a place that the operators' facts allow",
+    },
+    Rule {
+        id: "substitute-offered",
+        applies: |s| {
+            let free = s.home() == (HordeName::main(), false) && s.stands_in().is_none() && s.answers;
+            free && s.offered.is_some_and(|(horde, of)| of.is_some_and(|of| s.may_stand_in(horde, of)))
+        },
+        writes: |s, row| {
+            if let Some((horde, Some(of))) = s.offered {
+                (row.stands_in, row.stands_for) = (format!("{horde}"), format!("{}/{}", of.node, of.fulcrum));
+            }
+        },
+        why: "genghis offered it the place of a member that has been missed for long",
     },
     Rule {
         id: "horde-answers",
@@ -184,6 +272,8 @@ mod tests {
         stable: bool,
         offered_admin: bool,
         offered: Option<HordeName>,
+        stands_for: Option<FulcrumId>,
+        idle: bool,
     }
 
     impl World {
@@ -201,6 +291,8 @@ mod tests {
                 stable: true,
                 offered_admin: false,
                 offered: None,
+                stands_for: None,
+                idle: true,
             }
         }
 
@@ -238,7 +330,9 @@ mod tests {
                     roles: &roles,
                     known: &self.known,
                     offered_admin: self.offered_admin,
-                    offered: self.offered.as_ref(),
+                    offered: self.offered.as_ref().map(|horde| (horde, self.stands_for.as_ref())),
+                    idle: self.idle,
+                    wall: Wall(7),
                 });
                 let Some((row, rule)) = next else { return applied };
                 applied.push(rule.id);
@@ -305,6 +399,68 @@ mod tests {
         full.row("n1", "", "ADMIN");
         full.offered = Some("web".parse().unwrap());
         assert!(full.run().is_empty(), "the horde is full");
+    }
+
+    #[test]
+    fn a_free_fulcrum_stands_in_only_where_a_member_is_missed_and_goes_when_it_is_idle() {
+        let mut world = World::new("n3", &["n1", "n3"]);
+        world.row("n1", "web", "ADMIN");
+        world.row("n3", "", "ADMIN");
+        world.row("n2", "web", "");
+        world.want("web", 2, "");
+        world.offered = Some("web".parse().unwrap());
+        for of in ["n1", "n7"] {
+            world.stands_for = Some(of.parse().unwrap());
+            assert!(world.run().is_empty(), "{of} is here, or is not of the horde");
+        }
+        world.stands_for = Some("n2".parse().unwrap());
+        assert_eq!(world.run(), ["substitute-offered"]);
+        let row = &world.known.rows()[&world.me];
+        assert_eq!((row.horde.as_str(), row.stands_in.as_str(), row.stands_for.as_str()), ("", "web", "n2/0"));
+        // Nobody lets it go before its turn, and not before nothing runs here.
+        (world.offered, world.stands_for) = (Some(HordeName::main()), None);
+        assert!(world.run().is_empty(), "n2 is still missed");
+        world.roster.extend(World::new("n2", &["n2"]).roster);
+        world.idle = false;
+        assert!(world.run().is_empty(), "something runs here");
+        world.idle = true;
+        assert_eq!(world.run(), ["substitute-released"]);
+        assert_eq!(world.mine(), ("", "ADMIN"));
+    }
+
+    #[test]
+    fn a_substitute_becomes_a_member_where_it_stands_or_goes_with_its_horde() {
+        let mut world = World::new("n3", &["n1", "n3"]);
+        world.row("n1", "web", "ADMIN");
+        let stands = Row {
+            stands_in: "web".into(),
+            stands_for: "n9/0".into(),
+            admin: "ADMIN".into(),
+            labels: world.labels.clone(),
+            ..Row::default()
+        };
+        let stand = |world: &mut World| world.known.take("row/n3/0", Some(&stands.encode_to_vec().into()));
+        stand(&mut world);
+        world.want("web", 2, "");
+        world.offered = Some("web".parse().unwrap());
+        assert_eq!(world.run(), ["substitute-stays"]);
+        assert_eq!(world.mine(), ("web", "ADMIN"));
+        assert_eq!(world.known.rows()[&world.me].since, 7);
+        stand(&mut world);
+        world.offered = None;
+        world.known.take("horde/web", None);
+        assert_eq!(world.run(), ["substitute-ended"]);
+    }
+
+    #[test]
+    fn whoever_left_on_purpose_and_is_back_is_free() {
+        let mut world = World::new("n2", &["n1", "n2"]);
+        let left = Row { horde: "web".into(), left: true, labels: world.labels.clone(), ..Row::default() };
+        world.known.take("row/n2/0", Some(&left.encode_to_vec().into()));
+        world.want("web", 1, "");
+        assert_eq!(world.run(), ["returned"]);
+        assert!(!world.known.rows()[&world.me].left);
+        assert_eq!(world.mine(), ("", ""));
     }
 
     #[test]

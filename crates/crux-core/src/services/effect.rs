@@ -64,6 +64,7 @@ pub enum Effect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// What kind, a stable word: `flock-formed`, `member-joined`, `member-lost`, `member-left`, `leader`, `stable`, `plan`, `instance`,
+    /// `horde`, `horde-whole`, `horde-parted`, `horde-rejoined`, `horde-thin`,
     /// `verdict`, `fact`, `horde`, `alarm`.
     pub kind: &'static str,
     /// The subject: a node, a service, an instance.

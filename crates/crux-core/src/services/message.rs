@@ -5,7 +5,7 @@ use super::plan::{Plan, PlanId};
 use super::verdict::{Beat, Verdict};
 use crate::flock::view::ViewId;
 use alloc::vec::Vec;
-use crux_names::{HordeName, Wall};
+use crux_names::{FulcrumId, HordeName, Wall};
 
 /// One message between services of two fulcrums of a flock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,8 +57,17 @@ pub enum Message {
     Offer {
         /// The horde; [`crux_names::ADMIN`] offers the ADMIN flag.
         horde: HordeName,
+        /// The absent home member whose place is offered, to somebody who stands in for it; `None`: a home of its own.
+        stands_for: Option<FulcrumId>,
         /// Why, for people.
         why: alloc::string::String,
+    },
+    /// What hordes wait for, as genghis sees it, from ADMIN's seat to every member of the flock.
+    Waits {
+        /// The view in which it was said.
+        view: ViewId,
+        /// For people, by horde. A horde that is not named waits for nothing.
+        waits: Vec<(HordeName, alloc::string::String)>,
     },
     /// Programs that heartbeat in ADMIN, from the fulcrum where they run to every member of the flock.
     Who {

@@ -23,6 +23,8 @@ pub mod plan;
 pub mod proctor;
 pub mod roles;
 mod settle;
+pub mod standing;
+pub mod vacancy;
 pub mod verdict;
 pub mod yurt;
 
@@ -40,6 +42,7 @@ use self::plan::Plan;
 use self::proctor::Proctor;
 use self::roles::Roles;
 use self::settle::Brief;
+use self::vacancy::Absences;
 use self::verdict::Verdict;
 use self::yurt::Yurt;
 use crate::facts::value::Row;
@@ -90,6 +93,8 @@ pub enum Input {
     Outcome(Outcome),
     /// Stop everything that runs here and start nothing any more.
     StopAll,
+    /// The same, and be of no horde any more.
+    Leave,
 }
 
 /// What services want done.
@@ -110,7 +115,7 @@ pub enum Output {
     Event(Event),
     /// What watchers see has changed.
     Changed,
-    /// Nothing runs here any more: the answer to [`Input::StopAll`], once.
+    /// Nothing runs here any more: the answer to [`Input::StopAll`] and [`Input::Leave`], once.
     Stopped,
 }
 
@@ -133,6 +138,7 @@ pub struct Heard<T> {
 struct Offered {
     by: FulcrumId,
     horde: HordeName,
+    stands_for: Option<FulcrumId>,
     at: Time,
 }
 
@@ -161,6 +167,12 @@ pub struct Services {
     /// Dean's words to the seats that are here: what runs where.
     reports: BTreeMap<HordeName, BTreeMap<Member, Vec<Instance>>>,
     waits: BTreeMap<HordeName, String>,
+    /// When ADMIN's seat last said what hordes wait for.
+    waits_heard: Time,
+    absences: Absences,
+    said: standing::Said,
+    /// Whether something may have changed since it was last said how hordes stand.
+    unsaid: bool,
     /// The places that instances had on the last board that told of them, for as long as anything is said of them.
     slots: BTreeMap<InstanceId, u32>,
 
@@ -182,6 +194,8 @@ pub struct Services {
     inbox: VecDeque<Message>,
     stopping: bool,
     stopped: bool,
+    /// It leaves for good: until when it waits for its row to say so, once nothing runs here any more.
+    leaving: Option<Time>,
     changed: bool,
     deadline: Time,
 }
@@ -209,6 +223,10 @@ impl Services {
             verdicts: BTreeMap::new(),
             reports: BTreeMap::new(),
             waits: BTreeMap::new(),
+            waits_heard: now,
+            absences: Absences::default(),
+            said: standing::Said::default(),
+            unsaid: true,
             slots: BTreeMap::new(),
             started: now,
             young: true,
@@ -224,6 +242,7 @@ impl Services {
             inbox: VecDeque::new(),
             stopping: false,
             stopped: false,
+            leaving: None,
             changed: false,
             deadline: now,
             config,
@@ -249,7 +268,10 @@ impl Services {
             }
             Input::Message { from, message } => self.hear(now, wall, &from, message, out),
             Input::Outcome(outcome) => self.came(now, wall, outcome, out),
-            Input::StopAll => {
+            Input::StopAll | Input::Leave => {
+                if matches!(input, Input::Leave) {
+                    self.leaving = Some(Time::NEVER);
+                }
                 self.stopping = true;
                 let ids: Vec<InstanceId> = self.picket.items().keys().cloned().collect();
                 let mut orders = Vec::new();
@@ -415,9 +437,17 @@ impl Services {
                     self.slots.retain(|id, _| named.contains(id));
                 }
             }
-            Message::Offer { horde, .. } => {
+            Message::Offer { horde, stands_for, .. } => {
                 self.offers.retain(|offer| offer.horde != horde);
-                self.offers.push(Offered { by: from.id.clone(), horde, at: now });
+                self.offers.push(Offered { by: from.id.clone(), horde, stands_for, at: now });
+            }
+            Message::Waits { waits, .. } => {
+                if self.roles.seat(&HordeName::admin()).is_none_or(|seat| *seat == from.id) {
+                    let known = |(horde, _): &(HordeName, String)| self.briefs.contains_key(horde);
+                    let waits = waits.into_iter().filter(known).collect();
+                    self.changed |= self.waits != waits;
+                    (self.waits, self.waits_heard) = (waits, now);
+                }
             }
             Message::Who { programs, .. } => {
                 let before: Vec<_> = self.yurt.who().keys().cloned().collect();
@@ -574,7 +604,19 @@ impl Services {
         &self.yurt
     }
 
-    /// What hordes wait for, as genghis knows it: only at ADMIN's seat.
+    /// How fast time counts here.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        self.config.pace
+    }
+
+    /// Since when home members of hordes have been missed here.
+    #[must_use]
+    pub fn absences(&self) -> &Absences {
+        &self.absences
+    }
+
+    /// What hordes wait for, as genghis last said.
     #[must_use]
     pub fn waits(&self) -> &BTreeMap<HordeName, String> {
         &self.waits
@@ -586,6 +628,7 @@ fn view_of(message: &Message) -> Option<&ViewId> {
         Message::AskDean { view, .. }
         | Message::Verdicts { view, .. }
         | Message::Board { view, .. }
+        | Message::Waits { view, .. }
         | Message::Who { view, .. } => Some(view),
         Message::Plan(plan) => Some(&plan.id.view),
         Message::DeanReport { .. } | Message::Beats { .. } | Message::Offer { .. } | Message::Forgotten { .. } => None,
@@ -601,7 +644,7 @@ fn horde_of(message: &Message) -> Option<&HordeName> {
         | Message::Board { horde, .. }
         | Message::Offer { horde, .. } => Some(horde),
         Message::Plan(plan) => Some(&plan.horde),
-        Message::Who { .. } | Message::Forgotten { .. } => None,
+        Message::Who { .. } | Message::Waits { .. } | Message::Forgotten { .. } => None,
     }
 }
 

@@ -2,17 +2,26 @@
 //! or a row changes, everybody computes the same answer.
 //!
 //! The seat of a horde is its first present home member by roster seniority; ADMIN's seat is the first present flagged
-//! fulcrum. A fulcrum without a row is in `main`. A row `+name` is on its way: it is of the horde, but never its seat
+//! fulcrum; where none of a horde's home members is, its first substitute. A fulcrum without a row is in `main`. A row `+name` is on its way: it is of the horde, but never its seat
 //! before its services answer.
 
 use crate::facts::value::Row;
 use crate::flock::view::Seat;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use crux_names::{ADMIN, FulcrumId, HordeName};
 
 /// How many flagged fulcrums ADMIN grows to, as far as the flock has them.
 pub const ADMIN_SIZE: usize = 3;
+
+/// Who works for a horde in the place of an absent home member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Substitute {
+    /// Who.
+    pub id: FulcrumId,
+    /// In whose place.
+    pub of: FulcrumId,
+}
 
 /// Who is of a horde.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,13 +32,17 @@ pub struct HordeRoles {
     pub joining: Vec<FulcrumId>,
     /// Home members that are not in this flock, by name.
     pub absent: Vec<FulcrumId>,
+    /// Present fulcrums that stand in for home members, in roster order. They are at home elsewhere and do not count here.
+    pub substitutes: Vec<Substitute>,
+    /// Those of the present home members that stand in elsewhere: they count here and get no work.
+    pub lent: BTreeSet<FulcrumId>,
 }
 
 impl HordeRoles {
     /// Where its proctor and healthminder sit.
     #[must_use]
     pub fn seat(&self) -> Option<&FulcrumId> {
-        self.present.first()
+        self.present.first().or_else(|| self.substitutes.first().map(|substitute| &substitute.id))
     }
 
     /// All home members by name: those that count, present or not.
@@ -74,10 +87,11 @@ impl Roles {
         self.homes.get(fulcrum).cloned().unwrap_or_else(HordeName::main)
     }
 
-    /// Whether a present fulcrum counts as a member of a horde: by its home, or by the flag for ADMIN.
+    /// Whether a present fulcrum obeys the plans of a horde: by its home, as a substitute, or by the flag for ADMIN.
     #[must_use]
     pub fn is_member(&self, horde: &HordeName, fulcrum: &FulcrumId) -> bool {
-        self.hordes.get(horde).is_some_and(|roles| roles.present.contains(fulcrum))
+        let stands_in = |roles: &HordeRoles| roles.substitutes.iter().any(|substitute| substitute.id == *fulcrum);
+        self.hordes.get(horde).is_some_and(|roles| roles.present.contains(fulcrum) || stands_in(roles))
     }
 }
 
@@ -95,6 +109,13 @@ pub fn home_of(row: &Row) -> (HordeName, bool) {
     }
 }
 
+/// The horde that a row's fulcrum stands in at, and for whom, if it does.
+#[must_use]
+pub fn stands_in(row: &Row) -> Option<(HordeName, FulcrumId)> {
+    let horde = HordeName::parse(&row.stands_in).ok().filter(|horde| *horde != HordeName::admin())?;
+    Some((horde, row.stands_for.parse().ok()?))
+}
+
 /// Who sits where, given who is here and what every fulcrum's row says.
 #[must_use]
 pub fn roles(roster: &[Seat], rows: &BTreeMap<FulcrumId, Row>) -> Roles {
@@ -103,13 +124,17 @@ pub fn roles(roster: &[Seat], rows: &BTreeMap<FulcrumId, Row>) -> Roles {
     let admin = HordeName::admin();
     for seat in roster {
         let id = &seat.member.id;
-        if seat.visitor {
-            // It follows the flock and gets no work: it is of no horde, and nobody misses it where it once was.
+        let row = rows.get(id).unwrap_or(&none);
+        if seat.visitor || row.left {
+            // It follows the flock, or leaves it, and gets no work: it is of no horde, and nobody misses it where it was.
             roles.homes.insert(id.clone(), HordeName::main());
             continue;
         }
-        let row = rows.get(id).unwrap_or(&none);
         let (home, joining) = home_of(row);
+        if let Some((horde, of)) = stands_in(row).filter(|(horde, _)| *horde != home) {
+            roles.hordes.entry(horde).or_default().substitutes.push(Substitute { id: id.clone(), of });
+            roles.hordes.entry(home.clone()).or_default().lent.insert(id.clone());
+        }
         let horde = roles.hordes.entry(home.clone()).or_default();
         if joining { &mut horde.joining } else { &mut horde.present }.push(id.clone());
         match row.admin.as_str() {
@@ -120,7 +145,7 @@ pub fn roles(roster: &[Seat], rows: &BTreeMap<FulcrumId, Row>) -> Roles {
         roles.homes.insert(id.clone(), home);
     }
     for (id, row) in rows {
-        if roles.homes.contains_key(id) {
+        if roles.homes.contains_key(id) || row.left {
             continue;
         }
         let (home, _) = home_of(row);
@@ -176,6 +201,38 @@ mod tests {
         assert_eq!(roles.hordes[&web].home(), [id("n1"), id("n2"), id("n3"), id("n9")]);
         assert_eq!(roles.admin(), [id("n3")]);
         assert!(!roles.is_member(&web, &id("n2")) && roles.is_member(&web, &id("n1")));
+    }
+
+    #[test]
+    fn a_substitute_works_elsewhere_and_counts_at_home() {
+        let (main, web) = (HordeName::main(), HordeName::parse("web").unwrap());
+        let stands = |of: &str| Row { stands_in: "web".into(), stands_for: of.into(), ..Row::default() };
+        let mut rows = BTreeMap::from([
+            (id("n1"), row("web", "")),
+            (id("n8"), row("web", "")),
+            (id("n9"), stands("n8/0")),
+            (id("n5"), stands("n7/0")),
+        ]);
+        let of = |rows: &BTreeMap<_, _>, names: &[&str]| {
+            let roster: Vec<Seat> = names.iter().map(|name| seat(name)).collect();
+            roles(&roster, rows)
+        };
+        let all = of(&rows, &["n9", "n1", "n2"]);
+        assert_eq!(all.seat(&web), Some(&id("n1")), "a home member, though the substitute is senior");
+        assert_eq!(all.hordes[&web].home(), [id("n1"), id("n8")]);
+        assert_eq!(all.hordes[&web].substitutes, [Substitute { id: id("n9"), of: id("n8") }]);
+        assert_eq!(all.hordes[&main].present, [id("n9"), id("n2")]);
+        assert!(all.hordes[&main].lent.contains(&id("n9")) && all.is_member(&web, &id("n9")));
+        assert_eq!(all.hordes[&main].absent, [id("n5")], "an absent one is missed at home and stands in nowhere");
+        let part = of(&rows, &["n2", "n9"]);
+        assert_eq!(part.seat(&web), Some(&id("n9")), "where no home member is");
+        // Whoever left on purpose is missed nowhere, whether it is still here or not.
+        rows.insert(id("n8"), Row { left: true, ..row("web", "ADMIN") });
+        for names in [&["n9", "n1"][..], &["n9", "n1", "n8"]] {
+            let roles = of(&rows, names);
+            assert_eq!(roles.hordes[&web].home(), [id("n1")]);
+            assert!(roles.hordes.get(&HordeName::admin()).is_none_or(|admin| admin.home().is_empty()));
+        }
     }
 
     #[test]

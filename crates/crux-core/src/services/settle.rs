@@ -10,8 +10,8 @@ use super::message::Message;
 use super::proctor::{self, Home, Proctor, Seen, Wanted};
 use super::roles::{Roles, roles};
 use super::verdict::Health;
-use super::{Output, Services, boot, dean, genghis, yurt};
-use crate::facts::value::row_path;
+use super::{Output, Services, boot, dean, genghis, vacancy, yurt};
+use crate::facts::value::{Row, row_path};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -37,15 +37,22 @@ pub(super) struct Told {
     verdicts: BTreeMap<HordeName, Vec<(InstanceId, Health)>>,
     programs: Vec<String>,
     offers: Vec<genghis::Offer>,
+    waits: BTreeMap<HordeName, String>,
 }
 
 fn brief(horde: &HordeName, roles: &Roles, known: &Known) -> Brief {
     let members = roles.hordes.get(horde).cloned().unwrap_or_default();
-    let home = |id: &FulcrumId| {
+    let want = known.hordes().get(horde).map_or(0, |fact| fact.want);
+    let next_to_go = vacancy::next_to_go(&members, want);
+    let member = |id: &FulcrumId, substitute: bool| {
         let cordon = known.cordon(id);
-        let draining = cordon.is_some_and(|cordon| cordon.drain);
-        (id.clone(), Home { labels: known.labels(id), cordoned: cordon.is_some(), draining })
+        let drained = cordon.is_some_and(|cordon| cordon.drain);
+        // Who works elsewhere meanwhile, and who stood in long enough, is emptied as if an operator had said so.
+        let draining = drained || members.lent.contains(id) || (substitute && next_to_go == Some(id));
+        (id.clone(), Home { labels: known.labels(id), cordoned: cordon.is_some(), draining, substitute })
     };
+    let homes = members.present.iter().chain(&members.absent).map(|id| member(id, false));
+    let substitutes = members.substitutes.iter().map(|substitute| member(&substitute.id, true));
     let wanted = known.places().iter().filter(|(of, _)| of.horde == *horde).filter_map(|(of, place)| {
         let revision = Hash256(place.revision.as_slice().try_into().ok()?);
         let once = known.revision(&of.service, &revision).is_some_and(|entry| entry.manifest.once);
@@ -61,7 +68,7 @@ fn brief(horde: &HordeName, roles: &Roles, known: &Known) -> Brief {
         Some((of.clone(), wanted))
     });
     Brief {
-        homes: members.present.iter().chain(&members.absent).map(home).collect(),
+        homes: homes.chain(substitutes).collect(),
         sets: known.hordes().get(horde).map(|fact| fact.sets.clone()).unwrap_or_default(),
         wanted: wanted.collect(),
     }
@@ -77,8 +84,9 @@ impl Services {
         if repeat {
             self.repeat_at = now + self.config.pace.repeat();
         }
-        self.rebrief(known, out);
-        self.settle_boot(now, known, out);
+        self.rebrief(now, known, out);
+        self.settle_standing(known, out);
+        self.settle_boot(now, wall, known, out);
         for round in 0..ROUNDS {
             let repeat = repeat && round == 0;
             // What is heard is judged before it is planned by, and beats go out before the report of the same moment:
@@ -90,7 +98,7 @@ impl Services {
             self.settle_reports(repeat, out);
             self.settle_boards(repeat, out);
             if round == 0 {
-                self.settle_genghis(repeat, known, out);
+                self.settle_genghis(now, repeat, known, out);
                 self.settle_yurt(now, wall, repeat, out);
             }
             if self.inbox.is_empty() {
@@ -101,7 +109,7 @@ impl Services {
                 self.hear(now, wall, &me, message, out);
             }
         }
-        if self.stopping && !self.stopped && self.picket.idle() {
+        if self.stopping && !self.stopped && self.picket.idle() && self.has_left(now, known) {
             self.stopped = true;
             out.push(Output::Stopped);
         }
@@ -121,6 +129,7 @@ impl Services {
             // No beat goes out before it is known what runs here.
             if self.adopted { self.heartbeat.deadline(self.picket.items()) } else { Time::NEVER },
             self.signing.as_ref().map_or(Time::NEVER, |(_, until)| *until),
+            self.leaving.filter(|_| !self.stopped).unwrap_or(Time::NEVER),
         ];
         let all = fixed.into_iter().chain(proctors).chain(minders).chain(settled).chain(adopted).chain(grown);
         all.min().unwrap_or(Time::NEVER)
@@ -131,7 +140,7 @@ impl Services {
     }
 
     /// Who sits where, and what proctors are told.
-    fn rebrief(&mut self, known: &Known, out: &mut Vec<Output>) {
+    fn rebrief(&mut self, now: Time, known: &Known, out: &mut Vec<Output>) {
         if self.briefed {
             return;
         }
@@ -156,7 +165,9 @@ impl Services {
                 out.push(Output::Event(Event { kind: "horde", subject: "ADMIN".into(), text }));
             }
             self.roles = roles;
+            self.absences.look(now, &self.roles);
         }
+        self.unsaid = true;
         let mut hordes: BTreeSet<HordeName> = self.roles.hordes.keys().cloned().collect();
         // These two need no fact and may have nobody.
         hordes.extend([HordeName::main(), HordeName::admin()]);
@@ -178,7 +189,7 @@ impl Services {
     }
 
     /// The bootstrap's table: this fulcrum's own row.
-    fn settle_boot(&mut self, now: Time, known: &Known, out: &mut Vec<Output>) {
+    fn settle_boot(&mut self, now: Time, wall: Wall, known: &Known, out: &mut Vec<Output>) {
         let me = &self.config.me.id;
         if self.view.roster.iter().any(|seat| seat.visitor && seat.member.id == *me) {
             // A visitor is of no horde and says nothing of itself in facts.
@@ -204,12 +215,20 @@ impl Services {
             out.push(Output::Row(own.clone()));
             return;
         }
+        if self.leaving.is_some() {
+            self.write_farewell(now, row, out);
+            return;
+        }
         let life = self.config.pace.repeat() * 2;
         let admin = self.roles.seat(&HordeName::admin()).cloned();
         self.offers.retain(|offer| now < offer.at + life);
-        let mut offers = self.offers.iter().filter(|offer| Some(&offer.by) == admin.as_ref());
+        let offers = self.offers.iter().filter(|offer| Some(&offer.by) == admin.as_ref());
         let offered_admin = offers.clone().any(|offer| offer.horde == HordeName::admin());
-        let offered = offers.find(|offer| offer.horde != HordeName::admin()).map(|offer| &offer.horde);
+        // What was said last counts.
+        let offered = offers.filter(|offer| offer.horde != HordeName::admin()).max_by_key(|offer| offer.at);
+        let offered = offered.map(|offer| (&offer.horde, offer.stands_for.as_ref()));
+        let stands_in = row.map_or("", |row| row.stands_in.as_str());
+        let idle = !self.picket.items().values().any(|item| item.instance.of.horde.as_str() == stands_in);
         let next = boot::next(&boot::Situation {
             me,
             labels: &self.config.labels,
@@ -224,6 +243,8 @@ impl Services {
             known,
             offered_admin,
             offered,
+            idle,
+            wall,
         });
         if let Some((row, rule)) = next.filter(|_| !self.stopping) {
             if rule.id != "labels" {
@@ -233,6 +254,40 @@ impl Services {
             self.signing = Some((row.clone(), now + self.config.pace.ms(5_000)));
             out.push(Output::Row(row));
         }
+    }
+
+    /// How hordes stand, once the flock knows who is missing.
+    fn settle_standing(&mut self, known: &Known, out: &mut Vec<Output>) {
+        if !self.unsaid || self.stable_since.is_none() {
+            return;
+        }
+        self.unsaid = false;
+        let want = |horde: &HordeName| known.hordes().get(horde).map(|fact| fact.want);
+        out.extend(self.said.news(&self.roles, want).into_iter().map(Output::Event));
+    }
+
+    /// Once nothing runs here any more, the row of a fulcrum that leaves says so.
+    fn write_farewell(&mut self, now: Time, row: Option<&Row>, out: &mut Vec<Output>) {
+        if !self.picket.idle() || row.is_some_and(|row| row.left) {
+            return;
+        }
+        let until = now + self.config.pace.ms(5_000);
+        if self.leaving == Some(Time::NEVER) {
+            self.leaving = Some(until);
+        }
+        let labels = self.config.labels.clone();
+        let farewell = Row { labels, admission: self.config.admission, left: true, ..Row::default() };
+        self.signing = Some((farewell.clone(), until));
+        out.push(Output::Row(farewell));
+    }
+
+    /// Whether nothing keeps it here any more. A disk that does not take its last word does not keep it for ever: then it is
+    /// missed until an operator forgets it.
+    fn has_left(&self, now: Time, known: &Known) -> bool {
+        let me = &self.config.me.id;
+        let visitor = self.view.seat(me).is_some_and(|seat| seat.visitor);
+        let said = known.rows().get(me).is_some_and(|row| row.left);
+        self.leaving.is_none_or(|until| said || visitor || now >= until)
     }
 
     fn settle_proctors(&mut self, now: Time, out: &mut Vec<Output>) {
@@ -320,7 +375,7 @@ impl Services {
     /// Hordes that this fulcrum answers to: those that it is of, and those of which something runs here.
     fn answers_to(&self) -> BTreeSet<HordeName> {
         let me = &self.config.me.id;
-        let of = self.roles.hordes.iter().filter(|(_, horde)| horde.present.contains(me)).map(|(name, _)| name.clone());
+        let of = self.roles.hordes.keys().filter(|horde| self.roles.is_member(horde, me)).cloned();
         of.chain(self.picket.items().values().map(|item| item.instance.of.horde.clone())).collect()
     }
 
@@ -400,19 +455,29 @@ impl Services {
         }
     }
 
-    fn settle_genghis(&mut self, repeat: bool, known: &Known, out: &mut Vec<Output>) {
+    fn settle_genghis(&mut self, now: Time, repeat: bool, known: &Known, out: &mut Vec<Output>) {
         let seated = self.roles.seat(&HordeName::admin()) == Some(&self.config.me.id);
         if !seated || self.stable_since.is_none() {
-            self.waits.clear();
+            // What its seat said and does not say again holds no more.
+            if now > self.waits_heard + self.config.pace.repeat() * 3 {
+                self.changed |= !self.waits.is_empty();
+                self.waits.clear();
+            }
             self.told.offers.clear();
             return;
         }
-        let word = genghis::word(&self.view.roster, &self.roles, known);
-        self.waits = word.waits;
+        let (roster, roles, absences, pace) = (&self.view.roster, &self.roles, &self.absences, self.config.pace);
+        let word = genghis::word(&genghis::Sees { roster, roles, known, absences, now, pace });
+        if word.waits != self.told.waits || (repeat && !word.waits.is_empty()) {
+            self.told.waits = word.waits.clone();
+            let waits = word.waits.into_iter().collect();
+            self.tell_all(&Message::Waits { view: self.view.id().clone(), waits }, out);
+        }
         if repeat || word.offers != self.told.offers {
             for offer in &word.offers {
                 if let Some(to) = self.member(&offer.to) {
-                    self.tell(&to, Message::Offer { horde: offer.horde.clone(), why: offer.why.clone() }, out);
+                    let genghis::Offer { horde, stands_for, why, .. } = offer.clone();
+                    self.tell(&to, Message::Offer { horde, stands_for, why }, out);
                 }
             }
             self.told.offers = word.offers;
@@ -438,7 +503,11 @@ impl Services {
     }
 }
 
-fn shown(row: &crate::facts::value::Row) -> String {
+fn shown(row: &Row) -> String {
     let horde = if row.horde.is_empty() { crux_names::MAIN } else { &row.horde };
-    if row.admin.is_empty() { format!("horde {horde}") } else { format!("horde {horde}, {}", row.admin) }
+    let mut text = format!("horde {horde}");
+    if !row.stands_in.is_empty() {
+        text = format!("{text}, in the place of {} at {}", row.stands_for, row.stands_in);
+    }
+    if row.admin.is_empty() { text } else { format!("{text}, {}", row.admin) }
 }

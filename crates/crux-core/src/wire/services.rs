@@ -10,7 +10,7 @@ use crate::services::plan::{Entry, Plan, PlanId, Shortfall};
 use crate::services::verdict::{Beat, Checkup, Health, Verdict};
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use bytes::Bytes;
 use crux_names::{Boot, HordeName, Wall};
@@ -428,7 +428,7 @@ impl VerdictWire {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ServiceWire {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     kind: Option<Kind>,
 }
 
@@ -452,6 +452,8 @@ enum Kind {
     Who(Bytes),
     #[prost(message, tag = "9")]
     Forgotten(InstanceIdWire),
+    #[prost(bytes = "bytes", tag = "10")]
+    Waits(Bytes),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -522,6 +524,29 @@ struct OfferWire {
     horde: String,
     #[prost(string, tag = "2")]
     why: String,
+    /// Empty: nobody.
+    #[prost(string, tag = "3")]
+    stands_for: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WaitsWire {
+    #[prost(message, optional, tag = "1")]
+    view: Option<ViewIdWire>,
+    #[prost(message, repeated, tag = "2")]
+    waits: Vec<WaitWire>,
+}
+
+impl Listing for WaitsWire {
+    const LISTS: &'static [(u32, usize)] = &[(2, ITEMS_MAX)];
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct WaitWire {
+    #[prost(string, tag = "1")]
+    horde: String,
+    #[prost(string, tag = "2")]
+    why: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -570,8 +595,15 @@ impl From<&ServiceMessage> for ServiceWire {
                 view: Some(view.into()),
                 instances: instances.iter().map(InstanceWire::from).collect(),
             })),
-            ServiceMessage::Offer { horde, why } => {
-                Kind::Offer(OfferWire { horde: horde.as_str().into(), why: why.clone() })
+            ServiceMessage::Offer { horde, stands_for, why } => Kind::Offer(OfferWire {
+                horde: horde.as_str().into(),
+                why: why.clone(),
+                stands_for: stands_for.as_ref().map(ToString::to_string).unwrap_or_default(),
+            }),
+            ServiceMessage::Waits { view, waits } => {
+                let wait =
+                    |(horde, why): &(HordeName, String)| WaitWire { horde: horde.as_str().into(), why: why.clone() };
+                Kind::Waits(packed(&WaitsWire { view: Some(view.into()), waits: waits.iter().map(wait).collect() }))
             }
             ServiceMessage::Who { view, programs } => Kind::Who(packed(&WhoWire {
                 view: Some(view.into()),
@@ -619,7 +651,19 @@ impl ServiceWire {
                     instances: read_instances(&lists, 3)?,
                 }
             }
-            Kind::Offer(offer) => ServiceMessage::Offer { horde: horde(&offer.horde)?, why: text(offer.why)? },
+            Kind::Offer(offer) => ServiceMessage::Offer {
+                horde: horde(&offer.horde)?,
+                stands_for: match offer.stands_for.as_str() {
+                    "" => None,
+                    id => Some(id.parse()?),
+                },
+                why: text(offer.why)?,
+            },
+            Kind::Waits(waits) => {
+                let (waits, lists) = apart::<WaitsWire>(waits)?;
+                let wait = |wait: WaitWire| Ok((horde(&wait.horde)?, text(wait.why)?));
+                ServiceMessage::Waits { view: view_id(waits.view)?, waits: list(&lists, 2, wait)? }
+            }
             Kind::Who(who) => {
                 let (who, lists) = apart::<WhoWire>(who)?;
                 let program = |program: ProgramWire| Ok((text(program.name)?, Wall(program.since)));

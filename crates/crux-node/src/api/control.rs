@@ -46,9 +46,14 @@ pub(super) fn done(reply: Reply, text: String) -> Answer {
 /// `POST /v1/down`. Answered when the fulcrum has left and its instances are as wanted; after
 /// [`LEAVING`](crux_api::routes::LEAVING) the process ends without that answer.
 pub(super) async fn down(State(door): State<Door>, json: Result<Json<DownRequest>, JsonRejection>) -> Answer {
-    let DownRequest { services } = body(json)?;
-    let reply = door.asker.command(Command::Down { services }).await.map_err(|_| Refusal::going_down())?;
-    let what = if services { "and stops its services" } else { "and leaves its services as they are" };
+    let DownRequest { services, leave } = body(json)?;
+    let command = if leave { Command::Leave } else { Command::Down { services } };
+    let reply = door.asker.command(command).await.map_err(|_| Refusal::going_down())?;
+    let what = match (leave, services) {
+        (true, _) => "and its horde, and stops its services",
+        (false, true) => "and stops its services",
+        (false, false) => "and leaves its services as they are",
+    };
     done(reply, format!("{} leaves its flock {what}", door.me.id))
 }
 

@@ -136,6 +136,8 @@ pub(crate) fn roster(from: &picture::Status, links: &LinkTable) -> Vec<json::Ros
         admin: line.admin,
         visitor: line.visitor,
         admission: line.admission,
+        stands_in: line.stands_in.as_ref().map(|(horde, _)| horde.to_string()),
+        stands_for: line.stands_in.as_ref().map(|(_, of)| of.to_string()),
         cordoned: line.cordon.is_some(),
         draining: line.cordon.as_ref().is_some_and(|cordon| cordon.drain),
         cordon_reason: line.cordon.as_ref().map(|cordon| cordon.reason.clone()),
@@ -244,7 +246,8 @@ pub(crate) fn hordes(from: &picture::Status) -> Vec<json::Horde> {
         home: names(&line.home),
         present: names(&line.present),
         absent: names(&line.absent),
-        substitutes: names(&line.substitutes),
+        substitutes: names(line.substitutes.iter().map(|substitute| &substitute.id)),
+        why: line.why.clone(),
         state: match line.state {
             picture::HordeState::Whole => json::HordeState::Whole,
             picture::HordeState::Parted => json::HordeState::Parted,

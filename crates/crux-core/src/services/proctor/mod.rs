@@ -5,7 +5,7 @@
 //! know who was lost and when. Only the seat of the horde plans: the first present home member by roster seniority.
 //!
 //! What this form does not do yet: updates roll one at a time without rollback; `keep-home`, `restart` and `hook` remove
-//! surplus as `keep-oldest` does; resources and quotas are not weighed; vacancies are not filled by substitutes.
+//! surplus as `keep-oldest` does; resources and quotas are not weighed.
 
 mod planning;
 mod policy;
@@ -37,7 +37,7 @@ pub const SPLIT_HOLD: Duration = Duration::from_secs(15);
 /// a shortfall: a slip in a count must not bring a flock down.
 pub const MOST: u32 = 100;
 
-/// A home member of the horde, present or absent.
+/// A home member of the horde, present or absent, or a present fulcrum that stands in for one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Home {
     /// Its labels: the certificate's and the operators'.
@@ -46,6 +46,8 @@ pub struct Home {
     pub cordoned: bool,
     /// Whether what runs there moves away, as far as others can take it.
     pub draining: bool,
+    /// Whether it stands in for a home member: it takes work, but does not count when a part of a split is judged.
+    pub substitute: bool,
 }
 
 /// What operators want of one service: its place fact, and what of its manifest a proctor must know.
@@ -74,7 +76,7 @@ pub struct Seen<'a> {
     pub view: &'a ViewId,
     /// Its members in roster order.
     pub roster: &'a [Member],
-    /// The horde's home members by their rows, present or not.
+    /// The horde's home members by their rows, present or not, and who stands in for some of them.
     pub homes: &'a BTreeMap<FulcrumId, Home>,
     /// The horde's named khan sets.
     pub sets: &'a BTreeMap<String, String>,
@@ -231,7 +233,12 @@ impl Proctor {
     pub fn step(&mut self, now: Time, seen: &Seen<'_>) -> Vec<Output> {
         self.watch(now, seen);
         self.deadline = Time::NEVER;
-        let seat = seen.roster.iter().find(|member| seen.homes.contains_key(&member.id));
+        let of = |substitute| {
+            let is =
+                move |member: &&Member| seen.homes.get(&member.id).is_some_and(|home| home.substitute == substitute);
+            seen.roster.iter().find(is)
+        };
+        let seat = of(false).or_else(|| of(true));
         let outdated = self.newest.as_ref().is_some_and(|newest| newest.view > *seen.view);
         if outdated || seat.is_none_or(|seat| seat.id != self.me) {
             self.office = None;

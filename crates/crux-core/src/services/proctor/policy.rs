@@ -67,6 +67,9 @@ impl OnSplit {
         homes: &BTreeMap<FulcrumId, Home>,
         present: &BTreeSet<FulcrumId>,
     ) -> Result<(), String> {
+        // Who stands in for somebody is no home member: nothing about a split changes who counts.
+        let homes: BTreeMap<&FulcrumId, &Home> = homes.iter().filter(|(_, home)| !home.substitute).collect();
+        let present: BTreeSet<&FulcrumId> = present.iter().filter(|id| homes.contains_key(*id)).collect();
         let (all, here) = (homes.len(), present.len());
         match self {
             Self::EachSide => Ok(()),
@@ -79,7 +82,7 @@ impl OnSplit {
                 }
             }
             Self::Home(at) => {
-                let is = |(id, home): (&FulcrumId, &Home)| {
+                let is = |(id, home): (&&FulcrumId, &&Home)| {
                     id.node.as_str() == at || id.to_string() == *at || labelled(home, at)
                 };
                 if homes.iter().filter(|(id, _)| present.contains(*id)).any(is) {
