@@ -6,12 +6,12 @@ use crate::machine::seal;
 use bytes::Bytes;
 use crux_core::facts::Facts;
 use crux_core::facts::clock::acceptable;
-use crux_core::facts::value::{Horde, Manifest, Place, horde_path, muster_path, place_path};
+use crux_core::facts::value::{Cordon, Horde, Manifest, Place, cordon_path, horde_path, muster_path, place_path};
 use crux_core::facts::version::{Author, Stamp, Statement};
 use crux_core::hash::Random;
 use crux_core::io::{Command, Input, Reply, RequestId};
 use crux_core::services::instance::ServiceRef;
-use crux_names::{Boot, Hash256, HordeName, ServiceName, Wall};
+use crux_names::{Boot, FulcrumId, Hash256, HordeName, ServiceName, Wall};
 use prost::Message;
 use std::collections::BTreeMap;
 
@@ -201,6 +201,20 @@ impl Wanted {
     pub fn removal(&self) -> Vec<Change> {
         vec![(place_path(&self.horde, &self.service), None)]
     }
+}
+
+/// The fact that makes a horde whose members are missed for so long before others stand in for them.
+#[must_use]
+pub fn horde_with_vacancies(name: &HordeName, want: u32, after_ms: u64) -> Vec<Change> {
+    let value = Horde { want, vacancy_after_ms: after_ms, ..Horde::default() };
+    vec![(horde_path(name), Some(value.encode_to_vec().into()))]
+}
+
+/// The fact that keeps new work from a fulcrum and with `drain` moves away what runs there; `None` takes it back.
+#[must_use]
+pub fn cordon(fulcrum: &FulcrumId, drain: Option<bool>) -> Vec<Change> {
+    let value = drain.map(|drain| Cordon { reason: "service".into(), drain }.encode_to_vec().into());
+    vec![(cordon_path(fulcrum), value)]
 }
 
 /// The fact that makes a horde, or with `None` unmakes it.

@@ -4,9 +4,10 @@
 
 use crate::engines::{Cluster, Life};
 use crate::liveness::{Scene, all_stable, cliques, one_flock};
+use crux_core::engine::Engine;
 use crux_core::facts::value::Place;
 use crux_core::services::instance::ServiceRef;
-use crux_core::services::roles::{Roles, home_of, roles};
+use crux_core::services::roles::{Roles, Substitute, home_of, roles};
 use crux_names::{FulcrumId, Hash256, HordeName};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +39,7 @@ pub fn settled(world: &Cluster, side: &[usize]) -> Result<(), String> {
     let roles = roles(&first.engine.flock_room().view().roster, &rows);
     one_admin(&roles, &lives)?;
     hordes(&first.engine, &roles, &rows)?;
+    substitutes(&first.engine, &roles)?;
     services(&lives, &roles)
 }
 
@@ -67,7 +69,7 @@ fn one_admin(roles: &Roles, lives: &[&Life]) -> Result<(), String> {
 }
 
 fn hordes(
-    engine: &crux_core::engine::Engine,
+    engine: &Engine,
     roles: &Roles,
     rows: &BTreeMap<FulcrumId, crux_core::facts::value::Row>,
 ) -> Result<(), String> {
@@ -91,7 +93,9 @@ fn hordes(
             return Err(format!("H3: {name} wants {want} and has nobody, though somebody is free"));
         };
         let (home, want) = (horde.home().len(), want as usize);
-        let free = roles.hordes.get(&HordeName::main()).map_or(0, |main| main.present.len());
+        // Whoever works elsewhere is asked again when it is free, and whoever is cordoned is not asked.
+        let free = workers(engine, roles, &HordeName::main());
+        let free = free.iter().filter(|id| engine.muster().cordon(id).is_none()).count();
         if home > want && !horde.present.is_empty() {
             return Err(format!("H4: {name} wants {want} and has {home}"));
         }
@@ -102,14 +106,38 @@ fn hordes(
     Ok(())
 }
 
+/// Nobody stands in for a member that is here, and nobody for one for whom somebody else does.
+fn substitutes(engine: &Engine, roles: &Roles) -> Result<(), String> {
+    for (name, horde) in &roles.hordes {
+        let mut filled = BTreeSet::new();
+        for substitute in &horde.substitutes {
+            let Substitute { id, of } = substitute;
+            if !horde.absent.contains(of) || !filled.insert(of) {
+                return Err(format!("H5: {id} stands in for {of} at {name}, which needs nobody"));
+            }
+            if !engine.muster().hordes().contains_key(name) {
+                return Err(format!("H5: {id} stands in at {name}, which nobody wants"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Who is to work for a horde here: its present members but those that stand in elsewhere, and those that stand in here;
+/// but nobody who is drained.
+fn workers(engine: &Engine, roles: &Roles, horde: &HordeName) -> Vec<FulcrumId> {
+    let Some(horde) = roles.hordes.get(horde) else { return Vec::new() };
+    let home = horde.present.iter().filter(|id| !horde.lent.contains(*id));
+    let all = home.chain(horde.substitutes.iter().map(|substitute| &substitute.id));
+    all.filter(|id| engine.muster().cordon(id).is_none_or(|cordon| !cordon.drain)).cloned().collect()
+}
+
 /// The fulcrums of a side among which a placement of the simulator chooses, and how many it wants there.
 fn means(
     place: &Place,
-    of: &ServiceRef,
-    roles: &Roles,
+    workers: &[FulcrumId],
     rows: &BTreeMap<FulcrumId, BTreeMap<String, String>>,
 ) -> (BTreeSet<FulcrumId>, usize) {
-    let present: Vec<FulcrumId> = roles.hordes.get(&of.horde).map(|horde| horde.present.clone()).unwrap_or_default();
     // pick(NAME, NUMBER, SET) with NUMBER a number or SIZE(ALL), and SET ALL or LABEL(zone=x).
     let inner = place.place.trim_start_matches("pick(").trim_end_matches(')');
     let mut words = inner.splitn(3, ',').map(str::trim).skip(1);
@@ -119,8 +147,8 @@ fn means(
         Some(zone) => rows.get(id).and_then(|labels| labels.get("zone")) == Some(zone),
         None => true,
     };
-    let hosts: BTreeSet<FulcrumId> = present.iter().filter(|id| fits(id)).cloned().collect();
-    let count = if number.starts_with("SIZE") { present.len() } else { number.parse().unwrap_or(0) };
+    let hosts: BTreeSet<FulcrumId> = workers.iter().filter(|id| fits(id)).cloned().collect();
+    let count = if number.starts_with("SIZE") { workers.len() } else { number.parse().unwrap_or(0) };
     let count = if hosts.is_empty() { 0 } else { count };
     (hosts, count)
 }
@@ -155,6 +183,7 @@ fn services(lives: &[&Life], roles: &Roles) -> Result<(), String> {
     let labels: BTreeMap<FulcrumId, BTreeMap<String, String>> =
         lives[0].engine.facts_room().rows().map(|(id, row)| (id, row.labels)).collect();
     let placed = placed(lives[0]);
+    let engine = &lives[0].engine;
     for life in lives {
         for process in life.machine.processes.values() {
             if !placed.contains_key(&process.instance.of) {
@@ -163,7 +192,8 @@ fn services(lives: &[&Life], roles: &Roles) -> Result<(), String> {
         }
     }
     for (of, place) in &placed {
-        let (hosts, count) = means(place, of, roles, &labels);
+        let (hosts, count) = means(place, &workers(engine, roles, &of.horde), &labels);
+        let open = hosts.iter().filter(|id| engine.muster().cordon(id).is_none()).count().max(1);
         let should = if allowed(place, of, roles) { count } else { 0 };
         let mut running = 0;
         for life in lives {
@@ -178,7 +208,7 @@ fn services(lives: &[&Life], roles: &Roles) -> Result<(), String> {
             if !here.is_empty() && !hosts.contains(&life.machine.id) {
                 return Err(format!("V5: {of} runs on {}, which is not in its set", life.machine.id));
             }
-            if should > 0 && here.len() > should.div_ceil(hosts.len()) {
+            if should > 0 && here.len() > should.div_ceil(open) {
                 return Err(format!("V5: {} of {of} run on {}, more than its share", here.len(), life.machine.id));
             }
         }
