@@ -292,3 +292,40 @@ fn roots_are_rotated_by_the_command() {
     crux("ca init --bloc other --out other").done();
     crux("ca trust n1 --add other").failed(1, "E102", &["of bloc other"]);
 }
+
+#[test]
+fn an_operator_is_limited_by_its_certificate_and_stays_so() {
+    let world = World::new();
+    let crux = |words: &str| world.crux(&words.split(' ').collect::<Vec<_>>());
+    let scopes = |path: &str| json(crux(&format!("ca inspect {path} -o json")).done())["scopes"].clone();
+    crux("ca init --bloc acme --out ca").done();
+    let issue = "ca issue --ca ca --no-profile --operator";
+    crux(&format!("{issue} bob --out bob --scope apply,horde@web --scope forget")).done();
+    crux(&format!("{issue} ann --out ann")).done();
+    assert_eq!(scopes("bob"), serde_json::json!(["apply@web", "forget", "horde@web"]));
+    assert_eq!(scopes("ann"), serde_json::json!([]));
+    assert!(crux("ca inspect bob").done().contains("scopes     apply@web forget horde@web"));
+    assert!(crux("ca inspect ann").done().contains("scopes     everything"));
+    crux("ca renew bob --ca ca --out bob2").done();
+    assert_eq!(scopes("bob2"), scopes("bob"));
+    crux("ca issue --ca ca --node n1 --out n1").done();
+    assert_eq!(scopes("n1"), Value::Null);
+    for (scope, said) in [
+        ("run@web", "\"run\" is no verb; they are horde apply forget expel down lab"),
+        ("expel@web", "expel concerns nodes"),
+        ("apply@Web", "\"Web\" is not a horde name"),
+        ("@", "is not a horde name"),
+    ] {
+        crux(&format!("{issue} eve --out eve --scope {scope}")).failed(
+            2,
+            "E200",
+            &[&format!("--scope {scope}: "), said],
+        );
+    }
+    crux("ca issue --ca ca --node n2 --out n2 --scope apply").failed(
+        2,
+        "E200",
+        &["only an operator is limited", "--scope"],
+    );
+    assert!(!world.path("eve").exists() && !world.path("n2").exists());
+}

@@ -8,6 +8,7 @@ use crate::life::Life;
 use crate::refusal::Refusal;
 use crate::tar;
 use crate::trust::Trust;
+use crux_core::facts::scope::Scopes;
 use rustls::pki_types::CertificateDer;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -239,6 +240,12 @@ impl Bundle {
     #[must_use]
     pub fn labels(&self) -> &BTreeMap<String, String> {
         &self.leaf.admission.labels
+    }
+
+    /// What the certificate is limited to, if it is an operator's.
+    #[must_use]
+    pub fn scopes(&self) -> &Scopes {
+        &self.leaf.admission.scopes
     }
 
     /// Start and end of the certificate's life in Unix seconds.

@@ -5,7 +5,7 @@
 //! `trust.pem`, further roots of the bloc that every bundle is given: a root is rotated by trusting both for a while.
 
 use crate::bundle::Bundle;
-use crate::extension::{Admission, check_labels};
+use crate::extension::{Admission, check_labels, check_scopes};
 use crate::files::{self, PkiError};
 use crate::identity::{Identity, Role, RoleKind};
 use crate::key::Signer;
@@ -13,6 +13,7 @@ use crate::leaf;
 use crate::mint::{CLIENT_AUTH, Draft, SERVER_AUTH, subject};
 use crate::trust::{Trust, fingerprint};
 use crate::{BACKDATE, DAY, unix_now};
+use crux_core::facts::scope::Scopes;
 use crux_names::BlocName;
 use rustls::pki_types::CertificateDer;
 use std::collections::BTreeMap;
@@ -39,6 +40,8 @@ pub struct IssueRequest {
     pub days: u32,
     /// The administrator's labels, inherited by renewals.
     pub labels: BTreeMap<String, String>,
+    /// What an operator is limited to, inherited by renewals; none means everything.
+    pub scopes: Scopes,
     /// `host:port` of fulcrums to dial first; written into the bundle's `crux.toml`.
     pub seeds: Vec<String>,
     /// The admission number: 1 unless an expelled node is let in again, see [`Ca::last_admission`].
@@ -46,10 +49,11 @@ pub struct IssueRequest {
 }
 
 impl IssueRequest {
-    /// A request with the usual life, admission 1, no labels and no seeds.
+    /// A request with the usual life, admission 1, no labels, no limits and no seeds.
     #[must_use]
     pub fn new(role: Role) -> Self {
-        Self { days: role.kind().usual_days(), role, labels: BTreeMap::new(), seeds: Vec::new(), admission: 1 }
+        let (days, labels, scopes) = (role.kind().usual_days(), BTreeMap::new(), Scopes::default());
+        Self { role, days, labels, scopes, seeds: Vec::new(), admission: 1 }
     }
 }
 
@@ -106,6 +110,7 @@ struct Leaf {
     role: Role,
     days: u32,
     labels: BTreeMap<String, String>,
+    scopes: Scopes,
     admission: Wanted,
     signer: Signer,
     settings: Option<String>,
@@ -294,8 +299,8 @@ impl Ca {
     /// Issues a bundle with a new key, valid from now (5 minutes back).
     ///
     /// # Errors
-    /// [`PkiError::Request`] for a life over the cap, an admission of 0 or below one issued before, or unusable labels or
-    /// seeds; [`PkiError::Write`] if it cannot be recorded.
+    /// [`PkiError::Request`] for a life over the cap, an admission of 0 or below one issued before, or unusable labels,
+    /// scopes or seeds; [`PkiError::Write`] if it cannot be recorded.
     pub fn issue(&mut self, request: IssueRequest) -> Result<Bundle, PkiError> {
         self.issue_at(request, unix_now())
     }
@@ -326,7 +331,7 @@ impl Ca {
     }
 
     fn prepare(&mut self, request: IssueRequest, admission: Wanted, now: u64) -> Result<Bundle, PkiError> {
-        let IssueRequest { role, days, labels, seeds, admission: _ } = request;
+        let IssueRequest { role, days, labels, scopes, seeds, admission: _ } = request;
         let is_seed =
             |seed: &str| seed.rsplit_once(':').is_some_and(|(h, p)| !h.is_empty() && p.parse::<u16>().is_ok());
         if let Some(seed) = seeds.iter().find(|seed| !is_seed(seed)) {
@@ -342,10 +347,10 @@ impl Ca {
             _ => Signer::generate()?,
         };
         let roots = self.roots().cloned().collect();
-        self.sign(Leaf { role, days, labels, admission, signer, settings, roots }, now)
+        self.sign(Leaf { role, days, labels, scopes, admission, signer, settings, roots }, now)
     }
 
-    /// Issues the successor of a bundle that this CA issued, or another one whose root it trusts: same identity, admission, labels and settings, and all roots
+    /// Issues the successor of a bundle that this CA issued, or another one whose root it trusts: same identity, admission, labels, scopes and settings, and all roots
     /// of the old one beside the CA's. Nothing else of the old certificate is looked at, its life only to choose the new one.
     ///
     /// # Errors
@@ -376,12 +381,13 @@ impl Ca {
         };
         let mut roots: Vec<_> = self.roots().cloned().collect();
         roots.extend(old.trust().roots().cloned());
-        let (labels, settings) = (old.labels().clone(), old.settings().map(str::to_owned));
-        self.sign(Leaf { role, days, labels, admission, signer, settings, roots }, now)
+        let (labels, scopes) = (old.labels().clone(), old.scopes().clone());
+        let settings = old.settings().map(str::to_owned);
+        self.sign(Leaf { role, days, labels, scopes, admission, signer, settings, roots }, now)
     }
 
     fn sign(&mut self, leaf: Leaf, now: u64) -> Result<Bundle, PkiError> {
-        let Leaf { role, days, labels, admission, signer, settings, roots } = leaf;
+        let Leaf { role, days, labels, scopes, admission, signer, settings, roots } = leaf;
         let kind = role.kind();
         if days == 0 || days > kind.max_days() {
             return refuse(format!("{days} days; a {kind} may have 1 to {} (`--days`)", kind.max_days()));
@@ -419,6 +425,10 @@ impl Ca {
             }
         };
         check_labels(&labels).map_err(|cause| PkiError::Request(format!("{cause} (`--label key=value`)")))?;
+        check_scopes(&scopes).map_err(|cause| PkiError::Request(format!("{cause} (`--scope`)")))?;
+        if kind != RoleKind::Operator && !scopes.is_empty() {
+            return refuse(format!("only an operator is limited to scopes, and this is {role} (`--scope`)"));
+        }
 
         let identity = Identity { bloc: self.bloc.clone(), role: role.clone() };
         let draft = Draft {
@@ -431,7 +441,7 @@ impl Ca {
             extended_key_usage: Some(vec![SERVER_AUTH, CLIENT_AUTH]),
             not_before: now.saturating_sub(BACKDATE),
             not_after,
-            admission: Some(Admission { number: admission, labels }),
+            admission: Some(Admission { number: admission, labels, scopes }),
             extra: Vec::new(),
         };
         let der = draft.sign(&signer.public_key(), &self.signer)?;

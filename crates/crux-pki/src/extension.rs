@@ -1,10 +1,12 @@
-//! Our own certificate extension: the admission number and the administrator's labels.
+//! Our own certificate extension: the admission number, the administrator's labels, and what an operator is limited to.
 //!
-//! Non-critical, so that other tools can still read the certificate; absent means admission 1 and no labels. Its value is
-//! a DER `SEQUENCE OF SEQUENCE OF UTF8String`: `("admission", decimal)` and `("label", key, value)`; entries of other
-//! kinds are reserved for later releases and skipped.
+//! Non-critical, so that other tools can still read the certificate; absent means admission 1, no labels and no limits. Its
+//! value is a DER `SEQUENCE OF SEQUENCE OF UTF8String`: `("admission", decimal)`, `("label", key, value)` and
+//! `("scope", verb, horde)`, where `*` stands for all; entries of other kinds are reserved for later releases and skipped.
+//! A limit is never skipped: one of another form makes the certificate unreadable.
 
 use crate::refusal::Refusal;
+use crux_core::facts::scope::{SCOPES_MAX, Scope, Scopes};
 use std::collections::BTreeMap;
 use x509_cert::der::asn1::{ObjectIdentifier, OctetString};
 use x509_cert::der::{self, Decode, Encode};
@@ -23,11 +25,12 @@ const LABEL_BYTES: usize = 63;
 pub(crate) struct Admission {
     pub(crate) number: u32,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) scopes: Scopes,
 }
 
 impl Default for Admission {
     fn default() -> Self {
-        Self { number: 1, labels: BTreeMap::new() }
+        Self { number: 1, labels: BTreeMap::new(), scopes: Scopes::default() }
     }
 }
 
@@ -50,10 +53,20 @@ pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), &'st
     Ok(())
 }
 
+/// Whether the scopes are few: each version of a fact carries them.
+pub(crate) fn check_scopes(scopes: &Scopes) -> Result<(), &'static str> {
+    if scopes.len() > SCOPES_MAX { Err("more than 64 scopes") } else { Ok(()) }
+}
+
 impl Admission {
     pub(crate) fn encode(&self) -> der::Result<Extension> {
         let mut rows = vec![vec!["admission".to_owned(), self.number.to_string()]];
         rows.extend(self.labels.iter().map(|(k, v)| vec!["label".to_owned(), k.clone(), v.clone()]));
+        let scope = |scope: &Scope| {
+            let (verb, horde) = scope.words();
+            vec!["scope".to_owned(), verb.to_owned(), horde.to_owned()]
+        };
+        rows.extend(self.scopes.iter().map(scope));
         Ok(Extension { extn_id: OID, critical: false, extn_value: OctetString::new(rows.to_der()?)? })
     }
 
@@ -61,6 +74,7 @@ impl Admission {
         let rows = Vec::<Vec<String>>::from_der(value).map_err(|_| Refusal::Extension("not the expected encoding"))?;
         let mut admission = None;
         let mut labels = BTreeMap::new();
+        let mut scopes = Scopes::default();
         for row in &rows {
             match row.iter().map(String::as_str).collect::<Vec<_>>()[..] {
                 ["admission", number] => {
@@ -74,11 +88,19 @@ impl Admission {
                     let before = labels.insert(key.to_owned(), value.to_owned());
                     before.map_or(Ok(()), |_| Err(Refusal::Extension("a label twice")))?;
                 }
+                ["scope", verb, horde] => {
+                    let scope = Scope::of_words(verb, horde).ok_or(Refusal::Extension("a scope is none"))?;
+                    if !scopes.add(scope) {
+                        return Err(Refusal::Extension("a scope twice"));
+                    }
+                }
+                ["scope", ..] => return Err(Refusal::Extension("a scope is none")),
                 _ => {}
             }
         }
         check_labels(&labels).map_err(Refusal::Extension)?;
-        Ok(Self { number: admission.unwrap_or(1), labels })
+        check_scopes(&scopes).map_err(Refusal::Extension)?;
+        Ok(Self { number: admission.unwrap_or(1), labels, scopes })
     }
 }
 
@@ -89,7 +111,9 @@ mod tests {
     #[test]
     fn it_round_trips_and_skips_what_it_does_not_know() {
         let labels = BTreeMap::from([("zone".to_owned(), "a b".to_owned()), ("x/y".to_owned(), String::new())]);
-        let admission = Admission { number: 7, labels };
+        let scopes = Scope::parse_all("apply,horde@web,db").unwrap().into_iter();
+        let scopes = scopes.chain(Scope::parse_all("expel").unwrap()).chain(Scope::parse_all("@x").unwrap()).collect();
+        let admission = Admission { number: 7, labels, scopes };
         let extension = admission.encode().unwrap();
         assert!(!extension.critical);
         assert_eq!(Admission::decode(extension.extn_value.as_bytes()), Ok(admission));
@@ -103,6 +127,8 @@ mod tests {
             let rows: Vec<Vec<String>> = rows.iter().map(|r| r.iter().map(|s| (*s).to_owned()).collect()).collect();
             rows.to_der().unwrap()
         };
+        let many = (0..=SCOPES_MAX).map(|n| vec!["scope".to_owned(), "apply".to_owned(), format!("h{n}")]);
+        let many: Vec<Vec<String>> = many.collect();
         for bad in [
             b"junk".to_vec(),
             rows(&[&["admission", "0"]]),
@@ -113,6 +139,13 @@ mod tests {
             rows(&[&["label", "a", "\u{1b}[31m"]]),
             rows(&[&["label", "", "b"]]),
             rows(&[&["label", "a", &"x".repeat(64)]]),
+            rows(&[&["scope"]]),
+            rows(&[&["scope", "apply"]]),
+            rows(&[&["scope", "apply", "web", "later"]]),
+            rows(&[&["scope", "Apply", "web"]]),
+            rows(&[&["scope", "apply", ""]]),
+            rows(&[&["scope", "apply", "web"], &["scope", "apply", "web"]]),
+            many.to_der().unwrap(),
         ] {
             assert!(matches!(Admission::decode(&bad), Err(Refusal::Extension(_))), "{bad:?}");
         }

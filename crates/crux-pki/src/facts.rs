@@ -8,7 +8,9 @@
 //! | everybody else | [`check`]: chains, roles, names and both signatures, but no dates | on receipt, and from disk |
 //!
 //! So a fact outlives the certificate that wrote it, and a clock that is wrong here refuses nothing that was right there.
-//! Whether this author may write that path is not judged here but in the heart, by a table.
+//! Whether this author may write that path is not judged here but in the heart, by a table. Only what the author's own
+//! certificate is limited to is judged here, by everybody: [`Scopes`](crux_core::facts::scope::Scopes) are a property of
+//! that certificate which never changes, so all come to the same answer, and no door can let an operator do more.
 
 use crate::bundle::Bundle;
 use crate::identity::Role;
@@ -56,6 +58,18 @@ pub enum BadFact {
     /// The author did not sign these bytes.
     #[error("its author's signature is wrong; it is forged or damaged")]
     AuthorSignature,
+    /// The author's certificate is limited to other things.
+    #[error(
+        "the certificate of {author} is limited to {scopes}, and this needs {needs}; have it written by another operator, or issue a certificate with that scope"
+    )]
+    Scope {
+        /// Who wrote it.
+        author: String,
+        /// What its certificate permits.
+        scopes: String,
+        /// What the statement would need.
+        needs: String,
+    },
     /// A row claims labels that its node's certificate does not carry.
     #[error("its row claims other labels than its node's certificate carries; issue a certificate with those labels")]
     Labels,
@@ -201,17 +215,26 @@ fn open(trust: &Trust, sealed: Bytes) -> Result<(Sealed, Statement), BadFact> {
     }
 }
 
-/// Role and name of the certificate are the author's, and its key signed the statement.
+/// Role and name of the certificate are the author's, its key signed the statement, and its scopes permit it.
 fn check_author(author: &Admitted, sealed: &Sealed, statement: &Statement) -> Result<(), BadFact> {
     if !speaks_for(&author.identity().role, &statement.author) {
         let certificate = author.identity().role.to_string();
         return Err(BadFact::OtherAuthor { says: statement.author.to_string(), certificate });
     }
-    if author.signed(AUTHOR_CONTEXT, &sealed.statement, &sealed.author_signature) {
-        Ok(())
-    } else {
-        Err(BadFact::AuthorSignature)
+    if !author.signed(AUTHOR_CONTEXT, &sealed.statement, &sealed.author_signature) {
+        return Err(BadFact::AuthorSignature);
     }
+    check_scopes(author, statement)
+}
+
+/// An operator writes only what its certificate is limited to.
+fn check_scopes(author: &Admitted, statement: &Statement) -> Result<(), BadFact> {
+    let Author::Operator(_) = &statement.author else { return Ok(()) };
+    author.scopes().permit_path(&statement.path, statement.value.is_none()).map_err(|needs| BadFact::Scope {
+        author: statement.author.to_string(),
+        scopes: author.scopes().to_string(),
+        needs,
+    })
 }
 
 /// Labels select hordes and secrets, so a row may claim only those of its node's certificate.

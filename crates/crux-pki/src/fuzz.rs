@@ -10,6 +10,7 @@ use crate::leaf::Leaf;
 use crate::trust::Trust;
 use crate::{Ca, IssueRequest, Role, ca, extension, facts, inspect, tar};
 use bytes::Bytes;
+use crux_core::facts::scope::Scope;
 use crux_core::facts::version::{Author, Sealed, Stamp, Statement};
 use crux_names::{BlocName, FulcrumId, NodeName, OperatorName, Wall};
 use prost::Message;
@@ -114,10 +115,14 @@ impl Papers {
     /// Values of the extension with admission and labels.
     #[must_use]
     pub fn admissions(&self) -> Vec<Vec<u8>> {
+        let scopes =
+            ["apply@web", "@db", "expel"].into_iter().flat_map(|text| Scope::parse_all(text).expect("a scope"));
+        let scopes = scopes.collect();
         let labels = [("zone", "a"), ("size", "big")].map(|(key, value)| (key.to_owned(), value.to_owned()));
         let admissions = [
             extension::Admission { number: 1, ..extension::Admission::default() },
-            extension::Admission { number: u32::MAX, labels: labels.into() },
+            extension::Admission { number: u32::MAX, labels: labels.into(), ..extension::Admission::default() },
+            extension::Admission { scopes, ..extension::Admission::default() },
         ];
         let encoded = admissions.iter().filter_map(|admission| admission.encode().ok());
         encoded.map(|extension| extension.extn_value.as_bytes().to_vec()).collect()
@@ -165,7 +170,7 @@ pub fn admission(data: &[u8]) {
     let Ok(admission) = extension::Admission::decode(data) else { return };
     let Ok(written) = admission.encode() else { panic!("what was read cannot be written") };
     let again = extension::Admission::decode(written.extn_value.as_bytes()).expect("what was written is read");
-    assert_eq!((again.number, &again.labels), (admission.number, &admission.labels));
+    assert_eq!(again, admission);
 }
 
 /// A private key: what is read signs, and is written so that the same key is read.

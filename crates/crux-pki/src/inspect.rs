@@ -10,6 +10,7 @@ use crate::life::Life;
 use crate::refusal::Refusal;
 use crate::trust::{Trust, bloc_of_root, fingerprint};
 use crate::{ca, roots, tar};
+use crux_core::facts::scope::Scopes;
 use crux_names::Hash256;
 use rustls::pki_types::CertificateDer;
 use std::collections::BTreeMap;
@@ -117,6 +118,8 @@ pub struct Inspection {
     pub admission: u32,
     /// The administrator's labels.
     pub labels: BTreeMap<String, String>,
+    /// What it is limited to, if it is an operator's.
+    pub scopes: Scopes,
     /// The certificates after the leaf, in order.
     pub chain: Vec<Summary>,
     /// The roots that it was judged by.
@@ -207,6 +210,7 @@ pub fn inspect_by(path: &Path, judge: &Judge, now: u64) -> Result<Inspection, Pk
         certificate,
         admission: admission.number,
         labels: admission.labels,
+        scopes: admission.scopes,
         chain: Summary::all(&chain[1..]),
         roots: trusted.as_deref().map(Summary::all).unwrap_or_default(),
         chains,

@@ -4,7 +4,7 @@
 //! one SPIFFE URI, compared bytewise; a subject is written for people and never decides anything. Nothing in this crate
 //! reads the clock on its own account while verifying: the time is an argument, in Unix seconds.
 //!
-//! Files by subject: `identity` (names), `extension` (admission number and labels), `leaf` (our own rules for a leaf),
+//! Files by subject: `identity` (names), `extension` (admission number, labels and scopes), `leaf` (our own rules for a leaf),
 //! `trust` (path and rules together), `refusal` (why not), `life` (warnings before the end), `key` (Ed25519 and P-256),
 //! `mint` (building certificates), `ca`, `bundle`, `tar` (bundles as archives), `files`, `inspect`, `roots` (changing a trust set on disk), `tls`, `live` (roots
 //! and certificates exchanged while links live), `facts` (signing and checking fact versions), `fuzz` (any bytes at all).
@@ -42,6 +42,8 @@ pub use refusal::{Refusal, UriTrick};
 pub use roots::{change_roots, roots_of};
 pub use tls::{client_config, live_client_config, live_server_config, server_config};
 pub use trust::{Admitted, Trust, fingerprint};
+
+pub use crux_core::facts::scope::{BadScope, Scope, Scopes, Verb};
 
 /// A certificate in DER, as rustls wants it.
 pub use rustls::pki_types::CertificateDer;

@@ -7,6 +7,7 @@ use crate::leaf::{self, Leaf};
 use crate::refusal::Refusal;
 use crate::{CHAIN_MAX, ROOTS_MAX};
 use aws_lc_rs::digest;
+use crux_core::facts::scope::Scopes;
 use crux_names::{BlocName, Hash256, NodeName};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::collections::BTreeMap;
@@ -112,6 +113,12 @@ impl Admitted {
     #[must_use]
     pub fn labels(&self) -> &BTreeMap<String, String> {
         &self.leaf.admission.labels
+    }
+
+    /// What it is limited to, if it is an operator's.
+    #[must_use]
+    pub fn scopes(&self) -> &Scopes {
+        &self.leaf.admission.scopes
     }
 
     /// The end in Unix seconds: links must be cut then. Its own, or that of a CA above it if that comes first.

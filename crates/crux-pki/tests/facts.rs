@@ -5,7 +5,7 @@ use crux_core::facts::value::Row;
 use crux_core::facts::version::{Author, BadVersion, Checked, Sealed, Stamp, Statement};
 use crux_names::{BlocName, FulcrumId, NodeName, OperatorName, Wall};
 use crux_pki::facts::{ACCEPTOR_CONTEXT, AUTHOR_CONTEXT, BadFact, check, countersign, seal, sign_row};
-use crux_pki::{Bundle, Ca, IssueRequest, Refusal, Role, unix_now};
+use crux_pki::{Bundle, Ca, IssueRequest, Refusal, RenewRequest, Role, Scope, unix_now};
 use prost::Message;
 
 const DAY: u64 = 86_400;
@@ -263,4 +263,69 @@ fn a_chain_is_bounded() {
     assert_eq!(check(world.n1.trust(), long), Err(BadFact::Malformed(BadVersion::TooLong)));
     let none = tampered(&good, |parts| parts.author_chain.clear());
     assert_eq!(check(world.n1.trust(), none), Err(BadFact::Author(Refusal::NoCertificate)));
+}
+
+/// A door that judges nothing and signs whatever it is given.
+fn accepted_blindly(door: &Bundle, operator: &Bundle, statement: &Statement) -> Bytes {
+    accepted_by(door, signed_by(operator, statement))
+}
+
+#[test]
+fn a_limited_operator_writes_what_its_certificate_names_and_no_door_can_let_it_do_more() {
+    let mut world = world();
+    let mut limited = |name: &str, scopes: &[&str]| {
+        let scopes = scopes.iter().flat_map(|text| Scope::parse_all(text).unwrap()).collect();
+        world.ca.issue(IssueRequest { scopes, ..IssueRequest::new(operator(name)) }).unwrap()
+    };
+    let bob = limited("bob", &["apply,horde@web", "forget"]);
+    let renewed = world.ca.renew(&bob, RenewRequest::default()).unwrap();
+    assert_eq!(renewed.scopes(), bob.scopes(), "a renewal keeps the limits");
+    let muster = format!("muster/api/{}", "ab".repeat(32));
+    let at = |path: &str, value: Option<&'static [u8]>| Statement {
+        path: path.into(),
+        value: value.map(Bytes::from_static),
+        ..statement(Author::Operator("bob".parse().unwrap()))
+    };
+    for bundle in [&bob, &renewed] {
+        for (statement, needs) in [
+            (at("horde/web", Some(b"")), None),
+            (at("place/web/api", None), None),
+            (at(&muster, Some(b"")), None),
+            (at("row/n7/0", None), None),
+            (at("horde/db", Some(b"")), Some("horde@db")),
+            (at("place/db/api", Some(b"")), Some("apply@db")),
+            (at("place/db/api", None), Some("apply@db")),
+            (at("place/ADMIN/api", None), Some("apply@ADMIN")),
+            (at(&muster, None), Some("apply")),
+            (at("expel/n7", Some(b"")), Some("expel")),
+            (at("tomorrow/1", Some(b"")), Some("a path that can be judged")),
+        ] {
+            let accepted = countersign(&world.n1, seal(bundle, &statement).unwrap(), world.now);
+            let laundered = check(world.n2.trust(), accepted_blindly(&world.n1, bundle, &statement));
+            match needs {
+                None => {
+                    assert_eq!(
+                        check(world.n2.trust(), accepted.unwrap().sealed().clone()).unwrap().statement(),
+                        &statement
+                    );
+                    assert!(laundered.is_ok(), "{}", statement.path);
+                }
+                Some(needs) => {
+                    for refused in [accepted.unwrap_err(), laundered.unwrap_err()] {
+                        assert!(
+                            matches!(&refused, BadFact::Scope { needs: said, .. } if said.starts_with(needs)),
+                            "{refused}"
+                        );
+                        let text = refused.to_string();
+                        assert!(text.contains("operator bob is limited to apply@web forget horde@web"), "{text}");
+                    }
+                }
+            }
+        }
+    }
+    // The same name with another certificate is not limited: the certificate decides, not the name.
+    let free = world.ca.issue(IssueRequest::new(operator("bob"))).unwrap();
+    assert!(countersign(&world.n1, seal(&free, &at("horde/db", Some(b""))).unwrap(), world.now).is_ok());
+    let nodes = IssueRequest { scopes: bob.scopes().clone(), ..IssueRequest::new(node("n9")) };
+    assert!(world.ca.issue(nodes).unwrap_err().to_string().contains("only an operator is limited"));
 }

@@ -103,7 +103,7 @@ codes! {
         "What operators want is signed with an operator's key, by the command itself; the socket alone permits reading. `crux ca issue --operator NAME` makes a key and writes the profile; --as BUNDLE names one for this command.";
     /// The fulcrum refused the writer.
     Refused = "E401", 4, 403,
-        "The signature, the certificate or the role does not permit this: the certificate has ended, is of another bloc, or its role may not write this path. `crux ca inspect` shows what it permits.";
+        "The signature, the certificate or the role does not permit this: the certificate has ended, is of another bloc, its role may not do this, or its scopes do not include it. `crux ca inspect` shows what it permits.";
     /// Faults exist in a dev cluster only.
     NotDev = "E402", 4, 403,
         "`crux lab` makes faults in a dev cluster. This fulcrum was not started by `crux up --dev` and cannot make any.";

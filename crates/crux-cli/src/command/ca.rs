@@ -29,7 +29,7 @@ pub(crate) enum CaCommand {
     Issue(IssueArgs),
     /// Say what a bundle or a certificate holds, also when it would be refused
     Inspect(InspectArgs),
-    /// Issue the successor of a bundle: same name, admission and labels, with a new life
+    /// Issue the successor of a bundle: same name, admission, labels and scopes, with a new life
     Renew(RenewArgs),
     /// Show or change the roots that a bundle trusts, or that a CA gives to its bundles
     Trust(TrustArgs),
@@ -52,6 +52,10 @@ pub(crate) struct IssueArgs {
     /// A label that hordes can be chosen by; may be given several times
     #[arg(long, value_name = "K=V", value_parser = key_value)]
     label: Vec<(String, String)>,
+    /// For an operator: limit it to VERB[,VERB…][@HORDE[,HORDE…]] or @HORDE; may be given several times. Verbs of a horde:
+    /// horde, apply (also run and files); of the bloc: forget, expel, down (also node leave), lab [default: everything]
+    #[arg(long, value_name = "SCOPE", requires = "operator")]
+    scope: Vec<String>,
     /// A fulcrum to dial first, written into the bundle; may be given several times
     #[arg(long, value_name = "HOST:PORT")]
     seed: Vec<String>,

@@ -12,7 +12,7 @@
 //! Frozen for the rooms that build on it: [`version`] (what is signed, how it is hashed) and [`value`] (what the
 //! values say). Inside: `record` (one fact and the laws of merging), `store` (all of them), `disk` (what is durable),
 //! `write` (a write until it is acknowledged), `row` (this fulcrum's own), `compare` and [`ranges`] (finding out what a
-//! peer lacks), `read` (asking).
+//! peer lacks), `read` (asking), [`scope`] (what operators' certificates may be limited to).
 
 pub mod authority;
 pub mod clock;
@@ -23,6 +23,7 @@ pub mod ranges;
 mod read;
 mod record;
 mod row;
+pub mod scope;
 mod store;
 pub mod value;
 pub mod version;

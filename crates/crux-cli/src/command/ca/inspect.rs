@@ -7,7 +7,8 @@ use crate::output::{Format, clean, or_dash, rfc3339, table};
 use crux_api::json::{Code, ErrorDoc, Kind};
 use crux_names::Hash256;
 use crux_pki::{
-    Inspection, Judge, KeyState, Place, Role, Summary, change_roots, fingerprint, inspect_by, roots_of, unix_now,
+    Inspection, Judge, KeyState, Place, Role, RoleKind, Summary, change_roots, fingerprint, inspect_by, roots_of,
+    unix_now,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -53,6 +54,8 @@ struct Inspected {
     name: Option<String>,
     admission: u32,
     labels: BTreeMap<String, String>,
+    /// What an operator is limited to, as `--scope` takes it; none: everything. `null` for other roles.
+    scopes: Option<Vec<String>>,
     subject: Option<String>,
     issuer: Option<String>,
     serial: Option<String>,
@@ -119,18 +122,19 @@ fn inspected(found: Inspection, now: u64) -> Inspected {
         },
         id: found.identity.as_ref().map(ToString::to_string),
         bloc: found.identity.as_ref().map(|identity| identity.bloc.to_string()),
-        role: kind.map(crux_pki::RoleKind::as_str),
+        role: kind.map(RoleKind::as_str),
         name: role.map(|role| role.name().into_owned()),
         uri: found.uri,
         admission: found.admission,
         labels: found.labels,
+        scopes: (kind == Some(RoleKind::Operator)).then(|| found.scopes.iter().map(ToString::to_string).collect()),
         subject: field(|c| &c.subject),
         issuer: field(|c| &c.issuer),
         serial: field(|c| &c.serial),
         not_before: field(|c| &c.not_before),
         not_after: field(|c| &c.not_after),
         life_days: life.map(|life| life.not_after.saturating_sub(life.not_before).div_ceil(86_400)),
-        max_days: kind.map(crux_pki::RoleKind::max_days),
+        max_days: kind.map(RoleKind::max_days),
         left_days: life.map(|life| life.left(now) / 86_400),
         late: life.and_then(|life| life.warning(now)).map(crux_pki::LifeWarning::as_str),
         key_algorithm: field(|c| &c.key_algorithm),
@@ -156,6 +160,10 @@ fn text(found: &Inspected, format: Format) -> String {
         return found.id.as_deref().map(clean).unwrap_or_default();
     }
     let labels = found.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ");
+    let scopes = found.scopes.as_ref().map(|scopes| match &scopes[..] {
+        [] => "everything".to_owned(),
+        scopes => scopes.join(" "),
+    });
     let chains =
         found.chains.map(|chains| if chains { "to the roots beside it" } else { "to none of the roots beside it" });
     let mut verdicts: Vec<String> = Vec::new();
@@ -187,6 +195,7 @@ fn text(found: &Inspected, format: Format) -> String {
         ("life", life + &late),
         ("admission", found.admission.to_string()),
         ("labels", if labels.is_empty() { "-".to_owned() } else { labels }),
+        ("scopes", or_dash(scopes.as_deref())),
         ("key", or_dash(found.key_algorithm.as_deref())),
         ("sha256", or_dash(found.fingerprint.as_deref())),
         ("chains", or_dash(chains)),

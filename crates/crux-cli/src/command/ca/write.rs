@@ -7,7 +7,7 @@ use crate::operator::profile;
 use crate::output::{Format, note, rfc3339};
 use crux_api::json::{Code, ErrorDoc};
 use crux_names::{NodeName, OperatorName};
-use crux_pki::{Bundle, Ca, IssueRequest, RenewRequest, Role};
+use crux_pki::{Bundle, Ca, IssueRequest, RenewRequest, Role, Scope, Scopes};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -33,8 +33,20 @@ fn role(args: &IssueArgs) -> Result<Role, ErrorDoc> {
     }
 }
 
+fn scopes(args: &IssueArgs) -> Result<Scopes, ErrorDoc> {
+    let mut scopes = Scopes::default();
+    for text in &args.scope {
+        let bad = |e| ErrorDoc::new(Code::Usage, format!("--scope {text}: {e}"), ISSUE_HELP);
+        for scope in Scope::parse_all(text).map_err(bad)? {
+            scopes.add(scope);
+        }
+    }
+    Ok(scopes)
+}
+
 pub(super) fn issue(global: &Global, args: &IssueArgs) -> Outcome {
     let role = role(args)?;
+    let scopes = scopes(args)?;
     let operator = matches!(role, Role::Operator(_));
     let profile = profile().filter(|_| operator && !args.no_profile);
     let new_profile = profile.clone().filter(|path| !path.exists());
@@ -54,6 +66,7 @@ pub(super) fn issue(global: &Global, args: &IssueArgs) -> Outcome {
     request.days = args.days.unwrap_or(request.days);
     request.labels = args.label.iter().cloned().collect();
     request.seeds.clone_from(&args.seed);
+    request.scopes = scopes;
     let bundle = if args.readmit { ca.readmit(request) } else { ca.issue_again(request) };
     let bundle = bundle.map_err(|e| refused(&e, ISSUE))?;
     let paths = save(&bundle, args.out.iter().chain(&new_profile), args.tar.as_deref(), ISSUE_HELP)?;
