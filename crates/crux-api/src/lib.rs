@@ -3,7 +3,7 @@
 //! Core's types stay free to change; what outside programs see stands here. Every claim says in which sense it is meant:
 //! *should be*, *reported* or *believed* ([`json::ClaimKind`]).
 //!
-//! Reading order: [`json`] (the documents), [`routes`] (where they are had), [`client`] (how), [`mod@write`] (how facts are
+//! Reading order: [`json`] (the documents), [`routes`] (where they are had), [`rights`] (by whom), [`client`] (how), [`mod@write`] (how facts are
 //! signed), [`intent`] (from a manifest to facts), [`grpc`] (the same for programs that prefer it).
 #![forbid(unsafe_code)]
 
@@ -11,5 +11,6 @@ pub mod client;
 pub mod grpc;
 pub mod intent;
 pub mod json;
+pub mod rights;
 pub mod routes;
 pub mod write;

@@ -1,4 +1,5 @@
 //! The paths of the local socket and of the API port, and what is sent to them. HTTP with JSON; gRPC answers beside it.
+//! What each needs of whoever asks stands in [`rights`](crate::rights).
 //!
 //! | method and path | query | body | answer |
 //! |---|---|---|---|
@@ -19,6 +20,7 @@
 //! | PUT [`FILES`] | | the bytes | [`FileStored`](crate::json::FileStored) |
 //! | GET [`FILES`]`/SHA256` | | | the bytes |
 //! | GET [`LOGS`] | [`LogQuery`] | | [`LogList`](crate::json::LogList); with `follow`: [`LogLine`](crate::json::LogLine)s |
+//! | GET [`AUDIT`] | `after=CURSOR`, `watch` | | [`AuditList`](crate::json::AuditList); watched: [`AuditEntry`](crate::json::AuditEntry)s |
 //! | POST [`DOWN`] | | [`DownRequest`] | [`Done`](crate::json::Done) |
 //! | POST [`NODE_FORGET`] | | [`ForgetRequest`] | [`Done`](crate::json::Done) |
 //! | POST [`LAB`] | | [`LabRequest`] | [`Done`](crate::json::Done) |
@@ -56,8 +58,12 @@ pub const WHY: &str = "/v1/why";
 pub const FACTS: &str = "/v1/facts";
 /// Files by content: list, store, and under `/SHA256` fetch.
 pub const FILES: &str = "/v1/files";
+/// One file by content.
+pub const FILE: &str = "/v1/files/{sha256}";
 /// What instances wrote.
 pub const LOGS: &str = "/v1/logs";
+/// What operators did here, and what they were refused.
+pub const AUDIT: &str = "/v1/audit";
 /// Stop this fulcrum.
 pub const DOWN: &str = "/v1/down";
 /// How long leaving may take, services included, before the process ends all the same.
@@ -78,10 +84,10 @@ pub struct WatchQuery {
     pub watch: Option<String>,
 }
 
-/// The query of events.
+/// The query of events, and of the audit log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventsQuery {
-    /// Only events after this cursor.
+    /// Only what came after this cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
     /// Follow.

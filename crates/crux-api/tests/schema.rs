@@ -255,6 +255,25 @@ fn lists_are_as_promised() {
         services: vec![service()],
         yurt: vec![Program { name: "steward".into(), node: "n2".into(), started: Some(AT.into()) }],
     });
+    let entry = AuditEntry {
+        cursor: Counter(7),
+        at: AT.into(),
+        door: "n1".into(),
+        by: "operator/ann".into(),
+        uid: None,
+        from: Some("10.0.0.9:40000".into()),
+        author: Some("operator/ann".into()),
+        verb: "apply".into(),
+        targets: vec!["place/web/api".into()],
+        facts: vec!["ef".repeat(32)],
+        more: 0,
+        outcome: AuditOutcome::Refused,
+        code: Some("E401".into()),
+        reason: Some("the certificate of operator ann is limited".into()),
+        unlisted: 3,
+    };
+    agrees(entry.clone());
+    agrees(AuditList { entries: vec![entry] });
     agrees(event());
     agrees(EventList { events: vec![event()] });
     let line = LogLine {

@@ -1,6 +1,8 @@
 //! The command line, as data.
 
-use crate::command::{ca, demo, events, explain, facts, files, horde, lab, logs, manifest, node, run, up, wait, why};
+use crate::command::{
+    audit, ca, demo, events, explain, facts, files, horde, lab, logs, manifest, node, run, up, wait, why,
+};
 use crate::output::Format;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -107,6 +109,8 @@ pub(crate) enum Command {
     Files(files::FilesCommand),
     /// What happened
     Events(events::EventsArgs),
+    /// What operators did at this fulcrum, and what they were refused
+    Audit(audit::AuditArgs),
     /// Faults for a dev cluster
     #[command(subcommand)]
     Lab(lab::LabCommand),
@@ -164,9 +168,8 @@ fn wanted_format() -> Option<Format> {
 }
 
 /// Verbs and nouns that operators may expect: said to be on their way rather than unknown.
-const LATER: [&str; 20] = [
+const LATER: [&str; 19] = [
     "allow",
-    "audit",
     "backup",
     "beacon",
     "bloc",

@@ -27,6 +27,8 @@ pub const TARGETS: &[Target] = &[
 ];
 
 const SAMPLES: &[&str] = &[
+    include_str!("../../crux-api/schema/AuditEntry.json"),
+    include_str!("../../crux-api/schema/AuditList.json"),
     include_str!("../../crux-api/schema/Confab.json"),
     include_str!("../../crux-api/schema/Doctor.json"),
     include_str!("../../crux-api/schema/Done.json"),
@@ -63,6 +65,8 @@ fn document<T: Kind + Serialize + DeserializeOwned>(data: &[u8]) {
 
 /// Every document that a fulcrum answers with.
 pub fn documents(data: &[u8]) {
+    document::<AuditEntry>(data);
+    document::<AuditList>(data);
     document::<Confab>(data);
     document::<Doctor>(data);
     document::<Done>(data);

@@ -1,12 +1,13 @@
 //! The hands of crux: the driver, the effects, the store and the doors. Everything that decides is in `crux-core`.
 //!
 //! Reading order: [`up`] (one fulcrum from start to end), `driver` (its one loop), [`effects`] and [`store`] (what it does
-//! to the world), `api` (the doors' answers), `port` (the door with mutual TLS), `live` (idle connections that tell that a
+//! to the world), `api` (the doors' answers), `audit` (what operators did), `port` (the door with mutual TLS), `live` (idle connections that tell that a
 //! process died), `peers` (streams between fulcrums), `seek` (looking for others), `turned_away` (who may not
 //! link), `metrics`, [`dev`] (a throw-away cluster), [`fuzz`] (any bytes at all).
 
 mod api;
 mod ask;
+mod audit;
 pub mod dev;
 mod driver;
 pub mod effects;

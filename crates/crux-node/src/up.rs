@@ -7,6 +7,7 @@ mod patience;
 mod stops;
 
 use crate::api::SocketError;
+use crate::audit::Audit;
 use crate::driver::End;
 use crate::effects::{EffectsError, running_instances};
 use crate::harden;
@@ -184,6 +185,7 @@ async fn up(mut config: UpConfig, doors: &Handle) -> Result<(), UpError> {
         warn!("{warning}");
     }
     let store = Arc::new(store);
+    let audit = Audit::open(&config.state.join("audit"));
     let papers = Papers::new(bundle).map_err(refused)?;
     let ports = Ports {
         doors: doors.clone(),
@@ -195,8 +197,11 @@ async fn up(mut config: UpConfig, doors: &Handle) -> Result<(), UpError> {
     };
     let (mut floor, mut steady_until) = (Boot(0), Instant::now());
     loop {
-        let end = life::live(&config, &me, &papers, &store, &ports, &sources, floor, steady_until, &mut stops).await?;
-        match end {
+        let end =
+            life::live(&config, &me, &papers, &store, &audit, &ports, &sources, floor, steady_until, &mut stops).await;
+        // What the end itself was may be the last that is written.
+        audit.flush().await;
+        match end? {
             End::Finished | End::Forced => return Ok(()),
             End::LinksEnded => return Err(UpError::LinksEnded { listen: config.listen }),
             End::BootTooOld { node, known } => {

@@ -7,6 +7,7 @@
 //! * Moments are RFC 3339 with microseconds in UTC; `boot`, `view`, hashes and bytes are lower-case hex strings.
 
 mod answer;
+mod audit;
 mod confab;
 mod error;
 mod facts;
@@ -15,6 +16,7 @@ mod network;
 mod status;
 
 pub use answer::{Done, FileStored, Written};
+pub use audit::{AuditEntry, AuditList, AuditOutcome};
 pub use confab::Confab;
 pub use error::{Code, ErrorDoc};
 pub use facts::{BadHex, Fact, FactList, Head, from_hex, to_hex};

@@ -1,5 +1,6 @@
 //! One file per verb or noun.
 
+pub(crate) mod audit;
 pub(crate) mod ca;
 pub(crate) mod demo;
 pub(crate) mod doctor;
@@ -85,6 +86,7 @@ async fn ask(global: Global, command: Command) -> Outcome {
                 Command::Logs(args) => logs::run(&ctx, args).await,
                 Command::Files(command) => files::run(&ctx, command).await,
                 Command::Events(args) => events::run(&ctx, args).await,
+                Command::Audit(args) => audit::run(&ctx, args).await,
                 Command::Why(args) => why::run(&ctx, args).await,
                 Command::Links => network::links(&ctx).await,
                 Command::Flocks => network::flocks(&ctx).await,

@@ -32,7 +32,11 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, Json(Doc(self.0))).into_response()
+        let error = self.0.clone();
+        let mut response = (status, Json(Doc(self.0))).into_response();
+        // For the audit log, as far as the gate.
+        response.extensions_mut().insert(error);
+        response
     }
 }
 

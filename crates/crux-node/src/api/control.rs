@@ -2,10 +2,11 @@
 
 use super::Door;
 use super::answer::{Answer, Refusal, doc};
+use super::gate::Noted;
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::http::{Method, Uri};
+use axum::response::{IntoResponse as _, Response};
 use crux_api::json::{Code, Done};
 use crux_api::routes::{DownRequest, ForgetRequest};
 use crux_core::facts::value::row_path;
@@ -58,8 +59,19 @@ pub(super) async fn down(State(door): State<Door>, json: Result<Json<DownRequest
 }
 
 /// `POST /v1/node/forget`.
-pub(super) async fn forget(State(door): State<Door>, json: Result<Json<ForgetRequest>, JsonRejection>) -> Answer {
-    let node = body(json)?.node;
+pub(super) async fn forget(State(door): State<Door>, json: Result<Json<ForgetRequest>, JsonRejection>) -> Response {
+    let mut noted = Noted::default();
+    let answer = match body(json) {
+        Ok(ForgetRequest { node }) => {
+            noted.target(node.as_str());
+            forget_fulcrum(&door, &node).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    noted.on(answer.into_response())
+}
+
+async fn forget_fulcrum(door: &Door, node: &str) -> Answer {
     let fulcrum: FulcrumId =
         node.parse().map_err(|cause| Refusal::new(Code::Usage, format!("{cause}"), "crux node list"))?;
     let status = door.status().await?;
@@ -100,10 +112,4 @@ pub(super) async fn lab(State(door): State<Door>, json: Result<Json<Rules>, Json
     let rules = body(json)?;
     crate::dev::obey(faults, &rules);
     Ok(doc(Done { text: format!("{}'s links obey", door.me.id) }))
-}
-
-/// Anything else.
-pub(super) async fn no_such_route(method: Method, uri: Uri) -> Refusal {
-    let cause = format!("there is no {method} {} here", uri.path());
-    Refusal::new(Code::NotFound, cause, "compare `crux version` on both sides")
 }

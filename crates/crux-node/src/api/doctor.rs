@@ -63,6 +63,7 @@ pub(super) async fn doctor(State(door): State<Door>) -> Answer {
     findings.extend(certificates(&door, &links));
     findings.extend(state(&door));
     findings.extend(vouched(&door).await);
+    findings.extend(audit(&door));
     findings.extend(reach(&status, &sights));
     Ok(doc(Doctor { node: door.me.id.to_string(), at: show::moment(crate::wall()), findings }))
 }
@@ -386,6 +387,24 @@ fn state(door: &Door) -> Vec<Finding> {
         }
         _ => fine("state", place, format!("it takes writes, and {mib} MiB are free")),
     }]
+}
+
+/// Only where there is something to say: it is part of the state directory.
+fn audit(door: &Door) -> Option<Finding> {
+    let (lost, refuses) = door.audit.trouble();
+    let place = door.state.join("audit").display().to_string();
+    let next = "free space there and check the owner; crux audit shows what is still in memory";
+    match (lost, refuses) {
+        (_, Some(why)) => {
+            let text = format!("the audit log cannot be written: {why}; {lost} entries are lost on disk");
+            Some(found("audit", FindingState::Wrong, place, text, next))
+        }
+        (0, None) => None,
+        (lost, None) => {
+            let text = format!("{lost} entries of the audit log are lost on disk since the start; it is written again");
+            Some(found("audit", FindingState::Warning, place, text, "crux audit shows what is still in memory"))
+        }
+    }
 }
 
 fn free_space(path: &Path) -> io::Result<u64> {

@@ -4,15 +4,18 @@
 use super::Door;
 use super::answer::{Answer, Refusal, doc};
 use super::control::body;
+use super::gate::Noted;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
-use axum::response::IntoResponse as _;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use crux_api::json::{self, Code, Counter, Fact, FactList, Head, Written};
 use crux_api::routes::{FactsQuery, WriteRequest};
 use crux_core::facts::version::Checked;
 use crux_core::io::{Command, Reply};
+use crux_pki::facts::BadFact;
 use crux_pki::unix_now;
 use std::collections::BTreeSet;
 
@@ -47,25 +50,44 @@ fn head(version: &Checked) -> Head {
 }
 
 /// `POST /v1/facts`.
-pub(super) async fn write(State(door): State<Door>, request: Result<Json<WriteRequest>, JsonRejection>) -> Answer {
+pub(super) async fn write(State(door): State<Door>, request: Result<Json<WriteRequest>, JsonRejection>) -> Response {
+    let mut noted = Noted::default();
+    let answer = accept(&door, request, &mut noted).await;
+    noted.on(answer.into_response())
+}
+
+async fn accept(door: &Door, request: Result<Json<WriteRequest>, JsonRejection>, noted: &mut Noted) -> Answer {
     let request = body(request)?;
     if request.versions.is_empty() {
         return Err(Refusal::new(Code::BadRequest, "the request names no fact to write", "crux apply FILE"));
     }
-    let mut versions = Vec::new();
+    let mut sealed = Vec::new();
     for (place, hex) in request.versions.iter().enumerate() {
-        let sealed = json::from_hex(hex).map_err(|bad| {
+        let bytes = json::from_hex(hex).map_err(|bad| {
             Refusal::new(Code::BadRequest, format!("version {place}: {bad}"), "compare `crux version` on both sides")
         })?;
-        let checked = crux_pki::facts::countersign(&door.papers.now(), sealed.into(), unix_now()).map_err(|cause| {
-            let next = "sign with an operator's key of this bloc: --as BUNDLE, or `crux ca issue --operator NAME`";
+        let bytes = Bytes::from(bytes);
+        // What it says it is, believed by nobody yet: for the audit log.
+        if let Ok(claimed) = Checked::vouched(bytes.clone()) {
+            noted.statement(claimed.statement());
+        }
+        sealed.push(bytes);
+    }
+    let mut versions = Vec::new();
+    for (place, sealed) in sealed.into_iter().enumerate() {
+        let checked = crux_pki::facts::countersign(&door.papers.now(), sealed, unix_now()).map_err(|cause| {
+            let next = match cause {
+                BadFact::Scope { .. } => "crux ca inspect BUNDLE shows its scopes; --as BUNDLE names another operator",
+                _ => "sign with an operator's key of this bloc: --as BUNDLE, or `crux ca issue --operator NAME`",
+            };
             Refusal::new(Code::Refused, format!("version {place} is not accepted: {cause}"), next)
         })?;
         versions.push(checked);
     }
     match door.asker.command(Command::Write { versions }).await.map_err(|_| Refusal::going_down())? {
         Reply::Written { ids, others, converged } => {
-            let ids = ids.iter().map(ToString::to_string).collect();
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            noted.written(&ids);
             let status = if converged { StatusCode::OK } else { StatusCode::ACCEPTED };
             Ok((status, doc(Written { ids, others, converged })).into_response())
         }

@@ -2,6 +2,7 @@
 
 use super::Door;
 use super::answer::{Answer, Refusal, doc};
+use super::gate::Noted;
 use crate::effects::BlobError;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, State};
@@ -48,7 +49,11 @@ pub(super) async fn list(State(door): State<Door>) -> Answer {
 pub(super) async fn store(State(door): State<Door>, content: Body) -> Answer {
     let reader = BodyReader { stream: content.into_data_stream(), rest: Bytes::new() };
     match door.effects.blobs().add_stream(reader, None, FILE_MAX).await {
-        Ok((hash, size)) => Ok(doc(FileStored { sha256: hash.to_string(), size: Counter(size) })),
+        Ok((hash, size)) => {
+            let mut noted = Noted::default();
+            noted.target(format!("file {hash}"));
+            Ok(noted.on(doc(FileStored { sha256: hash.to_string(), size: Counter(size) })))
+        }
         Err(error @ BlobError::TooLong { .. }) => {
             Err(Refusal::new(Code::BadRequest, error.to_string(), "split the file, or serve it by other means"))
         }

@@ -90,3 +90,54 @@ impl Confab for ConfabRpc {
         Ok(Response::new(ReceiverStream::new(views)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crux_api::grpc::DESCRIPTORS;
+    use crux_api::rights::GRPC;
+    use prost::Message;
+    use std::collections::BTreeSet;
+
+    /// As much of `google/protobuf/descriptor.proto` as says which methods there are.
+    #[derive(Clone, PartialEq, Message)]
+    struct Files {
+        #[prost(message, repeated, tag = "1")]
+        file: Vec<File>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct File {
+        #[prost(string, tag = "2")]
+        package: String,
+        #[prost(message, repeated, tag = "6")]
+        service: Vec<Service>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Service {
+        #[prost(string, tag = "1")]
+        name: String,
+        #[prost(message, repeated, tag = "2")]
+        method: Vec<Method>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Method {
+        #[prost(string, tag = "1")]
+        name: String,
+    }
+
+    #[test]
+    fn every_method_of_every_service_has_its_right() {
+        let sets = [DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET, tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET];
+        let mut methods = BTreeSet::new();
+        for file in sets.into_iter().flat_map(|set| Files::decode(set).unwrap().file) {
+            for service in &file.service {
+                methods.extend(service.method.iter().map(|m| format!("/{}.{}/{}", file.package, service.name, m.name)));
+            }
+        }
+        assert!(methods.contains("/crux.v1.Confab/Watch"), "{methods:?}");
+        let known: BTreeSet<String> = GRPC.iter().map(|(path, _)| (*path).to_owned()).collect();
+        assert_eq!(methods, known, "crux_api::rights::GRPC");
+    }
+}

@@ -3,6 +3,7 @@
 //!
 //! | file | routes |
 //! |---|---|
+//! | `gate` | none: who may ask, before anything is read |
 //! | `read` | confab, status, ps, nodes, hordes, services, why, events |
 //! | `links` | who reaches whom, which flocks there are |
 //! | `doctor` | what is wrong and what to do |
@@ -10,13 +11,16 @@
 //! | `files` | files by content |
 //! | `logs` | what instances wrote, here or on another fulcrum |
 //! | `control` | down, forget, faults |
+//! | `audit` | what operators did here |
 //! | `grpc` | `crux.v1.Confab` |
 
 pub(crate) mod answer;
+mod audit;
 mod control;
 mod doctor;
 mod facts;
 mod files;
+mod gate;
 mod grpc;
 mod links;
 mod listen;
@@ -28,9 +32,11 @@ mod vouched;
 pub use listen::SocketError;
 
 pub(crate) use control::{Rules, body};
+pub(crate) use gate::{Caller, guarded};
 pub(crate) use listen::open;
 
 use crate::ask::Asker;
+use crate::audit::Audit;
 use crate::effects::Effects;
 use crate::events::Events;
 use crate::metrics::{Meters, timed};
@@ -42,9 +48,9 @@ use crate::turned_away::TurnedAway;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{get, post, put};
+use axum::routing::{MethodRouter, get, post, put};
 use crux_api::json;
-use crux_api::routes;
+use crux_api::rights::Route;
 use crux_link::{FaultGate, Links};
 use crux_names::Member;
 use crux_pki::unix_now;
@@ -77,6 +83,8 @@ pub(crate) struct Door {
     pub(crate) skew: Skew,
     /// Who was refused at its mesh port of late.
     pub(crate) turned_away: TurnedAway,
+    /// What operators did here.
+    pub(crate) audit: Audit,
     /// What it counts.
     pub(crate) meters: Meters,
     /// Where it listens.
@@ -128,32 +136,41 @@ impl Door {
 /// Largest body of a request other than a file: a few hundred facts.
 pub(crate) const BODY_MAX: usize = 8 << 20;
 
-/// All routes.
+/// What answers a route. There is none that this does not name, and none without a right.
+fn handler(route: Route) -> MethodRouter<Door> {
+    match route {
+        Route::Confab => get(read::confab),
+        Route::Status => get(read::status),
+        Route::Ps => get(read::ps),
+        Route::Nodes => get(read::nodes),
+        Route::Hordes => get(read::hordes),
+        Route::Services => get(read::services),
+        Route::Links => get(links::links),
+        Route::Flocks => get(read::flocks),
+        Route::Doctor => get(doctor::doctor),
+        Route::Events => get(read::events),
+        Route::Why => get(read::why),
+        Route::Facts => get(facts::list),
+        Route::Write => post(facts::write),
+        Route::Files => get(files::list),
+        // A file is a stream: its size is bounded by the store, not by memory.
+        Route::StoreFile => put(files::store).layer(DefaultBodyLimit::disable()),
+        Route::FetchFile => get(files::fetch),
+        Route::Logs => get(logs::logs),
+        Route::Audit => get(audit::audit),
+        Route::Down => post(control::down),
+        Route::Forget => post(control::forget),
+        Route::Lab => post(control::lab),
+    }
+}
+
+/// All routes, behind the gate.
 pub(crate) fn router(door: Door) -> Router {
-    let plain = Router::new()
-        .route(routes::CONFAB, get(read::confab))
-        .route(routes::STATUS, get(read::status))
-        .route(routes::PS, get(read::ps))
-        .route(routes::NODES, get(read::nodes))
-        .route(routes::HORDES, get(read::hordes))
-        .route(routes::SERVICES, get(read::services))
-        .route(routes::LINKS, get(links::links))
-        .route(routes::FLOCKS, get(read::flocks))
-        .route(routes::DOCTOR, get(doctor::doctor))
-        .route(routes::EVENTS, get(read::events))
-        .route(routes::WHY, get(read::why))
-        .route(routes::FACTS, get(facts::list).post(facts::write))
-        .route(routes::FILES, get(files::list))
-        .route(&format!("{}/{{sha256}}", routes::FILES), get(files::fetch))
-        .route(routes::LOGS, get(logs::logs))
-        .route(routes::DOWN, post(control::down))
-        .route(routes::NODE_FORGET, post(control::forget))
-        .route(routes::LAB, post(control::lab))
-        .layer(DefaultBodyLimit::max(BODY_MAX));
-    // A file is a stream: its size is bounded by the store, not by memory.
-    let streams = Router::new().route(routes::FILES, put(files::store)).layer(DefaultBodyLimit::disable());
-    let meters = door.meters.clone();
-    let all = plain.merge(streams).fallback(control::no_such_route).with_state(door.clone()).merge(grpc::routes(door));
+    let router = Router::new();
+    let router = Route::ALL.iter().fold(router, |router, route| router.route(route.path(), handler(*route)));
+    let router = router.layer(DefaultBodyLimit::max(BODY_MAX));
+    let (meters, audit, me) = (door.meters.clone(), door.audit.clone(), door.me.id.clone());
+    let all = guarded(router.with_state(door.clone()).merge(grpc::routes(door)), &audit, &me);
     all.layer(middleware::from_fn_with_state(meters, timed))
 }
 
@@ -163,6 +180,7 @@ pub(crate) async fn serve(listener: UnixListener, router: Router, mut stop: watc
         // An error means that the other end is gone, which is a stop too.
         let _ = stop.wait_for(|stop| *stop).await;
     };
+    let router = router.into_make_service_with_connect_info::<gate::Local>();
     if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
         tracing::warn!("the local door closed: {error}");
     }

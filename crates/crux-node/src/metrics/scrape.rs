@@ -99,6 +99,9 @@ fn flock(registry: &mut Registry, door: &Door, status: &Status) {
     if let Some(expect) = status.expect {
         gauge(registry, "flock_expected_members", "Members that were expected by configuration", f64::from(expect));
     }
+    let lost: Counter = Counter::default();
+    lost.inc_by(door.audit.trouble().0);
+    registry.register("audit_lost", "Entries of the audit log that the disk did not take", lost);
     registry.register("flock_changes", "Changes of the flock, by kind of event", door.meters.changes.clone());
 }
 

@@ -11,8 +11,9 @@
 pub(crate) mod limit;
 mod serve;
 
-pub(crate) use serve::{Caller, serve_http};
+pub(crate) use serve::serve_http;
 
+use crate::api::Caller;
 use crate::live::{ALPN, Live};
 use crate::metrics::Meters;
 use crate::papers::Papers;
@@ -94,7 +95,7 @@ pub(crate) fn bind(flag: &'static str, addr: SocketAddr) -> Result<StdListener, 
 pub(crate) struct Rooms {
     papers: Papers,
     tls: TlsAcceptor,
-    /// What operators get.
+    /// What operators get, behind the gate that knows them.
     router: Router,
     /// Where nodes' idle connections are kept.
     live: Live,
@@ -145,8 +146,10 @@ impl Rooms {
             self.live.accept(stream, &admitted).await.map_err(|refusal| refusal.to_string())
         } else {
             let Some(_inside) = self.operators.enter(from.ip()) else { return Err("too many connections".to_owned()) };
-            let caller = Caller::of(admitted, self.papers);
-            caller.seen(&self.meters);
+            let caller = Caller::of(admitted, self.papers, from);
+            if let Some(ends) = caller.operators_end() {
+                self.meters.operator(caller.name(), ends);
+            }
             serve_http(stream, protocol.as_deref() == Some(b"h2"), self.router, Some(caller), stop).await;
             Ok(())
         }

@@ -1,8 +1,11 @@
 //! Real sockets on loopback, real certificates.
 
 use super::*;
-use axum::Extension;
+use crate::api::guarded;
+use crate::audit::Audit;
 use axum::routing::get;
+use crux_api::json::AuditOutcome;
+use crux_api::routes::PS;
 use crux_names::{Boot, Member};
 use crux_pki::{Bundle, Ca, IssueRequest, Role, client_config};
 use std::collections::BTreeMap;
@@ -20,6 +23,8 @@ struct World {
     bundles: BTreeMap<&'static str, Bundle>,
     papers: Papers,
     addr: SocketAddr,
+    audit: Audit,
+    _log: tempfile::TempDir,
     _stop: watch::Sender<bool>,
 }
 
@@ -40,16 +45,17 @@ fn world() -> World {
     let papers = Papers::new(me.clone()).unwrap();
     let member = Member { id: "n1".parse().unwrap(), boot: Boot(1) };
     let (hints, _) = mpsc::channel(1);
-    let live = Live::new(member, &papers, Arc::new(|_| None), hints, Handle::current());
-    let router = Router::new()
-        .route("/hello", get(|| async { "hello" }).post(|body: String| async move { body }))
-        .layer(Extension(()));
+    let live = Live::new(member.clone(), &papers, Arc::new(|_| None), hints, Handle::current());
+    let router = Router::new().route(PS, get(|| async { "hello" })).route("/v1/hidden", get(|| async { "hidden" }));
+    let log = tempfile::tempdir().unwrap();
+    let audit = Audit::open(log.path());
+    let router = guarded(router, &audit, &member.id);
     let rooms = Rooms::new(&papers, router, live, Meters::new());
     let listener = bind("api", "127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(serve(TcpListener::from_std(listener).unwrap(), rooms, stopped));
-    World { bundles, papers, addr, _stop: stop }
+    World { bundles, papers, addr, audit, _log: log, _stop: stop }
 }
 
 impl World {
@@ -71,7 +77,7 @@ impl World {
     }
 }
 
-const HELLO: &str = "GET /hello HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+const HELLO: &str = "GET /v1/ps HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 
 #[tokio::test]
 async fn operators_are_answered_nodes_are_told_why_not_and_others_do_not_come_in() {
@@ -87,6 +93,17 @@ async fn operators_are_answered_nodes_are_told_why_not_and_others_do_not_come_in
     for stranger in ["watch", "eve"] {
         assert!(world.ask(stranger, HELLO).await.is_err(), "{stranger}");
     }
+    // A route that somebody added without saying what it needs does not exist.
+    let text = world.ask("ann", &HELLO.replace("/v1/ps", "/v1/hidden")).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 404") && text.contains("there is no GET /v1/hidden here"), "{text}");
+    let text = world.ask("n2", &HELLO.replace("/v1/ps", "/v1/hidden")).await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 403"), "who may ask nothing is not told what there is: {text}");
+    // Who was refused is written down, and who only read is not.
+    let entries = world.audit.after(0);
+    let refused: Vec<_> = entries.iter().map(|entry| (entry.by.as_str(), entry.verb.as_str(), entry.outcome)).collect();
+    assert_eq!(refused, [("node/n2", "read", AuditOutcome::Refused); 3]);
+    assert!(entries[0].from.as_ref().unwrap().starts_with("127.0.0.1:") && entries[0].door == "n1");
+    assert!(entries[0].reason.as_ref().unwrap().contains("answers operators"), "{:?}", entries[0]);
 }
 
 #[tokio::test]
@@ -155,7 +172,7 @@ async fn strangers_who_never_finish_the_handshake_keep_nobody_out_for_long() {
 async fn a_head_that_comes_drop_by_drop_is_cut() {
     let world = world();
     let mut stream = world.connect("ann", b"http/1.1").await.unwrap();
-    stream.write_all(b"GET /hello HTTP/1.1\r\n").await.unwrap();
+    stream.write_all(b"GET /v1/ps HTTP/1.1\r\n").await.unwrap();
     let mut text = Vec::new();
     let ended = tokio::time::timeout(LIMIT, stream.read_to_end(&mut text)).await;
     assert!(ended.is_ok(), "the head never ends, the connection does");

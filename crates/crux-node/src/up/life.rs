@@ -5,6 +5,7 @@ use super::stops::Stops;
 use super::{UpError, link_key};
 use crate::api::{self, Door};
 use crate::ask::Asker;
+use crate::audit::Audit;
 use crate::dev;
 use crate::driver::{ASKS, Channels, Clock, Driver, End, Hands, Inbox, LINK_EVENTS, REPORTS, check_loaded};
 use crate::effects::{Effects, EffectsConfig};
@@ -64,6 +65,7 @@ pub(super) async fn live(
     me: &FulcrumId,
     papers: &Papers,
     store: &Arc<Store>,
+    audit: &Audit,
     ports: &Ports,
     sources: &[Source],
     floor: Boot,
@@ -159,6 +161,7 @@ pub(super) async fn live(
         links: links.clone(),
         skew: skew.clone(),
         turned_away,
+        audit: audit.clone(),
         meters: meters.clone(),
         listens: Listens {
             mesh: Some(addr.to_string()),

@@ -1,0 +1,124 @@
+//! `crux audit`.
+
+use super::{Ctx, ended};
+use crate::Outcome;
+use crate::output::{self, Format, clean, or_dash, short_hashes};
+use clap::Args;
+use crux_api::json::{AuditEntry, AuditList, AuditOutcome};
+use crux_api::routes;
+
+/// What operators did at this fulcrum, and what they were refused.
+#[derive(Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// Only what came after this cursor
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<u64>,
+}
+
+pub(crate) async fn run(ctx: &Ctx, args: AuditArgs) -> Outcome {
+    let after = args.after.map(|after| format!("after={after}"));
+    if !ctx.global.watch {
+        let path = after.map_or_else(|| routes::AUDIT.to_owned(), |after| format!("{}?{after}", routes::AUDIT));
+        let list: AuditList = ctx.client().get(&path).await?;
+        ctx.print(&list, &|list: &AuditList, format| {
+            list.entries.iter().map(|entry| line(entry, format)).collect::<Vec<_>>().join("\n")
+        })?;
+        return Ok(0);
+    }
+    let query: Vec<String> = after.into_iter().chain(["watch".to_owned()]).collect();
+    let mut watch = ctx.client().watch::<AuditEntry>(&format!("{}?{}", routes::AUDIT, query.join("&"))).await?;
+    while let Some(entry) = watch.next().await? {
+        match ctx.format() {
+            Format::Json => output::say(&output::json(&entry, true))?,
+            format => output::say(&line(&entry, format))?,
+        }
+    }
+    ended()
+}
+
+fn outcome(outcome: AuditOutcome) -> &'static str {
+    match outcome {
+        AuditOutcome::Begun => "begun",
+        AuditOutcome::Done => "done",
+        AuditOutcome::Accepted => "accepted",
+        AuditOutcome::Refused => "refused",
+        AuditOutcome::Failed => "failed",
+    }
+}
+
+/// Who asked, and who signed if that is somebody else.
+fn who(entry: &AuditEntry) -> String {
+    let by = match entry.uid {
+        Some(uid) => format!("{} uid {uid}", entry.by),
+        None => entry.by.clone(),
+    };
+    match &entry.author {
+        Some(author) if *author != entry.by => format!("{author} ({by})"),
+        _ => by,
+    }
+}
+
+fn line(entry: &AuditEntry, format: Format) -> String {
+    let mut targets = entry.targets.join(" ");
+    if entry.more > 0 {
+        targets.push_str(&format!(" and {} more", entry.more));
+    }
+    let mut what = format!("{:<8} {}", outcome(entry.outcome), targets);
+    if let (Some(code), Some(reason)) = (&entry.code, &entry.reason) {
+        what.push_str(&format!(": {code} {reason}"));
+    }
+    if entry.unlisted > 0 {
+        what.push_str(&format!(" (and {} refusals before it)", entry.unlisted));
+    }
+    clean(&match format {
+        Format::Name => entry.cursor.to_string(),
+        Format::Wide => format!(
+            "{:>6}  {}  {:<10} {:<22} {:<28} {:<8} {what}  {}",
+            entry.cursor.0,
+            entry.at,
+            entry.door,
+            or_dash(entry.from.as_deref()),
+            who(entry),
+            entry.verb,
+            entry.facts.join(" ")
+        ),
+        // Seconds are enough for people; the document has microseconds.
+        _ => {
+            let at = entry.at.get(..19).unwrap_or(&entry.at);
+            format!("{at}  {:<28} {:<8} {}", who(entry), entry.verb, short_hashes(&what))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crux_api::json::Counter;
+
+    #[test]
+    fn a_line_says_who_did_what_and_why_not() {
+        let refused = AuditEntry {
+            cursor: Counter(7),
+            at: "2026-11-27T06:00:01.123456Z".into(),
+            door: "n1".into(),
+            by: "socket".into(),
+            uid: Some(0),
+            from: None,
+            author: Some("operator/bob".into()),
+            verb: "horde".into(),
+            targets: vec!["horde/db".into(), "horde/\u{1b}x".into()],
+            facts: vec![],
+            more: 2,
+            outcome: AuditOutcome::Refused,
+            code: Some("E401".into()),
+            reason: Some("it is limited".into()),
+            unlisted: 3,
+        };
+        let text = line(&refused, Format::Table);
+        let begins = "2026-11-27T06:00:01  operator/bob (socket uid 0)  horde    refused  horde/db horde/";
+        assert!(text.starts_with(begins), "{text}");
+        assert!(text.ends_with(" and 2 more: E401 it is limited (and 3 refusals before it)"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        assert_eq!(line(&refused, Format::Name), "7");
+    }
+}

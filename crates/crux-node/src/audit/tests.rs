@@ -1,0 +1,174 @@
+//! The log on real directories: what it keeps, what it forgets, and what it does when it can keep nothing.
+
+use super::*;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+/// A small file system of its own, unmounted at the end.
+struct Small(tempfile::TempDir);
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).output();
+    }
+}
+
+fn entry(by: &str, outcome: AuditOutcome) -> AuditEntry {
+    AuditEntry {
+        cursor: Counter(0),
+        at: "2026-11-27T00:00:00Z".into(),
+        door: "n1".into(),
+        by: by.into(),
+        uid: None,
+        from: None,
+        author: None,
+        verb: "apply".into(),
+        targets: vec!["place/web/api".into()],
+        facts: vec!["ab".repeat(32)],
+        more: 0,
+        outcome,
+        code: None,
+        reason: None,
+        unlisted: 0,
+    }
+}
+
+fn cursors(audit: &Audit, after: u64) -> Vec<u64> {
+    audit.after(after).iter().map(|entry| entry.cursor.0).collect()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn it_is_for_its_owner_goes_on_counting_and_forgets_what_a_crash_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("state/audit");
+    let audit = Audit::open(&dir);
+    for _ in 0..3 {
+        audit.record(entry("operator/ann", AuditOutcome::Done));
+    }
+    audit.flush().await;
+    let file = dir.join("00000000000000000001.jsonl");
+    assert_eq!((mode(&dir), mode(&file)), (0o700, 0o600));
+    let lines = fs::read_to_string(&file).unwrap();
+    assert_eq!(
+        lines.lines().map(|line| serde_json::from_str::<AuditEntry>(line).unwrap().cursor.0).collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
+    drop(audit);
+    // The power went while the fourth was written.
+    OpenOptions::new().append(true).open(&file).unwrap().write_all(b"{\"cursor\":\"4\",\"at\":\"20").unwrap();
+    let audit = Audit::open(&dir);
+    audit.record(entry("operator/bob", AuditOutcome::Failed));
+    audit.flush().await;
+    assert_eq!((cursors(&audit, 0), cursors(&audit, 3)), (vec![1, 2, 3, 4], vec![4]));
+    assert_eq!(audit.after(3)[0].by, "operator/bob");
+    assert_eq!(files(&dir).unwrap().len(), 1, "it goes on with the same file");
+    assert_eq!(audit.trouble(), (0, None));
+    assert_eq!(*audit.follow().borrow(), 4);
+}
+
+#[tokio::test]
+async fn it_is_bounded_and_the_oldest_goes_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let most = 4 * serde_json::to_vec(&entry("operator/ann", AuditOutcome::Done)).unwrap().len() as u64;
+    let audit = Audit::with(dir.path(), most);
+    let all = 2000;
+    for _ in 0..all {
+        audit.record(entry("operator/ann", AuditOutcome::Done));
+    }
+    audit.flush().await;
+    let known = files(dir.path()).unwrap();
+    assert_eq!(known.len(), FILES);
+    for path in known.values() {
+        assert!(fs::metadata(path).unwrap().len() <= most, "{}", path.display());
+    }
+    let on_disk: Vec<u64> =
+        known.values().flat_map(|path| entries(path).unwrap()).map(|entry| entry.cursor.0).collect();
+    assert!(on_disk.len() >= 2 * FILES && on_disk.last() == Some(&all), "{on_disk:?}");
+    assert!(on_disk.windows(2).all(|pair| pair[0] + 1 == pair[1]), "none is missing between: {on_disk:?}");
+    // Who follows has more than that in memory.
+    assert_eq!(cursors(&audit, 0).len(), KEPT);
+    assert_eq!(cursors(&audit, all - 2), [all - 1, all]);
+    drop(audit);
+    assert_eq!(cursors(&Audit::with(dir.path(), most), 0), on_disk);
+}
+
+#[tokio::test]
+async fn a_directory_that_takes_nothing_stops_nobody_and_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit");
+    fs::write(&path, "in the way").unwrap();
+    let audit = Audit::open(&path);
+    for _ in 0..5 {
+        audit.record(entry("operator/ann", AuditOutcome::Done));
+    }
+    audit.flush().await;
+    assert_eq!(cursors(&audit, 0), [1, 2, 3, 4, 5], "they are in memory");
+    let (lost, why) = audit.trouble();
+    assert!(lost == 5 && why.is_some(), "{lost} {why:?}");
+    // When it goes again it is written again.
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    audit.record(entry("operator/ann", AuditOutcome::Done));
+    audit.flush().await;
+    assert_eq!(audit.trouble(), (5, None));
+    assert_eq!(files(&path).unwrap().keys().copied().collect::<Vec<_>>(), [6]);
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_whole_entries_only_and_goes_on_when_there_is_room() {
+    let disk = Small(tempfile::tempdir().unwrap());
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "crux-test"]).arg(disk.0.path()).output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: this test mounts a tmpfs, which needs root");
+        return;
+    }
+    let disk = disk.0.path();
+    let dir = disk.join("audit");
+    let audit = Audit::open(&dir);
+    audit.record(entry("operator/ann", AuditOutcome::Done));
+    audit.flush().await;
+    let filler = disk.join("filler");
+    let mut file = File::create(&filler).unwrap();
+    while file.write(&[1; 4096]).is_ok() {}
+    for _ in 0..100 {
+        audit.record(entry("operator/ann", AuditOutcome::Done));
+    }
+    audit.flush().await;
+    let (lost, why) = audit.trouble();
+    assert!(lost > 0 && why.is_some(), "{lost} {why:?}");
+    drop(file);
+    fs::remove_file(&filler).unwrap();
+    audit.record(entry("operator/bob", AuditOutcome::Done));
+    audit.flush().await;
+    assert_eq!(audit.trouble(), (lost, None));
+    let text: String = files(&dir).unwrap().values().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let read: Vec<AuditEntry> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(read.len() as u64, 102 - lost, "every line is whole");
+    assert_eq!(read.last().unwrap().by, "operator/bob");
+}
+
+#[tokio::test]
+async fn who_only_makes_noise_does_not_push_out_what_others_did() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = Audit::open(dir.path());
+    audit.record(entry("operator/ann", AuditOutcome::Done));
+    for _ in 0..100 * KEPT {
+        audit.record(entry("node/n9", AuditOutcome::Refused));
+    }
+    audit.record(entry("node/n8", AuditOutcome::Refused));
+    let all = audit.after(0);
+    let of = |by: &str| all.iter().filter(|entry| entry.by == by).count();
+    assert_eq!((of("operator/ann"), of("node/n9"), of("node/n8")), (1, REFUSALS as usize, 1));
+    // The next one that is listed says how many were not.
+    let mut shared = lock(&audit.shared);
+    let noise = shared.noise.get_mut("node/n9").unwrap();
+    noise.since -= MINUTE;
+    drop(shared);
+    audit.record(entry("node/n9", AuditOutcome::Refused));
+    assert_eq!(audit.after(0).last().unwrap().unlisted as usize, 100 * KEPT - REFUSALS as usize);
+}
