@@ -49,7 +49,7 @@ async fn it_is_for_its_owner_goes_on_counting_and_forgets_what_a_crash_cut() {
     for _ in 0..3 {
         audit.record(entry("operator/ann", AuditOutcome::Done));
     }
-    audit.flush().await;
+    audit.flushed().await;
     let file = dir.join("00000000000000000001.jsonl");
     assert_eq!((mode(&dir), mode(&file)), (0o700, 0o600));
     let lines = fs::read_to_string(&file).unwrap();
@@ -62,7 +62,7 @@ async fn it_is_for_its_owner_goes_on_counting_and_forgets_what_a_crash_cut() {
     OpenOptions::new().append(true).open(&file).unwrap().write_all(b"{\"cursor\":\"4\",\"at\":\"20").unwrap();
     let audit = Audit::open(&dir);
     audit.record(entry("operator/bob", AuditOutcome::Failed));
-    audit.flush().await;
+    audit.flushed().await;
     assert_eq!((cursors(&audit, 0), cursors(&audit, 3)), (vec![1, 2, 3, 4], vec![4]));
     assert_eq!(audit.after(3)[0].by, "operator/bob");
     assert_eq!(files(&dir).unwrap().len(), 1, "it goes on with the same file");
@@ -79,7 +79,7 @@ async fn it_is_bounded_and_the_oldest_goes_first() {
     for _ in 0..all {
         audit.record(entry("operator/ann", AuditOutcome::Done));
     }
-    audit.flush().await;
+    audit.flushed().await;
     let known = files(dir.path()).unwrap();
     assert_eq!(known.len(), FILES);
     for path in known.values() {
@@ -105,7 +105,7 @@ async fn a_directory_that_takes_nothing_stops_nobody_and_is_said() {
     for _ in 0..5 {
         audit.record(entry("operator/ann", AuditOutcome::Done));
     }
-    audit.flush().await;
+    audit.flushed().await;
     assert_eq!(cursors(&audit, 0), [1, 2, 3, 4, 5], "they are in memory");
     let (lost, why) = audit.trouble();
     assert!(lost == 5 && why.is_some(), "{lost} {why:?}");
@@ -113,7 +113,7 @@ async fn a_directory_that_takes_nothing_stops_nobody_and_is_said() {
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     audit.record(entry("operator/ann", AuditOutcome::Done));
-    audit.flush().await;
+    audit.flushed().await;
     assert_eq!(audit.trouble(), (5, None));
     assert_eq!(files(&path).unwrap().keys().copied().collect::<Vec<_>>(), [6]);
 }
@@ -131,20 +131,20 @@ async fn a_full_disk_loses_whole_entries_only_and_goes_on_when_there_is_room() {
     let dir = disk.join("audit");
     let audit = Audit::open(&dir);
     audit.record(entry("operator/ann", AuditOutcome::Done));
-    audit.flush().await;
+    audit.flushed().await;
     let filler = disk.join("filler");
     let mut file = File::create(&filler).unwrap();
     while file.write(&[1; 4096]).is_ok() {}
     for _ in 0..100 {
         audit.record(entry("operator/ann", AuditOutcome::Done));
     }
-    audit.flush().await;
+    audit.flushed().await;
     let (lost, why) = audit.trouble();
     assert!(lost > 0 && why.is_some(), "{lost} {why:?}");
     drop(file);
     fs::remove_file(&filler).unwrap();
     audit.record(entry("operator/bob", AuditOutcome::Done));
-    audit.flush().await;
+    audit.flushed().await;
     assert_eq!(audit.trouble(), (lost, None));
     let text: String = files(&dir).unwrap().values().map(|path| fs::read_to_string(path).unwrap()).collect();
     let read: Vec<AuditEntry> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
