@@ -5,6 +5,10 @@
 //! What is remembered for a disk that fails or says nothing has bounds, however long that lasts: what is dirty is also
 //! kept, what is to be dropped was on disk, batches under way are counted ([`MERGED_MAX`], [`WRITES_MAX`]), and who
 //! waits to hear that this fulcrum holds something has given up after [`write::PATIENCE`].
+//!
+//! Two orders matter to whoever loads this disk after a crash. What was replaced leaves it no earlier than what replaced it
+//! has come, or neither would be there. And a disk may keep what it said it could not (a failed sync): a write that was
+//! refused is dropped from it as soon as it is well, lest a later life obeys it.
 
 use super::version::Checked;
 use super::{Facts, Message, Output, RETRY, write};
@@ -18,6 +22,8 @@ use crux_names::{Hash256, Member, Time, Wall};
 const MERGED_MAX: usize = 16;
 /// How many operators' writes are under way to the disk.
 pub(super) const WRITES_MAX: usize = 1024;
+/// How many refused facts are remembered that a failing disk may have kept. Of more than these a later life may find some.
+const GHOSTS_MAX: usize = 16_384;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Disk {
@@ -29,8 +35,10 @@ pub(super) struct Disk {
     behind: bool,
     /// Merged and not durable, by path.
     dirty: BTreeMap<String, BTreeSet<Hash256>>,
-    /// On disk and kept no longer.
-    stale: BTreeSet<Hash256>,
+    /// On disk and kept no longer, with their paths.
+    stale: BTreeMap<Hash256, String>,
+    /// Of refused writes: the disk may have them all the same.
+    ghosts: BTreeSet<Hash256>,
     /// Peers that are told when these paths are clean.
     debts: Vec<Debt>,
     /// When what is dirty goes to a disk that failed.
@@ -40,7 +48,8 @@ pub(super) struct Disk {
 #[derive(Clone, Debug)]
 struct Batch {
     ids: Vec<(String, Hash256)>,
-    drop: Vec<Hash256>,
+    stale: BTreeMap<Hash256, String>,
+    ghosts: BTreeSet<Hash256>,
     purpose: Purpose,
 }
 
@@ -76,12 +85,13 @@ impl Disk {
         self.dirty.get(path).is_some_and(|ids| ids.contains(id))
     }
 
-    /// A version is kept no longer. One that is not on disk need not be dropped from it.
+    /// A version is kept no longer. One that is not on disk need not be dropped from it; one that is on its way there is
+    /// forgotten once more when it has arrived.
     pub(super) fn forget(&mut self, path: &str, id: Hash256) {
-        if !self.is_dirty(path, &id) {
-            self.stale.insert(id);
-        } else if !self.under_way.contains(&id) {
+        if self.is_dirty(path, &id) {
             self.wash(&[(path.into(), id)]);
+        } else {
+            self.stale.insert(id, path.into());
         }
     }
 
@@ -108,19 +118,23 @@ impl Disk {
             return;
         }
         versions.retain(|version| self.under_way.insert(version.id()));
-        if !versions.is_empty() {
+        if !versions.is_empty() || !self.ghosts.is_empty() {
             self.persist(versions, Purpose::Merged, out);
         }
     }
 
     pub(super) fn persist(&mut self, versions: Vec<Checked>, purpose: Purpose, out: &mut Vec<Output>) {
         self.token += 1;
-        for version in &versions {
-            self.stale.remove(&version.id());
-        }
-        let drop: Vec<Hash256> = mem::take(&mut self.stale).into_iter().collect();
+        let new: BTreeSet<Hash256> = versions.iter().map(Checked::id).collect();
+        self.stale.retain(|id, _| !new.contains(id));
+        self.ghosts.retain(|id| !new.contains(id));
+        let (dirty, ghosts) = (&self.dirty, mem::take(&mut self.ghosts));
+        // All that stands in their place is there, or comes with this.
+        let replaced = |path: &String| dirty.get(path).is_none_or(|ids| ids.is_subset(&new));
+        let stale: BTreeMap<_, _> = self.stale.extract_if(.., |_, path| replaced(path)).collect();
+        let drop = stale.keys().chain(&ghosts).copied().collect();
         let ids = versions.iter().map(|version| (version.statement().path.clone(), version.id())).collect();
-        self.inflight.insert(self.token, Batch { ids, drop: drop.clone(), purpose });
+        self.inflight.insert(self.token, Batch { ids, stale, ghosts, purpose });
         out.push(Output::Persist { token: self.token, versions, drop });
     }
 
@@ -183,10 +197,19 @@ impl Facts {
                 }
             }
             Err(why) => {
-                for id in batch.drop {
-                    if !self.store.keeps(&id) {
-                        self.disk.stale.insert(id);
-                    }
+                let keeps = |id: &Hash256| self.store.keeps(id);
+                self.disk.stale.extend(batch.stale.into_iter().filter(|(id, _)| !keeps(id)));
+                let mut ghosts = batch.ghosts;
+                // A row that comes back is replaced by the next; what was merged is wanted, or goes when it comes back.
+                if matches!(batch.purpose, Purpose::Write(_)) {
+                    ghosts.extend(batch.ids.iter().map(|(_, id)| *id));
+                }
+                self.disk.ghosts.extend(ghosts.into_iter().filter(|id| !keeps(id)));
+                while self.disk.ghosts.len() > GHOSTS_MAX {
+                    self.disk.ghosts.pop_first();
+                }
+                if !self.disk.ghosts.is_empty() {
+                    self.disk.retry.get_or_insert(now + RETRY);
                 }
                 match batch.purpose {
                     Purpose::Merged => {

@@ -62,6 +62,8 @@ pub fn facts(i: usize) -> Facts {
 pub enum Disk {
     Good,
     Full,
+    /// Keeps it, and reports that the sync failed.
+    NoSync,
     /// Reports nothing until it is good again.
     Slow,
 }
@@ -187,20 +189,21 @@ impl Net {
         }
     }
 
-    fn disk(&mut self, i: usize) -> bool {
+    /// Ends the first write under way of this fulcrum's disk, unless it is slow.
+    pub fn disk(&mut self, i: usize) -> bool {
         let node = &mut self.nodes[i];
         if node.state == Disk::Slow {
             return false;
         }
         let Some((token, versions, drop)) = node.pending.pop_front() else { return false };
-        let result = if node.state == Disk::Good {
+        let result = if node.state != Disk::Full {
             for version in versions {
                 node.disk.insert(version.id(), version);
             }
             for id in drop {
                 node.disk.remove(&id);
             }
-            Ok(())
+            if node.state == Disk::Good { Ok(()) } else { Err("fsync: input/output error".into()) }
         } else {
             Err("no space left on device".into())
         };
