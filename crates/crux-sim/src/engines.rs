@@ -133,10 +133,16 @@ impl Node for Life {
     type Frame = Bytes;
 
     fn handle(&mut self, now: Time, input: In<Bytes, Bytes>, out: &mut Vec<Out<Bytes, Bytes>>) {
+        if self.machine.disk.dead() {
+            return;
+        }
         let input = match input {
             In::Wake => {
                 for report in self.machine.due(now) {
                     self.feed(now, Input::Report(report), out);
+                }
+                if self.machine.disk.dead() {
+                    return;
                 }
                 if self.engine.deadline() > now {
                     return;
@@ -173,6 +179,9 @@ impl Node for Life {
     }
 
     fn deadline(&self) -> Time {
+        if self.machine.disk.dead() {
+            return Time::NEVER;
+        }
         self.engine.deadline().min(self.machine.deadline())
     }
 

@@ -2,7 +2,7 @@
 //! library code. It knows the heart and nothing else: no runtime, no socket, no clock.
 //!
 //! [`world`] is time, links and faults; [`flocks`] is flocking alone in it; [`engines`] are whole fulcrums in it, each on a
-//! [`machine`]; [`flock_swarm`] and [`swarm`] are runs of either from one seed; [`invariants`] are the rules that hold at
+//! [`machine`] with a [`disk`]; [`flock_swarm`] and [`swarm`] are runs of either from one seed; [`invariants`] are the rules that hold at
 //! every step and [`liveness`] those that come to hold when the faults stop, one a file; [`settled`] is what else must be
 //! true of whole fulcrums when it is quiet; [`large`] is flocking of up to ten thousand; [`alone`] is
 //! one fulcrum among words of a test; [`console`] steps through a run.
@@ -19,6 +19,7 @@ macro_rules! say {
 
 pub mod alone;
 pub mod console;
+pub mod disk;
 pub mod engines;
 pub mod flock_swarm;
 pub mod flocks;

@@ -1,6 +1,7 @@
-//! A machine under a fulcrum: its disk, its processes, its wall clock. It outlives crux; its processes do not outlive
+//! A machine under a fulcrum: its [`Disk`], its processes, its wall clock. It outlives crux; its processes do not outlive
 //! *it*. Everything takes a while, and what takes a while can be cut short by a crash.
 
+use crate::disk::Disk;
 use bytes::Bytes;
 use crux_core::facts::version::{Author, Checked, Sealed, Stamp, Statement};
 use crux_core::hash::Random;
@@ -8,7 +9,7 @@ use crux_core::io::{BookEntry, Effect, Ended, Report, StartSpec};
 use crux_core::services::instance::{Instance, InstanceId, Phase, ServiceRef};
 use crux_names::{BlocName, Duration, FulcrumId, Hash256, Time, Wall};
 use prost::Message;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 /// The wall clock at the beginning of invented time: 2026, in microseconds.
@@ -21,7 +22,7 @@ pub struct Habits {
     pub exits: bool,
     /// One start in ten fails, one fetch in four.
     pub failures: bool,
-    /// Writes to the disk fail for a few seconds now and then.
+    /// The disk has one trouble or another for a few seconds now and then.
     pub disk_errors: bool,
     /// Processes take their whole grace to stop, now and then.
     pub stubborn: bool,
@@ -36,14 +37,6 @@ pub struct Process {
     run: u64,
     /// It was told to stop.
     pub stopping: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Writing {
-    due: Time,
-    token: u64,
-    versions: Vec<(Hash256, Bytes)>,
-    drop: Vec<Hash256>,
 }
 
 #[derive(Clone, Debug)]
@@ -74,9 +67,8 @@ pub struct Machine {
     pub wrong: Vec<String>,
     /// What it came through, for the list of points that a run should reach.
     pub marks: BTreeSet<&'static str>,
-    durable: BTreeMap<Hash256, Bytes>,
-    writing: VecDeque<Writing>,
-    broken: Option<(Time, Time)>,
+    /// Its disk.
+    pub disk: Disk,
     ahead: BTreeMap<(Time, u64), Ahead>,
     habits: Habits,
     random: Random,
@@ -97,9 +89,7 @@ impl Machine {
             ended: BTreeMap::new(),
             wrong: Vec::new(),
             marks: BTreeSet::new(),
-            durable: BTreeMap::new(),
-            writing: VecDeque::new(),
-            broken: None,
+            disk: Disk::new(seed ^ 0x6469_736b),
             ahead: BTreeMap::new(),
             habits,
             random: Random::new(seed),
@@ -109,9 +99,8 @@ impl Machine {
 
     /// A blank disk: facts and address book are gone.
     pub fn wipe(&mut self) {
-        self.durable.clear();
+        self.disk.wipe();
         self.book.clear();
-        self.writing.clear();
     }
 
     /// Its wall clock.
@@ -121,9 +110,9 @@ impl Machine {
     }
 
     /// Nothing goes wrong by itself any more.
-    pub fn calm(&mut self) {
+    pub fn calm(&mut self, now: Time) {
         self.habits = Habits::default();
-        self.broken = None;
+        self.disk.mend(now);
         // Ends that nobody asked for.
         self.ahead.retain(|_, ahead| !matches!(ahead, Ahead::End { code: Some(_), .. }));
     }
@@ -133,23 +122,22 @@ impl Machine {
         self.habits = habits;
     }
 
-    /// Whether this version is on the disk.
+    /// Whether this version is on the disk for certain.
     #[must_use]
     pub fn holds(&self, id: &Hash256) -> bool {
-        self.durable.contains_key(id)
+        self.disk.holds(id)
     }
 
-    /// The statements on the disk.
+    /// The statements on the disk for certain.
     pub fn statements(&self) -> impl Iterator<Item = (Hash256, Statement)> + '_ {
-        self.durable
-            .iter()
+        self.disk
+            .certain()
             .filter_map(|(id, sealed)| Some((*id, Checked::vouched(sealed.clone()).ok()?.statement().clone())))
     }
 
     /// What a new life finds on the disk.
-    #[must_use]
-    pub fn load(&self) -> Vec<Checked> {
-        self.durable.values().filter_map(|sealed| Checked::vouched(sealed.clone()).ok()).collect()
+    pub fn load(&mut self) -> Vec<Checked> {
+        self.disk.read().into_iter().filter_map(|sealed| Checked::vouched(sealed).ok()).collect()
     }
 
     /// What a new life finds of instances.
@@ -179,26 +167,20 @@ impl Machine {
     #[must_use]
     pub fn deadline(&self) -> Time {
         let ahead = self.ahead.keys().next().map_or(Time::NEVER, |(at, _)| *at);
-        self.writing.front().map_or(ahead, |first| ahead.min(first.due))
+        if self.disk.dead() { Time::NEVER } else { ahead.min(self.disk.deadline()) }
     }
 
     /// What has happened until now.
     pub fn due(&mut self, now: Time) -> Vec<Report> {
         let mut reports = Vec::new();
-        while let Some(writing) = self.writing.pop_front_if(|writing| writing.due <= now) {
-            let token = writing.token;
-            let broken = self.broken.is_some_and(|(from, to)| (from..to).contains(&now));
-            if broken {
-                self.marks.insert("a disk failed");
-                reports.push(Report::Persisted { token, result: Err("no space left on device".into()) });
-                continue;
+        while let Some((token, result)) = self.disk.next(now) {
+            if result.is_ok() && self.habits.disk_errors {
+                self.disk.ail_by_itself(now);
             }
-            if self.broken.is_none_or(|(_, to)| to <= now) && self.habits.disk_errors {
-                let from = now + Duration::from_millis(self.random.below(60_000));
-                self.broken = Some((from, from + Duration::from_millis(self.random.below(4_000))));
-            }
-            self.keep(writing);
-            reports.push(Report::Persisted { token, result: Ok(()) });
+            reports.push(Report::Persisted { token, result });
+        }
+        if self.disk.dead() {
+            return reports;
         }
         while self.ahead.keys().next().is_some_and(|(at, _)| *at <= now) {
             let Some((_, ahead)) = self.ahead.pop_first() else { break };
@@ -217,13 +199,6 @@ impl Machine {
             }
         }
         reports
-    }
-
-    fn keep(&mut self, writing: Writing) {
-        for id in writing.drop {
-            self.durable.remove(&id);
-        }
-        self.durable.extend(writing.versions);
     }
 
     fn make(&mut self, now: Time, spec: StartSpec) -> Report {
@@ -265,8 +240,7 @@ impl Machine {
     /// Begins to write to the disk; writes end in the order in which they began.
     pub fn persist(&mut self, now: Time, token: u64, versions: &[Checked], drop: Vec<Hash256>) {
         let versions = versions.iter().map(|version| (version.id(), version.sealed().clone())).collect();
-        let due = self.soon(now, 15).max(self.writing.back().map_or(now, |last| last.due));
-        self.writing.push_back(Writing { due, token, versions, drop });
+        self.disk.begin(now, token, versions, drop);
     }
 
     /// Signs a row: the node's own key needs no patience, but the answer is never there at once.
@@ -326,13 +300,7 @@ impl Machine {
     /// Its crux is gone, by kill -9. What was on its way to the disk may or may not have arrived, in order. A process
     /// that was being made may or may not be there. All others live on and end by themselves when they would have.
     pub fn lose_crux(&mut self, now: Time) {
-        let arrived = self.random.below(self.writing.len() as u64 + 1);
-        for _ in 0..arrived {
-            if let Some(writing) = self.writing.pop_front() {
-                self.keep(writing);
-            }
-        }
-        self.writing.clear();
+        self.disk.lose_crux(now);
         for (at, ahead) in std::mem::take(&mut self.ahead) {
             match ahead {
                 Ahead::Make(spec) if self.random.below(2) == 0 => {
@@ -348,6 +316,7 @@ impl Machine {
 
     /// The power is gone.
     pub fn lose_power(&mut self, now: Time) {
+        self.disk.lose_power(now);
         self.lose_crux(now);
         self.ahead.clear();
         self.processes.clear();

@@ -61,7 +61,7 @@ impl Operator {
     /// Writes through the door of a place. Of a conflict seen there it names the losers too as often as not, which settles
     /// it; else they stay listed.
     pub fn write(&mut self, world: &mut Cluster, place: usize, changes: &[Change]) {
-        let Some(life) = &world.slots[place].node else { return };
+        let Some(life) = world.slots[place].node.as_ref().filter(|life| !life.machine.disk.dead()) else { return };
         let wall = life.machine.wall(world.now);
         let mut versions = Vec::new();
         let settle = self.random.below(2) == 0;

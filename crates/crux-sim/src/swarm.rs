@@ -4,6 +4,7 @@
 //!
 //! Each seed switches some classes of faults off, so that what one class hides another run shows.
 
+mod disks;
 mod options;
 mod report;
 
@@ -146,6 +147,10 @@ impl Swarm {
         self.restarts.clear();
         self.check_sides("healed")?;
         self.nothing_lost()?;
+        self.nothing_refused_in_force()?;
+        if self.options.classes.contains(&Class::SickDisk) {
+            self.sick_disks()?;
+        }
         self.still_writable()?;
         self.check_sides("after the last writes")
     }
@@ -177,8 +182,10 @@ impl Swarm {
             }
             let now = self.world.now;
             for place in 0..self.world.slots.len() {
-                if self.world.slots[place].node.as_ref().is_some_and(|life| life.finished) {
-                    self.end(place, false);
+                let Some(life) = &self.world.slots[place].node else { continue };
+                let (finished, power) = (life.finished, life.machine.disk.dead());
+                if finished || power {
+                    self.end(place, power);
                     self.restart_later(place);
                 }
             }
@@ -198,7 +205,8 @@ impl Swarm {
     pub fn check_sides(&mut self, phase: &str) -> Result<(), Box<Failure>> {
         let Some(sides) = sides(&self.world) else { return Ok(()) };
         let resting = std::mem::take(&mut self.restarts);
-        self.each_machine(Machine::calm);
+        let now = self.world.now;
+        self.each_machine(|machine| machine.calm(now));
         let awake = self.world.slots.iter().map(|slot| slot.paused_until).max().unwrap_or(Time::ZERO);
         self.run_for(awake.since(self.world.now))?;
         let begin = self.world.now;
@@ -292,7 +300,10 @@ impl Swarm {
     }
 
     /// S3: every acknowledged write is in force, replaced by one that knew it, or listed as a conflict's loser.
-    fn nothing_lost(&mut self) -> Result<(), Box<Failure>> {
+    ///
+    /// # Errors
+    /// The version that is gone.
+    pub fn nothing_lost(&mut self) -> Result<(), Box<Failure>> {
         let Some(life) = self.world.slots.iter().find_map(|slot| slot.node.as_ref()) else { return Ok(()) };
         let facts = life.engine.facts_room();
         if facts.conflicts().next().is_some() {
@@ -373,7 +384,7 @@ impl Swarm {
 
     fn gather(&mut self) {
         let mut marks = std::mem::take(&mut self.marks);
-        self.each_machine(|machine| marks.extend(machine.marks.iter()));
+        self.each_machine(|machine| marks.extend(machine.marks.iter().copied().chain(machine.disk.marks())));
         let replies = self.operator.written.iter().filter_map(|written| written.reply.as_ref());
         marks.extend(replies.filter_map(report::mark_of_reply));
         self.marks = marks;
@@ -435,6 +446,8 @@ impl Swarm {
                 self.end(place, power);
                 self.restart_later(place);
             }
+            Class::SickDisk => self.sick_disk(place),
+            Class::LostDisk => self.lost_disk(place),
             Class::Down => {
                 let services = self.below(2) == 0;
                 self.say(&format!("down n{}, services too: {services}", place + 1));

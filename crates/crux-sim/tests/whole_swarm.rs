@@ -16,7 +16,13 @@ fn seeds(range: std::ops::Range<u64>) {
         marks.extend(outcome.marks);
     }
     assert!(acknowledged as u64 >= runs, "only {acknowledged} writes were acknowledged in {runs} runs");
-    for point in ["a write converged", "two sides settled apart", "starts waited for a split's hold"] {
+    for point in [
+        "a blank disk was filled again",
+        "a write converged",
+        "starts waited for a split's hold",
+        "two sides settled apart",
+        "with sick disks the others went on",
+    ] {
         assert!(marks.contains(point), "in {runs} runs never: {point}");
     }
 }

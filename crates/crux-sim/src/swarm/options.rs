@@ -22,6 +22,10 @@ pub enum Class {
     KillCrux,
     /// The machine loses its power and starts again later.
     KillMachine,
+    /// A disk has one trouble or another, for seconds or until all are mended.
+    SickDisk,
+    /// The machine loses its power and starts again with a blank disk, if everything on the old one is on others too.
+    LostDisk,
     /// `crux down`, with its services or without.
     Down,
     /// An operator changes or removes a service.
@@ -42,6 +46,8 @@ impl Class {
             Self::Pause => "pause",
             Self::KillCrux => "kill crux",
             Self::KillMachine => "kill machine",
+            Self::SickDisk => "sick disk",
+            Self::LostDisk => "lost disk",
             Self::Down => "down",
             Self::Write => "write",
             Self::Horde => "horde",
@@ -101,6 +107,7 @@ impl Options {
         let far = [0, 0, 1_000_000, 30_000_000, 7_200_000_000, 315_000_000_000_000];
         let clocks = far[usize::try_from(random.below(6)).unwrap_or(0)];
         let nodes = nodes.unwrap_or(3 + usize::try_from(random.below(6)).unwrap_or(0));
+        classes.extend([Class::SickDisk, Class::LostDisk].into_iter().filter(|_| random.below(2) == 0));
         Self { seed, nodes, timers, expect, weather, habits, classes, steps, clocks }
     }
 
@@ -118,6 +125,8 @@ impl Options {
             Class::Pause,
             Class::KillCrux,
             Class::KillMachine,
+            Class::SickDisk,
+            Class::LostDisk,
             Class::Down,
             Class::Write,
             Class::Write,

@@ -65,9 +65,17 @@ pub struct Outcome {
 /// Points that a good many runs should reach at least once: if one is never reached, the runs do not test what they say.
 pub const SOMETIMES: &[&str] = &[
     "a conflict is listed at the end",
-    "a disk failed",
+    "a blank disk was filled again",
+    "a crash kept some of what was on its way to the disk",
+    "a disk failed for long",
+    "a disk failed once",
+    "a disk was full",
+    "a disk was lost",
+    "a disk was slow",
+    "a disk took no writes",
     "a process ended by itself",
     "a start failed",
+    "a sync failed",
     "a write converged",
     "a write did not converge in time",
     "a write was refused",
@@ -80,6 +88,8 @@ pub const SOMETIMES: &[&str] = &[
     "starts waited for a split's hold",
     "two sides settled apart",
     "two versions conflicted",
+    "what a failed sync had written was found by a later life",
+    "with sick disks the others went on",
 ];
 
 pub(super) fn mark(event: &Event) -> Option<&'static str> {
