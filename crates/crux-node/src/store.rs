@@ -7,6 +7,7 @@
 
 mod disk;
 mod lock;
+mod noting;
 mod writer;
 
 use crate::store::disk::Disk;

@@ -1,6 +1,7 @@
 //! The database file: opening, setting aside, and the transactions. Everything here blocks.
 
 use crate::store::StoreError;
+use crate::store::noting::Noting;
 use bytes::Bytes;
 use crux_core::io::BookEntry;
 use crux_names::{BlocName, FulcrumId, Hash256, Wall};
@@ -10,6 +11,8 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The form of the tables below. A file of another form is set aside, never guessed at.
@@ -20,6 +23,8 @@ const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const BOOK: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("book");
 /// Facts live in memory; the cache only serves starts and commits.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
+/// With less than this free, a disk that refused a write for want of room is not taken as well again.
+const ROOM_BYTES: u64 = 64 * 1024;
 
 #[derive(Clone, PartialEq, Message)]
 struct BookRow {
@@ -92,6 +97,8 @@ pub(super) struct Disk {
     db: Option<Database>,
     /// Why the last write failed.
     refusal: Option<String>,
+    /// A sync failed: the file may not be what the system shows of it.
+    doubtful: Arc<AtomicBool>,
 }
 
 /// One transaction's worth of work.
@@ -107,7 +114,8 @@ pub(super) struct Batch {
 impl Disk {
     /// Opens the file, or an empty one in place of a bad one. A disk that refuses is a warning.
     pub(super) fn open(path: PathBuf, bloc: &BlocName, fulcrum: &FulcrumId) -> Result<(Self, Vec<String>), StoreError> {
-        let mut disk = Self { path, bloc: bloc.to_string(), fulcrum: fulcrum.to_string(), db: None, refusal: None };
+        let (bloc, fulcrum, doubtful) = (bloc.to_string(), fulcrum.to_string(), Arc::default());
+        let mut disk = Self { path, bloc, fulcrum, db: None, refusal: None, doubtful };
         let mut warnings = Vec::new();
         if let Err(fault) = disk.ready() {
             match fault {
@@ -141,13 +149,20 @@ impl Disk {
     /// The database, opened again if the last fault closed it.
     fn ready(&mut self) -> Result<&Database, Fault> {
         if self.db.is_none() {
-            self.db = Some(open_file(&self.path, &self.bloc, &self.fulcrum)?);
+            self.db = Some(open_file(&self.path, &self.bloc, &self.fulcrum, &self.doubtful)?);
         }
         self.db.as_ref().ok_or_else(|| Fault::Refuses("closed".into()))
     }
 
     /// Writes and syncs. On a fault nothing of the batch counts as stored, and the file is closed.
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<(), String> {
+        if let Some(why) = &self.refusal
+            && batch.versions.is_empty()
+            && batch.boot.is_none()
+            && !has_room(&self.path)
+        {
+            return Err(why.clone());
+        }
         let result = guarded(|| write(self.ready()?, batch));
         if result.is_err() {
             self.close();
@@ -210,13 +225,20 @@ impl Disk {
     }
 }
 
+/// Whether the disk has room for a write of usual size. While it has none, what only forgets may fit where no write does: that
+/// it succeeds says nothing, and it is not tried.
+fn has_room(path: &Path) -> bool {
+    let free = path.parent().and_then(|dir| rustix::fs::statvfs(dir).ok());
+    free.is_none_or(|free| free.f_bavail.saturating_mul(free.f_frsize) >= ROOM_BYTES)
+}
+
 /// redb may panic on pages that were altered behind its back: that too is a damaged file, and no reason to die.
 fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(Fault::Unusable("damaged", "its pages contradict each other".into())))
 }
 
-fn open_file(path: &Path, bloc: &str, fulcrum: &str) -> Result<Database, Fault> {
+fn open_file(path: &Path, bloc: &str, fulcrum: &str, doubtful: &Arc<AtomicBool>) -> Result<Database, Fault> {
     let refuses = |error: std::io::Error| Fault::Refuses(error.to_string());
     let fresh = match std::fs::symlink_metadata(path) {
         Ok(meta) if !meta.is_file() => return Err(Fault::Unusable("damaged", "it is not a file".into())),
@@ -232,6 +254,10 @@ fn open_file(path: &Path, bloc: &str, fulcrum: &str) -> Result<Database, Fault> 
         let backend = redb::backends::FileBackend::new(file)?;
         #[cfg(test)]
         let backend = tests::Sick(backend);
+        let backend = Noting { file: backend, doubtful: Arc::clone(doubtful) };
+        if doubtful.load(Ordering::Relaxed) {
+            backend.settle().map_err(refuses)?;
+        }
         let db = redb::Builder::new()
             .set_cache_size(CACHE_BYTES)
             .set_check_integrity_on_open(!fresh)
@@ -343,122 +369,4 @@ fn sync_parent(path: &Path) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::StoreStatus;
-    use crate::store::writer::{Job, Writer};
-    use redb::BackendError;
-    use std::io;
-    use std::ops::Bound;
-    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-    use std::sync::mpsc;
-
-    /// Every sync fails.
-    static NO_SYNC: AtomicBool = AtomicBool::new(false);
-    /// The write after so many others fails, once; 0: none.
-    static BAD_WRITE: AtomicU32 = AtomicU32::new(0);
-
-    /// A file on a disk that fails when told to.
-    #[derive(Debug)]
-    pub(super) struct Sick<B>(pub(super) B);
-
-    fn eio() -> io::Error {
-        io::Error::from_raw_os_error(5)
-    }
-
-    impl<B: StorageBackend> StorageBackend for Sick<B> {
-        fn len(&self) -> Result<u64, io::Error> {
-            self.0.len()
-        }
-
-        fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-            self.0.read(offset, out)
-        }
-
-        fn set_len(&self, len: u64) -> Result<(), io::Error> {
-            self.0.set_len(len)
-        }
-
-        fn sync_data(&self) -> Result<(), io::Error> {
-            if NO_SYNC.load(Ordering::SeqCst) { Err(eio()) } else { self.0.sync_data() }
-        }
-
-        fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-            let left = BAD_WRITE.load(Ordering::SeqCst);
-            if left > 0 {
-                BAD_WRITE.store(left - 1, Ordering::SeqCst);
-            }
-            if left == 1 { Err(eio()) } else { self.0.write(offset, data) }
-        }
-
-        fn close(&self) -> Result<(), io::Error> {
-            self.0.close()
-        }
-
-        fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-            self.0.try_lock_range(start, end)
-        }
-
-        fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-            self.0.try_lock_shared_range(start, end)
-        }
-    }
-
-    fn open(path: &Path) -> (Disk, Vec<String>) {
-        Disk::open(path.to_owned(), &"acme.example".parse().unwrap(), &"n1".parse().unwrap()).unwrap()
-    }
-
-    fn persist(writer: &Writer, n: u8) -> Result<(), String> {
-        let (done, result) = mpsc::channel();
-        let versions = vec![(Hash256([n; 32]), vec![n; 3000].into())];
-        let done = Box::new(move |result| done.send(result).unwrap());
-        writer.send(Job::Persist { versions, drop: vec![], done });
-        result.recv().unwrap()
-    }
-
-    fn load(writer: &Writer) -> Vec<u8> {
-        let (reply, answer) = mpsc::sync_channel(1);
-        writer.send(Job::Load(reply));
-        answer.recv().unwrap().unwrap().iter().map(|fact| fact[0]).collect()
-    }
-
-    /// One test, for the switches are the process's.
-    #[test]
-    fn an_io_error_refuses_loses_nothing_acknowledged_and_passes() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("facts.redb");
-        let writer = Writer::start(open(&path).0);
-        persist(&writer, 1).unwrap();
-
-        NO_SYNC.store(true, Ordering::SeqCst);
-        assert!(persist(&writer, 2).unwrap_err().contains("os error 5"));
-        assert!(matches!(writer.status(), StoreStatus::Refusing { .. }));
-        assert!(load(&writer).contains(&1), "reads go on");
-        assert!(persist(&writer, 3).is_err());
-        NO_SYNC.store(false, Ordering::SeqCst);
-        persist(&writer, 4).unwrap();
-        assert_eq!(writer.status(), StoreStatus::Ok);
-        let now = load(&writer);
-        assert!(now.contains(&1) && now.contains(&4), "{now:?}");
-
-        // Whichever write of a commit it is that fails: what was acknowledged stays, and the next commit works.
-        let mut acknowledged = vec![1, 4];
-        for nth in 1..40 {
-            BAD_WRITE.store(nth, Ordering::SeqCst);
-            let n = 10 + u8::try_from(nth).unwrap();
-            if persist(&writer, n).is_ok() {
-                acknowledged.push(n);
-            }
-            BAD_WRITE.store(0, Ordering::SeqCst);
-            persist(&writer, n + 100).unwrap();
-            acknowledged.push(n + 100);
-            let now = load(&writer);
-            assert!(acknowledged.iter().all(|fact| now.contains(fact)), "write {nth}: {now:?}");
-        }
-        drop(writer);
-        let (mut disk, warnings) = open(&path);
-        assert_eq!(warnings, [""; 0]);
-        let now: Vec<u8> = disk.facts().unwrap().iter().map(|fact| fact[0]).collect();
-        assert!(acknowledged.iter().all(|fact| now.contains(fact)), "{now:?}");
-    }
-}
+mod tests;
