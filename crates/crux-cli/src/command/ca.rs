@@ -53,7 +53,8 @@ pub(crate) struct IssueArgs {
     #[arg(long, value_name = "K=V", value_parser = key_value)]
     label: Vec<(String, String)>,
     /// For an operator: limit it to VERB[,VERB…][@HORDE[,HORDE…]] or @HORDE; may be given several times. Verbs of a horde:
-    /// horde, apply (also run and files); of the bloc: forget, expel, down (also node leave), lab [default: everything]
+    /// horde, apply (also run and files); of the bloc: forget, expel, cordon (also drain), label,
+    /// down (also node leave), lab [default: everything]
     #[arg(long, value_name = "SCOPE", requires = "operator")]
     scope: Vec<String>,
     /// A fulcrum to dial first, written into the bundle; may be given several times

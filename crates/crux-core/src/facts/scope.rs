@@ -9,6 +9,8 @@
 //! | `muster/<service>/<revision>`, deleted | `apply` | all hordes: another one may use it |
 //! | `row/<node>/<fulcrum>`, deleted | `forget` | the bloc |
 //! | `expel/<node>` | `expel` | the bloc |
+//! | `cordon/<node>/<fulcrum>` | `cordon` | the bloc |
+//! | `label/<node>` | `label` | the bloc |
 //!
 //! A scope without a verb gives all verbs of its horde, and none that concern the bloc: those are given by name. A
 //! certificate without scopes may do everything.
@@ -38,6 +40,10 @@ pub enum Verb {
     Forget,
     /// Put a node out of the bloc.
     Expel,
+    /// Keep work away from a fulcrum, or give it back: `node cordon`, `drain`, `undrain`.
+    Cordon,
+    /// Give a node labels, by which hordes and services choose.
+    Label,
     /// Stop a fulcrum: `down`, `node leave`.
     Down,
     /// Make faults in a dev cluster.
@@ -46,7 +52,8 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 6] = [Self::Horde, Self::Apply, Self::Forget, Self::Expel, Self::Down, Self::Lab];
+    pub const ALL: [Self; 8] =
+        [Self::Horde, Self::Apply, Self::Forget, Self::Expel, Self::Cordon, Self::Label, Self::Down, Self::Lab];
 
     /// Its word in a certificate.
     #[must_use]
@@ -56,6 +63,8 @@ impl Verb {
             Self::Apply => "apply",
             Self::Forget => "forget",
             Self::Expel => "expel",
+            Self::Cordon => "cordon",
+            Self::Label => "label",
             Self::Down => "down",
             Self::Lab => "lab",
         }
@@ -66,7 +75,7 @@ impl Verb {
     pub const fn of_a_horde(self) -> bool {
         match self {
             Self::Horde | Self::Apply => true,
-            Self::Forget | Self::Expel | Self::Down | Self::Lab => false,
+            Self::Forget | Self::Expel | Self::Cordon | Self::Label | Self::Down | Self::Lab => false,
         }
     }
 }
@@ -113,6 +122,8 @@ impl Need {
             Path::Muster(..) => (Verb::Apply, if deletes { Reach::Bloc } else { Reach::AnyHorde }),
             Path::Row(_) => (Verb::Forget, Reach::Bloc),
             Path::Expel(_) => (Verb::Expel, Reach::Bloc),
+            Path::Cordon(_) => (Verb::Cordon, Reach::Bloc),
+            Path::Label(_) => (Verb::Label, Reach::Bloc),
         };
         Self { verb, reach }
     }
@@ -390,12 +401,16 @@ mod tests {
             (&muster, true, &["apply"]),
             ("row/n1/0", true, &["forget"]),
             ("expel/n1", false, &["expel"]),
+            ("cordon/n1/0", false, &["cordon"]),
+            ("cordon/n1/0", true, &["cordon"]),
+            ("label/n1", false, &["label"]),
+            ("label/n1", true, &["label"]),
             ("tomorrow/1", false, &[]),
         ];
-        let all =
-            ["horde", "horde@web", "horde@db", "apply", "apply@web", "apply@db", "@web", "@db", "forget", "expel"];
+        let of_hordes = ["horde", "horde@web", "horde@db", "apply", "apply@web", "apply@db", "@web", "@db"];
+        let all = of_hordes.into_iter().chain(["forget", "expel", "cordon", "label"]);
         for (path, deletes, permitted) in table {
-            for scope in all {
+            for scope in all.clone() {
                 let may = scopes(&[scope]).permit_path(path, *deletes);
                 assert_eq!(may.is_ok(), permitted.contains(&scope), "{scope}: {path} {may:?}");
             }
