@@ -35,6 +35,7 @@ pub fn world(nodes: &[&str]) -> World {
 pub struct Fulcrum<'a> {
     world: &'a World,
     state: String,
+    log: String,
     pub process: Child,
 }
 
@@ -44,14 +45,24 @@ impl<'a> Fulcrum<'a> {
         Self::with(world, state, up(world, identity, state, more))
     }
 
-    pub fn with(world: &'a World, state: &str, mut command: Command) -> Self {
-        let log = std::fs::File::create(world.path(&format!("{state}.log"))).unwrap();
-        let process = command.stderr(log).spawn().unwrap();
-        Self { world, state: state.to_owned(), process }
+    pub fn with(world: &'a World, state: &str, command: Command) -> Self {
+        Self::logging(world, state, state, command)
+    }
+
+    /// As [`Fulcrum::start`], with its log at another place than beside the state.
+    pub fn start_logged(world: &'a World, identity: &str, state: &str, log: &str, more: &[&str]) -> Self {
+        Self::logging(world, state, log, up(world, identity, state, more))
+    }
+
+    fn logging(world: &'a World, state: &str, log: &str, mut command: Command) -> Self {
+        let log = format!("{log}.log");
+        let file = std::fs::File::create(world.path(&log)).unwrap();
+        let process = command.stderr(file).spawn().unwrap();
+        Self { world, state: state.to_owned(), log, process }
     }
 
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.world.path(&format!("{}.log", self.state))).unwrap()
+        std::fs::read_to_string(self.world.path(&self.log)).unwrap()
     }
 
     pub fn json(&self, verb: &str) -> Option<Value> {
