@@ -147,7 +147,11 @@ fn links_flocks_and_doctor_show_the_network_as_it_is() {
     let doctor: Value = serde_json::from_str(&text).unwrap();
     let checks: Vec<&str> =
         doctor["findings"].as_array().unwrap().iter().map(|finding| finding["check"].as_str().unwrap()).collect();
-    assert_eq!(checks, ["flock", "clock", "mesh-port", "api-port", "mtu", "certificate", "state", "reach"], "{text}");
+    assert_eq!(
+        checks,
+        ["flock", "clock", "mesh-port", "api-port", "mtu", "certificate", "state", "facts", "reach"],
+        "{text}"
+    );
     let said = |check: &str, words: &str| {
         let finding = doctor["findings"].as_array().unwrap().iter().find(|finding| finding["check"] == check).unwrap();
         assert!(finding["text"].as_str().unwrap().contains(words), "{finding}");

@@ -5,7 +5,7 @@ use super::Door;
 use super::answer::{Answer, doc};
 use super::links::{ASKED_MAX, survey};
 use super::show;
-use super::vouched::vouched;
+use super::vouched;
 use crate::peers::{AskSight, Sight, judged, let_in};
 use crate::skew;
 use crate::turned_away::Attempts;
@@ -62,7 +62,7 @@ pub(super) async fn doctor(State(door): State<Door>) -> Answer {
     findings.extend(datagrams(&sights, &door.me));
     findings.extend(certificates(&door, &links));
     findings.extend(state(&door));
-    findings.extend(vouched(&door).await);
+    findings.extend(vouched::standing(&door).await);
     findings.extend(audit(&door));
     findings.extend(reach(&status, &sights));
     Ok(doc(Doctor { node: door.me.id.to_string(), at: show::moment(crate::wall()), findings }))

@@ -11,7 +11,7 @@ use crux_pki::{Bundle, Trust, fingerprint, unix_now};
 use std::sync::Arc;
 
 /// What is wrong with the roots of facts, if anything.
-pub(super) async fn vouched(door: &Door) -> Vec<Finding> {
+pub(super) async fn standing(door: &Door) -> Vec<Finding> {
     let sealed = door.asker.look(|engine, _| {
         let facts = engine.facts_room();
         // A fulcrum signs its own row again by itself.
