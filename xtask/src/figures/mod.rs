@@ -166,7 +166,7 @@ fn joined(old: &str, taken: &[(&str, String)]) -> String {
     let mut page = head();
     for source in SOURCES {
         let now = taken.iter().find(|(heading, _)| *heading == source.heading).map(|(_, text)| text.clone());
-        let text = now.or_else(|| section(old, source.heading)).unwrap_or_else(untaken);
+        let text = now.or_else(|| section(old, source.heading)).unwrap_or_else(|| untaken(source));
         let _ = write!(page, "\n## {}\n\n{}\n", source.heading, text.trim());
     }
     page
@@ -185,8 +185,9 @@ fn take(source: &Source, rounds: Option<u32>) -> sh::Result<String> {
     })
 }
 
-fn untaken() -> String {
-    "Not taken yet.".into()
+fn untaken(source: &Source) -> String {
+    let long = if source.long { ", which takes long: `--help` says how long" } else { "" };
+    format!("Not taken yet: `cargo xtask figures --only {}`{long}.", source.name)
 }
 
 /// What a page has under a heading.
@@ -267,7 +268,8 @@ mod tests {
         let second = joined(&first, &[("Code", "two".into())]);
         assert_eq!(section(&second, "Binary").as_deref(), Some("\none\n"));
         assert_eq!(section(&second, "Code").as_deref(), Some("\ntwo\n"));
-        assert_eq!(section(&second, "Dependencies").as_deref(), Some("\nNot taken yet.\n"));
+        let untaken = "\nNot taken yet: `cargo xtask figures --only dependencies`.\n";
+        assert_eq!(section(&second, "Dependencies").as_deref(), Some(untaken));
     }
 
     #[test]
