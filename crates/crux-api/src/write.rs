@@ -10,7 +10,7 @@ pub use crux_core::facts::version::{ACCEPTOR_CONTEXT, AUTHOR_CONTEXT};
 use crate::json::{BadHex, Fact, from_hex, to_hex};
 use bytes::Bytes;
 use crux_core::facts::clock::acceptable;
-use crux_core::facts::value::{Cordon, Expulsion, Labels};
+use crux_core::facts::value::{Cordon, Expulsion, Labels, Row};
 use crux_core::facts::version::{Author, Sealed, Stamp, Statement, VERSION_MAX, ancestors_of};
 use crux_names::{BlocName, FulcrumId, Hash256, NodeName, OperatorName, Wall};
 use prost::Message;
@@ -73,6 +73,12 @@ pub enum WriteError {
         /// How long it is.
         bytes: usize,
     },
+}
+
+/// The admission of the certificate with which a fulcrum wrote this row of its own; `None` if it is no row.
+#[must_use]
+pub fn admission_of_row(value: &[u8]) -> Option<u32> {
+    Row::decode(value).ok().map(|row| row.admitted())
 }
 
 /// What a write does with the losers of a conflict that it finds.

@@ -42,6 +42,8 @@ fn an_expelled_node_is_out_for_good_and_another_admission_lets_it_in_again() {
     assert_eq!(expel("s1/crux.sock", &["n3"]).code, 2);
     expel("s3/crux.sock", &["n3", "--reason", "stolen"]).failed(2, "E200", &["cut itself off"]);
     expel("s1/crux.sock", &["N3", "--reason", "stolen"]).failed(2, "E200", &["N3"]);
+    // Nobody knows which admission a node has that never was here.
+    expel("s1/crux.sock", &["n9", "--reason", "stolen"]).failed(3, "E300", &["n9", "next: --admission N"]);
     members(&one, &["n1", "n2", "n3"]);
 
     copy(&world.path("s2"), &world.path("backup"));

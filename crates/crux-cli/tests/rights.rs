@@ -232,7 +232,7 @@ fn what_a_limited_operator_wants_elsewhere_is_refused_with_what_it_lacks() {
             bob(words).failed(4, "E401", &[&said, "next: crux ca inspect BUNDLE shows its scopes"]);
         };
         refused("horde create db --want 1", "horde@db");
-        refused("node expel n7 --reason gone", "expel");
+        refused("node expel n7 --reason gone --admission 1", "expel");
         refused("run --name api --count 1 sleep 9", "apply@main");
         assert_eq!(bob("horde list -o name").done().lines().filter(|name| *name == "db").count(), 0);
         let made = bob("horde create web --want 1");
@@ -262,7 +262,7 @@ fn what_was_done_and_what_was_refused_is_written_down() {
 
     crux(&format!("--at {addr} --as bob horde create web --want 1"));
     crux(&format!("--at {addr} --as bob horde create db --want 1")).failed(4, "E401", &[]);
-    crux("--at s1/crux.sock --as bob node expel n7 --reason gone").failed(4, "E401", &[]);
+    crux("--at s1/crux.sock --as bob node expel n7 --reason gone --admission 1").failed(4, "E401", &[]);
     crux(&format!("--at {addr} --as bob down")).failed(4, "E401", &[]);
     crux("--at s1/crux.sock node forget n7").failed(3, "E300", &[]);
     let seen = ["by", "author", "verb", "targets", "outcome", "code"];

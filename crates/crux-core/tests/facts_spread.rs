@@ -3,10 +3,15 @@
 mod common;
 
 use common::{Disk, Net, WALL, horde, member, row, version};
+use crux_core::facts::ranges::RangeSet;
 use crux_core::facts::value::Row;
-use crux_core::facts::{Input, Output};
-use crux_names::{Boot, Duration, Member};
+use crux_core::facts::version::{Author, Stamp, Statement};
+use crux_core::facts::{Input, Message, Output};
+use crux_core::hash::sha256;
+use crux_names::{Boot, Duration, Hash256, Member, Wall};
 use proptest::prelude::*;
+use prost::Message as _;
+use std::collections::BTreeSet;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -97,7 +102,7 @@ fn what_others_changed_meanwhile_is_pulled_in_windows_and_frames_of_bounded_size
         for n in 0..400_u64 {
             let mut value = common::place();
             value.place = format!("pick(api, {n}, ALL){}", " ".repeat(1500));
-            let value = Some(prost::Message::encode_to_vec(&value).into());
+            let value = Some(value.encode_to_vec().into());
             let versions = vec![version(&format!("place/h{i}/s{n}"), value, vec![], WALL + n, n)];
             net.input(i, Input::Write { request: n, versions });
             net.settle();
@@ -154,6 +159,78 @@ fn thousands_of_facts_are_compared_for_what_differs_and_not_for_what_is_there() 
     let sealed: u64 = all.iter().map(|version| version.sealed().len() as u64).sum();
     let ids = 10_000 * 32;
     assert!(net.bytes < sealed + 3 * ids + 100_000, "{} bytes were sent for {sealed} bytes of news", net.bytes);
+}
+
+/// Whoever may write one thing only cannot hide another: that a version is replaced is believed of its own path alone.
+#[test]
+fn a_row_that_names_somebody_elses_fact_as_replaced_hides_nothing() {
+    let mut net = Net::new(2);
+    let fact = version("horde/web", horde(3), vec![], WALL, 1);
+    net.input(0, Input::Loaded { versions: vec![fact.clone()] });
+    let value = Some(row("web").encode_to_vec().into());
+    let lie = Statement {
+        bloc: common::bloc(),
+        path: "row/n9/0".into(),
+        value,
+        ancestors: vec![fact.id()],
+        stamp: Stamp { wall: WALL, logical: 0 },
+        author: Author::Fulcrum(common::id("n9")),
+        nonce: Vec::new().into(),
+    };
+    net.input(1, Input::Versions { from: member(9), versions: vec![common::seal(&lie)] });
+    net.settle();
+    net.unite(&[0, 1]);
+    net.run(SECOND * 10);
+    assert!(net.equal(), "{:?}", net.nodes[1].facts.value("horde/web"));
+    assert_eq!(net.nodes[1].facts.value("horde/web").cloned(), horde(3));
+}
+
+/// A question costs no more than an honest one, however often it names the same.
+#[test]
+fn the_same_is_sent_once_however_often_it_is_asked_for() {
+    let mut net = Net::new(1);
+    let fact = version("horde/web", horde(3), vec![], WALL, 1);
+    net.input(0, Input::Loaded { versions: vec![fact.clone()] });
+    let mut out = Vec::new();
+    let message = Message::Want(vec![fact.id(); 30_000]);
+    net.nodes[0].facts.handle(net.now, Wall(WALL), Input::Message { from: member(5), message }, &mut out);
+    let sent = |output: &Output| match output {
+        Output::Send { message: Message::Versions(sealed), .. } => sealed.len(),
+        _ => 0,
+    };
+    assert_eq!(out.iter().map(sent).sum::<usize>(), 1);
+}
+
+/// A peer that says that it has much and sends nothing keeps nobody from telling what others have.
+#[test]
+fn who_promises_much_and_sends_nothing_delays_nobody_for_long() {
+    let mut net = Net::new(3);
+    for i in 0..2 {
+        net.view(&[i]);
+        for n in 0..200 {
+            net.write(i, n, &format!("horde/h{i}-{n}"), horde(1));
+        }
+        net.settle();
+    }
+    // The third is hostile: a list of what does not exist, and then a digest now and again, to both.
+    net.link(0, 2);
+    net.link(1, 2);
+    let invented: BTreeSet<Hash256> = (0..20_000_u64).map(|n| sha256(&n.to_be_bytes())).collect();
+    let say = |net: &mut Net, message: Message| {
+        for i in 0..2 {
+            net.input(i, Input::Message { from: member(2), message: message.clone() });
+        }
+    };
+    say(&mut net, Message::Ids { of: RangeSet::ALL, ids: invented.into_iter().collect() });
+    net.link(0, 1);
+    net.view(&[0, 1]);
+    let mut took = 0;
+    while net.nodes[0].facts.digest() != net.nodes[1].facts.digest() {
+        assert!(took < 20, "not equal after 5 s");
+        say(&mut net, Message::Digest { digest: Hash256([took; 32]), count: 3 });
+        net.run(Duration::from_millis(250));
+        took += 1;
+    }
 }
 
 #[test]
@@ -286,7 +363,7 @@ fn the_member_of_another_life_counts_as_another() {
     net.input(0, Input::View { members: vec![member(0), reborn.clone(), member(2)] });
     // Its old life's word no longer counts, nor does a stranger's; its new life's does.
     for from in [member(1), member(7), reborn] {
-        let held = crux_core::facts::Message::Held(vec![id]);
+        let held = Message::Held(vec![id]);
         net.input(0, Input::Message { from, message: held });
         assert_eq!(net.written(0, 1), None);
     }

@@ -239,7 +239,8 @@ impl Audit {
     /// Records what became of a request. It waits for nothing.
     pub(crate) fn record(&self, mut entry: AuditEntry) {
         let mut shared = lock(&self.shared);
-        if entry.outcome == AuditOutcome::Refused {
+        // What changed nothing may be asked for without end, and must not push out what did.
+        if matches!(entry.outcome, AuditOutcome::Refused | AuditOutcome::Failed) {
             match shared.noise(&entry.by) {
                 Some(unlisted) => entry.unlisted = unlisted,
                 None => return,

@@ -18,7 +18,7 @@ pub struct AuditEntry {
     pub uid: Option<u32>,
     /// At the API port: from where.
     pub from: Option<String>,
-    /// Who signed the facts, if facts were written.
+    /// Who signed the facts, if facts were to be written: all of them, with commas. If it was refused, who was said to have.
     pub author: Option<String>,
     /// What was asked for: `apply`, `horde`, `forget`, `expel`, `down`, `lab`; `read` for a read that was refused.
     pub verb: String,
@@ -34,7 +34,7 @@ pub struct AuditEntry {
     pub code: Option<String>,
     /// The error's cause, if it was not done.
     pub reason: Option<String>,
-    /// How many refusals of this caller before this one are not listed, because there were too many.
+    /// How many requests of this caller that came to nothing before this one are not listed, because there were too many.
     pub unlisted: u32,
 }
 

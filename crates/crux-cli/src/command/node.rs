@@ -9,11 +9,11 @@ use crate::operator::{Operator, fact_at, in_force};
 use crate::output::{Format, clean, names, or_dash};
 use crate::target;
 use clap::{Args, Subcommand};
-use crux_api::client::Client;
+use crux_api::client::{Client, encode};
 use crux_api::intent::Intent;
 use crux_api::json::{Code, Confab, Done, ErrorDoc, FactList, Kind, NodeList, Status, from_hex};
 use crux_api::routes::{self, ForgetRequest};
-use crux_api::write::{NewFact, cordon_path, given_labels, label_path, row_path};
+use crux_api::write::{NewFact, admission_of_row, cordon_path, given_labels, label_path, row_path};
 use crux_names::{FulcrumId, NodeName};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
@@ -258,7 +258,22 @@ async fn expel(ctx: &Ctx, node: &str, reason: &str, admission: Option<u32>) -> O
     }
     let before = status.expelled.iter().find(|expelled| expelled.node == node).map_or(0, |expelled| expelled.admission);
     let seen = status.roster.iter().filter(|entry| of_it(&entry.name)).filter_map(|entry| entry.admission).max();
-    let up_to = admission.or(seen).unwrap_or(before.max(1));
+    // Of one that is not here, what it said of itself.
+    let said = match seen {
+        Some(_) => None,
+        None => {
+            let rows: FactList =
+                client.get(&format!("{}?prefix={}", routes::FACTS, encode(&format!("row/{name}/")))).await?;
+            let heads = rows.facts.iter().flat_map(|fact| &fact.heads).filter_map(|head| head.value.as_deref());
+            heads.filter_map(|value| admission_of_row(&from_hex(value).ok()?)).max()
+        }
+    };
+    let Some(up_to) = admission.or(seen).or(said).or((before > 0).then_some(before)) else {
+        let cause = format!(
+            "nobody here knows the admission of {node}'s certificate: it is not here and has said nothing of itself"
+        );
+        return Err(ErrorDoc::new(Code::NotFound, cause, "--admission N, as crux ca inspect shows it"));
+    };
     if up_to <= before {
         let cause = format!("{node} is expelled already, with its admissions up to {before}");
         return Err(ErrorDoc::new(

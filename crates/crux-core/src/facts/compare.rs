@@ -67,9 +67,11 @@ pub(super) struct Compare {
     owed: BTreeMap<Member, Time>,
     /// Versions that the table refused: named in lists as if they were here, so that they do not come again.
     refused: BTreeSet<Hash256>,
+    /// Versions that came and had been replaced here already: not asked for again.
+    late: BTreeSet<Hash256>,
 }
 
-/// What is still to be asked for, and when something was asked for last.
+/// What is still to be asked for, and when something new came of it last.
 #[derive(Clone, Debug)]
 struct Pulling {
     rest: VecDeque<Hash256>,
@@ -116,6 +118,7 @@ impl Compare {
             told: BTreeMap::new(),
             owed: BTreeMap::new(),
             refused: BTreeSet::new(),
+            late: BTreeSet::new(),
         }
     }
 
@@ -149,9 +152,12 @@ impl Compare {
     fn defer(&mut self, now: Time, from: &Member) -> bool {
         let pulls = self.pulling.iter().any(|(peer, pulling)| peer != from && now.since(pulling.at) < RETRY);
         let waits = || self.told.iter().any(|(peer, told)| peer != from && told.awaits && now.since(told.at) < ANSWER);
+        if !(pulls || waits()) {
+            return false;
+        }
+        // Counted from the first time until it has told what it has: who is put off again and again is so only once.
         let since = *self.deferred.entry(from.clone()).or_insert(now);
-        if now.since(since) >= DEFER_MAX || !(pulls || waits()) {
-            self.deferred.remove(from);
+        if now.since(since) >= DEFER_MAX {
             return false;
         }
         self.owed.entry(from.clone()).or_insert(now + ANSWER);
@@ -255,7 +261,7 @@ impl Facts {
             self.compare.answered(&from);
             self.compare.deferred.remove(&from);
         }
-        if self.pull(now, &from, out) || digest == mine || self.compare.defer(now, &from) {
+        if self.pull(&from, out) || digest == mine || self.compare.defer(now, &from) {
             return;
         }
         let next = self.compare.told.get(&from).map_or(Time::ZERO, |told| told.next(mine, digest));
@@ -267,9 +273,8 @@ impl Facts {
     }
 
     /// Asks for the next window. False if nothing is left to be asked for.
-    fn pull(&mut self, now: Time, from: &Member, out: &mut Vec<Output>) -> bool {
-        let Some(Pulling { rest, at }) = self.compare.pulling.get_mut(from) else { return false };
-        *at = now;
+    fn pull(&mut self, from: &Member, out: &mut Vec<Output>) -> bool {
+        let Some(Pulling { rest, .. }) = self.compare.pulling.get_mut(from) else { return false };
         let mut window = Vec::new();
         while window.len() < WINDOW {
             let Some(id) = rest.pop_front() else { break };
@@ -306,24 +311,26 @@ impl Facts {
             return;
         }
         self.compare.answered(&from);
+        self.compare.deferred.remove(&from);
         let heads = self.store.heads();
-        let unknown: Vec<Hash256> =
-            theirs.iter().filter(|id| !heads.contains(id) && !self.compare.refused.contains(id)).copied().collect();
+        let news = |id: &&Hash256| {
+            !heads.contains(id) && !self.compare.refused.contains(id) && !self.compare.late.contains(id)
+        };
+        let unknown: Vec<Hash256> = theirs.iter().filter(news).copied().collect();
         let mut lacking = VecDeque::new();
         if !unknown.is_empty() {
             let covered = self.store.covered();
             let mut evidence: BTreeSet<&String> = BTreeSet::new();
             for id in unknown {
-                match covered.get(&id) {
-                    None => lacking.push_back(id),
-                    // Replaced here. The peer sees it from the heads that it will pull, unless they no longer say it.
-                    Some(path) => {
-                        let said = self.store.record(path).is_some_and(|record| {
-                            record.heads().iter().any(|head| head.statement().ancestors.contains(&id))
-                        });
-                        if !said {
-                            evidence.insert(path);
-                        }
+                // Also what somebody names as replaced: that it is of that path is only said. If it is so, it comes in vain, once.
+                lacking.push_back(id);
+                // The peer sees that it is replaced from the heads that it will pull, unless they no longer say it.
+                if let Some(path) = covered.get(&id) {
+                    let said = self.store.record(path).is_some_and(|record| {
+                        record.heads().iter().any(|head| head.statement().ancestors.contains(&id))
+                    });
+                    if !said {
+                        evidence.insert(path);
                     }
                 }
             }
@@ -338,7 +345,7 @@ impl Facts {
             // While a window is under way its closing digest asks for the next.
             let pulling = Pulling { rest: lacking, at: now };
             if self.compare.pulling.insert(from.clone(), pulling).is_none() {
-                self.pull(now, &from, out);
+                self.pull(&from, out);
             }
         }
         // A list that answers a list ends the exchange.
@@ -348,8 +355,10 @@ impl Facts {
         }
     }
 
+    /// Each once, and no more than an honest peer asks for at a time: an answer is much larger than its question.
     pub(super) fn wanted(&self, from: Member, ids: &[Hash256], out: &mut Vec<Output>) {
-        Self::send_versions(&from, ids.iter().filter_map(|id| self.store.version(id)), out);
+        let ids: BTreeSet<&Hash256> = ids.iter().take(WINDOW).collect();
+        Self::send_versions(&from, ids.into_iter().filter_map(|id| self.store.version(id)), out);
         self.send_digest(from, out);
     }
 
@@ -378,10 +387,16 @@ impl Facts {
             if self.merge(wall, version.clone(), out) {
                 self.disk.soil(&version);
                 news.push(version);
+            } else if !self.store.keeps(&version.id()) {
+                if self.compare.late.len() >= REFUSED_MAX {
+                    self.compare.late.clear();
+                }
+                self.compare.late.insert(version.id());
             }
         }
         if !news.is_empty() {
-            if self.compare.pulling.contains_key(&from) {
+            if let Some(pulling) = self.compare.pulling.get_mut(&from) {
+                pulling.at = now;
                 self.compare.announce.get_or_insert(now + ANNOUNCE);
             }
             self.disk.persist_merged(news, out);

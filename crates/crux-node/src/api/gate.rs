@@ -143,7 +143,7 @@ const TEXT_MAX: usize = 1024;
 /// What only the handler knows of a request, for the audit log. It goes out with the response, as far as the gate.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Noted {
-    author: Option<String>,
+    authors: BTreeSet<String>,
     verbs: BTreeSet<String>,
     targets: Vec<String>,
     facts: Vec<String>,
@@ -165,7 +165,7 @@ impl Noted {
         let path = facts::path::Path::parse(&statement.path);
         let verb = path.ok().map(|path| Need::of(&path, statement.value.is_none()).verb);
         self.verbs.extend(verb.map(|verb| verb.as_str().to_owned()));
-        self.author = Some(match &statement.author {
+        self.authors.insert(match &statement.author {
             Author::Operator(name) => format!("operator/{name}"),
             Author::Fulcrum(id) => format!("node/{id}"),
         });
@@ -210,7 +210,7 @@ impl Book {
             Who::Port(caller) => (caller.name(), None, Some(caller.from.to_string())),
             Who::Socket(local) => ("socket".to_owned(), local.uid, None),
         };
-        let Noted { author, verbs, mut targets, facts, more } = noted;
+        let Noted { authors, verbs, mut targets, facts, more } = noted;
         if targets.is_empty() {
             targets.push(asked.path.clone());
         }
@@ -221,7 +221,8 @@ impl Book {
             by,
             uid,
             from,
-            author,
+            // In one request facts of several may come: all of them are named.
+            author: (!authors.is_empty()).then(|| authors.into_iter().collect::<Vec<_>>().join(", ")),
             verb: if verbs.is_empty() {
                 asked.verb.to_owned()
             } else {

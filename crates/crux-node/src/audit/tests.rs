@@ -157,8 +157,9 @@ async fn who_only_makes_noise_does_not_push_out_what_others_did() {
     let dir = tempfile::tempdir().unwrap();
     let audit = Audit::open(dir.path());
     audit.record(entry("operator/ann", AuditOutcome::Done));
-    for _ in 0..100 * KEPT {
-        audit.record(entry("node/n9", AuditOutcome::Refused));
+    for n in 0..100 * KEPT {
+        let nothing = if n % 2 == 0 { AuditOutcome::Refused } else { AuditOutcome::Failed };
+        audit.record(entry("node/n9", nothing));
     }
     audit.record(entry("node/n8", AuditOutcome::Refused));
     let all = audit.after(0);
