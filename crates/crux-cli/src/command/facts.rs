@@ -61,7 +61,7 @@ pub(crate) async fn run(ctx: &Ctx, command: FactsCommand) -> Outcome {
 /// How many facts go in one write: each has a certificate chain or two.
 const AT_ONCE: usize = 100;
 
-/// Deletions too: what was deleted must stay so. A fulcrum signs its own row again by itself.
+/// Deletions too: what was deleted must stay so. A row is its own fulcrum's to sign.
 async fn reseal(ctx: &Ctx) -> Outcome {
     let client = ctx.client();
     let operator = Operator::load(&ctx.global, &ctx.target)?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(super) async fn standing(door: &Door) -> Vec<Finding> {
     let sealed = door.asker.look(|engine, _| {
         let facts = engine.facts_room();
-        // A fulcrum signs its own row again by itself.
+        // A row is its own fulcrum's to sign, not an operator's.
         let intent = facts.paths().filter(|path| !matches!(Path::parse(path), Ok(Path::Row(_)) | Err(_)));
         let heads = intent.flat_map(|path| facts.heads(path));
         heads.filter_map(|id| facts.by_id(&id)).map(|version| version.sealed().clone()).collect::<Vec<_>>()
