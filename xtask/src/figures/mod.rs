@@ -18,7 +18,8 @@ taken; for every part the commit and the date, and for all of them the machine. 
 are listed with the reason. The parts are:
   dev flock3 flock10 flock50 flock64 idle10 idle50 services   real processes in network namespaces, default timers
   sim                                                         the simulator, in invented time
-  simlong10000 simlong6 simlong8 simlong10 simday10           lines with 10,000 fulcrums or for days: many minutes to
+  simlong10000 simpair10000 simlong6 simlong8 simlong10 simday10
+                                                              lines with 10,000 fulcrums or for days: many minutes to
                                                               three hours (simday10) of a core; only if named
   binary dependencies code
 Those of the first line are taken by the binary `figures` of crux-lab, which is run with `--json --only PART`; it
@@ -100,6 +101,7 @@ const SOURCES: &[Source] = &[
     of_lab("services", "Services"),
     Source { name: "sim", heading: "Flocking in simulation", builds: true, long: false, take: |_, _| sim::rows(&[]) },
     long("simlong10000", "Flocking of 10,000 in simulation", |_, _| sim::rows(&["at 10000"])),
+    long("simpair10000", "One broken pair among 10,000 in simulation", |_, _| sim::rows(&["9 at 10000"])),
     long("simlong6", "Long cuts in simulation", |_, _| sim::rows(&["6 for longer"])),
     long("simlong8", "Flapping among 1,000 in simulation", |_, _| sim::rows(&["8 at 1000"])),
     long("simlong10", "Loss for long in simulation", |_, _| sim::rows(&["10 for longer"])),
