@@ -251,7 +251,7 @@ fn what_a_limited_operator_wants_elsewhere_is_refused_with_what_it_lacks() {
 #[test]
 fn what_was_done_and_what_was_refused_is_written_down() {
     let world = world(&["n1"]);
-    let fulcrum = Fulcrum::start(&world, "n1", "s1", &[]);
+    let mut fulcrum = Fulcrum::start(&world, "n1", "s1", &[]);
     let addr = fulcrum.answers()["listens"]["api"].as_str().unwrap().to_owned();
     let crux = |words: &str| world.crux(&words.split(' ').collect::<Vec<_>>());
     crux("ca issue --ca ca --operator bob --out bob --no-profile --scope apply,horde@web").done();
@@ -292,6 +292,7 @@ fn what_was_done_and_what_was_refused_is_written_down() {
     assert!(rest.done().contains("forget   failed   n7: E300") && rest.out.lines().count() == 1, "{}", rest.out);
 
     crux("--at s1/crux.sock down").done();
+    fulcrum.ends();
     drop(lines);
     let _ = follow.wait();
     let files: Vec<_> = std::fs::read_dir(world.path("s1/audit")).unwrap().map(|file| file.unwrap().path()).collect();

@@ -11,13 +11,18 @@ use std::time::{Duration, Instant};
 const ORDERLY: Duration = Duration::from_secs(5);
 
 /// Waits until something is so.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_or(|| what.to_owned(), look)
+}
+
+/// As [`until`], with words that tell how it stands when it has not come to be so.
+fn until_or<T>(what: impl Fn() -> String, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < LIMIT, "{what}");
+        assert!(began.elapsed() < LIMIT, "{}", what());
         std::thread::sleep(Duration::from_millis(20)); // waits: between two looks
     }
 }
@@ -73,17 +78,22 @@ impl<'a> Fulcrum<'a> {
 
     /// Waits until it answers, with what it has to say.
     pub fn answers(&self) -> Value {
-        until(&format!("{} answers: {}", self.state, self.log()), || self.json("status"))
+        until_or(|| format!("{} answers: {}", self.state, self.log()), || self.json("status"))
     }
 
     /// Waits until its log says this.
     pub fn says(&self, text: &str) {
-        until(&format!("{text:?} in the log: {}", self.log()), || self.log().contains(text).then_some(()));
+        until_or(|| format!("{text:?} in the log: {}", self.log()), || self.log().contains(text).then_some(()));
     }
 
     /// Ends it in order.
     pub fn stop(mut self) {
         kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
+        self.ends();
+    }
+
+    /// Waits until it has ended in order: only then its state directory is free for the next life.
+    pub fn ends(&mut self) {
         assert!(self.process.wait().unwrap().success(), "{}", self.log());
     }
 }
