@@ -4,6 +4,7 @@
 //! Effects come back only as [`Input::Report`], operators come in only through [`Input::Command`], bytes only through
 //! `wire`, the clock only as the `now` of each call, randomness only from the seed in the configuration.
 
+pub use crate::facts::Certificate;
 use crate::facts::version::Checked;
 use crate::flock::message::Datagram;
 pub use crate::services::effect::{Effect, Ended, Event, StartSpec};
@@ -114,6 +115,8 @@ pub enum Input {
         /// What.
         command: Command,
     },
+    /// Another certificate of this fulcrum was installed, and is shown from now on.
+    Certificate(Certificate),
     /// The outcome of an effect.
     Report(Report),
 }

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use crux_core::engine::{Config, Engine};
+use crux_core::facts::Certificate;
 use crux_core::facts::value::{Expulsion, Manifest, Place, Row, muster_path, place_path};
 use crux_core::facts::version::{Author, Checked, Sealed, Statement};
 use crux_core::flock;
@@ -44,7 +45,14 @@ impl Alone {
             visitor,
         };
         let now = Time::from_millis(1_000);
-        let engine = Engine::new(now, Config { flock, labels: BTreeMap::new(), admission: 1, seen: BTreeMap::new() });
+        let engine = Engine::new(
+            now,
+            Config {
+                flock,
+                certificate: Certificate { admission: 1, ..Certificate::default() },
+                seen: BTreeMap::new(),
+            },
+        );
         let first = [
             Input::Loaded { versions: Vec::new() },
             Input::Report(Report::Adopted { instances: Vec::new(), ended: Vec::new() }),

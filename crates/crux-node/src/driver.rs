@@ -23,9 +23,11 @@ use crux_core::flock::view::ViewId;
 use crux_core::io::{Command, Input, Output, Reply, Report, RequestId};
 use crux_link::LinkEvent;
 use crux_names::{Boot, Member, NodeName};
+use crux_pki::Bundle;
 use lag::Lag;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval};
@@ -76,6 +78,8 @@ pub(crate) struct Channels {
     pub(crate) probes: mpsc::Receiver<SocketAddr>,
     /// Peers whose idle connections broke; [`crate::live::HINTS`].
     pub(crate) gone: mpsc::Receiver<Member>,
+    /// The bundle that is installed; only the newest counts.
+    pub(crate) identity: watch::Receiver<Arc<Bundle>>,
     /// Signals and, in a dev cluster, the leash; the second one ends the process at once.
     pub(crate) stops: mpsc::Receiver<Stop>,
 }
@@ -89,6 +93,7 @@ enum Event {
     Seed(SocketAddr),
     Probed(SocketAddr),
     Gone(Member),
+    Installed(Arc<Bundle>),
     Stop(Stop),
     Timer,
 }
@@ -182,6 +187,7 @@ impl Driver {
                 Some(addr) = channels.seeds.recv() => Event::Seed(addr),
                 Some(addr) = channels.probes.recv() => Event::Probed(addr),
                 Some(peer) = channels.gone.recv() => Event::Gone(peer),
+                Ok(()) = channels.identity.changed() => Event::Installed(channels.identity.borrow_and_update().clone()),
                 () = tick(&mut feeding) => {
                     self.notifier.alive();
                     continue;
@@ -225,6 +231,9 @@ impl Driver {
             Event::Seed(addr) => self.command(Command::Seed { addr }, None),
             Event::Probed(addr) => self.next.push_back(Input::Probed { addr }),
             Event::Gone(peer) => self.next.push_back(Input::ProcessGone { peer }),
+            Event::Installed(bundle) => {
+                self.next.push_back(Input::Certificate(crux_pki::facts::certificate(&bundle)));
+            }
             Event::Stop(Stop { services }) if self.leaving.is_none() => {
                 info!("going down{}", if services { " with the services" } else { "" });
                 self.command(Command::Down { services }, None);

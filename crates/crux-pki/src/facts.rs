@@ -17,11 +17,13 @@ use crate::identity::Role;
 use crate::refusal::Refusal;
 use crate::trust::{Admitted, Trust};
 use bytes::Bytes;
+use crux_core::facts::Certificate;
 use crux_core::facts::value::Row;
 use crux_core::facts::version::{Author, BadVersion, Checked, Sealed, Stamp, Statement};
 use crux_names::{FulcrumId, Hash256, Wall};
 use prost::Message;
 use rustls::pki_types::CertificateDer;
+use std::collections::BTreeMap;
 use thiserror::Error;
 
 pub use crux_core::facts::version::{ACCEPTOR_CONTEXT, AUTHOR_CONTEXT};
@@ -166,6 +168,8 @@ pub fn sign_row(
     ancestors: Vec<Hash256>,
     wall: Wall,
 ) -> Result<Checked, BadFact> {
+    let row = Row::decode(value.clone()).map_err(|_| BadVersion::Malformed)?;
+    fits(&row, bundle.labels(), bundle.admission())?;
     let mut nonce = [0; 16];
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_| BadFact::Random)?;
     let statement = Statement {
@@ -241,10 +245,14 @@ fn check_scopes(author: &Admitted, statement: &Statement) -> Result<(), BadFact>
 fn check_labels(author: &Admitted, statement: &Statement) -> Result<(), BadFact> {
     let Some(value) = &statement.value else { return Ok(()) };
     let row = Row::decode(value.clone()).map_err(|_| BadVersion::Malformed)?;
-    if row.labels != *author.labels() {
+    fits(&row, author.labels(), author.admission())
+}
+
+fn fits(row: &Row, labels: &BTreeMap<String, String>, admission: u32) -> Result<(), BadFact> {
+    if row.labels != *labels {
         return Err(BadFact::Labels);
     }
-    if row.admitted() == author.admission() { Ok(()) } else { Err(BadFact::Admission) }
+    if row.admitted() == admission { Ok(()) } else { Err(BadFact::Admission) }
 }
 
 fn speaks_for(role: &Role, author: &Author) -> bool {
@@ -259,6 +267,12 @@ fn speaks_for(role: &Role, author: &Author) -> bool {
 /// What the acceptor signs: the statement, then the author's signature, which has 64 bytes.
 fn accepted_bytes(sealed: &Sealed) -> Vec<u8> {
     [&sealed.statement[..], &sealed.author_signature].concat()
+}
+
+/// What a fulcrum with this bundle shows for itself, as the heart is told.
+#[must_use]
+pub fn certificate(bundle: &Bundle) -> Certificate {
+    Certificate { labels: bundle.labels().clone(), admission: bundle.admission(), chain: der(bundle) }
 }
 
 fn der(bundle: &Bundle) -> Vec<Bytes> {

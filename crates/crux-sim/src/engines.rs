@@ -6,6 +6,7 @@ use crate::machine::Machine;
 use crate::world::{In, Mixer, Node, Out, World};
 use bytes::Bytes;
 use crux_core::engine::{Config, Engine};
+use crux_core::facts::Certificate;
 use crux_core::facts::version::Checked;
 use crux_core::flock;
 use crux_core::flock::discovery::Book;
@@ -73,8 +74,12 @@ impl Life {
                 book: Arc::new(Book::new(machine.book.iter().map(|entry| (entry.fulcrum.clone(), entry.addr)))),
                 visitor: false,
             },
-            labels: settings.labels.get(&machine.id.to_string()).cloned().unwrap_or_default(),
-            admission: 1,
+            certificate: Certificate {
+                labels: settings.labels.get(&machine.id.to_string()).cloned().unwrap_or_default(),
+                admission: 1,
+                // Nothing is signed here.
+                chain: Vec::new(),
+            },
             seen: machine.book.iter().map(|entry| (entry.fulcrum.clone(), entry.seen)).collect(),
         };
         let engine = Engine::new(now, config);

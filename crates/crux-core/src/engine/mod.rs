@@ -10,7 +10,7 @@ mod why_flock;
 
 use crate::facts::value::EXPULSIONS;
 use crate::facts::version::Stamp;
-use crate::facts::{self, Facts};
+use crate::facts::{self, Certificate, Facts};
 use crate::flock::{self, Flock};
 use crate::io::{BookEntry, Command, Event, Input, Output, Reply, Report, RequestId};
 use crate::picture::Confab;
@@ -27,15 +27,13 @@ use core::fmt::{self, Write};
 use crux_names::{FulcrumId, Hash256, Member, NodeName, Time, Wall};
 use sha2::{Digest, Sha256};
 
-/// What an engine is told at its start and never changes.
+/// What an engine is told at its start.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Who it is, where it listens, whom it knows; its seed and timers are everybody's.
     pub flock: flock::Config,
-    /// The labels of its certificate.
-    pub labels: BTreeMap<String, String>,
-    /// The admission of its certificate.
-    pub admission: u32,
+    /// Its certificate, until [`Input::Certificate`] tells of another one.
+    pub certificate: Certificate,
     /// When the fulcrums of the address book were last in touch, by this node's wall clock.
     pub seen: BTreeMap<FulcrumId, Wall>,
 }
@@ -80,13 +78,19 @@ impl Engine {
     pub fn new(now: Time, config: Config) -> Self {
         let me = config.flock.me.clone();
         let (seed, timers) = (config.flock.seed, config.flock.timers);
-        let facts = facts::Config { bloc: config.flock.bloc.clone(), me: me.id.clone(), seed: seed ^ 0xfac7, timers };
         let services = services::Config {
             me: me.clone(),
-            labels: config.labels,
-            admission: config.admission,
+            labels: config.certificate.labels.clone(),
+            admission: config.certificate.admission,
             seed: seed ^ 0x5e71,
             pace: Pace(timers),
+        };
+        let facts = facts::Config {
+            bloc: config.flock.bloc.clone(),
+            me: me.id.clone(),
+            seed: seed ^ 0xfac7,
+            timers,
+            certificate: config.certificate,
         };
         let flock = Flock::new(now, config.flock);
         let services = Services::new(now, services, flock.view().clone());
@@ -209,6 +213,11 @@ impl Engine {
             Input::Facts { from, versions } => self.facts(facts::Input::Versions { from, versions }),
             Input::Loaded { versions } => self.facts(facts::Input::Loaded { versions }),
             Input::Command { request, command } => self.command(now, wall, request, command, out),
+            Input::Certificate(certificate) => {
+                let (labels, admission) = (certificate.labels.clone(), certificate.admission);
+                self.facts(facts::Input::Certificate(certificate));
+                self.services(services::Input::Certificate { labels, admission });
+            }
             Input::Report(Report::Persisted { token, result }) => self.facts(facts::Input::Persisted { token, result }),
             Input::Report(Report::Signed { version }) => self.facts(facts::Input::Signed(version)),
             Input::Report(Report::Adopted { instances, ended }) => {

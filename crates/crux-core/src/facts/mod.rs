@@ -31,6 +31,7 @@ mod write;
 
 pub(crate) use compare::IDS_MAX;
 pub use read::Conflict;
+pub use row::Certificate;
 
 use self::clock::Clock;
 use self::ranges::RangeSet;
@@ -62,6 +63,8 @@ pub struct Config {
     pub seed: u64,
     /// Scales the pause between comparisons, in thousandths: 1000 is the default.
     pub timers: u32,
+    /// What it signs its row with.
+    pub certificate: Certificate,
 }
 
 /// What fulcrums tell each other about facts. One to one with the frames of `wire`.
@@ -131,8 +134,11 @@ pub enum Input {
         /// Countersigned here.
         versions: Vec<Checked>,
     },
-    /// What this fulcrum says of itself from now on. Signed and written if it is not what stands there.
+    /// What this fulcrum says of itself from now on. Signed and written if it is not what stands there. Labels and
+    /// admission are those of the certificate, whatever the row says.
     Row(Row),
+    /// This fulcrum shows another certificate from now on: its row is signed again with it.
+    Certificate(Certificate),
     /// The node signed a row.
     Signed(Checked),
     /// The outcome of [`Output::Persist`].
@@ -263,12 +269,14 @@ impl Facts {
                 Message::Want(ids) => self.wanted(from, &ids, out),
             },
             Input::Write { request, versions } => self.write(now, wall, request, versions, out),
-            Input::Row(row) => self.set_row(&row),
+            Input::Row(row) => self.set_row(row),
+            Input::Certificate(certificate) => self.set_certificate(certificate),
             Input::Signed(version) => self.signed(version, out),
             Input::Persisted { token, result } => self.persisted(now, wall, token, result, out),
         }
         self.retry_disk(now, out);
         self.settle_writes(now, out);
+        self.look_at_row();
         self.tend_row(now, out);
         if !self.changed.is_empty() {
             self.store.settle();

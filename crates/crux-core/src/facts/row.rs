@@ -1,14 +1,19 @@
 //! This fulcrum's own row: what it says of itself. Whatever else stands there, an older life's words or a restored
 //! disk's, is replaced; the node signs, so there is one author and no conflict to keep.
+//!
+//! A row is believed by the certificate that signed it. So when another one is installed, the row is signed again with it,
+//! before the root of the old one may go; labels and admission in it are always those of the certificate that signs.
 
 use super::disk::Purpose;
 use super::value::{Row, row_path};
-use super::version::{Author, Checked};
+use super::version::{Author, Checked, Sealed};
 use super::{Facts, Output, RETRY, authority};
+use alloc::collections::BTreeMap;
 use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use crux_names::{Duration, Time, Wall};
+use crux_names::{Duration, Hash256, Time, Wall};
 use prost::Message;
 
 /// After this long without an answer the signature is asked for again.
@@ -19,8 +24,21 @@ const ROWS_MAX: usize = 64;
 /// How many versions of a row may stand side by side. An honest fulcrum replaces all that it knows with each.
 const HEADS_MAX: usize = 8;
 
+/// What a fulcrum shows for itself: what its row must agree with, and what it is signed with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its admission number.
+    pub admission: u32,
+    /// Its chain in DER, leaf first.
+    pub chain: Vec<Bytes>,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct OwnRow {
+    /// The winner that was looked at last, and whether an older certificate of this fulcrum signed it.
+    looked: Option<(Hash256, bool)>,
     wanted: Option<Bytes>,
     /// What was last given to be signed.
     asked: Option<Bytes>,
@@ -31,8 +49,43 @@ pub(super) struct OwnRow {
 }
 
 impl Facts {
-    pub(super) fn set_row(&mut self, row: &Row) {
-        self.row.wanted = Some(row.encode_to_vec().into());
+    pub(super) fn set_row(&mut self, row: Row) {
+        self.row.wanted = Some(self.fitted(row));
+    }
+
+    /// Another certificate is shown from now on.
+    pub(super) fn set_certificate(&mut self, certificate: Certificate) {
+        self.config.certificate = certificate;
+        self.row.looked = None;
+        if let Some(row) = self.row.wanted.take().and_then(|value| Row::decode(value).ok()) {
+            self.set_row(row);
+        }
+    }
+
+    /// A row's bytes, with what its reader holds against the certificate.
+    fn fitted(&self, row: Row) -> Bytes {
+        let Certificate { labels, admission, .. } = self.config.certificate.clone();
+        Row { labels, admission, ..row }.encode_to_vec().into()
+    }
+
+    /// Looks who signed the row that stands, once for each. What an older life left is signed again as it is.
+    pub(super) fn look_at_row(&mut self) {
+        let winner = self.store.record(&row_path(&self.config.me)).and_then(super::record::Record::winner);
+        let Some(winner) = winner.filter(|winner| matches!(winner.statement().author, Author::Fulcrum(_))) else {
+            self.row.looked = None;
+            return;
+        };
+        let id = winner.id();
+        if self.row.looked.is_some_and(|(looked, _)| looked == id) {
+            return;
+        }
+        let sealed = Sealed::decode(winner.sealed().clone()).unwrap_or_default();
+        let older = sealed.author_chain != self.config.certificate.chain;
+        let left = winner.statement().value.clone().filter(|_| older && self.row.wanted.is_none());
+        self.row.looked = Some((id, older));
+        if let Some(row) = left.and_then(|value| Row::decode(value).ok()) {
+            self.set_row(row);
+        }
     }
 
     fn row_stands(&self) -> bool {
@@ -40,7 +93,10 @@ impl Facts {
         match (&self.row.wanted, record.and_then(|record| Some((record, record.winner()?)))) {
             (None, _) => true,
             (Some(_), None) => false,
-            (wanted, Some((record, winner))) => winner.statement().value == *wanted && record.heads().len() == 1,
+            (wanted, Some((record, winner))) => {
+                let older = self.row.looked.is_some_and(|(_, older)| older);
+                winner.statement().value == *wanted && record.heads().len() == 1 && !older
+            }
         }
     }
 

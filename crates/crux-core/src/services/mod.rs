@@ -56,14 +56,14 @@ use crux_names::{FulcrumId, HordeName, Member, Time, Wall};
 /// How many messages of a view that is not installed here yet are kept for it.
 const EARLY_MAX: usize = 256;
 
-/// What a fulcrum's services are told at their start and never changes.
+/// What a fulcrum's services are told at their start.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// This life of this fulcrum.
     pub me: Member,
-    /// The labels of its certificate.
+    /// The labels of its certificate, until another one is installed.
     pub labels: BTreeMap<String, String>,
-    /// Its admission.
+    /// Its admission, until then.
     pub admission: u32,
     /// Source of jitter.
     pub seed: u64,
@@ -82,6 +82,13 @@ pub enum Input {
     Stable(bool),
     /// What the facts say has changed.
     Facts,
+    /// Another certificate is shown from now on.
+    Certificate {
+        /// Its labels.
+        labels: BTreeMap<String, String>,
+        /// Its admission.
+        admission: u32,
+    },
     /// A message came.
     Message {
         /// From whom.
@@ -264,6 +271,10 @@ impl Services {
             }
             Input::Facts => {
                 self.briefed = false;
+                self.changed = true;
+            }
+            Input::Certificate { labels, admission } => {
+                (self.config.labels, self.config.admission) = (labels, admission);
                 self.changed = true;
             }
             Input::Message { from, message } => self.hear(now, wall, &from, message, out),

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use crux_core::facts::value::{Horde, Manifest, Place, Row};
 use crux_core::facts::version::{Author, Checked, Sealed, Stamp, Statement};
-use crux_core::facts::{Config, Facts, Input, Message, Output};
+use crux_core::facts::{Certificate, Config, Facts, Input, Message, Output};
 use crux_core::wire::Frame;
 use crux_names::{BlocName, Boot, Duration, FulcrumId, Hash256, Member, Time, Wall};
 use prost::Message as _;
@@ -54,7 +54,8 @@ pub fn manifest() -> Manifest {
 }
 
 pub fn facts(i: usize) -> Facts {
-    Facts::new(Config { bloc: bloc(), me: member(i).id, seed: i as u64, timers: 1000 })
+    let certificate = Certificate::default();
+    Facts::new(Config { bloc: bloc(), me: member(i).id, seed: i as u64, timers: 1000, certificate })
 }
 
 /// What the disk of a fulcrum does with what it is told to keep.

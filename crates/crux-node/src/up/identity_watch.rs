@@ -136,7 +136,7 @@ fn changes(before: &Bundle, after: &Bundle) -> Vec<String> {
         changes.push(format!("admission {} after {}", after.admission(), before.admission()));
     }
     if before.labels() != after.labels() {
-        changes.push("other labels, which count for placement from the next start on".to_owned());
+        changes.push("other labels".to_owned());
     }
     let roots = |bundle: &Bundle| bundle.trust().roots().map(|root| root.to_vec()).collect::<BTreeSet<_>>();
     let (old, new) = (roots(before), roots(after));

@@ -144,10 +144,8 @@ pub(super) async fn live(
         visitor: config.visitor,
     };
     let seen = book.into_iter().map(|entry| (entry.fulcrum, entry.seen)).collect();
-    let engine = Engine::new(
-        now.time,
-        engine::Config { flock, labels: bundle.labels().clone(), admission: bundle.admission(), seen },
-    );
+    let engine =
+        Engine::new(now.time, engine::Config { flock, certificate: crux_pki::facts::certificate(bundle), seen });
 
     let (stop_api, stopped) = watch::channel(false);
     let door = Door {
@@ -215,8 +213,20 @@ pub(super) async fn live(
     let ended = adoption.known_ends();
     let adopted = Report::Adopted { instances: adoption.instances, ended };
     let first = vec![Input::Loaded { versions }, Input::Report(adopted)];
-    let mut channels =
-        Channels { links: link_events, reports, checked, asks, seeds: new_seeds, probes, gone, stops: stops.lend() };
+    // What was installed since this life looked is told it at once.
+    let mut identity = papers.follow();
+    identity.mark_changed();
+    let mut channels = Channels {
+        links: link_events,
+        reports,
+        checked,
+        asks,
+        seeds: new_seeds,
+        probes,
+        gone,
+        identity,
+        stops: stops.lend(),
+    };
     let end = driver.run(first, &mut channels).await;
     stops.give_back(channels.stops);
 
