@@ -81,13 +81,16 @@ pub fn admission_of_row(value: &[u8]) -> Option<u32> {
     Row::decode(value).ok().map(|row| row.admitted())
 }
 
-/// What a write does with the losers of a conflict that it finds.
+/// How a write stands to what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Losers {
-    /// They stay listed until somebody dismisses them.
-    Listed,
-    /// The write replaces them as well: the conflict is over.
-    Settled,
+pub enum WriteKind {
+    /// Something new is wanted. Losers of a conflict stay listed until somebody dismisses them.
+    Edit,
+    /// What shall be in force of a conflict: the write replaces the losers as well, and it is over.
+    Settle,
+    /// The same as before, signed once more. It was decided when it was decided: its stamp follows the one that it
+    /// replaces, so that whatever somebody else has written meanwhile is later and wins.
+    Again,
 }
 
 /// Who writes, and for which bloc.
@@ -105,7 +108,7 @@ pub struct Writer<'a> {
 
 impl Writer<'_> {
     /// The sealed version in hex, as [`WriteRequest`](crate::routes::WriteRequest) carries it. Its stamp is later than those
-    /// that the client saw (`seen`). It replaces the version in force, and of a conflict's losers those that are settled.
+    /// that the client saw (`seen`). It replaces the version in force, and what the kind of write says.
     ///
     /// # Errors
     /// [`WriteError`].
@@ -113,17 +116,17 @@ impl Writer<'_> {
         &self,
         fact: &NewFact,
         seen: Option<&Fact>,
-        losers: Losers,
+        kind: WriteKind,
         now: Wall,
         nonce: [u8; 16],
     ) -> Result<String, WriteError> {
-        let ancestors = ancestors(seen, losers).map_err(|_| WriteError::BadHead { path: fact.path.clone() })?;
+        let ancestors = ancestors(seen, kind).map_err(|_| WriteError::BadHead { path: fact.path.clone() })?;
         let statement = Statement {
             bloc: self.bloc.clone(),
             path: fact.path.clone(),
             value: fact.value.clone().map(Bytes::from),
             ancestors,
-            stamp: stamp(seen, now),
+            stamp: stamp(seen, kind, now),
             author: Author::Operator(self.operator.clone()),
             nonce: Bytes::copy_from_slice(&nonce),
         };
@@ -146,22 +149,22 @@ impl Writer<'_> {
 
 /// The versions that a write replaces: of what the client saw the one in force, those that say the same and those that it
 /// settles, then what they replaced, newest first.
-fn ancestors(seen: Option<&Fact>, losers: Losers) -> Result<Vec<Hash256>, BadHex> {
+fn ancestors(seen: Option<&Fact>, kind: WriteKind) -> Result<Vec<Hash256>, BadHex> {
     let id = |text: &String| Ok(Hash256(from_hex(text)?.try_into().map_err(|_| BadHex)?));
     let heads = seen.map_or(&[][..], |fact| &fact.heads);
     let named =
-        heads.iter().filter(|head| losers == Losers::Settled || heads.first().is_some_and(|w| w.value == head.value));
+        heads.iter().filter(|head| kind == WriteKind::Settle || heads.first().is_some_and(|w| w.value == head.value));
     let heads = named.map(|head| Ok((id(&head.id)?, head.ancestors.iter().map(id).collect::<Result<_, BadHex>>()?)));
     Ok(ancestors_of(&heads.collect::<Result<Vec<_>, BadHex>>()?))
 }
 
 /// A hybrid-clock stamp after everything seen, but for what a wrong clock stamped so far ahead that no door takes a stamp
 /// after it: a write replaces what it names, whatever the stamps say.
-fn stamp(seen: Option<&Fact>, now: Wall) -> Stamp {
+fn stamp(seen: Option<&Fact>, kind: WriteKind, now: Wall) -> Stamp {
     let latest =
         seen.and_then(|fact| fact.heads.iter().map(|head| Stamp { wall: head.wall.0, logical: head.logical }).max());
     match latest {
-        Some(latest) if latest.wall >= now.0 && acceptable(latest, now) => {
+        Some(latest) if (latest.wall >= now.0 || kind == WriteKind::Again) && acceptable(latest, now) => {
             Stamp { wall: latest.wall, logical: latest.logical.saturating_add(1) }
         }
         _ => Stamp { wall: now.0, logical: 0 },
@@ -197,7 +200,7 @@ mod tests {
             },
         };
         let fact = NewFact { path: "horde/web".to_owned(), value: Some(vec![1]) };
-        let sealed = writer.seal(&fact, Some(&seen), Losers::Settled, Wall(60), [3; 16]).unwrap();
+        let sealed = writer.seal(&fact, Some(&seen), WriteKind::Settle, Wall(60), [3; 16]).unwrap();
         let sealed = Sealed::decode(from_hex(&sealed).unwrap().as_slice()).unwrap();
         let statement = Statement::decode(sealed.statement).unwrap();
         let ids: Vec<u8> = statement.ancestors.iter().map(|id| id.0[0]).collect();
@@ -211,9 +214,9 @@ mod tests {
     fn a_loser_stays_listed_until_it_is_settled_and_what_says_the_same_is_none() {
         let with = |id, value: &str| Head { value: Some(value.to_owned()), ..head(id, &[], 50) };
         let seen = Fact { path: "a".to_owned(), heads: vec![with(9, "01"), with(8, "02"), with(7, "01")] };
-        let named = |losers| -> Vec<u8> { ancestors(Some(&seen), losers).unwrap().iter().map(|id| id.0[0]).collect() };
-        assert_eq!(named(Losers::Listed), [9, 7]);
-        assert_eq!(named(Losers::Settled), [9, 8, 7]);
+        let named = |kind| -> Vec<u8> { ancestors(Some(&seen), kind).unwrap().iter().map(|id| id.0[0]).collect() };
+        assert_eq!(named(WriteKind::Edit), [9, 7]);
+        assert_eq!(named(WriteKind::Settle), [9, 8, 7]);
     }
 
     #[test]
@@ -225,21 +228,33 @@ mod tests {
             sign: &|_, _| [0; 64],
         };
         let short = NewFact { path: "a".to_owned(), value: None };
-        let sealed = writer.seal(&short, None, Losers::Listed, Wall(60), [3; 16]).unwrap();
+        let sealed = writer.seal(&short, None, WriteKind::Edit, Wall(60), [3; 16]).unwrap();
         let sealed = Sealed::decode(from_hex(&sealed).unwrap().as_slice()).unwrap();
         let statement = Statement::decode(sealed.statement).unwrap();
         assert_eq!((statement.ancestors.len(), statement.stamp), (0, Stamp { wall: 60, logical: 0 }));
 
         let long = NewFact { path: "a".to_owned(), value: Some(vec![0; VERSION_MAX]) };
-        assert!(matches!(writer.seal(&long, None, Losers::Listed, Wall(60), [3; 16]), Err(WriteError::TooLong { .. })));
+        assert!(matches!(
+            writer.seal(&long, None, WriteKind::Edit, Wall(60), [3; 16]),
+            Err(WriteError::TooLong { .. })
+        ));
     }
 
     #[test]
     fn a_stamp_that_no_door_would_take_is_not_followed() {
         let fact = |wall| Fact { path: "a".to_owned(), heads: vec![head(9, &[], wall)] };
         let edge = 1_000 + 60_000_000;
-        assert_eq!(stamp(Some(&fact(edge)), Wall(1_000)).wall, edge);
-        assert_eq!(stamp(Some(&fact(edge + 1)), Wall(1_000)), Stamp { wall: 1_000, logical: 0 });
+        for kind in [WriteKind::Edit, WriteKind::Again] {
+            assert_eq!(stamp(Some(&fact(edge)), kind, Wall(1_000)).wall, edge);
+            assert_eq!(stamp(Some(&fact(edge + 1)), kind, Wall(1_000)), Stamp { wall: 1_000, logical: 0 });
+        }
+    }
+
+    #[test]
+    fn what_is_signed_again_is_as_old_as_it_was() {
+        let fact = Fact { path: "a".to_owned(), heads: vec![head(9, &[], 50)] };
+        assert_eq!(stamp(Some(&fact), WriteKind::Again, Wall(1_000)), Stamp { wall: 50, logical: 5 });
+        assert_eq!(stamp(Some(&fact), WriteKind::Edit, Wall(1_000)), Stamp { wall: 1_000, logical: 0 });
     }
 
     #[test]
@@ -247,6 +262,6 @@ mod tests {
         let mut bad = head(9, &[], 50);
         bad.id = "zz".to_owned();
         let seen = Fact { path: "a".to_owned(), heads: vec![bad] };
-        assert_eq!(ancestors(Some(&seen), Losers::Listed), Err(BadHex));
+        assert_eq!(ancestors(Some(&seen), WriteKind::Edit), Err(BadHex));
     }
 }

@@ -167,6 +167,7 @@ fn confab_and_status_are_as_promised() {
             not_after: AT.into(),
             warning: Some("half".into()),
             issuer: "CN=acme root,DC=acme".into(),
+            root: Some("3f9c01ab".repeat(8)),
             ca_reachable: None,
             not_taken: Some("/etc/crux/identity/cert.pem: its certificate has ended".to_owned()),
         },

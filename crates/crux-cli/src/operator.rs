@@ -7,7 +7,7 @@ use crux_api::client::{Client, encode};
 use crux_api::intent::{Diff, diff};
 use crux_api::json::{Code, Confab, ErrorDoc, Fact, FactList, PlanDiff, Written};
 use crux_api::routes::{self, WriteRequest};
-use crux_api::write::{Losers, NewFact, Writer};
+use crux_api::write::{NewFact, WriteKind, Writer};
 use crux_names::Wall;
 use crux_pki::{Bundle, Role, unix_now};
 use std::io::Read;
@@ -80,19 +80,28 @@ impl Operator {
         client: &Client,
         writes: &[(&NewFact, Option<&Fact>)],
     ) -> Result<Written, ErrorDoc> {
-        self.sign_and_send(client, writes, Losers::Listed).await
+        self.sign_and_send(client, writes, WriteKind::Edit).await
     }
 
     /// Writes one fact in place of all its versions: a conflict is over.
     pub(crate) async fn settle(&self, client: &Client, fact: &NewFact, seen: &Fact) -> Result<Written, ErrorDoc> {
-        self.sign_and_send(client, &[(fact, Some(seen))], Losers::Settled).await
+        self.sign_and_send(client, &[(fact, Some(seen))], WriteKind::Settle).await
+    }
+
+    /// Signs the same once more: nothing else is wanted than before.
+    pub(crate) async fn write_again(
+        &self,
+        client: &Client,
+        writes: &[(&NewFact, Option<&Fact>)],
+    ) -> Result<Written, ErrorDoc> {
+        self.sign_and_send(client, writes, WriteKind::Again).await
     }
 
     async fn sign_and_send(
         &self,
         client: &Client,
         writes: &[(&NewFact, Option<&Fact>)],
-        losers: Losers,
+        kind: WriteKind,
     ) -> Result<Written, ErrorDoc> {
         let confab: Confab = client.get(routes::CONFAB).await?;
         let identity = self.bundle.identity();
@@ -115,7 +124,7 @@ impl Operator {
         let now = Wall(u64::try_from(now).unwrap_or(u64::MAX));
         let mut versions = Vec::new();
         for (fact, seen) in writes {
-            let sealed = writer.seal(fact, *seen, losers, now, nonce()?);
+            let sealed = writer.seal(fact, *seen, kind, now, nonce()?);
             versions
                 .push(sealed.map_err(|e| ErrorDoc::new(Code::Failed, e.to_string(), "make it smaller and try again"))?);
         }

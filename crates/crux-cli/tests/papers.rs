@@ -105,7 +105,7 @@ fn an_exchanged_bundle_counts_at_every_port_without_a_restart() {
 /// What operators want is read again at every start and by every newcomer, under the roots that are trusted then.
 #[test]
 fn facts_that_are_signed_again_outlive_the_root_that_goes() {
-    let world = world(&["n1", "n2"]);
+    let world = world(&["n1", "n2", "n4"]);
     let one = Fulcrum::start(&world, "n1", "s1", &[]);
     let mesh = one.answers()["listens"]["mesh"].as_str().unwrap().to_owned();
     let two = Fulcrum::start(&world, "n2", "s2", &["--seed", &mesh]);
@@ -122,6 +122,28 @@ fn facts_that_are_signed_again_outlive_the_root_that_goes() {
         at("s1", words).done();
     }
 
+    // Somebody was here and is no more: that it was forgotten is an operator's word, not its own.
+    let four = Fulcrum::start(&world, "n4", "s4", &["--seed", &mesh]);
+    let rows = |state: &str| -> Value {
+        serde_json::from_str(&at(state, &["facts", "list", "row/", "--deleted", "-o", "json"]).out).unwrap_or_default()
+    };
+    until("n4 has a row", || rows("s1")["facts"].as_array()?.iter().any(|row| row["path"] == "row/n4/0").then_some(()));
+    four.stop();
+    until("n4 is gone", || one.json("status").filter(|status| status["members"] == names(&["n1", "n2"])));
+    at("s1", &["node", "forget", "n4"]).done();
+    // Who is where, and who has the ADMIN flag.
+    let places = |state: &str| -> Option<Vec<Value>> {
+        let status: Value = serde_json::from_str(&at(state, &["status", "-o", "json"]).out).ok()?;
+        let of = |name: &str| {
+            let entry = status["roster"].as_array()?.iter().find(|one| one["name"] == name)?;
+            Some(serde_json::json!([name, entry["horde"], entry["admin"]]))
+        };
+        Some(vec![of("n1")?, of("n2")?])
+    };
+    let before = until("one is of web, and both are flagged", || {
+        places("s1").filter(|two| two.iter().any(|one| one[1] == "web") && two.iter().all(|one| one[2] == true))
+    });
+
     let mut new = Ca::init("acme".parse().unwrap(), &world.path("ca2")).unwrap();
     let both = Bundle::load(&world.path("n1")).unwrap().trust().with_root(new.root().clone()).unwrap();
     let mut issue = |role: Role| new.issue(IssueRequest::new(role)).unwrap();
@@ -136,15 +158,26 @@ fn facts_that_are_signed_again_outlive_the_root_that_goes() {
         said["findings"].as_array().unwrap().iter().find(|one| one["check"] == "facts").unwrap().clone()
     };
     assert_eq!(doctor("s1")["state"], "ok");
+    let root = |state: &str| -> Value {
+        let status: Value = serde_json::from_str(&at(state, &["status", "-o", "json"]).out).unwrap_or_default();
+        status["certificate"]["root"].clone()
+    };
     for (name, bundle) in ["n1", "n2"].into_iter().zip(&bundles) {
         install(&bundle.clone().with_trust(both.clone()).unwrap(), &world.path(name));
+        if name == "n1" {
+            until("n1 shows its new certificate", || (root("s1") != root("s2")).then_some(()));
+            // What is accepted at a door that still stands on the old root would go with it.
+            let refused = at("s2", &["--as", "bob", "facts", "reseal"]);
+            refused.failed(4, "E401", &["the certificate of n2 is of root", "nothing was changed"]);
+        }
     }
     // Now the doctor knows which root stays, and that nothing stands on it yet.
     let warning = until("the doctor warns", || Some(doctor("s1")).filter(|one| one["state"] == "warning"));
-    assert!(warning["text"].as_str().unwrap().contains("2 of 2 facts"), "{warning}");
+    assert!(warning["text"].as_str().unwrap().contains("3 of 3 facts"), "{warning}");
     assert!(warning["next"].as_str().unwrap().contains("crux facts reseal"), "{warning}");
+    until("n2 shows its new certificate", || (root("s1") == root("s2")).then_some(()));
     let resealed = at("s2", &["--as", "bob", "facts", "reseal"]);
-    assert!(resealed.done().contains("2 facts are signed again"), "{}", resealed.out);
+    assert!(resealed.done().contains("3 facts are signed again"), "{}", resealed.out);
     for state in ["s1", "s2"] {
         until("nothing stands on the old root", || (doctor(state)["state"] == "ok").then_some(()));
     }
@@ -170,6 +203,8 @@ fn facts_that_are_signed_again_outlive_the_root_that_goes() {
             names.contains(&"web".to_owned()).then_some(names)
         });
         assert!(!hordes.contains(&"db".to_owned()), "{hordes:?}: {}", fulcrum.log());
+        // Nobody lost its place: a fulcrum signs its own row again, at the moment at which its bundle is exchanged.
+        until("homes and flags are as they were", || places(state).filter(|now| *now == before));
     }
     for fulcrum in [one, two, three] {
         fulcrum.stop();

@@ -272,6 +272,16 @@ impl Bundle {
         &self.trust
     }
 
+    /// The root of the trust set that vouches for the certificate, whether it is in time or not. `None` if it is in none.
+    #[must_use]
+    pub fn root(&self) -> Option<CertificateDer<'static>> {
+        let vouches = |root: &&CertificateDer<'static>| {
+            let alone = Trust::new(self.trust.bloc().clone(), [(*root).clone()]);
+            alone.is_ok_and(|trust| trust.verify_chain_undated(&self.chain).is_ok())
+        };
+        self.trust.roots().find(vouches).cloned()
+    }
+
     /// The same bundle with another trust set of the same bloc.
     ///
     /// # Errors

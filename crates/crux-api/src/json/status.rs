@@ -359,6 +359,9 @@ pub struct Certificate {
     pub warning: Option<String>,
     /// Who issued it.
     pub issuer: String,
+    /// The SHA-256 of the root certificate that vouches for it.
+    #[serde(default)]
+    pub root: Option<String>,
     /// Whether a CA that could renew it is reached.
     pub ca_reachable: Option<bool>,
     /// Why a bundle that was put in its place is not used; `null` if none was.

@@ -8,7 +8,7 @@ use crate::output::{Format, clean, names, short};
 use clap::Subcommand;
 use crux_api::client::encode;
 use crux_api::intent::describe;
-use crux_api::json::{Code, Done, ErrorDoc, Fact, FactList, Head, from_hex};
+use crux_api::json::{Code, Done, ErrorDoc, Fact, FactList, Head, Status, from_hex};
 use crux_api::routes;
 use crux_api::write::NewFact;
 
@@ -60,13 +60,34 @@ pub(crate) async fn run(ctx: &Ctx, command: FactsCommand) -> Outcome {
 
 /// How many facts go in one write: each has a certificate chain or two.
 const AT_ONCE: usize = 100;
+/// How many bytes of values, so that a request stays well below what a door takes, in hex and with chains.
+const BYTES_AT_ONCE: usize = 1 << 20;
 
-/// Deletions too: what was deleted must stay so. A row is its own fulcrum's to sign.
+/// Deletions too: what was deleted must stay so. A row that its fulcrum signed is its own to sign again.
 async fn reseal(ctx: &Ctx) -> Outcome {
     let client = ctx.client();
     let operator = Operator::load(&ctx.global, &ctx.target)?;
+    let status: Status = client.get(routes::STATUS).await?;
+    let own = operator.bundle().root().map(|root| crux_pki::fingerprint(&root).to_string());
+    if let (Some(door), Some(own)) = (&status.certificate.root, &own)
+        && door != own
+    {
+        let cause = format!(
+            "the certificate of {} is of root {}, that of the operator of root {}: what is signed again here would still need \
+             the first one, for who accepts a fact signs it too; nothing was changed",
+            status.confab.node,
+            short(door),
+            short(own)
+        );
+        let next = format!(
+            "install a certificate of the root that stays at {} first, or --at a fulcrum that has one",
+            status.confab.node
+        );
+        return Err(ErrorDoc::new(Code::Refused, cause, next));
+    }
     let mut list: FactList = client.get(routes::FACTS).await?;
-    list.facts.retain(|fact| !fact.path.starts_with("row/"));
+    // By who signed it, not by its path: that a row was forgotten is an operator's word.
+    list.facts.retain(|fact| fact.heads.first().is_some_and(|head| head.author.starts_with("operator")));
     let (mut fresh, mut conflicts) = (Vec::new(), 0);
     for fact in &list.facts {
         let Some((winner, losers)) = fact.heads.split_first() else { continue };
@@ -79,15 +100,40 @@ async fn reseal(ctx: &Ctx) -> Outcome {
         return Err(ErrorDoc::new(Code::Refused, cause, "crux facts conflicts, then crux facts dismiss PATH"));
     }
     let writes: Vec<(&NewFact, Option<&Fact>)> = fresh.iter().zip(list.facts.iter().map(Some)).collect();
-    let mut code = 0;
-    for (done, part) in writes.chunks(AT_ONCE).enumerate() {
-        let written = operator.write(&client, part).await.map_err(|e| {
-            let cause = format!("{} of {} facts are signed again; then: {}", done * AT_ONCE, writes.len(), e.cause);
-            ErrorDoc { cause, next: "the same command again: crux facts reseal".to_owned(), ..e }
+    let (mut code, mut done) = (0, 0);
+    while done < writes.len() {
+        let part = &writes[done..done + at_once(&writes[done..])];
+        let written = operator.write_again(&client, part).await.map_err(|e| {
+            let cause = format!("{done} of {} facts are signed again; then: {}", writes.len(), e.cause);
+            // What a door refuses it refuses again; who could not be reached may be reached later.
+            let lost = matches!(e.code, Code::Unreachable);
+            let next = if lost { "the same command again: crux facts reseal".to_owned() } else { e.next };
+            ErrorDoc { cause, next, code: e.code, ..e }
         })?;
         code = code.max(accepted(&written));
+        done += part.len();
     }
-    ctx.done(&Done { text: format!("{} facts are signed again", writes.len()) }).map(|_| code)
+    let conflicts: FactList = client.get(&format!("{}?conflicts", routes::FACTS)).await?;
+    let mut text = format!("{} facts are signed again", writes.len());
+    if !conflicts.facts.is_empty() {
+        text += &format!(
+            "; meanwhile {} were changed by others too, and their change is in force: crux facts conflicts, then this command \
+             again",
+            conflicts.facts.len()
+        );
+        code = code.max(1);
+    }
+    ctx.done(&Done { text }).map(|_| code)
+}
+
+/// How many of these, at least one, go in one write.
+fn at_once(writes: &[(&NewFact, Option<&Fact>)]) -> usize {
+    let mut bytes = 0;
+    let fits = writes.iter().take(AT_ONCE).take_while(|(fact, _)| {
+        bytes += fact.value.as_ref().map_or(0, Vec::len);
+        bytes <= BYTES_AT_ONCE
+    });
+    fits.count().max(1)
 }
 
 fn bytes(path: &str, head: &Head) -> Result<Option<Vec<u8>>, ErrorDoc> {

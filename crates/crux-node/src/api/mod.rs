@@ -106,6 +106,7 @@ impl Door {
             not_after: show::second(life.not_after),
             warning: life.warning(unix_now()).map(|warning| warning.as_str().to_owned()),
             issuer: format!("{} root", bundle.identity().bloc),
+            root: bundle.root().map(|root| crux_pki::fingerprint(&root).to_string()),
             ca_reachable: None,
             not_taken: self.papers.not_taken(),
         }

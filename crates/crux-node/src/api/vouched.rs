@@ -4,22 +4,26 @@
 
 use super::Door;
 use super::doctor::{fine, found};
+use bytes::Bytes;
 use crux_api::json::{Finding, FindingState};
-use crux_core::facts::path::Path;
+use crux_core::facts::version::{Author, Checked};
 use crux_names::Hash256;
-use crux_pki::{Bundle, Trust, fingerprint, unix_now};
-use std::sync::Arc;
+use crux_pki::{Bundle, Trust, fingerprint};
+use std::collections::BTreeSet;
 
 /// What is wrong with the roots of facts, if anything.
 pub(super) async fn standing(door: &Door) -> Vec<Finding> {
     let sealed = door.asker.look(|engine, _| {
         let facts = engine.facts_room();
+        let heads = facts.paths().flat_map(|path| facts.heads(path)).filter_map(|id| facts.by_id(&id));
         // A row is its own fulcrum's to sign, not an operator's.
-        let intent = facts.paths().filter(|path| !matches!(Path::parse(path), Ok(Path::Row(_)) | Err(_)));
-        let heads = intent.flat_map(|path| facts.heads(path));
-        heads.filter_map(|id| facts.by_id(&id)).map(|version| version.sealed().clone()).collect::<Vec<_>>()
+        let (rows, intent): (Vec<_>, Vec<_>) =
+            heads.partition(|version| matches!(version.statement().author, Author::Fulcrum(_)));
+        let sealed = |of: Vec<&Checked>| of.into_iter().map(|version| version.sealed().clone()).collect::<Vec<_>>();
+        let named = |row: &&Checked| (row.statement().author.to_string(), row.sealed().clone());
+        (sealed(intent), rows.iter().map(named).collect::<Vec<_>>())
     });
-    let Ok(sealed) = sealed.await else { return Vec::new() };
+    let Ok((sealed, rows)) = sealed.await else { return Vec::new() };
     let bundle = door.papers.now();
     let me = door.me.id.to_string();
     // Signatures of thousands take seconds.
@@ -29,9 +33,12 @@ pub(super) async fn standing(door: &Door) -> Vec<Finding> {
             |trust: &Trust| sealed.iter().filter(|one| crux_pki::facts::check(trust, (*one).clone()).is_ok()).count();
         let lost = sealed.len() - believed(bundle.trust());
         let elsewhere = own.as_ref().map_or(0, |(_, trust)| sealed.len() - believed(trust)).saturating_sub(lost);
-        (sealed.len(), lost, elsewhere, own.map(|(root, _)| root))
+        let stands = |trust: &Trust, row: &Bytes| crux_pki::facts::check(trust, row.clone()).is_ok();
+        let old = own.as_ref().map(|(_, trust)| rows.iter().filter(|(_, row)| !stands(trust, row)));
+        let old: BTreeSet<String> = old.into_iter().flatten().map(|(who, _)| who.clone()).collect();
+        (sealed.len(), lost, elsewhere, own.map(|(root, _)| root), old)
     });
-    let Ok((all, lost, elsewhere, own)) = counted.await else { return Vec::new() };
+    let Ok((all, lost, elsewhere, own, rows)) = counted.await else { return Vec::new() };
     let mut findings = Vec::new();
     if lost > 0 {
         let text = format!(
@@ -40,12 +47,19 @@ pub(super) async fn standing(door: &Door) -> Vec<Finding> {
         let next = "crux facts reseal, with an operator of a root that stays, before anything restarts";
         findings.push(found("facts", FindingState::Wrong, &me, text, next));
     }
-    if let Some(own) = own.filter(|_| elsewhere > 0) {
+    if let Some(own) = own.as_ref().filter(|_| elsewhere > 0) {
         let text = format!(
             "{elsewhere} of {all} facts were signed under another root than {}, which this node's certificate is of",
             own.short()
         );
         let next = "before that root goes: crux facts reseal, with an operator of the one that stays";
+        findings.push(found("facts", FindingState::Warning, &me, text, next));
+    }
+    if let Some(own) = own.as_ref().filter(|_| !rows.is_empty()) {
+        let names = rows.into_iter().collect::<Vec<_>>().join(", ");
+        let text = format!("the rows of {names} do not stand on {}, which this node's certificate is of", own.short());
+        let next = "install a certificate of the root that stays at each of them: it signs its row again by itself; \
+                    crux node forget NODE for those that are no more";
         findings.push(found("facts", FindingState::Warning, &me, text, next));
     }
     if findings.is_empty() {
@@ -55,10 +69,8 @@ pub(super) async fn standing(door: &Door) -> Vec<Finding> {
 }
 
 /// The root that vouches for this node's certificate, and a trust in it alone.
-fn own_root(bundle: &Arc<Bundle>) -> Option<(Hash256, Trust)> {
-    bundle.trust().roots().find_map(|root| {
-        let trust = Trust::new(bundle.trust().bloc().clone(), [root.clone()]).ok()?;
-        trust.verify_chain(bundle.chain(), unix_now()).ok()?;
-        Some((fingerprint(root), trust))
-    })
+fn own_root(bundle: &Bundle) -> Option<(Hash256, Trust)> {
+    let root = bundle.root()?;
+    let hash = fingerprint(&root);
+    Some((hash, Trust::new(bundle.trust().bloc().clone(), [root]).ok()?))
 }

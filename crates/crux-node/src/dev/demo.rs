@@ -4,7 +4,7 @@
 use crux_api::client::Client;
 use crux_api::json::{Code, ErrorDoc, FactList, Written};
 use crux_api::routes::{FACTS, WriteRequest};
-use crux_api::write::{Losers, NewFact, Writer};
+use crux_api::write::{NewFact, WriteKind, Writer};
 use crux_core::facts::value::{Check, Manifest, Place, muster_path, place_path};
 use crux_names::{HordeName, ServiceName};
 use crux_pki::{Bundle, Role};
@@ -60,7 +60,8 @@ pub(super) async fn apply(client: &Client, operator: &Bundle, size: usize) -> Re
         let mut nonce = [0; 16];
         nonce[..8].copy_from_slice(&now.0.to_be_bytes());
         let fact = NewFact { path, value: Some(value) };
-        versions.push(writer.seal(&fact, seen, Losers::Listed, now, nonce).map_err(|error| failed(error.to_string()))?);
+        versions
+            .push(writer.seal(&fact, seen, WriteKind::Edit, now, nonce).map_err(|error| failed(error.to_string()))?);
     }
     let _: Written = client.post(FACTS, &WriteRequest { versions }).await?;
     Ok(())
