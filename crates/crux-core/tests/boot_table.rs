@@ -2,12 +2,14 @@
 //! picture is `boot/table.txt`; whoever changes the table changes it too, with
 //! `CRUX_REGENERATE=1 cargo test -p crux-core --test boot_table`, and reads what became of it.
 
-use crux_core::facts::value::{Horde, Row};
+use crux_core::facts::value::{Horde, Row, VACANCY_AFTER_MS};
 use crux_core::flock::view::Seat;
 use crux_core::services::boot::{Situation, TABLE, next};
 use crux_core::services::known::Known;
+use crux_core::services::pace::Pace;
 use crux_core::services::roles::roles;
-use crux_names::{Boot, FulcrumId, HordeName, Member, Wall};
+use crux_core::services::vacancy::Absences;
+use crux_names::{Boot, FulcrumId, HordeName, Member, Time, Wall};
 use prost::Message as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -84,6 +86,9 @@ impl World {
             visitor: false,
         };
         let roster: Vec<Seat> = self.roster.iter().map(seat).collect();
+        let roles = roles(&roster, &self.known);
+        let mut absences = Absences::default();
+        absences.look(Time::ZERO, &roles);
         let next = next(&Situation {
             me: &me,
             labels: &labels,
@@ -94,12 +99,15 @@ impl World {
             settled: self.settled,
             flock: roster.len(),
             answers: self.answers,
-            roles: &roles(&roster, self.known.rows()),
+            roles: &roles,
             known: &self.known,
             offered_admin: self.offered_admin,
             offered: self.offered.as_ref().map(|(horde, of)| (horde, of.as_ref())),
             idle: self.idle,
             wall: Wall(7),
+            absences: &absences,
+            now: Time::from_millis(VACANCY_AFTER_MS),
+            pace: Pace(1000),
         });
         next.map(|(row, rule)| (row, rule.id))
     }

@@ -6,13 +6,14 @@
 
 use super::admit::Admits;
 use super::known::Known;
+use super::pace::Pace;
 use super::roles::{ADMIN_SIZE, HordeRoles, Roles, home_of, stands_in};
-use super::vacancy;
+use super::vacancy::{self, Absences};
 use crate::facts::value::Row;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
-use crux_names::{ADMIN, FulcrumId, HordeName, Wall};
+use crux_names::{ADMIN, FulcrumId, HordeName, Time, Wall};
 
 /// What the table looks at.
 #[derive(Clone, Debug)]
@@ -47,6 +48,12 @@ pub struct Situation<'a> {
     pub idle: bool,
     /// What is stamped as the moment at which it came into a horde.
     pub wall: Wall,
+    /// Since when home members have been missed, as this fulcrum saw it.
+    pub absences: &'a Absences,
+    /// The moment.
+    pub now: Time,
+    /// How fast time counts here.
+    pub pace: Pace,
 }
 
 impl Situation<'_> {
@@ -82,9 +89,15 @@ impl Situation<'_> {
         self.offered.is_some_and(|(horde, _)| *horde == HordeName::main())
     }
 
-    /// Whether it may stand in for this member: it is of the horde, is not here, and nobody else does.
+    /// Whether it may stand in for this member: it is of the horde, is not here, nobody else does, and it has been missed for
+    /// long. Who offers counts from another moment, so half of the time by the own count is long enough.
     fn may_stand_in(&self, horde: &HordeName, of: &FulcrumId) -> bool {
-        let allowed = self.known.hordes().get(horde).is_some_and(|fact| vacancy::may_be_filled(horde, fact));
+        let missed = |fact| {
+            let after = vacancy::after(fact, self.pace)?;
+            Some(self.now >= self.absences.since(of)? + after / 2)
+        };
+        let fact = self.known.hordes().get(horde).filter(|fact| vacancy::may_be_filled(horde, fact));
+        let allowed = fact.and_then(missed).unwrap_or(false);
         let open = |members: &HordeRoles| {
             members.absent.contains(of) && !members.substitutes.iter().any(|substitute| substitute.of == *of)
         };
@@ -166,10 +179,12 @@ pub const TABLE: &[Rule] = &[
         id: "substitute-ended",
         applies: |s| {
             let deleted = |horde: &HordeName| !s.known.hordes().contains_key(horde);
-            s.settled && s.stands_in().is_some_and(|(horde, _)| deleted(&horde) || s.home().0 != HordeName::main())
+            let lets = |horde: &HordeName| s.known.may_stand_in(s.me, horde);
+            let ended = |horde: &HordeName| deleted(horde) || !lets(horde) || s.home().0 != HordeName::main();
+            s.settled && s.stands_in().is_some_and(|(horde, _)| ended(&horde))
         },
         writes: |_, row| (row.stands_in, row.stands_for) = (String::new(), String::new()),
-        why: "the horde at which it stood in is wanted no more",
+        why: "no operator's fact lets it stand in there any more",
     },
     Rule {
         id: "substitute-released",
@@ -258,7 +273,7 @@ pub fn next(situation: &Situation<'_>) -> Option<(Row, &'static Rule)> {
 mod tests {
     use super::super::roles::roles;
     use super::*;
-    use crate::facts::value::{Horde, horde_path};
+    use crate::facts::value::{Horde, VACANCY_AFTER_MS, horde_path};
     use crate::flock::view::Seat;
     use alloc::vec::Vec;
     use crux_names::{Boot, Member};
@@ -274,6 +289,8 @@ mod tests {
         offered: Option<HordeName>,
         stands_for: Option<FulcrumId>,
         idle: bool,
+        /// For how long whoever is missed has been so.
+        missed_ms: u64,
     }
 
     impl World {
@@ -293,6 +310,7 @@ mod tests {
                 offered: None,
                 stands_for: None,
                 idle: true,
+                missed_ms: VACANCY_AFTER_MS,
             }
         }
 
@@ -316,7 +334,9 @@ mod tests {
         fn run(&mut self) -> Vec<&'static str> {
             let mut applied = Vec::new();
             loop {
-                let roles = roles(&self.roster, self.known.rows());
+                let roles = roles(&self.roster, &self.known);
+                let mut absences = Absences::default();
+                absences.look(Time::ZERO, &roles);
                 let next = next(&Situation {
                     me: &self.me,
                     labels: &self.labels,
@@ -333,6 +353,9 @@ mod tests {
                     offered: self.offered.as_ref().map(|horde| (horde, self.stands_for.as_ref())),
                     idle: self.idle,
                     wall: Wall(7),
+                    absences: &absences,
+                    now: Time::from_millis(self.missed_ms),
+                    pace: Pace(1000),
                 });
                 let Some((row, rule)) = next else { return applied };
                 applied.push(rule.id);
@@ -414,6 +437,9 @@ mod tests {
             assert!(world.run().is_empty(), "{of} is here, or is not of the horde");
         }
         world.stands_for = Some("n2".parse().unwrap());
+        world.missed_ms = VACANCY_AFTER_MS / 2 - 1;
+        assert!(world.run().is_empty(), "n2 is hardly missed yet, whoever offers its place");
+        world.missed_ms += 1;
         assert_eq!(world.run(), ["substitute-offered"]);
         let row = &world.known.rows()[&world.me];
         assert_eq!((row.horde.as_str(), row.stands_in.as_str(), row.stands_for.as_str()), ("", "web", "n2/0"));
@@ -448,6 +474,9 @@ mod tests {
         assert_eq!(world.known.rows()[&world.me].since, 7);
         stand(&mut world);
         world.offered = None;
+        world.want("web", 2, "zone=b");
+        assert_eq!(world.run(), ["substitute-ended"], "the operator wants others there");
+        stand(&mut world);
         world.known.take("horde/web", None);
         assert_eq!(world.run(), ["substitute-ended"]);
     }

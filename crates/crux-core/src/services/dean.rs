@@ -168,6 +168,7 @@ fn fits(item: &Item, entry: &Entry) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::instance::{Instance, Phase};
+    use super::super::known::Known;
     use super::super::roles::roles;
     use super::*;
     use crate::flock::view::Seat;
@@ -199,7 +200,7 @@ mod tests {
             Self {
                 me: "n2".parse().unwrap(),
                 view: view(2),
-                roles: roles(&roster, &BTreeMap::new()),
+                roles: roles(&roster, &Known::default()),
                 items: BTreeMap::new(),
                 dean: Dean::default(),
                 stable: true,
@@ -286,7 +287,7 @@ mod tests {
             .iter()
             .map(|n| Seat { member: member(n), addr: "127.0.0.1:1".parse().unwrap(), visitor: false })
             .collect();
-        world.roles = roles(&roster, &BTreeMap::new());
+        world.roles = roles(&roster, &Known::default());
         let other = Plan { by: "n2".parse().unwrap(), ..plan(2, 2, &[]) };
         assert_eq!(world.take(&other, "n2"), Ok(()));
         assert_eq!(world.take(&other, "n2"), Err(Refused::Older), "once");

@@ -242,7 +242,7 @@ mod tests {
     /// What is said when whoever is missed has been so for this long.
     fn said_after(names: &[&str], known: &Known, millis: u64) -> (Vec<String>, Word) {
         let roster = roster(names);
-        let roles = roles(&roster, known.rows());
+        let roles = roles(&roster, known);
         let mut absences = Absences::default();
         absences.look(Time::ZERO, &roles);
         let now = Time::from_millis(millis);

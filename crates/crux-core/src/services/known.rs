@@ -3,9 +3,10 @@
 //! A fact that cannot be read is not in force; [`Known::unread`] says why, for people. It is forwarded all the same: a
 //! newer version of crux may understand it.
 
+use super::admit::Admits;
 use super::instance::ServiceRef;
-use super::muster;
 pub use super::muster::Revision;
+use super::{muster, vacancy};
 use crate::facts::value::{Cordon, Expulsion, Horde, Labels, Place, Row};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -178,6 +179,15 @@ impl Known {
             own.extend(given.labels.iter().map(|(key, label)| (key.clone(), label.clone())));
         }
         own
+    }
+
+    /// Whether operators' facts let a fulcrum stand in at a horde: its places may be filled, and it takes such fulcrums.
+    #[must_use]
+    pub fn may_stand_in(&self, who: &FulcrumId, horde: &HordeName) -> bool {
+        let Some(fact) = self.hordes.get(horde).filter(|fact| vacancy::may_be_filled(horde, fact)) else {
+            return false;
+        };
+        Admits::parse(&fact.r#where).is_ok_and(|admits| admits.admits(who, &self.labels(who)))
     }
 
     /// The cordon of a fulcrum, if an operator put one up.

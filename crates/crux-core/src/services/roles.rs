@@ -2,9 +2,11 @@
 //! or a row changes, everybody computes the same answer.
 //!
 //! The seat of a horde is its first present home member by roster seniority; ADMIN's seat is the first present flagged
-//! fulcrum; where none of a horde's home members is, its first substitute. A fulcrum without a row is in `main`. A row `+name` is on its way: it is of the horde, but never its seat
-//! before its services answer.
+//! fulcrum; where none of a horde's home members is, the first substitute of one of them. A fulcrum without a row is in
+//! `main`. A row `+name` is on its way: it is of the horde, but never its seat before its services answer. Who says that it
+//! stands in counts as a substitute only where the operators' facts let it.
 
+use super::known::Known;
 use crate::facts::value::Row;
 use crate::flock::view::Seat;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -42,7 +44,8 @@ impl HordeRoles {
     /// Where its proctor and healthminder sit.
     #[must_use]
     pub fn seat(&self) -> Option<&FulcrumId> {
-        self.present.first().or_else(|| self.substitutes.first().map(|substitute| &substitute.id))
+        let stands_in = || self.substitutes.iter().find(|substitute| self.absent.contains(&substitute.of));
+        self.present.first().or_else(|| stands_in().map(|substitute| &substitute.id))
     }
 
     /// All home members by name: those that count, present or not.
@@ -116,9 +119,10 @@ pub fn stands_in(row: &Row) -> Option<(HordeName, FulcrumId)> {
     Some((horde, row.stands_for.parse().ok()?))
 }
 
-/// Who sits where, given who is here and what every fulcrum's row says.
+/// Who sits where, given who is here and what the facts say: every fulcrum's row, and of hordes who may stand in.
 #[must_use]
-pub fn roles(roster: &[Seat], rows: &BTreeMap<FulcrumId, Row>) -> Roles {
+pub fn roles(roster: &[Seat], known: &Known) -> Roles {
+    let rows = known.rows();
     let mut roles = Roles::default();
     let none = Row::default();
     let admin = HordeName::admin();
@@ -131,7 +135,7 @@ pub fn roles(roster: &[Seat], rows: &BTreeMap<FulcrumId, Row>) -> Roles {
             continue;
         }
         let (home, joining) = home_of(row);
-        if let Some((horde, of)) = stands_in(row).filter(|(horde, _)| *horde != home) {
+        if let Some((horde, of)) = stands_in(row).filter(|(at, _)| *at != home && known.may_stand_in(id, at)) {
             roles.hordes.entry(horde).or_default().substitutes.push(Substitute { id: id.clone(), of });
             roles.hordes.entry(home.clone()).or_default().lent.insert(id.clone());
         }
@@ -161,7 +165,9 @@ pub fn roles(roster: &[Seat], rows: &BTreeMap<FulcrumId, Row>) -> Roles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::value::{Horde, VACANCY_NEVER_MS, row_path};
     use crux_names::{Boot, Member};
+    use prost::Message as _;
 
     fn seat(name: &str) -> Seat {
         Seat {
@@ -179,9 +185,19 @@ mod tests {
         name.parse().unwrap()
     }
 
+    /// These rows, and a horde `web` that takes everybody in `zone=a`.
+    fn known(rows: &BTreeMap<FulcrumId, Row>, fact: Horde) -> Known {
+        let mut known = Known::default();
+        for (id, row) in rows {
+            known.take(&row_path(id), Some(&row.encode_to_vec().into()));
+        }
+        known.take("horde/web", Some(&fact.encode_to_vec().into()));
+        known
+    }
+
     #[test]
     fn a_fulcrum_without_a_row_is_in_main_and_the_eldest_sits_there() {
-        let roles = roles(&[seat("n2"), seat("n1")], &BTreeMap::new());
+        let roles = roles(&[seat("n2"), seat("n1")], &Known::default());
         assert_eq!(roles.seat(&HordeName::main()), Some(&id("n2")));
         assert_eq!(roles.admin(), &[] as &[FulcrumId]);
     }
@@ -195,7 +211,7 @@ mod tests {
             (id("n3"), row("web", "ADMIN")),
             (id("n9"), row("web", "ADMIN")),
         ]);
-        let roles = roles(&[seat("n2"), seat("n3"), seat("n1")], &rows);
+        let roles = roles(&[seat("n2"), seat("n3"), seat("n1")], &known(&rows, Horde::default()));
         assert_eq!(roles.seat(&web), Some(&id("n3")));
         assert_eq!(roles.hordes[&web].absent, [id("n9")]);
         assert_eq!(roles.hordes[&web].home(), [id("n1"), id("n2"), id("n3"), id("n9")]);
@@ -215,7 +231,7 @@ mod tests {
         ]);
         let of = |rows: &BTreeMap<_, _>, names: &[&str]| {
             let roster: Vec<Seat> = names.iter().map(|name| seat(name)).collect();
-            roles(&roster, rows)
+            roles(&roster, &known(rows, Horde::default()))
         };
         let all = of(&rows, &["n9", "n1", "n2"]);
         assert_eq!(all.seat(&web), Some(&id("n1")), "a home member, though the substitute is senior");
@@ -236,6 +252,32 @@ mod tests {
     }
 
     #[test]
+    fn who_says_that_it_stands_in_where_no_operator_lets_it_is_no_substitute() {
+        let web = HordeName::parse("web").unwrap();
+        let in_zone = |zone: &str, of: &str| Row {
+            stands_in: "web".into(),
+            stands_for: of.into(),
+            labels: BTreeMap::from([("zone".into(), zone.into())]),
+            ..Row::default()
+        };
+        let rows = BTreeMap::from([
+            (id("n1"), row("web", "")),
+            (id("n3"), in_zone("b", "n1/0")),
+            (id("n4"), in_zone("a", "n1/0")),
+            (id("n5"), in_zone("a", "n77/0")),
+        ]);
+        let of = |fact: Horde| roles(&[seat("n5"), seat("n3"), seat("n4")], &known(&rows, fact));
+        let admits = Horde { r#where: "zone=a".into(), ..Horde::default() };
+        let part = of(admits.clone());
+        let names: Vec<_> = part.hordes[&web].substitutes.iter().map(|one| one.id.clone()).collect();
+        assert_eq!(names, [id("n5"), id("n4")], "n3 is in another zone than the operator wants");
+        assert_eq!(part.seat(&web), Some(&id("n4")), "n5 stands in for nobody who is missed");
+        let never = of(Horde { vacancy_after_ms: VACANCY_NEVER_MS, ..admits });
+        assert!(never.hordes[&web].substitutes.is_empty() && never.seat(&web).is_none());
+        assert!(!never.is_member(&web, &id("n4")));
+    }
+
+    #[test]
     fn a_row_that_names_no_horde_counts_in_main() {
         for text in ["", "Web!", "ADMIN", "+"] {
             assert_eq!(home_of(&row(text, "")).0, HordeName::main(), "{text:?}");
@@ -246,7 +288,7 @@ mod tests {
     fn a_visitor_is_of_no_horde_and_is_missed_in_none() {
         let guest = Seat { visitor: true, ..seat("n3") };
         let rows = BTreeMap::from([(id("n3"), row("main", "ADMIN"))]);
-        let roles = roles(&[seat("n2"), seat("n1"), guest], &rows);
+        let roles = roles(&[seat("n2"), seat("n1"), guest], &known(&rows, Horde::default()));
         assert_eq!(roles.hordes[&HordeName::main()].present, [id("n2"), id("n1")]);
         assert!(roles.hordes[&HordeName::main()].absent.is_empty());
         assert!(roles.admin().is_empty() && !roles.is_member(&HordeName::main(), &id("n3")));

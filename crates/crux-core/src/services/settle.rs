@@ -145,7 +145,7 @@ impl Services {
             return;
         }
         self.briefed = true;
-        let roles = roles(&self.view.roster, known.rows());
+        let roles = roles(&self.view.roster, known);
         if roles != self.roles {
             self.changed = true;
             for seat in &self.view.roster {
@@ -245,6 +245,9 @@ impl Services {
             offered,
             idle,
             wall,
+            absences: &self.absences,
+            now,
+            pace: self.config.pace,
         });
         if let Some((row, rule)) = next.filter(|_| !self.stopping) {
             if rule.id != "labels" {

@@ -5,7 +5,7 @@
 //! node, then it is released. One substitute of a horde goes at a time, and never a home member in its stead.
 
 use super::pace::Pace;
-use super::roles::{HordeRoles, Roles};
+use super::roles::{HordeRoles, Roles, Substitute};
 use crate::facts::value::{Horde, VACANCY_AFTER_MS, VACANCY_NEVER_MS};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -75,12 +75,16 @@ pub fn next_to_go(members: &HordeRoles, want: u32) -> Option<&FulcrumId> {
         room -= usize::from(needed);
         !needed
     });
-    surplus.map(|substitute| &substitute.id).min()
+    // Whoever says that it stands in for somebody whom nobody knows goes last, so that it keeps nobody else waiting.
+    let strange = |substitute: &Substitute| {
+        let of = &substitute.of;
+        !members.present.contains(of) && !members.joining.contains(of) && !members.absent.contains(of)
+    };
+    surplus.min_by_key(|substitute| (strange(substitute), &substitute.id)).map(|substitute| &substitute.id)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::roles::Substitute;
     use super::*;
     use alloc::string::ToString;
 
@@ -118,6 +122,8 @@ mod tests {
             ("n1", "n2 n3", "n5:n2 n6:n3", 2, "", Some("n6")),
             // It was forgotten, so there is no place of it.
             ("n1", "", "n5:n2", 1, "", Some("n5")),
+            // It stands in for nobody, and keeps nobody waiting.
+            ("n1 n2", "", "n3:n77 n5:n2", 2, "", Some("n5")),
             // All are elsewhere.
             ("", "n1 n2", "n5:n1", 2, "n2", None),
             // The horde is wanted no more.
