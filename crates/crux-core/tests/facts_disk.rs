@@ -135,6 +135,40 @@ fn a_refused_write_that_is_written_again_word_for_word_stays() {
     assert_eq!(net.nodes[0].facts.value("horde/web").cloned(), horde(2));
 }
 
+/// Two writes of the same bytes under way at once: the first fails, and what it may have left on the disk is what the second
+/// one wants there.
+#[test]
+fn a_write_that_is_under_way_is_not_dropped_because_an_earlier_try_failed() {
+    use crux_core::facts::Input;
+    let mut facts = common::facts(0);
+    let (now, wall) = (crux_names::Time::from_millis(1000), crux_names::Wall(common::WALL));
+    let step = |facts: &mut crux_core::facts::Facts, input| {
+        let mut out = Vec::new();
+        facts.handle(now, wall, input, &mut out);
+        let persist = |output| match output {
+            Output::Persist { token, drop, .. } => Some((token, drop)),
+            _ => None,
+        };
+        out.into_iter().find_map(persist)
+    };
+    let same = common::version("horde/web", horde(2), vec![], wall.0, 7);
+    let other = common::version("horde/db", horde(2), vec![], wall.0, 8);
+    let write = |request, version: &crux_core::facts::version::Checked| Input::Write {
+        request,
+        versions: vec![version.clone()],
+    };
+    let first = step(&mut facts, write(1, &same)).unwrap().0;
+    let second = step(&mut facts, write(2, &same)).unwrap().0;
+    step(&mut facts, Input::Persisted { token: first, result: Err("it is full".into()) });
+    let (third, dropped) = step(&mut facts, write(3, &other)).unwrap();
+    assert_eq!(dropped, []);
+    let after = step(&mut facts, Input::Persisted { token: second, result: Ok(()) });
+    assert!(after.is_none_or(|(_, dropped)| dropped.is_empty()));
+    let after = step(&mut facts, Input::Persisted { token: third, result: Ok(()) });
+    assert!(after.is_none_or(|(_, dropped)| dropped.is_empty()));
+    assert_eq!(facts.value("horde/web").cloned(), horde(2));
+}
+
 #[test]
 fn an_hour_of_refused_writes_costs_one_try_a_second_and_leaves_nothing() {
     let mut net = Net::flock(1);

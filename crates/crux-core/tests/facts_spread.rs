@@ -201,6 +201,39 @@ fn the_same_is_sent_once_however_often_it_is_asked_for() {
     assert_eq!(out.iter().map(sent).sum::<usize>(), 1);
 }
 
+/// Each list is compared with all that is here, so a peer's are looked at a few times a second, and the rest later.
+#[test]
+fn who_lists_without_end_is_looked_at_a_few_times_a_second() {
+    let mut net = Net::new(2);
+    net.view(&[0]);
+    // Edited so often that what was first is named by no head any more: whoever lists it is sent the proof.
+    let mut edit = |n: u64| {
+        let id = net.write(0, n, "horde/web", horde(n as u32 + 1));
+        net.settle();
+        id
+    };
+    let first = edit(0);
+    (1..40).for_each(|n| _ = edit(n));
+    net.link(0, 1);
+    net.queue.clear();
+    let proofs = |net: &mut Net| {
+        let mut out = Vec::new();
+        for n in 0..200_u64 {
+            let mut ids = vec![first, sha256(&n.to_be_bytes())];
+            ids.sort();
+            let message = Message::Ids { of: RangeSet::ALL, ids };
+            let (now, wall) = (net.now, net.wall());
+            net.nodes[0].facts.handle(now, wall, Input::Message { from: member(1), message }, &mut out);
+        }
+        let proof = |output: &&Output| matches!(output, Output::Send { message: Message::Versions(_), .. });
+        out.iter().filter(proof).count()
+    };
+    assert_eq!(proofs(&mut net), 4);
+    assert_eq!(proofs(&mut net), 0);
+    net.now = net.now + Duration::from_secs(1);
+    assert_eq!(proofs(&mut net), 4);
+}
+
 /// A peer that says that it has much and sends nothing keeps nobody from telling what others have.
 #[test]
 fn who_promises_much_and_sends_nothing_delays_nobody_for_long() {

@@ -2,7 +2,7 @@
 //! five seconds, every acknowledged write in force or listed. Promises S2, S3 and S6.
 
 use bytes::Bytes;
-use crux_core::facts::value::Horde;
+use crux_core::facts::value::{Horde, Labels};
 use crux_core::hash::Random;
 use crux_core::io::Reply;
 use crux_names::{Duration, Hash256};
@@ -132,6 +132,37 @@ fn variant(seed: u64) {
     if let Some(why) = apart(&mut swarm) {
         panic!("seed {seed}: {why}");
     }
+}
+
+/// As many facts as make fulcrums compare by ranges, and put each other off while they pull from others.
+fn variant_of_hundreds(seed: u64) {
+    let mut swarm = split(seed);
+    let mut random = Random::new(seed ^ 0xfac8);
+    let mut below = |bound: u64| usize::try_from(random.below(bound)).unwrap();
+    let label =
+        |value: usize| Some(Bytes::from(Labels { labels: [("a".into(), format!("v{value}"))].into() }.encode_to_vec()));
+    let batch = |swarm: &mut Swarm, place: usize, names: std::ops::Range<usize>, word: usize| {
+        let facts: Vec<_> = names.map(|n| (format!("label/x{n}"), label(word))).collect();
+        let Swarm { operator, world, .. } = swarm;
+        operator.write(world, place, &facts);
+        ok(swarm.run_for(Duration::from_millis(500)));
+    };
+    // Some of all that stands on one side only, some on both alike, some edited on both.
+    let (left, right) = (100 + below(200), 100 + below(200));
+    batch(&mut swarm, below(3), 0..left, 1);
+    batch(&mut swarm, 3 + below(2), 500..500 + right, 2);
+    batch(&mut swarm, below(3), 1000..1040, 3);
+    batch(&mut swarm, 3 + below(2), 1020..1060, 4 - below(2));
+    for _ in 0..below(6) {
+        write(&mut swarm, below(5), ["horde/web", "horde/db"][below(2)], horde(2));
+    }
+    let took = healed(&mut swarm);
+    assert!(took <= Duration::from_secs(5), "seed {seed}: {took:?}");
+}
+
+#[test]
+fn twenty_variants_of_hundreds_of_facts() {
+    (0..20).for_each(variant_of_hundreds);
 }
 
 #[test]

@@ -35,7 +35,8 @@ const EVERY: Duration = Duration::from_secs(5);
 const ANNOUNCE: Duration = Duration::from_millis(200);
 /// How many versions are asked for at once.
 const WINDOW: usize = 128;
-/// How many lists a peer is sent within [`RETRY`], whatever changes meanwhile. Each may have a megabyte.
+/// How many lists a peer is sent within [`RETRY`], whatever changes meanwhile, and how many of its lists are looked at. Each
+/// may have a megabyte, and is compared with all that is here.
 const LISTS_MAX: u32 = 4;
 /// The longest pause before a list that is said again though nothing has changed.
 const PAUSE_MAX: Duration = Duration::from_secs(16);
@@ -63,6 +64,8 @@ pub(super) struct Compare {
     deferred: BTreeMap<Member, Time>,
     /// The last list of this fulcrum's ids, by whom it went to. Linked peers only, and so are those above and below.
     told: BTreeMap<Member, Told>,
+    /// When the present round of lists of a peer began, and how many were looked at in it.
+    heard: BTreeMap<Member, (Time, u32)>,
     /// Who is asked again whether the digests still differ, and when: a list was due and was not said.
     owed: BTreeMap<Member, Time>,
     /// Versions that the table refused: named in lists as if they were here, so that they do not come again.
@@ -116,6 +119,7 @@ impl Compare {
             pulling: BTreeMap::new(),
             deferred: BTreeMap::new(),
             told: BTreeMap::new(),
+            heard: BTreeMap::new(),
             owed: BTreeMap::new(),
             refused: BTreeSet::new(),
             late: BTreeSet::new(),
@@ -162,6 +166,20 @@ impl Compare {
         }
         self.owed.entry(from.clone()).or_insert(now + ANSWER);
         true
+    }
+
+    /// Whether one more list of a peer is looked at now. One that is not will be asked for again.
+    fn hears(&mut self, now: Time, from: &Member) -> bool {
+        let (round, lists) = self.heard.entry(from.clone()).or_insert((now, 0));
+        if now.since(*round) >= RETRY {
+            (*round, *lists) = (now, 0);
+        }
+        *lists += 1;
+        let (next, hears) = (*round + RETRY, *lists <= LISTS_MAX);
+        if !hears {
+            self.owed.entry(from.clone()).or_insert(next);
+        }
+        hears
     }
 
     /// A peer said what it has.
@@ -218,6 +236,7 @@ impl Facts {
         self.compare.pulling.remove(peer);
         self.compare.deferred.remove(peer);
         self.compare.told.remove(peer);
+        self.compare.heard.remove(peer);
         self.compare.owed.remove(peer);
         self.disk.drop_debts(peer);
     }
@@ -256,8 +275,6 @@ impl Facts {
         let mine = self.store.digest();
         if digest == mine {
             self.compare.owed.remove(&from);
-        }
-        if digest == mine {
             self.compare.answered(&from);
             self.compare.deferred.remove(&from);
         }
@@ -312,30 +329,24 @@ impl Facts {
         }
         self.compare.answered(&from);
         self.compare.deferred.remove(&from);
+        if !self.compare.hears(now, &from) {
+            return;
+        }
         let heads = self.store.heads();
         let news = |id: &&Hash256| {
             !heads.contains(id) && !self.compare.refused.contains(id) && !self.compare.late.contains(id)
         };
-        let unknown: Vec<Hash256> = theirs.iter().filter(news).copied().collect();
-        let mut lacking = VecDeque::new();
-        if !unknown.is_empty() {
-            let covered = self.store.covered();
-            let mut evidence: BTreeSet<&String> = BTreeSet::new();
-            for id in unknown {
-                // Also what somebody names as replaced: that it is of that path is only said. If it is so, it comes in vain, once.
-                lacking.push_back(id);
-                // The peer sees that it is replaced from the heads that it will pull, unless they no longer say it.
-                if let Some(path) = covered.get(&id) {
-                    let said = self.store.record(path).is_some_and(|record| {
-                        record.heads().iter().any(|head| head.statement().ancestors.contains(&id))
-                    });
-                    if !said {
-                        evidence.insert(path);
-                    }
+        // Also what somebody names as replaced: that it is of that path is only said. If it is so, it comes in vain, once.
+        let lacking: BTreeSet<Hash256> = theirs.iter().filter(news).copied().collect();
+        if !lacking.is_empty() {
+            // The peer sees that it is replaced from the heads that it will pull, unless they no longer say it.
+            let mut proof: BTreeMap<Hash256, &Checked> = BTreeMap::new();
+            for (id, record) in self.store.covered(&lacking) {
+                if !record.heads().iter().any(|head| head.statement().ancestors.contains(&id)) {
+                    proof.extend(record.kept().map(|version| (version.id(), version)));
                 }
             }
-            let proof = evidence.into_iter().filter_map(|path| self.store.record(path));
-            Self::send_versions(&from, proof.flat_map(|record| record.kept()), out);
+            Self::send_versions(&from, proof.into_values(), out);
         }
         let full = theirs.len() >= IDS_MAX;
         let last = theirs.last().copied().unwrap_or_default();
@@ -343,7 +354,7 @@ impl Facts {
             heads.iter().filter(|id| of.has(id)).any(|id| theirs.binary_search(id).is_err() && (!full || *id <= last));
         if !lacking.is_empty() {
             // While a window is under way its closing digest asks for the next.
-            let pulling = Pulling { rest: lacking, at: now };
+            let pulling = Pulling { rest: lacking.into_iter().collect(), at: now };
             if self.compare.pulling.insert(from.clone(), pulling).is_none() {
                 self.pull(&from, out);
             }

@@ -15,7 +15,6 @@ use super::{Facts, Message, Output, RETRY, write};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::mem;
 use crux_names::{Hash256, Member, Time, Wall};
 
 /// How many batches of what peers sent are under way to the disk. What comes meanwhile goes together when one is done.
@@ -106,7 +105,11 @@ impl Disk {
 
     /// How many operators' writes are under way.
     pub(super) fn writes(&self) -> usize {
-        self.inflight.values().filter(|batch| matches!(batch.purpose, Purpose::Write(_))).count()
+        self.writes_under_way().count()
+    }
+
+    fn writes_under_way(&self) -> impl Iterator<Item = &Batch> {
+        self.inflight.values().filter(|batch| matches!(batch.purpose, Purpose::Write(_)))
     }
 
     /// Makes durable what was merged, unless the disk has just failed or has much to do: then it goes with the rest of
@@ -128,7 +131,11 @@ impl Disk {
         let new: BTreeSet<Hash256> = versions.iter().map(Checked::id).collect();
         self.stale.retain(|id, _| !new.contains(id));
         self.ghosts.retain(|id| !new.contains(id));
-        let (dirty, ghosts) = (&self.dirty, mem::take(&mut self.ghosts));
+        // One that is written again just now may yet come into force.
+        let again: BTreeSet<Hash256> =
+            self.writes_under_way().flat_map(|batch| &batch.ids).map(|(_, id)| *id).collect();
+        let ghosts: BTreeSet<Hash256> = self.ghosts.extract_if(.., |id| !again.contains(id)).collect();
+        let dirty = &self.dirty;
         // All that stands in their place is there, or comes with this.
         let replaced = |path: &String| dirty.get(path).is_none_or(|ids| ids.is_subset(&new));
         let stale: BTreeMap<_, _> = self.stale.extract_if(.., |_, path| replaced(path)).collect();
@@ -179,6 +186,7 @@ impl Facts {
         match result {
             Ok(()) => {
                 self.disk.wash(&batch.ids);
+                batch.ids.iter().for_each(|(_, id)| _ = self.disk.ghosts.remove(id));
                 match batch.purpose {
                     Purpose::Merged => {}
                     Purpose::Write(write) => self.written(now, wall, write, out),

@@ -98,9 +98,12 @@ impl Store {
         self.records.get(self.kept.get(id)?)?.kept().find(|version| version.id() == *id)
     }
 
-    /// The path of every id that some kept version names as an ancestor.
-    pub(super) fn covered(&self) -> BTreeMap<Hash256, &String> {
-        self.records.iter().flat_map(|(path, record)| record.covered().iter().map(move |id| (*id, path))).collect()
+    /// Those of these ids that some kept version names as an ancestor, with the record where it is. A walk over all
+    /// ancestors, whether one id is looked for or thousands.
+    pub(super) fn covered(&self, ids: &BTreeSet<Hash256>) -> Vec<(Hash256, &Record)> {
+        let of =
+            |record: &'_ Record| record.covered().iter().filter(|id| ids.contains(id)).copied().collect::<Vec<_>>();
+        self.records.values().flat_map(|record| of(record).into_iter().map(move |id| (id, record))).collect()
     }
 }
 

@@ -377,10 +377,11 @@ fn parted_pair(crowd: &mut Crowd) -> Vec<Line> {
     crowd.forget();
     crowd.run_for(secs(if size > 1000 { 30 } else { 120 }));
     let after = crowd.installs.len();
-    vec![
-        Line::time(shown, &took, target),
-        Line::new(format!("9: views installed in the time after it, N={size}"), after.to_string(), "", "0"),
-    ]
+    let mut who: Vec<String> = crowd.installs.iter().map(|one| format!("{} of {}", one.place, one.size())).collect();
+    who.truncate(4);
+    let quiet = Line::new(format!("9: views installed in the time after it, N={size}"), after.to_string(), "", "0");
+    let told = format!("the pair is {a} and {b}; installed (who, of how many): {}", who.join(", "));
+    vec![Line::time(shown, &took, target), if after == 0 { quiet } else { quiet.note(told) }]
 }
 
 fn loss(size: usize, time: u64) -> Vec<Line> {
