@@ -108,7 +108,7 @@ async fn reseal(ctx: &Ctx) -> Outcome {
             // What a door refuses it refuses again; who could not be reached may be reached later.
             let lost = matches!(e.code, Code::Unreachable);
             let next = if lost { "the same command again: crux facts reseal".to_owned() } else { e.next };
-            ErrorDoc { cause, next, code: e.code, ..e }
+            ErrorDoc { cause, next, code: e.code }
         })?;
         code = code.max(accepted(&written));
         done += part.len();
