@@ -298,6 +298,8 @@ pub enum Output {
         value: Bytes,
         /// What it replaces.
         ancestors: Vec<Hash256>,
+        /// The earliest stamp that counts, should the clock stand before it.
+        not_before: Wall,
     },
     /// Do something to the world.
     Effect(Effect),

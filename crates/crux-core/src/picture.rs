@@ -317,7 +317,7 @@ pub struct FactsLine {
     pub digest: Hash256,
     /// Facts of which concurrent versions exist.
     pub conflicts: u32,
-    /// Facts that wait for an operator's word. None yet: nothing is quarantined.
+    /// Facts from before the horizon that came back and wait for an operator's word.
     pub quarantined: u32,
 }
 

@@ -105,7 +105,7 @@ impl Alone {
     fn act(&mut self, output: Output) {
         let report = match output {
             Output::Persist { token, .. } => Report::Persisted { token, result: Ok(()) },
-            Output::Sign { path, value, ancestors } => {
+            Output::Sign { path, value, ancestors, .. } => {
                 let author = Author::Fulcrum("n1".parse().unwrap());
                 Report::Signed { version: self.sealed(author, &path, value, ancestors) }
             }

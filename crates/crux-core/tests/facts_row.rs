@@ -56,7 +56,7 @@ impl One {
             self.facts.handle(self.now, wall, input, &mut outputs);
             for output in outputs {
                 match output {
-                    Output::Sign { path, value, ancestors } => {
+                    Output::Sign { path, value, ancestors, .. } => {
                         assert_eq!(path, row_path(&member(0).id));
                         let row = Row::decode(value.clone()).unwrap();
                         assert_eq!((&row.labels, row.admitted()), (&self.shows.labels, self.shows.admission));

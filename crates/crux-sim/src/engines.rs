@@ -109,7 +109,9 @@ impl Life {
                 Output::Frame { to, frame } => out.push(Out::Frame(to, frame.encode())),
                 Output::Persist { token, versions, drop } => self.machine.persist(now, token, &versions, drop),
                 Output::Book(book) => self.machine.book = book,
-                Output::Sign { path, value, ancestors } => self.machine.sign(now, &bloc(), path, value, ancestors),
+                Output::Sign { path, value, ancestors, not_before } => {
+                    self.machine.sign(now, &bloc(), path, value, ancestors, not_before);
+                }
                 Output::Effect(effect) => self.machine.obey(now, effect),
                 Output::Reply { request, reply } => self.replies.push((request, reply)),
                 Output::Event(event) => self.note(now, event),

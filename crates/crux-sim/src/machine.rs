@@ -244,14 +244,22 @@ impl Machine {
     }
 
     /// Signs a row: the node's own key needs no patience, but the answer is never there at once.
-    pub fn sign(&mut self, now: Time, bloc: &BlocName, path: String, value: Bytes, ancestors: Vec<Hash256>) {
+    pub fn sign(
+        &mut self,
+        now: Time,
+        bloc: &BlocName,
+        path: String,
+        value: Bytes,
+        ancestors: Vec<Hash256>,
+        not_before: Wall,
+    ) {
         self.counter += 1;
         let statement = Statement {
             bloc: bloc.clone(),
             path,
             value: Some(value),
             ancestors,
-            stamp: Stamp { wall: self.wall(now).0, logical: 0 },
+            stamp: Stamp { wall: self.wall(now).max(not_before).0, logical: 0 },
             author: Author::Fulcrum(self.id.clone()),
             nonce: Bytes::copy_from_slice(&self.random.next().to_be_bytes()),
         };

@@ -8,7 +8,7 @@ mod read;
 mod told;
 mod why_flock;
 
-use crate::facts::value::EXPULSIONS;
+use crate::facts::value::{EXPULSIONS, HORIZON};
 use crate::facts::version::Stamp;
 use crate::facts::{self, Certificate, Facts};
 use crate::flock::{self, Flock};
@@ -397,7 +397,22 @@ impl Engine {
                 out.push(Output::Frame { to, frame });
             }
             facts::Output::Persist { token, versions, drop } => out.push(Output::Persist { token, versions, drop }),
-            facts::Output::Sign { path, value, ancestors } => out.push(Output::Sign { path, value, ancestors }),
+            facts::Output::Sign { path, value, ancestors, not_before } => {
+                out.push(Output::Sign { path, value, ancestors, not_before });
+            }
+            facts::Output::Quarantined { path } => {
+                self.changed = true;
+                let text =
+                    format!("{path} comes back from before the horizon; it is in quarantine: crux facts quarantine");
+                out.push(Output::Event(Event { kind: "fact", subject: path, text }));
+            }
+            facts::Output::Behind { count } => {
+                self.changed = true;
+                let text = format!(
+                    "{count} versions of facts are from before the horizon and in force no more: crux facts quarantine"
+                );
+                out.push(Output::Event(Event { kind: "fact", subject: HORIZON.into(), text }));
+            }
             facts::Output::Written { request, ids, others, converged } => {
                 out.push(Output::Reply { request, reply: Reply::Written { ids, others, converged } });
             }

@@ -17,7 +17,7 @@
 //! member of its horde for as long as the row stands; one that does come back writes its row again.
 
 use super::path::{BadPath, Path};
-use super::value::{Check, Cordon, Expulsion, File, Horde, Labels, Manifest, Place, Row};
+use super::value::{Check, Cordon, Expulsion, File, HORIZON_MIN, Horde, Horizon, Labels, Manifest, Place, Row};
 use super::version::{Author, Statement};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -81,7 +81,7 @@ pub fn authorise(bloc: &BlocName, statement: &Statement) -> Result<Path, Refusal
     let path = Path::parse(&statement.path).map_err(Refusal::Path)?;
     let may = match (&path, &statement.author) {
         (
-            Path::Horde(_) | Path::Muster(..) | Path::Place(..) | Path::Cordon(_) | Path::Label(_),
+            Path::Horde(_) | Path::Muster(..) | Path::Place(..) | Path::Cordon(_) | Path::Label(_) | Path::Horizon,
             Author::Operator(_),
         ) => true,
         (Path::Row(fulcrum), Author::Fulcrum(author)) => fulcrum == author,
@@ -99,6 +99,9 @@ pub fn authorise(bloc: &BlocName, statement: &Statement) -> Result<Path, Refusal
     }
     if let Some(value) = &statement.value {
         judge(&path, value)?;
+        if path == Path::Horizon {
+            horizon(&read(value)?, statement.stamp.wall)?;
+        }
     }
     Ok(path)
 }
@@ -117,7 +120,14 @@ fn judge(path: &Path, value: &[u8]) -> Result<(), Refusal> {
         Path::Expel(_) => expulsion(&read(value)?),
         Path::Cordon(_) => cordon(&read(value)?),
         Path::Label(_) => labels(&read::<Labels>(value)?.labels),
+        Path::Horizon => read::<Horizon>(value).map(|_| ()),
     }
+}
+
+/// Who was away for as long as a certificate can live may come back and be no stranger.
+fn horizon(horizon: &Horizon, signed: u64) -> Result<(), Refusal> {
+    let holds = horizon.before.saturating_add(HORIZON_MIN) <= signed;
+    require(holds, "before: a horizon lies at least 430 days back, for so long a node may be away and return")
 }
 
 fn expulsion(expulsion: &Expulsion) -> Result<(), Refusal> {

@@ -182,6 +182,11 @@ impl Compare {
         hears
     }
 
+    /// What had been replaced here may stand again.
+    pub(super) fn forget_late(&mut self) {
+        self.late.clear();
+    }
+
     /// A peer said what it has.
     fn answered(&mut self, from: &Member) {
         if let Some(told) = self.told.get_mut(from) {
@@ -295,7 +300,7 @@ impl Facts {
         let mut window = Vec::new();
         while window.len() < WINDOW {
             let Some(id) = rest.pop_front() else { break };
-            if !self.store.keeps(&id) && !self.compare.refused.contains(&id) {
+            if !(self.store.keeps(&id) || self.quarantine.keeps(&id)) && !self.compare.refused.contains(&id) {
                 window.push(id);
             }
         }
@@ -334,7 +339,8 @@ impl Facts {
         }
         let heads = self.store.heads();
         let news = |id: &&Hash256| {
-            !heads.contains(id) && !self.compare.refused.contains(id) && !self.compare.late.contains(id)
+            let known = self.compare.refused.contains(id) || self.compare.late.contains(id);
+            !heads.contains(id) && !known && !self.quarantine.keeps(id)
         };
         // Also what somebody names as replaced: that it is of that path is only said. If it is so, it comes in vain, once.
         let lacking: BTreeSet<Hash256> = theirs.iter().filter(news).copied().collect();
@@ -398,7 +404,7 @@ impl Facts {
             if self.merge(wall, version.clone(), out) {
                 self.disk.soil(&version);
                 news.push(version);
-            } else if !self.store.keeps(&version.id()) {
+            } else if !self.keeps(&version.id()) {
                 if self.compare.late.len() >= REFUSED_MAX {
                     self.compare.late.clear();
                 }

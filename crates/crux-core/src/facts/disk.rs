@@ -194,7 +194,7 @@ impl Facts {
                 }
                 // What came into force just now may have been superseded while it was under way.
                 for (path, id) in batch.ids {
-                    if !self.store.keeps(&id) {
+                    if !self.keeps(&id) {
                         self.disk.forget(&path, id);
                     }
                 }
@@ -205,7 +205,7 @@ impl Facts {
                 }
             }
             Err(why) => {
-                let keeps = |id: &Hash256| self.store.keeps(id);
+                let keeps = |id: &Hash256| self.store.keeps(id) || self.quarantine.keeps(id);
                 self.disk.stale.extend(batch.stale.into_iter().filter(|(id, _)| !keeps(id)));
                 let mut ghosts = batch.ghosts;
                 // A row that comes back is replaced by the next; what was merged is wanted, or goes when it comes back.
@@ -252,9 +252,10 @@ impl Facts {
         let mut versions = Vec::new();
         for ids in self.disk.dirty.values_mut() {
             // A version that is kept no longer is not owed to the disk: what replaced it is.
-            ids.retain(|id| self.store.keeps(id) || self.disk.under_way.contains(id));
+            let kept = |id: &Hash256| self.store.version(id).or_else(|| self.quarantine.version(id));
+            ids.retain(|id| kept(id).is_some() || self.disk.under_way.contains(id));
             let ready = ids.iter().filter(|id| !self.disk.under_way.contains(id));
-            versions.extend(ready.filter_map(|id| self.store.version(id)).cloned());
+            versions.extend(ready.filter_map(kept).cloned());
         }
         self.disk.dirty.retain(|_, ids| !ids.is_empty());
         self.disk.pay(out);

@@ -12,13 +12,14 @@
 //! Frozen for the rooms that build on it: [`version`] (what is signed, how it is hashed) and [`value`] (what the
 //! values say). Inside: `record` (one fact and the laws of merging), `store` (all of them), `disk` (what is durable),
 //! `write` (a write until it is acknowledged), `row` (this fulcrum's own), `compare` and [`ranges`] (finding out what a
-//! peer lacks), `read` (asking), [`scope`] (what operators' certificates may be limited to).
+//! peer lacks), [`quarantine`] (what comes back from too long ago), `read` (asking), [`scope`] (what operators' certificates may be limited to).
 
 pub mod authority;
 pub mod clock;
 mod compare;
 mod disk;
 pub mod path;
+pub mod quarantine;
 pub mod ranges;
 mod read;
 mod record;
@@ -177,6 +178,8 @@ pub enum Output {
         value: Bytes,
         /// What it replaces.
         ancestors: Vec<Hash256>,
+        /// The earliest stamp that counts, should the clock stand before it.
+        not_before: Wall,
     },
     /// A write is durable here and on this many others.
     Written {
@@ -205,6 +208,16 @@ pub enum Output {
         /// Why.
         why: authority::Refusal,
     },
+    /// A version from before the horizon came; it is kept and not in force.
+    Quarantined {
+        /// Its path.
+        path: String,
+    },
+    /// The horizon has moved: so many versions are behind it here.
+    Behind {
+        /// How many.
+        count: usize,
+    },
     /// The facts under these paths changed.
     Changed {
         /// The paths, sorted.
@@ -223,6 +236,7 @@ pub enum Output {
 pub struct Facts {
     config: Config,
     store: store::Store,
+    quarantine: quarantine::Quarantine,
     clock: Clock,
     disk: disk::Disk,
     writes: write::Writes,
@@ -240,6 +254,7 @@ impl Facts {
     pub fn new(config: Config) -> Self {
         Self {
             store: store::Store::new(),
+            quarantine: quarantine::Quarantine::default(),
             clock: Clock::default(),
             disk: disk::Disk::default(),
             writes: write::Writes::default(),
@@ -313,7 +328,7 @@ impl Facts {
                 // Conflicts that stood before the start are no news.
                 let path = version.statement().path.clone();
                 self.merge(wall, version, &mut Vec::new());
-                if !self.store.keeps(&id) {
+                if !self.keeps(&id) {
                     self.disk.forget(&path, id);
                 }
             }
@@ -324,6 +339,9 @@ impl Facts {
     fn merge(&mut self, wall: Wall, version: Checked, out: &mut Vec<Output>) -> bool {
         let path = version.statement().path.clone();
         self.clock.observe(version.statement().stamp, wall);
+        if self.quarantine.is_behind(&version) {
+            return self.set_aside(version, out);
+        }
         let losers = |facts: &Self| facts.store.record(&path).map_or(0, |record| record.losers().count());
         let before = losers(self);
         let outcome = self.store.merge(version);
@@ -334,7 +352,11 @@ impl Facts {
             out.push(Output::Conflicted { path: path.clone() });
         }
         if outcome.heads_changed {
+            let horizon = path == value::HORIZON;
             self.changed.insert(path);
+            if horizon {
+                self.look_at_horizon(out);
+            }
         }
         outcome.kept
     }

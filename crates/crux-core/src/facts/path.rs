@@ -22,6 +22,8 @@ pub enum Path {
     Cordon(FulcrumId),
     /// `label/<node>`.
     Label(NodeName),
+    /// `horizon`.
+    Horizon,
 }
 
 /// Why a text is not the path of a fact.
@@ -37,7 +39,9 @@ pub enum BadPath {
 impl fmt::Display for BadPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Kind => "no kind of fact that this version knows (horde, muster, place, row, expel, cordon, label)",
+            Self::Kind => {
+                "no kind of fact that this version knows (horde, muster, place, row, expel, cordon, label, horizon)"
+            }
             Self::Words => "a word of the path is missing, too many or not a name of its kind",
         })
     }
@@ -69,6 +73,8 @@ impl Path {
             "expel" => Self::Expel(NodeName::parse(rest).map_err(words)?),
             "cordon" => Self::Cordon(fulcrum(pair()?)?),
             "label" => Self::Label(NodeName::parse(rest).map_err(words)?),
+            "horizon" if text == kind => Self::Horizon,
+            "horizon" => return Err(BadPath::Words),
             _ => return Err(BadPath::Kind),
         })
     }
@@ -84,6 +90,7 @@ impl Path {
             Self::Expel(node) => value::expel_path(node),
             Self::Cordon(fulcrum) => value::cordon_path(fulcrum),
             Self::Label(node) => value::label_path(node),
+            Self::Horizon => value::HORIZON.into(),
         }
     }
 }
@@ -111,6 +118,7 @@ mod tests {
             "expel/n1.site-a",
             "cordon/n1.site-a/0",
             "label/n1.site-a",
+            "horizon",
             muster.as_str(),
         ] {
             assert_eq!(Path::parse(text).map(|path| path.text()).as_deref(), Ok(text));
@@ -131,6 +139,8 @@ mod tests {
             ("cordon/n1/0/x", BadPath::Words),
             ("label/n1/0", BadPath::Words),
             ("label/", BadPath::Words),
+            ("horizon/", BadPath::Words),
+            ("horizon/1", BadPath::Words),
             ("muster/api/1", BadPath::Words),
         ] {
             assert_eq!(Path::parse(text), Err(why), "{text}");

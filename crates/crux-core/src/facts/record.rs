@@ -123,6 +123,11 @@ impl Record {
         self.heads.iter().chain(&self.evidence)
     }
 
+    /// The same, for good.
+    pub(super) fn into_kept(self) -> impl Iterator<Item = Checked> {
+        self.heads.into_iter().chain(self.evidence)
+    }
+
     pub(super) fn covered(&self) -> &BTreeSet<Hash256> {
         &self.covered
     }

@@ -71,6 +71,12 @@ impl Facts {
     /// Looks who signed the row that stands, once for each. What an older life left is signed again as it is.
     pub(super) fn look_at_row(&mut self) {
         let winner = self.store.record(&row_path(&self.config.me)).and_then(super::record::Record::winner);
+        let behind = self.row_behind().filter(|_| winner.is_none() && self.row.wanted.is_none());
+        if let Some(row) = behind.and_then(|version| Row::decode(version.statement().value.clone()?).ok()) {
+            // It stood there for longer than anybody remembers, and its fulcrum lives.
+            self.set_row(row);
+            return;
+        }
         let Some(winner) = winner.filter(|winner| matches!(winner.statement().author, Author::Fulcrum(_))) else {
             self.row.looked = None;
             return;
@@ -143,7 +149,8 @@ impl Facts {
         self.row.asked = Some(value.clone());
         self.row.busy = Some(now + SIGNING);
         self.row.not_before = now + RETRY;
-        out.push(Output::Sign { path, value, ancestors });
+        let not_before = Wall(self.quarantine.horizon());
+        out.push(Output::Sign { path, value, ancestors, not_before });
     }
 
     pub(super) fn signed(&mut self, version: Checked, out: &mut Vec<Output>) {

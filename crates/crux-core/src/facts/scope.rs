@@ -11,6 +11,7 @@
 //! | `expel/<node>` | `expel` | the bloc |
 //! | `cordon/<node>/<fulcrum>` | `cordon` | the bloc |
 //! | `label/<node>` | `label` | the bloc |
+//! | `horizon` | `prune` | the bloc |
 //!
 //! A scope without a verb gives all verbs of its horde, and none that concern the bloc: those are given by name. A
 //! certificate without scopes may do everything.
@@ -44,6 +45,8 @@ pub enum Verb {
     Cordon,
     /// Give a node labels, by which hordes and services choose.
     Label,
+    /// Draw the line before which nothing is in force: `facts prune`.
+    Prune,
     /// Stop a fulcrum: `down`, `node leave`.
     Down,
     /// Make faults in a dev cluster.
@@ -52,8 +55,17 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 8] =
-        [Self::Horde, Self::Apply, Self::Forget, Self::Expel, Self::Cordon, Self::Label, Self::Down, Self::Lab];
+    pub const ALL: [Self; 9] = [
+        Self::Horde,
+        Self::Apply,
+        Self::Forget,
+        Self::Expel,
+        Self::Cordon,
+        Self::Label,
+        Self::Prune,
+        Self::Down,
+        Self::Lab,
+    ];
 
     /// Its word in a certificate.
     #[must_use]
@@ -65,6 +77,7 @@ impl Verb {
             Self::Expel => "expel",
             Self::Cordon => "cordon",
             Self::Label => "label",
+            Self::Prune => "prune",
             Self::Down => "down",
             Self::Lab => "lab",
         }
@@ -75,7 +88,7 @@ impl Verb {
     pub const fn of_a_horde(self) -> bool {
         match self {
             Self::Horde | Self::Apply => true,
-            Self::Forget | Self::Expel | Self::Cordon | Self::Label | Self::Down | Self::Lab => false,
+            Self::Forget | Self::Expel | Self::Cordon | Self::Label | Self::Prune | Self::Down | Self::Lab => false,
         }
     }
 }
@@ -124,6 +137,7 @@ impl Need {
             Path::Expel(_) => (Verb::Expel, Reach::Bloc),
             Path::Cordon(_) => (Verb::Cordon, Reach::Bloc),
             Path::Label(_) => (Verb::Label, Reach::Bloc),
+            Path::Horizon => (Verb::Prune, Reach::Bloc),
         };
         Self { verb, reach }
     }
@@ -405,10 +419,12 @@ mod tests {
             ("cordon/n1/0", true, &["cordon"]),
             ("label/n1", false, &["label"]),
             ("label/n1", true, &["label"]),
+            ("horizon", false, &["prune"]),
+            ("horizon", true, &["prune"]),
             ("tomorrow/1", false, &[]),
         ];
         let of_hordes = ["horde", "horde@web", "horde@db", "apply", "apply@web", "apply@db", "@web", "@db"];
-        let all = of_hordes.into_iter().chain(["forget", "expel", "cordon", "label"]);
+        let all = of_hordes.into_iter().chain(["forget", "expel", "cordon", "label", "prune"]);
         for (path, deletes, permitted) in table {
             for scope in all.clone() {
                 let may = scopes(&[scope]).permit_path(path, *deletes);

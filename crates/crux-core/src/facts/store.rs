@@ -98,6 +98,11 @@ impl Store {
         self.records.get(self.kept.get(id)?)?.kept().find(|version| version.id() == *id)
     }
 
+    /// Everything that is kept.
+    pub(super) fn into_versions(self) -> impl Iterator<Item = Checked> {
+        self.records.into_values().flat_map(Record::into_kept)
+    }
+
     /// Those of these ids that some kept version names as an ancestor, with the record where it is. A walk over all
     /// ancestors, whether one id is looked for or thousands.
     pub(super) fn covered(&self, ids: &BTreeSet<Hash256>) -> Vec<(Hash256, &Record)> {

@@ -10,6 +10,7 @@
 //! | `expel/<node>` | [`Expulsion`] | operator |
 //! | `cordon/<node>/<fulcrum>` | [`Cordon`] | operator |
 //! | `label/<node>` | [`Labels`] | operator |
+//! | `horizon` | [`Horizon`] | operator |
 
 use crate::hash::sha256;
 use alloc::collections::BTreeMap;
@@ -63,6 +64,20 @@ pub fn label_path(node: &NodeName) -> String {
 
 /// Under this stand the expulsions.
 pub const EXPULSIONS: &str = "expel/";
+
+/// Path of the horizon.
+pub const HORIZON: &str = "horizon";
+/// How far back a horizon lies at least, in microseconds: nobody may be away for longer and come back by itself. The longest
+/// life of a node's certificate, 400 days, and 30 days in which it may return when it has ended (the design's `trust.md`).
+pub const HORIZON_MIN: u64 = 430 * 24 * 3_600 * 1_000_000;
+
+/// Nothing from before this moment is in force: `facts/quarantine.rs`.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub struct Horizon {
+    /// Microseconds since 1970, as stamps are.
+    #[prost(uint64, tag = "1")]
+    pub before: u64,
+}
 
 /// A node is put out of the bloc: no certificate of these admissions is of it any more. It cannot be taken back, only a
 /// later admission can be issued. Of two the one with more admissions holds, whatever came later.

@@ -3,7 +3,7 @@
 //! answer says so.
 
 use super::disk::{Purpose, WRITES_MAX};
-use super::value::EXPULSIONS;
+use super::value::{EXPULSIONS, HORIZON};
 use super::version::{Author, Checked};
 use super::{Facts, Output, STORE_MAX, WRITE_MAX, authority, clock};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -72,7 +72,7 @@ impl Facts {
         // What takes away is never refused for want of room.
         let takes_away = |version: &Checked| {
             let statement = version.statement();
-            statement.value.is_none() || statement.path.starts_with(EXPULSIONS)
+            statement.value.is_none() || statement.path.starts_with(EXPULSIONS) || statement.path == HORIZON
         };
         if !versions.iter().all(takes_away) && self.store.heads().len() + versions.len() > STORE_MAX {
             return Err(format!(
@@ -86,6 +86,13 @@ impl Facts {
             authority::authorise(&self.config.bloc, statement).map_err(|why| refused(&why))?;
             if let Author::Fulcrum(id) = &statement.author {
                 return Err(refused(&format!("node {id} signed it; sign it with an operator's key")));
+            }
+            if let Some(version) = Some(version).filter(|version| self.quarantine.is_behind(version)) {
+                let days = (self.quarantine.horizon() - version.statement().stamp.wall) / 86_400_000_000;
+                return Err(refused(&format!(
+                    "it is stamped {days} days before the horizon, so it would never be in force; set the clock of the \
+                     machine where it was signed and write again",
+                )));
             }
             if !clock::acceptable(statement.stamp, wall) {
                 let ahead = statement.stamp.wall.saturating_sub(wall.0) / 1_000_000;

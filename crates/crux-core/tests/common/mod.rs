@@ -175,7 +175,7 @@ impl Net {
                 Output::Persist { token, versions, drop } => {
                     self.nodes[i].pending.push_back((token, versions, drop));
                 }
-                Output::Sign { path, value, ancestors } => {
+                Output::Sign { path, value, ancestors, .. } => {
                     self.nodes[i].nonce += 1;
                     let nonce = self.nodes[i].nonce.to_be_bytes().to_vec().into();
                     let stamp = Stamp { wall: wall.0, logical: 0 };

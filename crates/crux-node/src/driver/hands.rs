@@ -55,7 +55,8 @@ impl Hands {
                 });
             }
             Output::Book(entries) => self.store.save_book(entries),
-            Output::Sign { path, value, ancestors } => {
+            Output::Sign { path, value, ancestors, not_before } => {
+                let wall = wall.max(not_before);
                 match crux_pki::facts::sign_row(&self.identity.borrow(), &self.me, &path, value, ancestors, wall) {
                     Ok(version) => return Some(Input::Report(Report::Signed { version })),
                     Err(cause) => error!("cannot sign this fulcrum's own row {path}: {cause}"),
