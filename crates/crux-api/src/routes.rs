@@ -111,6 +111,9 @@ pub struct FactsQuery {
     /// Only facts with concurrent versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflicts: Option<String>,
+    /// Instead of these, what came back from before the horizon and is not in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined: Option<String>,
 }
 
 /// The query of logs. One of `instance` and `service` is given.

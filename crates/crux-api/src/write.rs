@@ -4,13 +4,13 @@
 //! The signatures are made over the contexts below (see `crux_pki::Signer::sign`): the author signs the statement's
 //! bytes, the accepting fulcrum the statement's bytes followed by the author's signature.
 
-pub use crux_core::facts::value::{cordon_path, expel_path, label_path, row_path};
+pub use crux_core::facts::value::{HORIZON, HORIZON_MIN, cordon_path, expel_path, label_path, row_path};
 pub use crux_core::facts::version::{ACCEPTOR_CONTEXT, AUTHOR_CONTEXT};
 
 use crate::json::{BadHex, Fact, from_hex, to_hex};
 use bytes::Bytes;
 use crux_core::facts::clock::acceptable;
-use crux_core::facts::value::{Cordon, Expulsion, Labels, Row};
+use crux_core::facts::value::{Cordon, Expulsion, Horizon, Labels, Row};
 use crux_core::facts::version::{Author, Sealed, Stamp, Statement, VERSION_MAX, ancestors_of};
 use crux_names::{BlocName, FulcrumId, Hash256, NodeName, OperatorName, Wall};
 use prost::Message;
@@ -38,6 +38,12 @@ impl NewFact {
     pub fn cordon(fulcrum: &FulcrumId, reason: &str, drain: bool) -> Self {
         let value = Cordon { reason: reason.to_owned(), drain };
         Self { path: cordon_path(fulcrum), value: Some(value.encode_to_vec()) }
+    }
+
+    /// Draws the line before which nothing is in force, in microseconds since 1970.
+    #[must_use]
+    pub fn horizon(before: u64) -> Self {
+        Self { path: HORIZON.to_owned(), value: Some(Horizon { before }.encode_to_vec()) }
     }
 
     /// Gives a node these labels, beside those of its certificate; none: takes back all that were given.

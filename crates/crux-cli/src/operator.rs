@@ -88,13 +88,14 @@ impl Operator {
         self.sign_and_send(client, &[(fact, Some(seen))], WriteKind::Settle).await
     }
 
-    /// Signs the same once more: nothing else is wanted than before.
-    pub(crate) async fn write_again(
+    /// The same, as a write of this kind.
+    pub(crate) async fn write_as(
         &self,
         client: &Client,
         writes: &[(&NewFact, Option<&Fact>)],
+        kind: WriteKind,
     ) -> Result<Written, ErrorDoc> {
-        self.sign_and_send(client, writes, WriteKind::Again).await
+        self.sign_and_send(client, writes, kind).await
     }
 
     async fn sign_and_send(

@@ -2,7 +2,7 @@
 
 use crate::json::{Change, ChangeAction, Fact, PlanDiff, from_hex};
 use crate::write::NewFact;
-use crux_core::facts::value::{Cordon, Expulsion, Horde, Labels, Manifest, Place, Row, VACANCY_NEVER_MS};
+use crux_core::facts::value::{Cordon, Expulsion, Horde, Horizon, Labels, Manifest, Place, Row, VACANCY_NEVER_MS};
 use crux_names::Hash256;
 use prost::Message;
 
@@ -16,6 +16,9 @@ pub fn describe(path: &str, value: &[u8]) -> String {
         Some("row") => Row::decode(value).ok().map(|row| describe_row(&row)),
         Some("expel") => Expulsion::decode(value).ok().map(|expulsion| describe_expulsion(&expulsion)),
         Some("cordon") => Cordon::decode(value).ok().map(|cordon| describe_cordon(&cordon)),
+        Some("horizon") => Horizon::decode(value)
+            .ok()
+            .map(|horizon| format!("nothing from before {} is in force", crate::json::day(horizon.before))),
         Some("label") => Labels::decode(value).ok().map(|given| describe_labels(&given)),
         _ => None,
     };

@@ -47,6 +47,13 @@ pub struct Head {
 #[error("expected an even number of hex digits")]
 pub struct BadHex;
 
+/// The day of a stamp, which is in microseconds since 1970, in UTC.
+#[must_use]
+pub fn day(micros: u64) -> String {
+    let at = i64::try_from(micros).ok().and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok());
+    at.map_or_else(|| format!("{micros} µs"), |at| at.to_string().chars().take(10).collect())
+}
+
 /// Bytes as lower-case hex.
 #[must_use]
 pub fn to_hex(bytes: &[u8]) -> String {

@@ -19,7 +19,7 @@ pub use answer::{Done, FileStored, Written};
 pub use audit::{AuditEntry, AuditList, AuditOutcome};
 pub use confab::Confab;
 pub use error::{Code, ErrorDoc};
-pub use facts::{BadHex, Fact, FactList, Head, from_hex, to_hex};
+pub use facts::{BadHex, Fact, FactList, Head, day, from_hex, to_hex};
 pub use list::{
     Change, ChangeAction, Event, EventList, FileEntry, FileList, HordeList, LogLine, LogList, NodeList, PlanDiff,
     Program, Ps, ServiceList, Why, WhyRule,

@@ -1,16 +1,16 @@
 //! `crux facts`.
 
-use super::Ctx;
 use super::write::accepted;
+use super::{Ctx, prune};
 use crate::Outcome;
 use crate::operator::{Operator, fact_at};
 use crate::output::{Format, clean, names, short};
 use clap::Subcommand;
-use crux_api::client::encode;
+use crux_api::client::{Client, encode};
 use crux_api::intent::describe;
 use crux_api::json::{Code, Done, ErrorDoc, Fact, FactList, Head, Status, from_hex};
 use crux_api::routes;
-use crux_api::write::NewFact;
+use crux_api::write::{NewFact, WriteKind};
 
 /// Facts.
 #[derive(Debug, Subcommand)]
@@ -29,6 +29,26 @@ pub(crate) enum FactsCommand {
     /// Sign everything that operators want once more, with this operator's certificate: before the root goes under which
     /// it was signed
     Reseal,
+    /// What came back from before the horizon and is not in force, as the asked fulcrum holds it
+    Quarantine,
+    /// Put something from the quarantine in force again: it is signed anew
+    Accept {
+        /// The fact's path, as `crux facts quarantine` shows it
+        path: String,
+        /// This one instead of the latest: the beginning of its id
+        #[arg(long, value_name = "ID")]
+        take: Option<String>,
+    },
+    /// Forget deletions that nobody remembers any more: nothing from before that day is in force, what is wanted is signed
+    /// again, and what somebody brings back later waits in quarantine
+    Prune {
+        /// How far back the line lies, in days; at least 430, for so long a node may be away and return
+        #[arg(long, value_name = "DAYS", default_value_t = prune::LEAST_DAYS, value_parser = clap::value_parser!(u64).range(prune::LEAST_DAYS..=36_500))]
+        older_than: u64,
+        /// Show what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// End a conflict: what is in force stays, or what lost takes its place
     Dismiss {
         /// The fact's path, as `crux facts conflicts` shows it
@@ -45,6 +65,9 @@ pub(crate) async fn run(ctx: &Ctx, command: FactsCommand) -> Outcome {
             (format!("{}?prefix={}", routes::FACTS, encode(&prefix)), false, deleted)
         }
         FactsCommand::Conflicts => (format!("{}?conflicts", routes::FACTS), true, true),
+        FactsCommand::Quarantine => return prune::list(ctx).await,
+        FactsCommand::Accept { path, take } => return prune::accept(ctx, &path, take.as_deref()).await,
+        FactsCommand::Prune { older_than, dry_run } => return prune::run(ctx, older_than, dry_run).await,
         FactsCommand::Reseal => return reseal(ctx).await,
         FactsCommand::Dismiss { path, take } => return dismiss(ctx, &path, take.as_deref()).await,
     };
@@ -100,19 +123,7 @@ async fn reseal(ctx: &Ctx) -> Outcome {
         return Err(ErrorDoc::new(Code::Refused, cause, "crux facts conflicts, then crux facts dismiss PATH"));
     }
     let writes: Vec<(&NewFact, Option<&Fact>)> = fresh.iter().zip(list.facts.iter().map(Some)).collect();
-    let (mut code, mut done) = (0, 0);
-    while done < writes.len() {
-        let part = &writes[done..done + at_once(&writes[done..])];
-        let written = operator.write_again(&client, part).await.map_err(|e| {
-            let cause = format!("{done} of {} facts are signed again; then: {}", writes.len(), e.cause);
-            // What a door refuses it refuses again; who could not be reached may be reached later.
-            let lost = matches!(e.code, Code::Unreachable);
-            let next = if lost { "the same command again: crux facts reseal".to_owned() } else { e.next };
-            ErrorDoc { cause, next, code: e.code }
-        })?;
-        code = code.max(accepted(&written));
-        done += part.len();
-    }
+    let mut code = sign_again(&operator, &client, &writes, WriteKind::Again, "crux facts reseal").await?;
     let conflicts: FactList = client.get(&format!("{}?conflicts", routes::FACTS)).await?;
     let mut text = format!("{} facts are signed again", writes.len());
     if !conflicts.facts.is_empty() {
@@ -126,6 +137,30 @@ async fn reseal(ctx: &Ctx) -> Outcome {
     ctx.done(&Done { text }).map(|_| code)
 }
 
+/// Signs all of these once more, as many at a time as a door takes.
+pub(super) async fn sign_again(
+    operator: &Operator,
+    client: &Client,
+    writes: &[(&NewFact, Option<&Fact>)],
+    kind: WriteKind,
+    command: &str,
+) -> Outcome {
+    let (mut code, mut done) = (0, 0);
+    while done < writes.len() {
+        let part = &writes[done..done + at_once(&writes[done..])];
+        let written = operator.write_as(client, part, kind).await.map_err(|e| {
+            let cause = format!("{done} of {} facts are signed again; then: {}", writes.len(), e.cause);
+            // What a door refuses it refuses again; who could not be reached may be reached later.
+            let lost = matches!(e.code, Code::Unreachable);
+            let next = if lost { format!("the same command again: {command}") } else { e.next };
+            ErrorDoc { cause, next, code: e.code }
+        })?;
+        code = code.max(accepted(&written));
+        done += part.len();
+    }
+    Ok(code)
+}
+
 /// How many of these, at least one, go in one write.
 fn at_once(writes: &[(&NewFact, Option<&Fact>)]) -> usize {
     let mut bytes = 0;
@@ -136,7 +171,7 @@ fn at_once(writes: &[(&NewFact, Option<&Fact>)]) -> usize {
     fits.count().max(1)
 }
 
-fn bytes(path: &str, head: &Head) -> Result<Option<Vec<u8>>, ErrorDoc> {
+pub(super) fn bytes(path: &str, head: &Head) -> Result<Option<Vec<u8>>, ErrorDoc> {
     let value = head.value.as_deref().map(from_hex).transpose();
     value.map_err(|e| ErrorDoc::new(Code::Failed, format!("{path}: {e}"), "compare `crux version` on both sides"))
 }
@@ -155,26 +190,26 @@ async fn dismiss(ctx: &Ctx, path: &str, take: Option<&str>) -> Outcome {
     }
     let kept = match take {
         None => winner,
-        Some(begin) => {
-            let mut found = fact.heads.iter().filter(|head| !begin.is_empty() && head.id.starts_with(begin));
-            match (found.next(), found.next()) {
-                (Some(one), None) => one,
-                (found, _) => {
-                    let many = if found.is_some() { "more than one version" } else { "no version" };
-                    return Err(ErrorDoc::new(
-                        Code::Usage,
-                        format!("{many} of {path} has an id that begins with {begin:?}"),
-                        next,
-                    ));
-                }
-            }
-        }
+        Some(begin) => chosen(&fact, begin, next)?,
     };
     let fresh = NewFact { path: path.to_owned(), value: bytes(path, kept)? };
     let operator = Operator::load(&ctx.global, &ctx.target)?;
     let code = accepted(&operator.settle(&client, &fresh, &fact).await?);
     let text = format!("{path} has no conflict any more: {}", value_text(path, kept));
     ctx.done(&Done { text }).map(|_| code)
+}
+
+/// The version whose id begins so.
+pub(super) fn chosen<'a>(fact: &'a Fact, begin: &str, next: &str) -> Result<&'a Head, ErrorDoc> {
+    let mut found = fact.heads.iter().filter(|head| !begin.is_empty() && head.id.starts_with(begin));
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (found, _) => {
+            let many = if found.is_some() { "more than one version" } else { "no version" };
+            let cause = format!("{many} of {} has an id that begins with {begin:?}", fact.path);
+            Err(ErrorDoc::new(Code::Usage, cause, next))
+        }
+    }
 }
 
 fn text(list: &FactList, wide: bool) -> String {
@@ -194,7 +229,7 @@ fn text(list: &FactList, wide: bool) -> String {
     lines.iter().map(|line| clean(line)).collect::<Vec<_>>().join("\n")
 }
 
-fn value_text(path: &str, head: &Head) -> String {
+pub(super) fn value_text(path: &str, head: &Head) -> String {
     match head.value.as_deref().map(from_hex) {
         None => "deleted".to_owned(),
         Some(Ok(value)) => describe(path, &value),

@@ -14,6 +14,7 @@ pub(crate) mod logs;
 pub(crate) mod manifest;
 pub(crate) mod network;
 pub(crate) mod node;
+mod prune;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod up;

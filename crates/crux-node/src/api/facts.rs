@@ -17,7 +17,7 @@ use crux_core::facts::version::Checked;
 use crux_core::io::{Command, Reply};
 use crux_pki::facts::BadFact;
 use crux_pki::unix_now;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `GET /v1/facts`.
 pub(super) async fn list(State(door): State<Door>, Query(query): Query<FactsQuery>) -> Answer {
@@ -29,6 +29,15 @@ pub(super) async fn list(State(door): State<Door>, Query(query): Query<FactsQuer
             let heads = heads.iter().filter_map(|id| facts.by_id(id)).map(head).collect();
             Fact { path: path.clone(), heads }
         };
+        if query.quarantined.is_some() {
+            let mut listed: BTreeMap<String, Vec<Head>> = BTreeMap::new();
+            for version in facts.quarantined().filter(|one| one.statement().path.starts_with(&query.prefix)) {
+                // The latest first, as it would be in force.
+                listed.entry(version.statement().path.clone()).or_default().insert(0, head(version));
+            }
+            let listed = listed.into_iter().map(|(path, heads)| Fact { path, heads }).collect();
+            return FactList { facts: listed, digest: facts.digest().to_string() };
+        }
         let conflicted: BTreeSet<&str> = facts.conflicts().map(|conflict| conflict.path).collect();
         let wanted = |path: &&String| query.conflicts.is_none() || conflicted.contains(path.as_str());
         let facts_listed = paths.filter(wanted).map(fact).collect();
