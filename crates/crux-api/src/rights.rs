@@ -45,11 +45,11 @@ impl Right {
 }
 
 macro_rules! table {
-    ($($(#[$doc:meta])* $name:ident: $method:literal $path:expr, $right:expr;)*) => {
+    ($(#[doc = $doc:literal] $name:ident: $method:literal $path:expr, $right:expr;)*) => {
         /// Everything that can be asked over HTTP with JSON.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Route {
-            $($(#[$doc])* $name,)*
+            $(#[doc = $doc] $name,)*
         }
 
         impl Route {
@@ -61,6 +61,14 @@ macro_rules! table {
             pub const fn method(self) -> &'static str {
                 match self {
                     $(Self::$name => $method,)*
+                }
+            }
+
+            /// What it is for, in a line.
+            #[must_use]
+            pub const fn about(self) -> &'static str {
+                match self {
+                    $(Self::$name => ($doc).trim_ascii(),)*
                 }
             }
 
@@ -126,6 +134,8 @@ table! {
     Forget: "POST" routes::NODE_FORGET, Right::Verb(Verb::Forget);
     /// Faults, in a dev cluster.
     Lab: "POST" routes::LAB, Right::Verb(Verb::Lab);
+    /// What can be asked here, described.
+    OpenApi: "GET" routes::OPENAPI, Right::Read;
 }
 
 /// The methods of gRPC, by their paths. They are asked by `POST`.
@@ -138,6 +148,9 @@ pub const GRPC: &[(&str, Right)] = &[
 ];
 
 impl Route {
+    /// What whoever can reach the page's port may ask there, without a certificate: reads that show neither logs nor facts.
+    pub const PAGE: &'static [Self] = &[Self::Confab, Self::Status, Self::OpenApi];
+
     /// The route of a request. `HEAD` is `GET` without a body.
     #[must_use]
     pub fn find(method: &str, path: &str) -> Option<Self> {
@@ -182,6 +195,13 @@ mod tests {
         {
             assert_eq!(right_of("GET", path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn the_page_s_port_gives_names_and_status_and_nothing_else() {
+        let paths: Vec<&str> = Route::PAGE.iter().map(|route| route.path()).collect();
+        assert_eq!(paths, [routes::CONFAB, routes::STATUS, routes::OPENAPI]);
+        assert!(Route::PAGE.iter().all(|route| route.method() == "GET" && route.right() == Right::Read));
     }
 
     #[test]

@@ -24,6 +24,7 @@
 //! | POST [`DOWN`] | | [`DownRequest`] | [`Done`](crate::json::Done) |
 //! | POST [`NODE_FORGET`] | | [`ForgetRequest`] | [`Done`](crate::json::Done) |
 //! | POST [`LAB`] | | [`LabRequest`] | [`Done`](crate::json::Done) |
+//! | GET [`OPENAPI`] | | | what can be asked here, as [`openapi`](crate::openapi) tells |
 //!
 //! Each answer is a [`Doc`](crate::json::Doc). With `?watch` (for logs `follow`) the answer is a stream of server-sent
 //! events, one document under `data:` each, the present state first; an event's cursor stands under `id:`.
@@ -73,11 +74,15 @@ pub const NODE_FORGET: &str = "/v1/node/forget";
 /// Faults, in a dev cluster only.
 pub const LAB: &str = "/v1/lab";
 
+/// What can be asked here, described for generators of clients.
+pub const OPENAPI: &str = "/v1/openapi.json";
+
 /// The header with the mime type of a stream.
 pub const EVENT_STREAM: &str = "text/event-stream";
 
 /// The query of a list that can be watched. A flag is set when its key is there, whatever its value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WatchQuery {
     /// Follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,6 +91,7 @@ pub struct WatchQuery {
 
 /// The query of events, and of the audit log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EventsQuery {
     /// Only what came after this cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,6 +103,7 @@ pub struct EventsQuery {
 
 /// The query of a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WhyQuery {
     /// `node n7`, `service web/api`, `web/api.2`, `pending web/api`, `horde web`, `flock`.
     pub subject: String,
@@ -104,6 +111,7 @@ pub struct WhyQuery {
 
 /// The query of facts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FactsQuery {
     /// Only paths that begin so; empty: all.
     #[serde(default)]
@@ -118,6 +126,7 @@ pub struct FactsQuery {
 
 /// The query of logs. One of `instance` and `service` is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LogQuery {
     /// An instance's id or display name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -135,6 +144,7 @@ pub struct LogQuery {
 
 /// Facts to be accepted, all or none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WriteRequest {
     /// Sealed versions in hex: the encoding of `crux_core::facts::version::Sealed` with the author's chain and
     /// signature, and without the acceptor's, which this fulcrum adds.
@@ -143,6 +153,7 @@ pub struct WriteRequest {
 
 /// Stop this fulcrum.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DownRequest {
     /// Stop what runs here first.
     #[serde(default)]
@@ -154,6 +165,7 @@ pub struct DownRequest {
 
 /// Forget a fulcrum's addresses. It comes back when it is seen again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ForgetRequest {
     /// `node`, or `node/fulcrum`.
     pub node: String,
@@ -161,6 +173,7 @@ pub struct ForgetRequest {
 
 /// A fault for a dev cluster. Nodes are named as in the roster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum LabRequest {
     /// Only nodes of one group reach each other; those that no group names are one more group.

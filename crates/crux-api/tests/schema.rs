@@ -184,7 +184,7 @@ fn confab_and_status_are_as_promised() {
         sick: false,
         clock: Clock { skew_ms: None },
         store: Store { state: StoreState::Refusing, reason: Some("No space left on device".into()) },
-        listens: Listens { mesh: Some("[::]:2789".into()), api: Some("[::]:2789".into()), metrics: None },
+        listens: Listens { mesh: Some("[::]:2789".into()), api: Some("[::]:2789".into()), metrics: None, page: None },
         version: "0.1.0".into(),
     });
 }

@@ -1,7 +1,7 @@
 //! The command line, as data.
 
 use crate::command::{
-    audit, ca, demo, events, explain, facts, files, horde, lab, logs, manifest, node, run, up, wait, why,
+    audit, ca, demo, down, events, explain, facts, files, horde, lab, logs, manifest, node, run, up, wait, why,
 };
 use crate::output::Format;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -73,7 +73,7 @@ pub(crate) enum Command {
     /// Start a fulcrum in the foreground, or with --dev a throw-away cluster
     Up(up::UpArgs),
     /// Stop the fulcrum; without --at in a dev cluster, the whole cluster
-    Down(node::DownArgs),
+    Down(down::DownArgs),
     /// Names: bloc, flock, leader, members, roles
     Confab,
     /// Everything that the fulcrum knows

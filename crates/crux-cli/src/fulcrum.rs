@@ -5,6 +5,7 @@ use crux_api::json::{Code, ErrorDoc};
 use crux_node::dev::{DevConfig, DevFile};
 use crux_node::store::StoreError;
 use crux_node::up::UpConfig;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -41,6 +42,7 @@ pub(crate) fn up(settings: UpSettings) -> Result<(), ErrorDoc> {
         listen,
         api,
         metrics,
+        page,
         state,
         seeds,
         probes,
@@ -62,6 +64,7 @@ pub(crate) fn up(settings: UpSettings) -> Result<(), ErrorDoc> {
         listen,
         api,
         metrics,
+        page,
         state,
         seeds,
         probes,
@@ -92,8 +95,8 @@ pub(crate) fn up(settings: UpSettings) -> Result<(), ErrorDoc> {
 }
 
 /// Runs a dev cluster until it is told to end.
-pub(crate) fn dev(size: usize, keep: Option<PathBuf>) -> Result<(), ErrorDoc> {
-    crux_node::dev::run(DevConfig { size, keep }).map_err(|e| {
+pub(crate) fn dev(size: usize, keep: Option<PathBuf>, page: Option<SocketAddr>) -> Result<(), ErrorDoc> {
+    crux_node::dev::run(DevConfig { size, keep, page }).map_err(|e| {
         use crux_node::dev::DevError;
         let cause = e.to_string();
         match e {

@@ -4,7 +4,6 @@
 //! |---|---|
 //! | `args` | the command line |
 //! | `target` | which fulcrum is meant |
-//! | `port` | the way to an API port |
 //! | `operator` | who signs, and writing facts |
 //! | `output` | tables, JSON, errors |
 //! | `settings` | `crux up`: flags, environment, files |
@@ -16,7 +15,6 @@ mod command;
 mod fulcrum;
 mod operator;
 mod output;
-mod port;
 mod settings;
 mod target;
 

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 const LISTEN: &str = "[::]:2789";
 /// Default port of metrics.
 const METRICS_PORT: u16 = 2781;
+/// Default port of the page.
+const PAGE_PORT: u16 = 2780;
 /// Where the machine's bundle is.
 const IDENTITY: &str = "/etc/crux/identity";
 
@@ -31,6 +33,9 @@ pub(crate) struct Layer {
     /// Metrics and health, plain HTTP; port 0 picks one [default: 127.0.0.1:2781]
     #[arg(long, env = "CRUX_METRICS", value_name = "ADDR|off")]
     pub(crate) metrics: Option<String>,
+    /// Confab and status for programs of this machine, plain HTTP on loopback; port 0 picks one [default: 127.0.0.1:2780]
+    #[arg(long, env = "CRUX_PAGE", value_name = "ADDR|off")]
+    pub(crate) page: Option<String>,
     /// State: store, socket, instances, files [default: /var/lib/crux for root, else $XDG_STATE_HOME/crux]
     #[arg(long, env = "CRUX_STATE", value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
@@ -73,9 +78,6 @@ pub(crate) struct Later {
     /// Report to a beacon (not yet in this version)
     #[arg(long, env = "CRUX_BEACON", value_name = "ADDR")]
     beacon: Option<String>,
-    /// The page (not yet in this version, except off)
-    #[arg(long, env = "CRUX_PAGE", value_name = "ADDR|off")]
-    page: Option<String>,
     /// DNS (not yet in this version, except off)
     #[arg(long, env = "CRUX_DNS", value_name = "ADDR|off")]
     dns: Option<String>,
@@ -89,7 +91,6 @@ impl Later {
             ("share", self.share.is_some()),
             ("gateway", self.gateway == Some(true)),
             ("beacon", self.beacon.is_some()),
-            ("page", on(&self.page)),
             ("dns", on(&self.dns)),
         ];
         wants.into_iter().find_map(|(name, wanted)| wanted.then_some(name))
@@ -107,7 +108,6 @@ impl Later {
             share: self.share.or(under.share),
             gateway: self.gateway.or(under.gateway),
             beacon: self.beacon.or(under.beacon),
-            page: self.page.or(under.page),
             dns: self.dns.or(under.dns),
         }
     }
@@ -121,6 +121,7 @@ impl Layer {
             listen: self.listen.or(under.listen),
             api: self.api.or(under.api),
             metrics: self.metrics.or(under.metrics),
+            page: self.page.or(under.page),
             state: self.state.or(under.state),
             seed: self.seed.or(under.seed),
             probe: self.probe.or(under.probe),
@@ -221,6 +222,8 @@ pub(crate) struct UpSettings {
     pub(crate) api: Option<SocketAddr>,
     /// Where metrics are shown; `None`: nowhere.
     pub(crate) metrics: Option<SocketAddr>,
+    /// Where programs of this machine are answered; `None`: nowhere.
+    pub(crate) page: Option<SocketAddr>,
     /// State directory.
     pub(crate) state: PathBuf,
     /// Fulcrums to dial.
@@ -268,6 +271,25 @@ fn addr_or_off(text: Option<&str>, usual: Option<SocketAddr>) -> Result<Option<S
     text.parse().map(Some).map_err(|_| format!("{text:?} is neither ADDR:PORT, like 127.0.0.1:2789, nor off"))
 }
 
+/// Where the page's port listens: on loopback, for nobody shows a certificate there.
+pub(crate) fn page(text: Option<&str>) -> Result<Option<SocketAddr>, ErrorDoc> {
+    let wrong = |problem: String, next: &str| ErrorDoc::new(Code::BadConfig, format!("page: {problem}"), next);
+    let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, PAGE_PORT));
+    let addr = addr_or_off(text, Some(usual)).map_err(|problem| wrong(problem, "crux up --help"))?;
+    match addr {
+        Some(addr) if !addr.ip().is_loopback() => {
+            let problem = format!(
+                "{addr} is no address of loopback; it answers whoever asks, without a certificate, so it listens on this machine only"
+            );
+            Err(wrong(
+                problem,
+                "--page 127.0.0.1:2780, and from elsewhere ssh -L 2780:127.0.0.1:2780 HOST, or the API port",
+            ))
+        }
+        addr => Ok(addr),
+    }
+}
+
 /// Joins flags (with the environment), files and the bundle.
 pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> Result<UpSettings, ErrorDoc> {
     let file = match config {
@@ -298,6 +320,7 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
     let api = addr_or_off(layer.api.as_deref(), Some(listen)).map_err(|problem| wrong("api", problem))?;
     let usual = SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT));
     let metrics = addr_or_off(layer.metrics.as_deref(), Some(usual)).map_err(|problem| wrong("metrics", problem))?;
+    let page = page(layer.page.as_deref())?;
     let fulcrum = match &layer.fulcrum {
         Some(name) => FulcrumName::parse(name).map_err(|e| wrong("fulcrum", e.to_string()))?,
         None => FulcrumName::default_name(),
@@ -316,6 +339,7 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
         listen,
         api,
         metrics,
+        page,
         state,
         seeds,
         probes: layer.probe.unwrap_or_default(),
@@ -400,13 +424,30 @@ mod tests {
             std::fs::write(&config, text).unwrap();
             resolve(Layer::default(), Some(&config), false)
         };
-        let error = resolve("page = \"127.0.0.1:0\"\n").unwrap_err();
+        let error = resolve("dns = \"127.0.0.1:0\"\n").unwrap_err();
         assert_eq!(
             (error.code, error.cause.as_str()),
-            (Code::NotYet, "--page is not yet supported in this version; leave page away")
+            (Code::NotYet, "--dns is not yet supported in this version; leave dns away")
         );
-        assert!(resolve("page = \"off\"\nvisitor = false\n").is_ok());
+        assert!(resolve("dns = \"off\"\nvisitor = false\n").is_ok());
         assert!(resolve("listen = \"x\"\n").unwrap_err().cause.contains("\"x\" is not ADDR:PORT"));
+    }
+
+    #[test]
+    fn the_page_s_port_is_on_loopback_and_nowhere_else() {
+        let addr = |text: &str| page(Some(text)).map(|addr| addr.map(|addr| addr.to_string()));
+        assert_eq!(page(None).unwrap(), Some("127.0.0.1:2780".parse().unwrap()));
+        assert_eq!(addr("off").unwrap(), None);
+        for good in ["127.0.0.1:0", "[::1]:2780", "127.9.9.9:1"] {
+            assert_eq!(addr(good).unwrap().as_deref(), Some(good));
+        }
+        for bad in ["0.0.0.0:2780", "[::]:2780", "10.0.0.1:2780", "[fe80::1]:2780"] {
+            let error = addr(bad).unwrap_err();
+            assert!(error.cause.contains("no address of loopback") && error.next.contains("ssh -L"), "{error:?}");
+        }
+        for bad in ["2780", "localhost:2780", "on", ""] {
+            assert!(addr(bad).unwrap_err().cause.starts_with("page: "), "{bad}");
+        }
     }
 
     /// The fuzz target of this file: a binary has no library, so it stands here.
@@ -418,6 +459,7 @@ mod tests {
                 Ok(layer) => {
                     let _ = layer.later.check();
                     layer.seed.iter().flatten().for_each(|seed| drop(check_seed(seed)));
+                    let _ = page(layer.page.as_deref());
                     for addr in [&layer.api, &layer.metrics, &layer.listen] {
                         let _ = addr_or_off(addr.as_deref(), None);
                     }

@@ -3,8 +3,8 @@
 use crate::args::Global;
 use crate::fulcrum::DevCluster;
 use crate::operator::Operator;
-use crate::port::Port;
 use crux_api::client::Client;
+use crux_api::client::tls::Port;
 use crux_api::json::{Code, ErrorDoc, NodeList};
 use crux_api::routes;
 use crux_names::FulcrumId;

@@ -31,8 +31,13 @@ fn settings_that_nobody_knows_are_pointed_at() {
     let ran = world.crux(&["up", "--config", "nowhere.toml"]);
     ran.failed(2, "E204", &["cannot read nowhere.toml"]);
     world.crux(&["up", "--listen", "here"]).failed(2, "E204", &["\"here\" is not ADDR:PORT"]);
-    world.crux(&["up", "--page", "127.0.0.1:1"]).failed(2, "E202", &["--page is not yet supported"]);
-    world.crux(&["up", "--dev", "2", "--page", "127.0.0.1:1"]).failed(2, "E202", &["--page is not yet supported"]);
+    world.crux(&["up", "--dns", "127.0.0.1:1"]).failed(2, "E202", &["--dns is not yet supported"]);
+    world.crux(&["up", "--dev", "2", "--dns", "127.0.0.1:1"]).failed(2, "E202", &["--dns is not yet supported"]);
+    world.crux(&["up", "--dev", "2", "--page", "0.0.0.0:2780"]).failed(
+        2,
+        "E204",
+        &["no address of loopback", "ssh -L"],
+    );
     world.crux(&["up", "--seed", "bogus"]).failed(2, "E204", &["\"bogus\" is not HOST:PORT"]);
     world.crux(&["beacon"]).failed(2, "E202", &["crux beacon is not yet in this version"]);
     world.crux(&["ca", "serve"]).failed(2, "E202", &["crux ca serve is not yet in this version"]);

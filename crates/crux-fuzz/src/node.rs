@@ -23,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     target("dev_files", fuzz::dev_files, fuzz::dev_file_texts),
     target("lab_request", fuzz::lab_request, lab_requests),
     target("api_query", fuzz::api_query, queries),
+    target("page_host", fuzz::page_host, page_hosts),
     // Each opens a database file on disk.
     Target { inputs: 60, memory: 64 << 20, ..target("store_file", store_file, stores) },
 ];
@@ -58,6 +59,10 @@ fn answers() -> Vec<Vec<u8>> {
 
 fn health_answers() -> Vec<Vec<u8>> {
     texts(&["HTTP/1.1 200 OK\r\n", "HTTP/1.0 503 \r\n", "HTTP/2 200\r\n", "HTTP/1.1 99999 x"])
+}
+
+fn page_hosts() -> Vec<Vec<u8>> {
+    texts(&["localhost:2780", "127.0.0.1:2780", "[::1]:2780", "[::ffff:127.0.0.1]:9", "evil.example:2780"])
 }
 
 fn lab_requests() -> Vec<Vec<u8>> {

@@ -33,7 +33,7 @@ short_runs! {
     certificate admission private_key certificates_pem archive bundle identity_uri chain ca_record signed_fact
     hello welcome frame_length peer_words
     announcement probe_source probe_list book_row instance_log journal supervisor peer_part file_question file_answer
-    health_answer dev_files lab_request api_query store_file
+    health_answer dev_files lab_request api_query page_host store_file
     documents requests event_stream hex error_code duration manifest grpc
 }
 

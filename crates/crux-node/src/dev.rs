@@ -42,6 +42,9 @@ pub struct DevConfig {
     pub size: usize,
     /// Keep everything in this directory; else a temporary one is used and removed at the end.
     pub keep: Option<PathBuf>,
+    /// Where n1 answers programs of this machine, on loopback; another port if that one is busy. The others pick one.
+    /// `None`: nobody does.
+    pub page: Option<SocketAddr>,
 }
 
 /// Why a dev cluster did not come up, or broke down.

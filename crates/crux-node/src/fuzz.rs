@@ -6,7 +6,7 @@
 
 use crate::dev::fuzz as dev;
 use crate::effects::fuzz as effects;
-use crate::{peers, seek, store};
+use crate::{page, peers, seek, store};
 use axum::extract::Query;
 use axum::http::Uri;
 use crux_api::routes::{EventsQuery, FactsQuery, LogQuery, WatchQuery, WhyQuery};
@@ -31,6 +31,22 @@ pub fn probe_source(data: &[u8]) {
 /// A list of addresses and networks.
 pub fn probe_list(data: &[u8]) {
     seek::fuzz::list(data);
+}
+
+/// The `Host` of a request at the page's port: whatever is taken for this machine is a name of this machine.
+///
+/// # Panics
+/// If it is not.
+pub fn page_host(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Some(port) = text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok()) else {
+        assert!(!page::fuzz_host(text, 2780), "{text:?} has no port");
+        return;
+    };
+    if page::fuzz_host(text, port) {
+        assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:[]".contains(&byte)), "{text:?}");
+        assert!(!page::fuzz_host(text, port.wrapping_add(1)), "{text:?} is two ports");
+    }
 }
 
 /// Good rows of the address book.

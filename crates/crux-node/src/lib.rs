@@ -3,7 +3,7 @@
 //! Reading order: [`up`] (one fulcrum from start to end), `driver` (its one loop), [`effects`] and [`store`] (what it does
 //! to the world), `api` (the doors' answers), `audit` (what operators did), `port` (the door with mutual TLS), `live` (idle connections that tell that a
 //! process died), `peers` (streams between fulcrums), `seek` (looking for others), `turned_away` (who may not
-//! link), `metrics`, [`dev`] (a throw-away cluster), [`fuzz`] (any bytes at all).
+//! link), `metrics`, `page` and `health`, [`dev`] (a throw-away cluster), [`fuzz`] (any bytes at all).
 
 mod api;
 mod ask;
@@ -14,9 +14,11 @@ pub mod effects;
 mod events;
 pub mod fuzz;
 mod harden;
+mod health;
 mod live;
 mod metrics;
 mod notify;
+mod page;
 mod papers;
 mod peers;
 mod port;
@@ -39,3 +41,5 @@ pub const MESH_PORT: u16 = 2789;
 pub const API_PORT: u16 = 2789;
 /// Where a fulcrum that was told nothing else shows its metrics (TCP, loopback).
 pub const METRICS_PORT: u16 = 2781;
+/// Where a fulcrum that was told nothing else answers programs that are no operators (TCP, loopback).
+pub const PAGE_PORT: u16 = 2780;

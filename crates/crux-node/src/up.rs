@@ -41,6 +41,9 @@ pub struct UpConfig {
     pub api: Option<SocketAddr>,
     /// Where metrics and health are shown (TCP, plain HTTP); port 0 picks one; `None`: nowhere. Busy, it is a warning.
     pub metrics: Option<SocketAddr>,
+    /// Where programs that are no operators are answered (TCP, plain HTTP); loopback only; port 0 picks one; `None`:
+    /// nowhere. Busy, it is a warning.
+    pub page: Option<SocketAddr>,
     /// The state directory: store, socket, instances, files. One fulcrum each.
     pub state: PathBuf,
     /// `host:port` of fulcrums to dial for ever. Host names are looked up again every 30 s.
@@ -150,6 +153,7 @@ struct Ports {
     doors: Handle,
     api: Option<std::net::TcpListener>,
     metrics: Option<std::net::TcpListener>,
+    page: Option<std::net::TcpListener>,
 }
 
 async fn up(mut config: UpConfig, doors: &Handle) -> Result<(), UpError> {
@@ -166,6 +170,11 @@ async fn up(mut config: UpConfig, doors: &Handle) -> Result<(), UpError> {
         .collect::<Result<_, _>>()?;
     if config.dev_child && !config.listen.ip().is_loopback() {
         return Err(UpError::Setting("a dev cluster's fulcrums listen on loopback only; use crux up --dev N".into()));
+    }
+    if let Some(addr) = config.page.filter(|addr| !addr.ip().is_loopback()) {
+        return Err(UpError::Setting(format!(
+            "page: {addr} is no address of loopback, and nobody shows a certificate there"
+        )));
     }
     // Instances run in directories of their own and must find theirs.
     config.state = std::path::absolute(&config.state)
@@ -193,6 +202,10 @@ async fn up(mut config: UpConfig, doors: &Handle) -> Result<(), UpError> {
         metrics: config.metrics.and_then(|addr| {
             let bound = port::bind("metrics", addr);
             bound.map_err(|error| warn!("there are no metrics: {error}")).ok()
+        }),
+        page: config.page.and_then(|addr| {
+            let bound = port::bind("page", addr);
+            bound.map_err(|error| warn!("there is no page: {error}")).ok()
         }),
     };
     let (mut floor, mut steady_until) = (Boot(0), Instant::now());

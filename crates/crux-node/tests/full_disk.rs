@@ -46,6 +46,7 @@ fn a_first_start_on_a_full_disk_is_a_start() {
         listen: "127.0.0.1:0".parse().unwrap(),
         api: None,
         metrics: None,
+        page: None,
         state: state.clone(),
         seeds: vec![],
         probes: vec![],

@@ -9,7 +9,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("crux-core", &["crux-names"]),
     ("crux-pki", &["crux-names", "crux-core"]),
     ("crux-link", &["crux-names", "crux-core", "crux-pki"]),
-    ("crux-api", &["crux-names", "crux-core"]),
+    ("crux-api", &["crux-names", "crux-core", "crux-pki"]),
     ("crux-node", &["crux-names", "crux-core", "crux-pki", "crux-link", "crux-api"]),
     ("crux-cli", &["crux-names", "crux-pki", "crux-api", "crux-node"]),
     ("crux-sim", &["crux-names", "crux-core"]),

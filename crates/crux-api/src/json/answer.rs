@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Facts were accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Written {
     /// The versions' ids, in hex, in the order of the request.
     pub ids: Vec<String>,
@@ -20,6 +21,7 @@ impl Kind for Written {
 
 /// A file was stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileStored {
     /// The SHA-256 of what was received, in hex. The client compares.
     pub sha256: String,
@@ -33,6 +35,7 @@ impl Kind for FileStored {
 
 /// Something was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Done {
     /// What, in a sentence for people.
     pub text: String,

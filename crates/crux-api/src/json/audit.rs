@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// One request that changed something, or was refused. It is also a line of the files in `<state>/audit`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AuditEntry {
     /// Where to resume after it: `GET /v1/audit?after=CURSOR`. It goes on counting when the fulcrum is started again.
     pub cursor: Counter,
@@ -40,6 +41,7 @@ pub struct AuditEntry {
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum AuditOutcome {
     /// It begins; said beforehand where the end may come before the answer.
@@ -60,6 +62,7 @@ impl Kind for AuditEntry {
 
 /// What operators did, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AuditList {
     /// The entries after the cursor that was asked for, as far back as this fulcrum keeps them.
     pub entries: Vec<AuditEntry>,

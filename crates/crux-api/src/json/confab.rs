@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Bloc, flock, leader, node, fulcrum, horde, `stable` and who holds which role, as one fulcrum sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Confab {
     /// The bloc, from the certificate.
     pub bloc: String,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Facts under a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FactList {
     /// Sorted by path; deleted ones are listed too, since what replaces them must name them.
     pub facts: Vec<Fact>,
@@ -18,6 +19,7 @@ impl Kind for FactList {
 
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Fact {
     /// Its path.
     pub path: String,
@@ -27,6 +29,7 @@ pub struct Fact {
 
 /// A version that nothing replaces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Head {
     /// Its id, in hex.
     pub id: String,

@@ -15,6 +15,7 @@ kinds!(Ps, NodeList, HordeList, ServiceList, Event, EventList, LogLine, LogList,
 
 /// Services and their instances: `crux ps`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ps {
     /// Services.
     pub services: Vec<Service>,
@@ -24,6 +25,7 @@ pub struct Ps {
 
 /// Fulcrums: `crux node list`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NodeList {
     /// Members of this flock.
     pub roster: Vec<RosterEntry>,
@@ -36,6 +38,7 @@ pub struct NodeList {
 
 /// Hordes: `crux horde list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HordeList {
     /// Hordes.
     pub hordes: Vec<Horde>,
@@ -43,6 +46,7 @@ pub struct HordeList {
 
 /// What the access service and the yurt know: `crux services`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ServiceList {
     /// Services.
     pub services: Vec<Service>,
@@ -52,6 +56,7 @@ pub struct ServiceList {
 
 /// A program of crux that heartbeats in ADMIN.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Program {
     /// `steward`, `genghis`, …
     pub name: String,
@@ -63,6 +68,7 @@ pub struct Program {
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Event {
     /// Where to resume after it: `GET /v1/events?after=CURSOR`.
     pub cursor: Counter,
@@ -80,6 +86,7 @@ pub struct Event {
 
 /// What happened, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EventList {
     /// The events after the cursor that was asked for, as far back as this fulcrum remembers.
     pub events: Vec<Event>,
@@ -87,6 +94,7 @@ pub struct EventList {
 
 /// One line that an instance wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LogLine {
     /// The instance's id.
     pub instance: String,
@@ -102,6 +110,7 @@ pub struct LogLine {
 
 /// Lines that instances wrote, oldest first within each instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LogList {
     /// The lines.
     pub lines: Vec<LogLine>,
@@ -109,6 +118,7 @@ pub struct LogList {
 
 /// Why something is as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Why {
     /// What was asked about, as in `crux why SUBJECT`.
     pub subject: String,
@@ -126,6 +136,7 @@ pub struct Why {
 
 /// A published rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WhyRule {
     /// Its id.
     pub id: String,
@@ -135,6 +146,7 @@ pub struct WhyRule {
 
 /// A file in the store of the fulcrum that was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileEntry {
     /// Its content's name, in hex.
     pub sha256: String,
@@ -146,6 +158,7 @@ pub struct FileEntry {
 
 /// Files: `crux files list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileList {
     /// The files, sorted by name.
     pub files: Vec<FileEntry>,
@@ -153,6 +166,7 @@ pub struct FileList {
 
 /// What applying a manifest would change: `crux plan`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PlanDiff {
     /// One per fact, in the order in which they would be written; unchanged facts are not listed.
     pub changes: Vec<Change>,
@@ -162,6 +176,7 @@ pub struct PlanDiff {
 
 /// One fact that would change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Change {
     /// The fact's path.
     pub path: String,
@@ -175,6 +190,7 @@ pub struct Change {
 
 /// What would happen to a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ChangeAction {
     /// There is none yet.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// Who reaches whom, as far as it is known here: `crux links`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LinkList {
     /// One line for each member and each other member, sorted: how the first sees the second.
     pub links: Vec<Reach>,
@@ -19,6 +20,7 @@ impl Kind for LinkList {
 
 /// How one fulcrum sees another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Reach {
     /// Whose view this is.
     pub from: String,
@@ -42,6 +44,7 @@ pub struct Reach {
 
 /// Whether two are linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ReachState {
     /// They are.
@@ -54,6 +57,7 @@ pub enum ReachState {
 
 /// Flocks of the bloc as seen from here: `crux flocks`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FlockList {
     /// This fulcrum's own.
     pub flock: Flock,
@@ -69,6 +73,7 @@ impl Kind for FlockList {
 
 /// One flock, whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Flock {
     /// Its name.
     pub flock: String,
@@ -91,6 +96,7 @@ pub struct Flock {
 
 /// What a fulcrum found when it looked at itself and its neighbours: `crux doctor`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Doctor {
     /// The fulcrum that looked.
     pub node: String,
@@ -106,6 +112,7 @@ impl Kind for Doctor {
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Finding {
     /// What: `flock`, `clock`, `mesh-port`, `api-port`, `mtu`, `certificate`, `state`, `reach`.
     pub check: String,
@@ -121,6 +128,7 @@ pub struct Finding {
 
 /// How a thing is that was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingState {
     /// As it should be.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 /// The confab, and beside its fields what stands behind it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// The confab's fields.
     #[serde(flatten)]
@@ -57,6 +58,7 @@ impl Kind for Status {
 
 /// One member of the flock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RosterEntry {
     /// `node`, or `node/fulcrum`.
     pub name: String,
@@ -102,6 +104,7 @@ pub struct RosterEntry {
 
 /// How a member of the flock is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum MemberState {
     /// A member.
@@ -112,6 +115,7 @@ pub enum MemberState {
 
 /// A link as one end sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Link {
     /// Seconds since it came up; its keys are younger.
     pub age_s: Option<f64>,
@@ -123,6 +127,7 @@ pub struct Link {
 
 /// Another flock of the bloc.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sibling {
     /// Its name.
     pub flock: String,
@@ -140,6 +145,7 @@ pub struct Sibling {
 
 /// Why two flocks are apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Apart {
     /// A change that makes them one is under way.
@@ -154,6 +160,7 @@ pub enum Apart {
 
 /// Somebody in no flock that is seen from here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Outside {
     /// `node` or `node/fulcrum`; `null` if it never said.
     pub name: Option<String>,
@@ -169,6 +176,7 @@ pub struct Outside {
 
 /// Why somebody is outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OutsideState {
     /// It does not answer.
@@ -183,6 +191,7 @@ pub enum OutsideState {
 
 /// Two fulcrums that live under one identity: a bundle was copied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Twins {
     /// `node` or `node/fulcrum`.
     pub name: String,
@@ -192,6 +201,7 @@ pub struct Twins {
 
 /// A horde.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Horde {
     /// Its name.
     pub name: String,
@@ -214,6 +224,7 @@ pub struct Horde {
 
 /// How a horde is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum HordeState {
     /// All home members are here, as many as wanted.
@@ -226,6 +237,7 @@ pub enum HordeState {
 
 /// A service: what should be and how it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Service {
     /// Its horde.
     pub horde: String,
@@ -257,6 +269,7 @@ pub struct Service {
 
 /// An instance of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Instance {
     /// Its id, never used twice.
     pub id: String,
@@ -288,6 +301,7 @@ pub struct Instance {
 
 /// How an instance is: its picket's word until its process runs, then the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum InstanceState {
     /// Something has to happen before it starts.
@@ -310,6 +324,7 @@ pub enum InstanceState {
 
 /// Who says something, and in which sense.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Claim {
     /// In which sense.
     pub kind: ClaimKind,
@@ -321,6 +336,7 @@ pub struct Claim {
 
 /// In which sense something is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ClaimKind {
     /// A proctor's plan.
@@ -333,6 +349,7 @@ pub enum ClaimKind {
 
 /// The facts held here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Facts {
     /// How many facts are in force.
     pub count: u32,
@@ -346,6 +363,7 @@ pub struct Facts {
 
 /// A fulcrum's certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Certificate {
     /// Its SPIFFE ID.
     pub id: String,
@@ -371,6 +389,7 @@ pub struct Certificate {
 
 /// Somebody put out of the bloc.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Expelled {
     /// Which node.
     pub node: String,
@@ -386,6 +405,7 @@ pub struct Expelled {
 
 /// A fulcrum's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Clock {
     /// How far it is from the flock's, in milliseconds.
     pub skew_ms: Option<i64>,
@@ -393,6 +413,7 @@ pub struct Clock {
 
 /// A fulcrum's store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Store {
     /// Whether it takes writes.
     pub state: StoreState,
@@ -402,6 +423,7 @@ pub struct Store {
 
 /// Whether a store takes writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum StoreState {
     /// It does.
@@ -412,6 +434,7 @@ pub enum StoreState {
 
 /// Where a fulcrum listens; `null` where it does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Listens {
     /// The mesh port, UDP.
     pub mesh: Option<String>,
@@ -419,4 +442,7 @@ pub struct Listens {
     pub api: Option<String>,
     /// Metrics and health over plain HTTP.
     pub metrics: Option<String>,
+    /// Confab and status for programs of this machine, over plain HTTP on loopback.
+    #[serde(default)]
+    pub page: Option<String>,
 }

@@ -1,8 +1,8 @@
 //! `crux audit`.
 
-use super::{Ctx, ended};
+use super::{Ctx, with};
 use crate::Outcome;
-use crate::output::{self, Format, clean, or_dash, short_hashes};
+use crate::output::{Format, clean, or_dash, short_hashes};
 use clap::Args;
 use crux_api::json::{AuditEntry, AuditList, AuditOutcome};
 use crux_api::routes;
@@ -16,24 +16,9 @@ pub(crate) struct AuditArgs {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: AuditArgs) -> Outcome {
-    let after = args.after.map(|after| format!("after={after}"));
-    if !ctx.global.watch {
-        let path = after.map_or_else(|| routes::AUDIT.to_owned(), |after| format!("{}?{after}", routes::AUDIT));
-        let list: AuditList = ctx.client().get(&path).await?;
-        ctx.print(&list, &|list: &AuditList, format| {
-            list.entries.iter().map(|entry| line(entry, format)).collect::<Vec<_>>().join("\n")
-        })?;
-        return Ok(0);
-    }
-    let query: Vec<String> = after.into_iter().chain(["watch".to_owned()]).collect();
-    let mut watch = ctx.client().watch::<AuditEntry>(&format!("{}?{}", routes::AUDIT, query.join("&"))).await?;
-    while let Some(entry) = watch.next().await? {
-        match ctx.format() {
-            Format::Json => output::say(&output::json(&entry, true))?,
-            format => output::say(&line(&entry, format))?,
-        }
-    }
-    ended()
+    let path =
+        args.after.map_or_else(|| routes::AUDIT.to_owned(), |after| with(routes::AUDIT, &format!("after={after}")));
+    ctx.list(&path, |list: &AuditList| &list.entries, line).await
 }
 
 fn outcome(outcome: AuditOutcome) -> &'static str {

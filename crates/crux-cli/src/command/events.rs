@@ -1,8 +1,8 @@
 //! `crux events`.
 
-use super::{Ctx, ended};
+use super::{Ctx, with};
 use crate::Outcome;
-use crate::output::{self, Format, clean, short_hashes};
+use crate::output::{Format, clean, short_hashes};
 use clap::Args;
 use crux_api::json::{Event, EventList};
 use crux_api::routes;
@@ -16,24 +16,9 @@ pub(crate) struct EventsArgs {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: EventsArgs) -> Outcome {
-    let after = args.after.map(|after| format!("after={after}"));
-    if !ctx.global.watch {
-        let path = after.map_or_else(|| routes::EVENTS.to_owned(), |after| format!("{}?{after}", routes::EVENTS));
-        let list: EventList = ctx.client().get(&path).await?;
-        ctx.print(&list, &|list: &EventList, format| {
-            list.events.iter().map(|event| line(event, format)).collect::<Vec<_>>().join("\n")
-        })?;
-        return Ok(0);
-    }
-    let query: Vec<String> = after.into_iter().chain(["watch".to_owned()]).collect();
-    let mut watch = ctx.client().watch::<Event>(&format!("{}?{}", routes::EVENTS, query.join("&"))).await?;
-    while let Some(event) = watch.next().await? {
-        match ctx.format() {
-            Format::Json => output::say(&output::json(&event, true))?,
-            format => output::say(&line(&event, format))?,
-        }
-    }
-    ended()
+    let path =
+        args.after.map_or_else(|| routes::EVENTS.to_owned(), |after| with(routes::EVENTS, &format!("after={after}")));
+    ctx.list(&path, |list: &EventList| &list.events, line).await
 }
 
 fn line(event: &Event, format: Format) -> String {

@@ -1,6 +1,6 @@
 //! `crux logs`.
 
-use super::{Ctx, ended};
+use super::{Ctx, with};
 use crate::Outcome;
 use crate::output::{self, Format, clean};
 use clap::Args;
@@ -53,7 +53,7 @@ pub(crate) async fn run(ctx: &Ctx, args: LogsArgs) -> Outcome {
     // Lines of one instance need no name before them.
     let many = path.contains("?service=");
     let (colour, time) = (output::may_colour(), args.time);
-    let line = move |line: &LogLine, format: Format| match format {
+    let line = |line: &LogLine, format: Format| match format {
         Format::Wide => clean(&format!("{} {} {}  {}", line.name, line.node, line.stream, line.text)),
         Format::Name => clean(&line.name),
         _ => {
@@ -72,14 +72,7 @@ pub(crate) async fn run(ctx: &Ctx, args: LogsArgs) -> Outcome {
         })?;
         return Ok(0);
     }
-    let mut watch = ctx.client().watch::<LogLine>(&format!("{path}&follow")).await?;
-    while let Some(entry) = watch.next().await? {
-        match ctx.format() {
-            Format::Json => output::say(&output::json(&entry, true))?,
-            format => output::say(&line(&entry, format))?,
-        }
-    }
-    ended()
+    ctx.follow(&with(&path, "follow"), line).await
 }
 
 #[cfg(test)]

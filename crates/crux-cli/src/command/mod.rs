@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod ca;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod down;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod facts;
@@ -70,7 +71,7 @@ async fn ask(global: Global, command: Command) -> Outcome {
     match command {
         Command::Version => explain::version(&global).await,
         Command::Lab(command) => lab::run(&global, command).await,
-        Command::Down(args) => node::down(&global, args).await,
+        Command::Down(args) => down::run(&global, args).await,
         command => {
             let ctx = Ctx::find(global).await?;
             let outcome = match command {
@@ -147,13 +148,42 @@ impl Ctx {
             let body: T = client.get(path).await?;
             return self.print(&body, &text).map(|()| 0);
         }
-        let joint = if path.contains('?') { '&' } else { '?' };
-        let mut watch = client.watch::<T>(&format!("{path}{joint}watch")).await?;
+        let mut watch = client.watch::<T>(&with(path, "watch")).await?;
         while let Some(body) = watch.next().await? {
             match self.format() {
                 Format::Json => output::say(&output::json(&body, true))?,
                 Format::Name => output::say(&text(&body, Format::Name))?,
                 format => output::say(&format!("{}\n{}", output::now(), text(&body, format)))?,
+            }
+        }
+        ended()
+    }
+
+    /// Gets a list and prints a line for each of its entries, or with `-w` for each that comes.
+    async fn list<L, T>(&self, path: &str, entries: impl Fn(&L) -> &[T], line: impl Fn(&T, Format) -> String) -> Outcome
+    where
+        L: Kind + Serialize + DeserializeOwned + Clone,
+        T: Kind + Serialize + DeserializeOwned + Clone,
+    {
+        if self.global.watch {
+            return self.follow(&with(path, "watch"), line).await;
+        }
+        let list: L = self.client().get(path).await?;
+        let lines =
+            |list: &L, format| entries(list).iter().map(|entry| line(entry, format)).collect::<Vec<_>>().join("\n");
+        self.print(&list, &lines).map(|()| 0)
+    }
+
+    /// Prints a line for each entry that comes, until the fulcrum ends the stream.
+    async fn follow<T>(&self, path: &str, line: impl Fn(&T, Format) -> String) -> Outcome
+    where
+        T: Kind + Serialize + DeserializeOwned + Clone,
+    {
+        let mut watch = self.client().watch::<T>(path).await?;
+        while let Some(entry) = watch.next().await? {
+            match self.format() {
+                Format::Json => output::say(&output::json(&entry, true))?,
+                format => output::say(&line(&entry, format))?,
             }
         }
         ended()
@@ -172,6 +202,12 @@ impl Ctx {
     fn done(&self, done: &Done) -> Outcome {
         self.print(done, &|done: &Done, _| output::clean(&done.text)).map(|()| 0)
     }
+}
+
+/// A path with one more word in its query.
+fn with(path: &str, word: &str) -> String {
+    let joint = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{joint}{word}")
 }
 
 /// Prints one document in the format that was asked for.

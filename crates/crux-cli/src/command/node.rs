@@ -1,21 +1,20 @@
-//! `crux node` and `crux down`.
+//! `crux node`.
 
+use super::down::Life;
 use super::write::accepted;
 use super::{Ctx, show};
 use crate::Outcome;
-use crate::args::Global;
 use crate::fulcrum::DevCluster;
 use crate::operator::{Operator, fact_at, in_force};
 use crate::output::{Format, clean, names, or_dash};
-use crate::target;
-use clap::{Args, Subcommand};
+use crate::target::At;
+use clap::Subcommand;
 use crux_api::client::{Client, encode};
 use crux_api::intent::Intent;
 use crux_api::json::{Code, Confab, Done, ErrorDoc, FactList, Kind, NodeList, Status, from_hex};
 use crux_api::routes::{self, ForgetRequest};
 use crux_api::write::{NewFact, admission_of_row, cordon_path, given_labels, label_path, row_path};
 use crux_names::{FulcrumId, NodeName};
-use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -78,14 +77,6 @@ pub(crate) enum NodeCommand {
     },
 }
 
-/// Stop a fulcrum.
-#[derive(Debug, Args)]
-pub(crate) struct DownArgs {
-    /// Stop its services first
-    #[arg(long)]
-    all: bool,
-}
-
 pub(crate) async fn run(ctx: &Ctx, command: NodeCommand) -> Outcome {
     match command {
         NodeCommand::List => {
@@ -100,9 +91,10 @@ pub(crate) async fn run(ctx: &Ctx, command: NodeCommand) -> Outcome {
             .await
         }
         NodeCommand::Leave { node, yes } => {
-            let client = leaving(ctx, node.as_deref(), yes).await?;
+            let (at, client) = leaving(ctx, node.as_deref(), yes).await?;
+            let life = Life::of(&at, &client).await?;
             let done = client.leave().await?;
-            ctx.done(&done)
+            life.done(&ctx.global, done).await
         }
         NodeCommand::Expel { node, reason, admission } => expel(ctx, &node, &reason, admission).await,
         NodeCommand::Cordon { node, reason } => cordon(ctx, &node, Some((&reason, false))).await,
@@ -196,15 +188,15 @@ async fn label(ctx: &Ctx, node: &str, words: &[String]) -> Outcome {
 }
 
 /// The fulcrum that is to leave: the one that was named, and no other by accident.
-async fn leaving(ctx: &Ctx, node: Option<&str>, yes: bool) -> Result<Client, ErrorDoc> {
+async fn leaving(ctx: &Ctx, node: Option<&str>, yes: bool) -> Result<(At, Client), ErrorDoc> {
     let dev = DevCluster::find();
     let of_dev = |name: &str| dev.as_ref()?.nodes.iter().find(|(known, _)| known == name).map(|(_, socket)| socket);
     if let (Some(socket), None) = (node.and_then(of_dev), &ctx.global.at) {
-        return Ok(Client::new(socket));
+        return Ok((At::Socket(socket.clone()), Client::new(socket)));
     }
-    let client = ctx.client();
+    let (at, client) = (ctx.target.at.clone(), ctx.client());
     if node.is_none() && (ctx.global.at.is_some() || yes) {
-        return Ok(client);
+        return Ok((at, client));
     }
     let here: Confab = client.get(routes::CONFAB).await?;
     let me = match here.fulcrum.as_str() {
@@ -216,7 +208,7 @@ async fn leaving(ctx: &Ctx, node: Option<&str>, yes: bool) -> Result<Client, Err
             let cause = format!("this would stop {me} and its services, and neither it nor --at was given");
             Err(ErrorDoc::new(Code::Usage, cause, format!("crux node leave {me}")))
         }
-        Some(node) if node == me => Ok(client),
+        Some(node) if node == me => Ok((at, client)),
         Some(node) => {
             let cause = format!(
                 "this is {me}; a fulcrum is told to leave by itself: by its socket, or at its API port, with --at"
@@ -334,22 +326,4 @@ async fn forget(ctx: &Ctx, id: &FulcrumId) -> Outcome {
     }
     let done: Done = client.post(routes::NODE_FORGET, &ForgetRequest { node: name }).await?;
     ctx.done(&done).map(|_| code)
-}
-
-pub(crate) async fn down(global: &Global, args: DownArgs) -> Outcome {
-    // A dev cluster's fulcrums belong to one process; ending one of them is what `crux lab kill` is for.
-    if global.at.is_none() {
-        let target = target::find(None)?;
-        if let (Some(dev), Some(_)) = (DevCluster::find(), target.dev_operator) {
-            let failed = |cause: String| ErrorDoc::new(Code::Failed, cause, "press Ctrl-C where it was started");
-            let pid = i32::try_from(dev.pid).ok().and_then(Pid::from_raw);
-            let pid = pid.ok_or_else(|| failed(format!("{} is no process id", dev.pid)))?;
-            kill_process(pid, Signal::TERM).map_err(|e| failed(format!("cannot signal process {}: {e}", dev.pid)))?;
-            let text = format!("the dev cluster goes down (process {})", dev.pid);
-            return super::print(global.output, &Done { text }, &|done: &Done, _| done.text.clone()).map(|()| 0);
-        }
-    }
-    let ctx = Ctx::find(global.clone()).await?;
-    let done = ctx.client().down(args.all).await?;
-    ctx.done(&done)
 }

@@ -43,7 +43,7 @@ pub(crate) fn run(args: UpArgs) -> Outcome {
         }
     }
     match args.dev {
-        Some(size) => fulcrum::dev(size, args.keep)?,
+        Some(size) => fulcrum::dev(size, args.keep, settings::page(args.layer.page.as_deref())?)?,
         None => fulcrum::up(settings::resolve(args.layer, args.config.as_deref(), args.dev_child)?)?,
     }
     Ok(0)

@@ -125,7 +125,13 @@ pub fn up(world: &World, identity: &str, state: &str, more: &[&str]) -> Command 
     // As a child of a dev cluster it leaves alone what belongs to the machine: /etc/crux, and root's socket under /run.
     command.arg("--dev-child").stdin(Stdio::piped());
     let given = |flag: &str| more.contains(&flag);
-    let usual = [("--listen", "127.0.0.1:0"), ("--api", "127.0.0.1:0"), ("--metrics", "off"), ("--timers", "0.25")];
+    let usual = [
+        ("--listen", "127.0.0.1:0"),
+        ("--api", "127.0.0.1:0"),
+        ("--metrics", "off"),
+        ("--page", "off"),
+        ("--timers", "0.25"),
+    ];
     for (flag, value) in usual {
         if !given(flag) {
             command.args([flag, value]);

@@ -47,7 +47,9 @@ use crate::store::{Store, StoreStatus};
 use crate::turned_away::TurnedAway;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::header;
 use axum::middleware;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use crux_api::json;
 use crux_api::rights::Route;
@@ -138,7 +140,7 @@ impl Door {
 pub(crate) const BODY_MAX: usize = 8 << 20;
 
 /// What answers a route. There is none that this does not name, and none without a right.
-fn handler(route: Route) -> MethodRouter<Door> {
+pub(crate) fn handler(route: Route) -> MethodRouter<Door> {
     match route {
         Route::Confab => get(read::confab),
         Route::Status => get(read::status),
@@ -162,7 +164,18 @@ fn handler(route: Route) -> MethodRouter<Door> {
         Route::Down => post(control::down),
         Route::Forget => post(control::forget),
         Route::Lab => post(control::lab),
+        Route::OpenApi => get(described),
     }
+}
+
+/// `GET /v1/openapi.json`.
+async fn described() -> Response {
+    described_as(crux_api::openapi::DOCUMENT)
+}
+
+/// A description of what can be asked.
+pub(crate) fn described_as(text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 /// All routes, behind the gate.

@@ -8,7 +8,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -35,6 +35,8 @@ pub(crate) struct Child {
     pub(crate) identity: PathBuf,
     /// Its state directory.
     pub(crate) state: PathBuf,
+    /// Where it answers programs of this machine, if that is free.
+    page: Option<SocketAddr>,
     running: Option<Running>,
     /// Its end was asked for, or was said already.
     told: bool,
@@ -49,8 +51,14 @@ struct Running {
 
 impl Child {
     /// A fulcrum that does not run yet.
-    pub(crate) fn new(name: String, addr: SocketAddr, identity: PathBuf, state: PathBuf) -> Self {
-        Self { name, addr, identity, state, running: None, told: true, paused_until: None }
+    pub(crate) fn new(
+        name: String,
+        addr: SocketAddr,
+        identity: PathBuf,
+        state: PathBuf,
+        page: Option<SocketAddr>,
+    ) -> Self {
+        Self { name, addr, identity, state, page, running: None, told: true, paused_until: None }
     }
 
     /// Its local socket.
@@ -101,6 +109,7 @@ impl Child {
         command.arg("--expect").arg(family.addrs.len().to_string());
         // Each takes a free one, told to its peers over the links.
         command.args(["--api", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]);
+        command.arg("--page").arg(self.page.map_or_else(|| "off".to_owned(), |addr| free(addr).to_string()));
         // Its seeds say all; another user's dev cluster on this machine is none of its business.
         command.arg("--no-multicast");
         command.arg("--dev-child");
@@ -159,6 +168,14 @@ impl Child {
     /// The last lines of its output, for an error.
     pub(crate) fn last_words(&self) -> String {
         last_lines(&self.log(), 5)
+    }
+}
+
+/// This address, or one with a port that the fulcrum picks: another program, or another cluster, may have it.
+fn free(addr: SocketAddr) -> SocketAddr {
+    match TcpListener::bind(addr) {
+        Ok(_) => addr,
+        Err(_) => SocketAddr::new(addr.ip(), 0),
     }
 }
 

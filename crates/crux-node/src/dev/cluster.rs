@@ -45,6 +45,8 @@ pub(super) struct Cluster {
     children: Vec<Child>,
     network: Network,
     began: Instant,
+    /// Where the first one answers programs.
+    page: Option<String>,
 }
 
 /// Runs a dev cluster until it is told to end.
@@ -113,10 +115,15 @@ impl Cluster {
         let children = names
             .iter()
             .zip(&addrs)
-            .map(|(name, addr)| Child::new(name.clone(), *addr, place.identity(name), place.state(name)))
+            .enumerate()
+            .map(|(number, (name, addr))| {
+                // One of them is where newcomers look.
+                let page = config.page.map(|page| if number == 0 { page } else { SocketAddr::new(page.ip(), 0) });
+                Child::new(name.clone(), *addr, place.identity(name), place.state(name), page)
+            })
             .collect();
         let family = Family { exe, addrs, timers: TIMERS };
-        let cluster = Self { place, family, children, network: Network::default(), began };
+        let cluster = Self { place, family, children, network: Network::default(), began, page: None };
         cluster.say(&format!("a CA for the bloc dev, {} node certificates and an operator's", config.size));
         Ok(cluster)
     }
@@ -154,10 +161,14 @@ impl Cluster {
             tokio::time::sleep(ASK).await;
         };
         self.say(&format!("the flock is stable; ADMIN is on {}", confab.admin.join(", ")));
-        if let Ok(status) = self.client(0).get::<Status>(STATUS).await
-            && let Some(metrics) = status.listens.metrics
-        {
-            self.say(&format!("metrics of {}: http://{metrics}/metrics", self.children[0].name));
+        if let Ok(status) = self.client(0).get::<Status>(STATUS).await {
+            if let Some(metrics) = status.listens.metrics {
+                self.say(&format!("metrics of {}: http://{metrics}/metrics", self.children[0].name));
+            }
+            if let Some(page) = status.listens.page {
+                self.say(&format!("programs ask {} at http://{page}/v1/confab", self.children[0].name));
+                self.page = Some(page);
+            }
         }
         let operator = Bundle::load(&self.place.operator())?;
         let leader = self.children.iter().position(|child| child.name == confab.leader).unwrap_or(0);
@@ -227,6 +238,9 @@ impl Cluster {
                 "    crux lab kill {}         as if the machine died; crux lab start {} brings it back",
                 all[0], all[0]
             );
+        }
+        if let Some(page) = &self.page {
+            println!("    curl -N http://{page}/v1/confab?watch   what a program sees, as it changes");
         }
         println!("    crux logs demo           what the demo service writes");
     }

@@ -8,10 +8,9 @@
 //! The role decides, and only the certificate gives it. A node that asks for more than `crux-live/1` is told why not.
 //! Strangers cost bounded memory: few may be in the handshake at once, and each has a deadline.
 
-pub(crate) mod limit;
+mod limit;
+pub(crate) mod plain;
 mod serve;
-
-pub(crate) use serve::serve_http;
 
 use crate::api::Caller;
 use crate::live::{ALPN, Live};
@@ -20,7 +19,8 @@ use crate::papers::Papers;
 use axum::Router;
 use crux_pki::{Admitted, Refusal, RoleKind, live_server_config, unix_now};
 use limit::Limit;
-use socket2::{SockRef, TcpKeepalive};
+use serve::serve_http;
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
@@ -43,6 +43,8 @@ const OPERATORS_MAX: usize = 256;
 const OPERATORS_PER_IP: usize = 64;
 /// How long nothing is accepted after the system had no descriptor for a connection.
 const EXHAUSTED: Duration = Duration::from_millis(200);
+/// How many may have knocked and not been let in or sent away yet: a flood must not make others knock again after a second.
+const KNOCKING: i32 = 1024;
 /// When the kernel looks whether a silent other end still exists.
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(60);
 /// At most one line about refusals in this time.
@@ -80,10 +82,16 @@ pub enum PortError {
 /// # Errors
 /// [`PortError`] names the address and the setting.
 pub(crate) fn bind(flag: &'static str, addr: SocketAddr) -> Result<StdListener, PortError> {
-    let bound = StdListener::bind(addr).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
+    let listen = || {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+        // What is left of connections of the life before keeps nobody from listening.
+        socket.set_reuse_address(true)?;
+        socket.bind(&addr.into())?;
+        socket.listen(KNOCKING)?;
+        socket.set_nonblocking(true)?;
+        Ok(StdListener::from(socket))
+    };
+    let bound: io::Result<StdListener> = listen();
     bound.map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => PortError::Busy { flag, addr },
         _ => PortError::Listen { flag, addr, source },
@@ -150,7 +158,7 @@ impl Rooms {
             if let Some(ends) = caller.operators_end() {
                 self.meters.operator(caller.name(), ends);
             }
-            serve_http(stream, protocol.as_deref() == Some(b"h2"), self.router, Some(caller), stop).await;
+            serve_http(stream, protocol.as_deref() == Some(b"h2"), self.router, caller, stop).await;
             Ok(())
         }
     }
@@ -167,7 +175,7 @@ fn refusal(error: &io::Error) -> Option<String> {
 }
 
 /// Waits until `stop` says so, or its other end is gone.
-pub(crate) async fn stopping(stop: &mut watch::Receiver<bool>) {
+async fn stopping(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 

@@ -16,37 +16,28 @@ use tower::ServiceExt as _;
 use tracing::{debug, info};
 
 /// How long the head of a request may take.
-const HEAD: Duration = Duration::from_secs(10);
+pub(super) const HEAD: Duration = Duration::from_secs(10);
 /// Longest head of a request over HTTP/2, and most requests at once on one connection.
 const HEAD_MAX: u32 = 16 * 1024;
 const STREAMS: u32 = 64;
 /// How often a quiet HTTP/2 connection is asked for a sign of life, and for how long.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// Serves one connection until it ends, or its caller's certificate or trust does. Without a caller the router is told of none: only one without a gate
-/// answers.
+/// Serves one connection until it ends, or its caller's certificate or trust does.
 pub(crate) async fn serve_http(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     h2: bool,
     router: Router,
-    caller: Option<Caller>,
+    caller: Caller,
     mut stop: watch::Receiver<bool>,
 ) {
     let who = caller.clone();
     let service = hyper::service::service_fn(move |request| {
         let mut request: Request<Incoming> = request;
-        if let Some(caller) = &who {
-            request.extensions_mut().insert(caller.clone());
-        }
+        request.extensions_mut().insert(who.clone());
         router.clone().oneshot(request.map(Body::new))
     });
-    let ended = async {
-        match &caller {
-            Some(caller) => caller.refuses().await,
-            None => std::future::pending().await,
-        }
-    };
-    let mut ended = pin!(ended);
+    let mut ended = pin!(caller.refuses());
     // The two connections are of two types; what is done with them is the same.
     macro_rules! run {
         ($connection:expr) => {{
@@ -60,8 +51,7 @@ pub(crate) async fn serve_http(
                         return;
                     }
                     refusal = &mut ended => {
-                        let name = caller.as_ref().map(Caller::name).unwrap_or_default();
-                        info!("the connection of {name} at the API port is cut: {}", refusal.cause());
+                        info!("the connection of {} at the API port is cut: {}", caller.name(), refusal.cause());
                         return;
                     }
                     () = stopping(&mut stop) => break,

@@ -13,6 +13,7 @@ use crate::events::Events;
 use crate::live::{Find, HINTS, Live};
 use crate::metrics::{self, Meters};
 use crate::notify::Notifier;
+use crate::page;
 use crate::papers::Papers;
 use crate::peers::Peers;
 use crate::port::{self, Rooms};
@@ -84,7 +85,7 @@ pub(super) async fn live(
     link_config.gate = gate.clone();
     link_config.secret = Some(link_key::load(&config.state, me, bundle));
     let listening = |port: &Option<_>| port.as_ref().map(|bound| listening(bound, &ports.doors)).transpose();
-    let (api, metrics) = (listening(&ports.api)?, listening(&ports.metrics)?);
+    let (api, metrics, page) = (listening(&ports.api)?, listening(&ports.metrics)?, listening(&ports.page)?);
     link_config.api_port = api.as_ref().map_or(0, |(_, addr)| addr.port());
     let trust = link_config.trust.clone();
     // Before anybody can dial: while signatures are checked this thread hears nobody.
@@ -165,6 +166,7 @@ pub(super) async fn live(
             mesh: Some(addr.to_string()),
             api: api.as_ref().map(|(_, addr)| addr.to_string()),
             metrics: metrics.as_ref().map(|(_, addr)| addr.to_string()),
+            page: page.as_ref().map(|(_, addr)| addr.to_string()),
         },
         state: config.state.clone(),
         faults: gate,
@@ -179,6 +181,10 @@ pub(super) async fn live(
         let rooms = Rooms::new(papers, router.clone(), live.clone(), meters.clone());
         doors.push(ports.doors.spawn(port::serve(listener, rooms, stopped.clone())));
         info!("the API port is {addr}/tcp");
+    }
+    if let Some((listener, addr)) = page {
+        doors.push(ports.doors.spawn(page::serve(listener, door.clone(), stopped.clone())));
+        info!("programs of this machine are answered at http://{addr}/v1/confab");
     }
     if let Some((listener, addr)) = metrics {
         doors.push(ports.doors.spawn(metrics::serve(listener, door, stopped.clone())));

@@ -1,32 +1,47 @@
 //! The way to a fulcrum's API port: TCP with mutual TLS, as an operator.
 
-use crux_api::client::{Connect, Connecting, Connection};
-use crux_api::json::{Code, ErrorDoc};
+use super::way::{CONNECT, late, reach};
+use super::{Client, Connect, Connecting, Connection};
+use crate::json::{Code, ErrorDoc};
 use crux_pki::{Bundle, RoleKind, client_config};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::{self, pki_types::ServerName};
 
-/// How long an address may take to let a connection in, and how long the handshake may take.
-const CONNECT: Duration = Duration::from_secs(5);
-
 /// One API port.
-pub(crate) struct Port {
+pub struct Port {
     addr: String,
     tls: TlsConnector,
 }
 
 impl Port {
-    /// At `HOST:PORT`, as this operator.
-    pub(crate) fn new(addr: String, bundle: &Bundle) -> Result<Self, ErrorDoc> {
+    /// At `HOST:PORT`, as this operator. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// [`Code::NoKey`] if nothing can be asked with this bundle.
+    pub fn new(addr: String, bundle: &Bundle) -> Result<Self, ErrorDoc> {
         let trust = Arc::new(bundle.trust().clone());
         let config = client_config(bundle, trust, &[RoleKind::Node], &[b"http/1.1"]).map_err(|e| {
             ErrorDoc::new(Code::NoKey, format!("the operator's bundle cannot be used: {e}"), "crux ca inspect BUNDLE")
         })?;
         Ok(Self { addr, tls: TlsConnector::from(Arc::new(config)) })
+    }
+}
+
+impl Client {
+    /// A client of the fulcrum whose API port is at `HOST:PORT`, as the operator whose bundle this is (a directory or a
+    /// tar archive). Nothing is opened yet.
+    ///
+    /// # Errors
+    /// [`Code::NoKey`] if the bundle cannot be read or used; the cause says why.
+    pub fn at_port(addr: &str, bundle: &Path) -> Result<Self, ErrorDoc> {
+        let bundle = Bundle::load(bundle).map_err(|e| {
+            let next = format!("crux ca inspect {}", bundle.display());
+            ErrorDoc::new(Code::NoKey, format!("the operator's bundle cannot be used: {e}"), next)
+        })?;
+        Ok(Self::over(Arc::new(Port::new(addr.to_owned(), &bundle)?)))
     }
 }
 
@@ -57,8 +72,7 @@ impl Connect for Port {
 
     fn connect(&self) -> Connecting<'_> {
         Box::pin(async {
-            let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", CONNECT.as_secs()));
-            let stream = tokio::time::timeout(CONNECT, TcpStream::connect(&self.addr)).await.map_err(late)??;
+            let stream = reach(&self.addr).await?;
             // Who the fulcrum is stands in its certificate; a name is neither sent nor compared.
             let name = ServerName::try_from("crux.invalid").map_err(io::Error::other)?;
             let stream = tokio::time::timeout(CONNECT, self.tls.connect(name, stream)).await.map_err(late)?;

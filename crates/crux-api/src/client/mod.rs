@@ -1,9 +1,48 @@
-//! The client of a fulcrum: HTTP/1.1 with JSON, one connection per request, over its local socket or whatever else
-//! [`Connect`] opens.
+//! The client of a fulcrum, for commands and for programs: HTTP/1.1 with JSON, one connection per request.
+//!
+//! A program asks who is here, and is told when that changes:
+//!
+//! ```no_run
+//! # async fn program() -> Result<(), crux_api::json::ErrorDoc> {
+//! use crux_api::client::Client;
+//!
+//! let client = Client::at_page("127.0.0.1:2780");
+//! let now = client.confab().await?;
+//! println!("{} of bloc {}; {} leads {}", now.node, now.bloc, now.leader, now.flock);
+//!
+//! let mut views = client.follow_confab();
+//! loop {
+//!     match views.next().await {
+//!         Ok(now) => println!("{} leads {}", now.leader, now.members.join(", ")),
+//!         // Said once; the next call goes on trying.
+//!         Err(lost) => eprintln!("{lost}"),
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! | a fulcrum is reached by | for whom | what it answers |
+//! |---|---|---|
+//! | [`Client::at_page`] | any program of the same machine | confab and status |
+//! | [`Client::new`], its local socket | the user that started it, and root | everything |
+//! | `Client::at_port`, with the feature `tls` | operators, by their bundle | everything |
+//! | [`Client::over`] | whatever [`Connect`] opens | |
 //!
 //! Every failure is an [`ErrorDoc`]: the fulcrum's own, or one that says that nobody answered.
 
-use crate::json::{Code, Doc, Done, ErrorDoc, FileStored, Kind};
+mod follow;
+mod stream;
+#[cfg(feature = "tls")]
+pub mod tls;
+mod way;
+
+pub use follow::Follow;
+pub use stream::Watch;
+#[doc(hidden)]
+pub use stream::fuzz_events;
+pub use way::{Connect, Connecting, Connection};
+
+use crate::json::{Code, Confab, Doc, Done, ErrorDoc, FileStored, Kind, Status};
 use crate::routes;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
@@ -14,14 +53,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixStream;
+use way::{Page, Socket};
 
 /// The longest JSON answer that is taken: a status of a thousand nodes is below a tenth of it.
 const ANSWER_MAX: usize = 64 * 1024 * 1024;
@@ -29,40 +66,6 @@ const ANSWER_MAX: usize = 64 * 1024 * 1024;
 const EVENT_MAX: usize = 16 * 1024 * 1024;
 /// How much of a file goes into one frame.
 const CHUNK: usize = 64 * 1024;
-
-/// A connection to a fulcrum.
-pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Connection for T {}
-
-/// A connection that is being opened.
-pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Connection>>> + Send + 'a>>;
-
-/// A way to a fulcrum: its local socket, or its API port with mutual TLS.
-pub trait Connect: Send + Sync + std::fmt::Debug {
-    /// Where it leads, for people.
-    fn place(&self) -> String;
-
-    /// Opens one connection. An error of the kind [`io::ErrorKind::InvalidData`] says that somebody answers there and one
-    /// of the two refuses the other.
-    fn connect(&self) -> Connecting<'_>;
-}
-
-#[derive(Debug)]
-struct Socket(PathBuf);
-
-impl Connect for Socket {
-    fn place(&self) -> String {
-        self.0.display().to_string()
-    }
-
-    fn connect(&self) -> Connecting<'_> {
-        Box::pin(async {
-            let stream: Box<dyn Connection> = Box::new(UnixStream::connect(&self.0).await?);
-            Ok(stream)
-        })
-    }
-}
 
 /// How long a fulcrum may take to begin its answer where nothing else is said. A doctor that asks everybody needs seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -83,6 +86,15 @@ impl Client {
         Self { way: Arc::new(Socket(socket.into())), local: true, patience: None }
     }
 
+    /// A client of the fulcrum whose page's port this is: `127.0.0.1:2780`, or `http://127.0.0.1:2780`. No certificate is
+    /// needed there, and only [`confab`](Self::confab) and [`status`](Self::status) are answered, once or followed.
+    /// Nothing is opened yet.
+    #[must_use]
+    pub fn at_page(addr: &str) -> Self {
+        let addr = addr.strip_prefix("http://").unwrap_or(addr).trim_end_matches('/');
+        Self { way: Arc::new(Page(addr.to_owned())), local: false, patience: None }
+    }
+
     /// A client of the fulcrum that this leads to. Nothing is opened yet.
     #[must_use]
     pub fn over(way: Arc<dyn Connect>) -> Self {
@@ -93,6 +105,35 @@ impl Client {
     #[must_use]
     pub fn patient(self, patience: Duration) -> Self {
         Self { patience: Some(patience), ..self }
+    }
+
+    /// Who is here, as the fulcrum has it now: bloc, flock, leader, members, and who holds which role.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn confab(&self) -> Result<Confab, ErrorDoc> {
+        self.get(routes::CONFAB).await
+    }
+
+    /// Follows who is here, through every end of the line and of the fulcrum.
+    #[must_use]
+    pub fn follow_confab(&self) -> Follow<Confab> {
+        self.follow(routes::CONFAB)
+    }
+
+    /// Everything that the fulcrum knows.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn status(&self) -> Result<Status, ErrorDoc> {
+        self.get(routes::STATUS).await
+    }
+
+    /// Follows a state: a path of [`routes`] that takes `watch` and answers with one document of how things are. (What
+    /// *happens* has cursors: see [`Client::watch`].)
+    #[must_use]
+    pub fn follow<T: Kind + DeserializeOwned + Clone + PartialEq>(&self, path: &str) -> Follow<T> {
+        Follow::new(self.clone(), path)
     }
 
     /// Reads a document.
@@ -177,14 +218,14 @@ impl Client {
         Ok(size)
     }
 
-    /// Follows a stream of documents.
+    /// Follows a stream of documents until it ends; [`Client::follow`] goes on after that.
     ///
     /// # Errors
     /// As [`Client::get`].
     pub async fn watch<T: Kind + DeserializeOwned>(&self, path: &str) -> Result<Watch<T>, ErrorDoc> {
         let response = self.send(Method::GET, path, None, empty()).await?;
         let body = self.good(response).await?.into_body();
-        Ok(Watch { client: self.clone(), body, events: Events::default(), of: PhantomData })
+        Ok(Watch::new(self.clone(), body))
     }
 
     async fn send(
@@ -211,7 +252,7 @@ impl Client {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.broken(&e))?;
         // Ends with the answer's last byte or with the sender, whichever is later; its error reaches the body.
         tokio::spawn(connection);
-        let mut request = Request::builder().method(method).uri(path).header("host", "crux");
+        let mut request = Request::builder().method(method).uri(path).header("host", self.way.host());
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
         }
@@ -249,12 +290,7 @@ impl Client {
             let next = "run as the user that started crux, or name another socket with --at";
             return ErrorDoc::new(Code::Refused, cause, next);
         }
-        let next = if self.local {
-            "start a fulcrum with `crux up` or `crux up --dev 3`, or name another socket with --at"
-        } else {
-            "check the address, and that a fulcrum listens there: --at HOST:PORT is its API port"
-        };
-        ErrorDoc::new(Code::Unreachable, format!("no fulcrum answers on {}: {e}", self.way.place()), next)
+        ErrorDoc::new(Code::Unreachable, format!("no fulcrum answers on {}: {e}", self.way.place()), self.way.next())
     }
 
     /// Somebody is there and says nothing.
@@ -262,6 +298,18 @@ impl Client {
         let cause = format!("{} lets this command in, but nothing is said within {patience:?}", self.way.place());
         let next = "see whether that process is stopped or overloaded (ps, top); --timeout gives it more time";
         ErrorDoc::new(Code::Unreachable, cause, next)
+    }
+
+    /// A line on which even the signs of life have ended.
+    fn silent(&self, silence: Duration) -> ErrorDoc {
+        let cause = format!("{} has said nothing for {} s", self.way.place(), silence.as_secs());
+        ErrorDoc::new(Code::Unreachable, cause, "see whether that machine and its network are well")
+    }
+
+    /// The fulcrum ended a stream.
+    fn ended(&self) -> ErrorDoc {
+        let cause = format!("{} ended the stream: its fulcrum goes down", self.way.place());
+        ErrorDoc::new(Code::Unreachable, cause, "crux status tells whether it still runs")
     }
 
     /// One of the two does not take the other's certificate.
@@ -320,100 +368,6 @@ pub fn encode(text: &str) -> String {
     encoded
 }
 
-/// A stream of documents.
-pub struct Watch<T> {
-    client: Client,
-    body: Incoming,
-    events: Events,
-    of: PhantomData<fn() -> T>,
-}
-
-/// What has come of a stream of server-sent events and was not taken yet.
-#[derive(Default)]
-struct Events {
-    buffer: Vec<u8>,
-    scanned: usize,
-}
-
-impl<T: Kind + DeserializeOwned> Watch<T> {
-    /// The next document; `None` when the fulcrum ended the stream.
-    ///
-    /// # Errors
-    /// [`Code::Unreachable`] if the connection broke off, the fulcrum's error if it sent one, [`Code::Failed`] for an
-    /// answer that makes no sense.
-    pub async fn next(&mut self) -> Result<Option<T>, ErrorDoc> {
-        loop {
-            if let Some(data) = self.events.next().map_err(|e| self.client.nonsense(&e.to_string()))? {
-                return match serde_json::from_str::<Doc<T>>(&data) {
-                    Ok(doc) => Ok(Some(doc.0)),
-                    Err(e) => Err(serde_json::from_str::<Doc<ErrorDoc>>(&data)
-                        .map_or_else(|_| self.client.nonsense(&e.to_string()), |doc| doc.0)),
-                };
-            }
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(Err(e)) => return Err(self.client.broken(&e)),
-                Some(Ok(frame)) => {
-                    if let Some(data) = frame.data_ref() {
-                        self.events.buffer.extend_from_slice(data);
-                    }
-                    if self.events.buffer.len() > EVENT_MAX {
-                        return Err(self.client.nonsense("one event is longer than 16 MiB"));
-                    }
-                }
-            }
-        }
-    }
-}
-
-impl Events {
-    /// The data of the next complete event in the buffer; events without data (comments that keep the line open) are
-    /// dropped.
-    fn next(&mut self) -> Result<Option<String>, std::str::Utf8Error> {
-        while let Some(end) = self.buffer[self.scanned..].windows(2).position(|pair| pair == b"\n\n") {
-            let event: Vec<u8> = self.buffer.drain(..self.scanned + end + 2).collect();
-            self.scanned = 0;
-            if let Some(data) = sse_data(std::str::from_utf8(&event)?) {
-                return Ok(Some(data));
-            }
-        }
-        self.scanned = self.buffer.len().saturating_sub(1);
-        Ok(None)
-    }
-}
-
-/// For the fuzz targets: a stream in two pieces, cut at any place, says what it says in one.
-///
-/// # Panics
-/// If it does not.
-#[doc(hidden)]
-pub fn fuzz_events(stream: &[u8]) {
-    let said = |pieces: &[&[u8]]| {
-        let (mut events, mut all) = (Events::default(), Vec::new());
-        for piece in pieces {
-            events.buffer.extend_from_slice(piece);
-            loop {
-                match events.next() {
-                    Ok(Some(data)) => all.push(data),
-                    Ok(None) => break,
-                    Err(_) => return None,
-                }
-            }
-        }
-        Some(all)
-    };
-    let whole = said(&[stream]);
-    let cut = stream.first().map_or(0, |first| usize::from(*first) % stream.len());
-    assert_eq!(said(&[&stream[..cut], &stream[cut..]]), whole, "cut at {cut} it says something else");
-}
-
-/// The `data:` lines of one server-sent event.
-fn sse_data(event: &str) -> Option<String> {
-    let lines = event.lines().filter_map(|line| line.strip_prefix("data:"));
-    let data: Vec<&str> = lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
-    (!data.is_empty()).then(|| data.join("\n"))
-}
-
 /// A file as a request's body. It is read while it is sent, on this thread: the command has nothing else to do.
 struct FileBody {
     file: File,
@@ -461,12 +415,6 @@ mod tests {
         assert_eq!((exit(io::ErrorKind::PermissionDenied), exit(io::ErrorKind::NotFound)), (4, 5));
     }
 
-    #[test]
-    fn data_lines_of_an_event_are_joined_and_comments_dropped() {
-        assert_eq!(sse_data("id: 3\ndata: {\"a\":\ndata: 1}\n\n").as_deref(), Some("{\"a\":\n1}"));
-        assert_eq!(sse_data(": keep-alive\n\n"), None);
-    }
-
     /// Answers each request after so long.
     #[derive(Debug)]
     struct Slow(Duration);
@@ -509,7 +457,7 @@ mod tests {
         let socket = dir.path().join("stopped.sock");
         let _held = tokio::net::UnixListener::bind(&socket).unwrap();
         let client = Client::new(&socket).patient(Duration::from_millis(50));
-        let error = client.get::<crate::json::Confab>(routes::CONFAB).await.unwrap_err();
+        let error = client.get::<Confab>(routes::CONFAB).await.unwrap_err();
         assert_eq!(error.code, Code::Unreachable);
         assert!(error.cause.contains("nothing is said within 50ms"), "{}", error.cause);
     }
