@@ -12,6 +12,8 @@
 //! | `cordon/<node>/<fulcrum>` | `cordon` | the bloc |
 //! | `label/<node>` | `label` | the bloc |
 //!
+//! `access` is of no path: it is needed at the door where somebody adds a service of a horde to the register.
+//!
 //! A scope without a verb gives all verbs of its horde, and none that concern the bloc: those are given by name. A
 //! certificate without scopes may do everything.
 
@@ -44,6 +46,8 @@ pub enum Verb {
     Cordon,
     /// Give a node labels, by which hordes and services choose.
     Label,
+    /// Add services to the register: `Access.Add`.
+    Access,
     /// Stop a fulcrum: `down`, `node leave`.
     Down,
     /// Make faults in a dev cluster.
@@ -52,8 +56,17 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 8] =
-        [Self::Horde, Self::Apply, Self::Forget, Self::Expel, Self::Cordon, Self::Label, Self::Down, Self::Lab];
+    pub const ALL: [Self; 9] = [
+        Self::Horde,
+        Self::Apply,
+        Self::Forget,
+        Self::Expel,
+        Self::Cordon,
+        Self::Label,
+        Self::Access,
+        Self::Down,
+        Self::Lab,
+    ];
 
     /// Its word in a certificate.
     #[must_use]
@@ -65,6 +78,7 @@ impl Verb {
             Self::Expel => "expel",
             Self::Cordon => "cordon",
             Self::Label => "label",
+            Self::Access => "access",
             Self::Down => "down",
             Self::Lab => "lab",
         }
@@ -74,7 +88,7 @@ impl Verb {
     #[must_use]
     pub const fn of_a_horde(self) -> bool {
         match self {
-            Self::Horde | Self::Apply => true,
+            Self::Horde | Self::Apply | Self::Access => true,
             Self::Forget | Self::Expel | Self::Cordon | Self::Label | Self::Down | Self::Lab => false,
         }
     }
