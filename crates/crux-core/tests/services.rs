@@ -49,6 +49,10 @@ struct World {
     added: Vec<Result<bool, Refused>>,
     /// Members whose words on the register are lost: what they add reaches nobody.
     dumb: BTreeSet<String>,
+    /// Members whom the register does not reach.
+    missing: BTreeSet<String>,
+    /// How many entries went over the network.
+    sent: usize,
 }
 
 fn id(name: &str) -> FulcrumId {
@@ -74,6 +78,8 @@ impl World {
             deaf: BTreeSet::new(),
             added: Vec::new(),
             dumb: BTreeSet::new(),
+            missing: BTreeSet::new(),
+            sent: 0,
         };
         for name in names {
             world.boot(name);
@@ -192,7 +198,16 @@ impl World {
             match output {
                 Output::Message { message: Message::Added { .. }, .. } if self.dumb.contains(name) => {}
                 Output::Added { result, .. } => self.added.push(result),
-                Output::Message { to, message } => self.post(LATENCY, to, Mail::Message(me.clone(), message)),
+                Output::Message { to, message: Message::Register { .. } }
+                    if self.missing.contains(&to.id.to_string()) => {}
+                Output::Message { to, message } => {
+                    self.sent += match &message {
+                        Message::Added { entries: Some(entries), .. } => entries.len(),
+                        Message::Register { entries, .. } => entries.len(),
+                        _ => 0,
+                    };
+                    self.post(LATENCY, to, Mail::Message(me.clone(), message));
+                }
                 Output::Row(row) => self.write(name, &row_path(&me.id), &row.encode_to_vec()),
                 Output::Event(event) => self.events.push(event.text),
                 Output::Effect(effect) => self.affect(name, effect),
@@ -686,6 +701,31 @@ fn entries_live_through_moves_of_the_seat_and_both_sides_of_a_split_are_one_agai
 }
 
 #[test]
+fn what_has_not_changed_is_not_sent_again_and_what_was_lost_is_made_good() {
+    let mut world = World::new(ALL);
+    world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    world.missing.insert("n3".into());
+    world.add("n2", entry("db", "two"), LONG).unwrap();
+    world.until(Duration::from_secs(1), "it is listed", |world| world.listed("n2").len() == 1);
+    world.pass(Duration::from_secs(10));
+    assert!(world.listed("n3").is_empty());
+    world.missing.clear();
+    world.until(Duration::from_secs(3), "it has come", |world| world.listed("n3").len() == 1);
+    // What the seat was told is lost, too: with the seat.
+    world.dumb.insert("n3".into());
+    world.kill("n1");
+    world.views(&[&["n2", "n3"]]);
+    world.add("n3", entry("db", "three"), LONG).unwrap();
+    world.dumb.clear();
+    world.until(Duration::from_secs(6), "all of it", |world| world.listed("n3") == ["db/two", "db/three"]);
+    world.pass(Duration::from_secs(5));
+    let sent = world.sent;
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.sent, sent, "nothing has changed");
+    assert_eq!(world.listed("n3"), ["db/two", "db/three"]);
+}
+
+#[test]
 fn an_instances_entry_follows_its_verdict_and_is_its_own() {
     let (mut world, of) = (World::new(ALL), api("main"));
     world.serve("n1", &of, "pick(api, 1, NODE(n2))", "each-side");
@@ -724,17 +764,14 @@ fn who_floods_the_register_crowds_out_nobody_and_whose_word_stops_is_struck_out(
     let entries = (0..10_000).map(|n| entry("flood", &format!("wild{n}"))).collect();
     let view = world.nodes["n1"].services.view().id().clone();
     world.dumb.insert("n2".into());
-    world.post(
-        LATENCY,
-        world.member("n1"),
-        Mail::Message(from.clone(), Message::Added { view: view.clone(), entries }),
-    );
+    let wild = Message::Added { view: view.clone(), version: 1, holds: 0, entries: Some(entries) };
+    world.post(LATENCY, world.member("n1"), Mail::Message(from.clone(), wild));
     let wild = |world: &World| world.listed("n3").iter().any(|name| name.starts_with("flood/wild"));
     world.until(Duration::from_secs(3), "the flood is there", wild);
     let listed = world.listed("n3");
     assert!(listed.len() <= DOOR_ENTRIES + 1 && listed.contains(&"db/small".to_owned()), "{}", listed.len());
     // Nobody but the seat tells what is listed.
-    let lies = Message::Register { view, entries: Vec::new() };
+    let lies = Message::Register { view, version: 99, entries: Vec::new() };
     world.post(LATENCY, world.member("n3"), Mail::Message(from, lies));
     world.pass(Duration::from_millis(50));
     assert_eq!(world.listed("n3"), listed);

@@ -215,12 +215,20 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("service.who.waits", service(Service::Who { view: view_id(), programs: vec![program("not stable")] })),
         (
             "service.added",
-            service(Service::Added { view: view_id(), entries: vec![access_entry(By::Instance(instance_id()))] }),
+            service(Service::Added {
+                view: view_id(),
+                version: 3,
+                holds: 2,
+                entries: Some(vec![access_entry(By::Instance(instance_id()))]),
+            }),
         ),
+        ("service.added.same", service(Service::Added { view: view_id(), version: 3, holds: 0, entries: None })),
+        ("service.ask-added", service(Service::AskAdded { view: view_id() })),
         (
             "service.register",
             service(Service::Register {
                 view: view_id(),
+                version: 2,
                 entries: vec![Listed { at: id("n2/b"), entry: access_entry(By::Operator("ann".parse().unwrap())) }],
             }),
         ),

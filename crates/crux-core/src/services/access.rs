@@ -261,6 +261,12 @@ impl Ledger {
         self.version
     }
 
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+
     /// What it says.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
@@ -277,10 +283,20 @@ impl Ledger {
 #[derive(Clone, Debug)]
 struct Door {
     entries: Vec<Entry>,
+    /// Which version of its ledger they are.
+    version: u64,
+    /// Which version of the register it has.
+    holds: u64,
     /// When it was heard last.
     heard: Time,
     /// Whether it was heard in this view.
     here: bool,
+}
+
+impl Door {
+    fn new(now: Time) -> Self {
+        Self { entries: Vec::new(), version: 0, holds: 0, heard: now, here: false }
+    }
 }
 
 /// The register at ADMIN's seat.
@@ -298,10 +314,10 @@ impl Register {
     pub fn new(now: Time, carried: &[Listed]) -> Self {
         let mut doors: BTreeMap<FulcrumId, Door> = BTreeMap::new();
         for Listed { at, entry } in carried {
-            let door = Door { entries: Vec::new(), heard: now, here: false };
-            doors.entry(at.clone()).or_insert(door).entries.push(entry.clone());
+            doors.entry(at.clone()).or_insert_with(|| Door::new(now)).entries.push(entry.clone());
         }
-        Self { doors, since: now, version: 1 }
+        // Another one at each beginning, should the seat come back within a view.
+        Self { doors, since: now, version: now.as_nanos().max(1) }
     }
 
     /// A new view has begun: everybody says again what it has.
@@ -310,9 +326,15 @@ impl Register {
         self.doors.values_mut().for_each(|door| door.here = false);
     }
 
-    /// Takes a fulcrum's word: all that was added at its door. What breaks the bounds, or claims an instance of somebody
-    /// else, is passed over.
-    pub fn hear(&mut self, now: Time, from: &FulcrumId, said: Vec<Entry>) {
+    /// Takes a fulcrum's word: all that was added at its door, or that it is still what it said. What breaks the bounds, or
+    /// claims an instance of somebody else, is passed over. Answers whether it must say all of it, for that is not known here.
+    pub fn hear(&mut self, now: Time, from: &FulcrumId, version: u64, holds: u64, said: Option<Vec<Entry>>) -> bool {
+        let Some(said) = said else {
+            return self.doors.get_mut(from).is_none_or(|door| {
+                (door.heard, door.holds) = (now, holds);
+                !door.here || door.version != version
+            });
+        };
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0;
         for entry in said {
@@ -328,12 +350,19 @@ impl Register {
                 entries.push(entry);
             }
         }
-        let door = self.doors.entry(from.clone()).or_insert(Door { entries: Vec::new(), heard: now, here: false });
-        (door.heard, door.here) = (now, true);
+        let door = self.doors.entry(from.clone()).or_insert_with(|| Door::new(now));
+        (door.heard, door.here, door.version, door.holds) = (now, true, version, holds);
         if door.entries != entries {
             door.entries = entries;
             self.version += 1;
         }
+        false
+    }
+
+    /// Who does not have the register that was told at this time, though it said so long enough after it.
+    pub fn behind(&self, told: Time, pace: Pace) -> impl Iterator<Item = &FulcrumId> {
+        let since = told + pace.ms(500);
+        self.doors.iter().filter(move |(_, door)| door.heard >= since && door.holds != self.version).map(|(id, _)| id)
     }
 
     /// Strikes out whoever is not here, and whose word has not come for three repeats.
@@ -389,12 +418,6 @@ impl Register {
             door.entries.iter().map(|entry| Listed { at: id.clone(), entry: entry.clone() }).collect()
         };
         doors.into_iter().flat_map(listed).collect()
-    }
-
-    /// Whether there is nothing in it.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.doors.values().all(|door| door.entries.is_empty())
     }
 
     /// How many entries do not fit.
@@ -523,11 +546,11 @@ mod tests {
         let carried = Vec::from([Listed { at: id("n1"), entry: entry("db", ann()) }]);
         let mut register = Register::new(at(0), &carried);
         assert_eq!(register.all(), carried);
-        register.hear(at(0), &id("n2"), Vec::from([entry("api", instance("n2:1:1"))]));
+        register.hear(at(0), &id("n2"), 1, 0, Some(Vec::from([entry("api", instance("n2:1:1"))])));
         assert_eq!(register.lacks(members.iter()), [&members[0]]);
         assert!(!register.speaks(at(0), PACE, members.iter()));
         assert!(register.speaks(at(2), PACE, members.iter()), "who is silent holds nobody up for long");
-        register.hear(at(1), &id("n1"), Vec::new());
+        register.hear(at(1), &id("n1"), 0, 0, Some(Vec::new()));
         assert!(register.speaks(at(1), PACE, members.iter()));
         assert_eq!(register.all().len(), 1);
         register.anew(at(3));
@@ -537,9 +560,26 @@ mod tests {
     }
 
     #[test]
+    fn what_has_not_changed_is_not_said_again_and_what_was_lost_is_asked_for() {
+        let (mut register, n1) = (Register::new(at(0), &[]), id("n1"));
+        assert!(register.hear(at(0), &n1, 7, 0, None), "nothing is known of it");
+        assert!(!register.hear(at(0), &n1, 7, 0, Some(Vec::from([entry("db", ann())]))));
+        let said = register.version();
+        assert!(!register.hear(at(2), &n1, 7, said, None), "that it is still so is enough");
+        assert_eq!(register.behind(at(0), PACE).count(), 0);
+        register.hear(at(4), &n1, 7, said - 1, None);
+        assert_eq!(register.behind(at(4), PACE).count(), 0, "the register may be on its way");
+        assert_eq!(register.behind(at(3), PACE).collect::<Vec<_>>(), [&n1]);
+        assert!(register.hear(at(4), &n1, 8, said, None), "another version");
+        register.anew(at(5));
+        assert!(register.hear(at(5), &n1, 7, said, None), "in each view it is said once");
+        assert_eq!((register.version(), register.all().len()), (said, 1));
+    }
+
+    #[test]
     fn whose_word_stops_is_struck_out() {
         let mut register = Register::new(at(0), &[]);
-        register.hear(at(0), &id("n1"), Vec::from([entry("db", ann())]));
+        register.hear(at(0), &id("n1"), 1, 0, Some(Vec::from([entry("db", ann())])));
         register.prune(at(5), PACE, |_| true);
         assert_eq!(register.all().len(), 1);
         let said = register.version();
@@ -552,12 +592,12 @@ mod tests {
         let mut register = Register::new(at(0), &[]);
         let flood = |from: usize| (0..1_000).map(move |n| Entry { name: format!("e{from}.{n}"), ..entry("db", ann()) });
         for n in 0..60 {
-            register.hear(at(0), &id(&format!("bad{n}")), flood(n).collect());
+            register.hear(at(0), &id(&format!("bad{n}")), 1, 0, Some(flood(n).collect()));
         }
         // Somebody else's instance, an entry that is none, and the same twice.
         let bad = Entry { addrs: Vec::new(), ..entry("api", ann()) };
         let said = [entry("api", instance("n2:1:1")), bad, entry("api", ann()), entry("api", ann())];
-        register.hear(at(0), &id("n1"), said.into());
+        register.hear(at(0), &id("n1"), 1, 0, Some(said.into()));
         let all = register.all();
         assert_eq!(all.iter().filter(|listed| listed.at == id("n1")).count(), 1);
         assert!(all.len() <= ALL_ENTRIES && all.iter().map(|listed| listed.entry.cost()).sum::<usize>() <= ALL_BYTES);

@@ -78,17 +78,28 @@ pub enum Message {
         /// Each of them, and whether it answers.
         programs: Vec<Program>,
     },
-    /// Everything that was added at a fulcrum's door, to ADMIN's seat.
+    /// Everything that was added at a fulcrum's door, to ADMIN's seat, or that it is still the same.
     Added {
         /// The view in which it was said.
         view: ViewId,
-        /// All of it.
-        entries: Vec<Entry>,
+        /// Which version of it.
+        version: u64,
+        /// Which version of the register this fulcrum has from that seat in this view; 0: none.
+        holds: u64,
+        /// All of it; `None`: what was said in this view under this version.
+        entries: Option<Vec<Entry>>,
+    },
+    /// ADMIN's seat does not know what was said under that version.
+    AskAdded {
+        /// The view in which it was said.
+        view: ViewId,
     },
     /// The register, from ADMIN's seat to every member of the flock.
     Register {
         /// The view in which it was said.
         view: ViewId,
+        /// Which version of it; never 0.
+        version: u64,
         /// All of it.
         entries: Vec<Listed>,
     },

@@ -190,7 +190,10 @@ pub struct Services {
     ledger: Ledger,
     /// At ADMIN's seat only.
     register: Option<Register>,
+    /// The register as the seat told it last. It was heard, in this sense, as long as that sits there.
     listed: Option<Heard<Vec<Listed>>>,
+    /// Which version of it that is.
+    holds: u64,
     /// What the catalogue lacks; empty if nothing.
     lacking: String,
 
@@ -255,6 +258,7 @@ impl Services {
             ledger: Ledger::default(),
             register: None,
             listed: None,
+            holds: 0,
             lacking: String::new(),
             plans: BTreeMap::new(),
             boards: BTreeMap::new(),
@@ -514,16 +518,23 @@ impl Services {
             Message::Who { programs, .. } => {
                 self.changed |= self.yurt.hear(now, &from.id, programs);
             }
-            Message::Added { entries, .. } => {
+            Message::Added { view, version, holds, entries } => {
                 // Only the seat keeps it, from its first settling on; it is said again.
-                if let Some(register) = &mut self.register {
-                    register.hear(now, &from.id, entries);
+                let asks = self.register.as_mut().map(|it| it.hear(now, &from.id, version, holds, entries));
+                if asks == Some(true) {
+                    self.tell(from, Message::AskAdded { view }, out);
                 }
             }
-            Message::Register { view, entries } => {
-                if self.roles.seat(&HordeName::admin()).is_none_or(|seat| *seat == from.id) {
+            Message::AskAdded { .. } => {
+                if self.roles.seat(&HordeName::admin()) == Some(&from.id) {
+                    self.told.added = None;
+                }
+            }
+            Message::Register { view, version, entries } => {
+                if self.roles.seat(&HordeName::admin()) == Some(&from.id) {
                     self.changed |= self.listed.as_ref().is_none_or(|old| old.word != entries);
                     self.listed = Some(Heard { by: from.id.clone(), view, at: wall, heard: now, word: entries });
+                    self.holds = version;
                 }
             }
             Message::Forgotten { instance } => {
@@ -730,6 +741,7 @@ fn view_of(message: &Message) -> Option<&ViewId> {
         | Message::Board { view, .. }
         | Message::Waits { view, .. }
         | Message::Added { view, .. }
+        | Message::AskAdded { view }
         | Message::Register { view, .. }
         | Message::Who { view, .. } => Some(view),
         Message::Plan(plan) => Some(&plan.id.view),
@@ -749,6 +761,7 @@ fn horde_of(message: &Message) -> Option<&HordeName> {
         Message::Who { .. }
         | Message::Waits { .. }
         | Message::Added { .. }
+        | Message::AskAdded { .. }
         | Message::Register { .. }
         | Message::Forgotten { .. } => None,
     }

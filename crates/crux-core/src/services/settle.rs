@@ -2,7 +2,7 @@
 //! anything to say to another one here. What goes to other fulcrums is sent when it changes, and again every 2 s, so that
 //! a word that was lost or came too early is made good.
 
-use super::access::{Listed, Register};
+use super::access::Register;
 use super::effect::Event;
 use super::healthminder::Healthminder;
 use super::instance::{Instance, InstanceId, Phase, ServiceRef};
@@ -11,7 +11,7 @@ use super::message::Message;
 use super::proctor::{self, Home, Proctor, Seen, Wanted};
 use super::roles::{Roles, roles};
 use super::verdict::Health;
-use super::{Heard, Output, Services, boot, dean, genghis, programs, vacancy};
+use super::{Output, Services, boot, dean, genghis, programs, vacancy};
 use crate::facts::value::{Row, row_path};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -37,8 +37,8 @@ pub(super) struct Told {
     boards: BTreeMap<HordeName, Vec<Instance>>,
     verdicts: BTreeMap<HordeName, Vec<(InstanceId, Health)>>,
     pub(super) programs: Vec<(String, String)>,
-    added: Option<(Member, u64)>,
-    register: Option<u64>,
+    pub(super) added: Option<(Member, u64)>,
+    register: Option<(u64, Time)>,
     offers: Vec<genghis::Offer>,
     waits: BTreeMap<HordeName, String>,
 }
@@ -507,27 +507,40 @@ impl Services {
             items.get(id).is_some_and(|item| matches!(item.instance.phase, Phase::Starting | Phase::Running))
         };
         self.ledger.step(now, runs);
-        // ADMIN's seat says it again and again; where it is no more, nobody takes its place so long.
-        let stale =
-            |heard: &Heard<Vec<Listed>>| !heard.word.is_empty() && now >= heard.heard + self.config.pace.repeat() * 5;
-        if self.listed.as_ref().is_some_and(stale) {
-            self.listed = None;
-            self.changed = true;
+        let admin = self.roles.seat(&HordeName::admin());
+        if let Some(listed) = &mut self.listed {
+            // Whose word it is sits there still, or somebody takes its place soon.
+            if admin == Some(&listed.by) {
+                listed.heard = now;
+            } else if !listed.word.is_empty() && now >= listed.heard + self.config.pace.repeat() * 5 {
+                self.listed = None;
+                self.changed = true;
+            }
         }
         let view = self.view.id().clone();
         let Some(seat) = self.seat_of(&HordeName::admin()) else {
             self.register = None;
             return;
         };
-        let word = (seat.clone(), self.ledger.version());
-        if self.told.added.as_ref() != Some(&word) || repeat {
+        let version = self.ledger.version();
+        let word = (seat.clone(), version);
+        let news = self.told.added.as_ref() != Some(&word);
+        if news || repeat {
             self.told.added = Some(word);
-            self.tell(&seat, Message::Added { view: view.clone(), entries: self.ledger.entries() }, out);
+            let heard = self.listed.as_ref().filter(|heard| heard.view == view && heard.by == seat.id);
+            let holds = heard.map_or(0, |_| self.holds);
+            let entries = (news || self.ledger.is_empty()).then(|| self.ledger.entries());
+            self.tell(&seat, Message::Added { view: view.clone(), version, holds, entries }, out);
         }
-        if seat != self.config.me {
+        if seat == self.config.me {
+            self.settle_register(now, repeat, out);
+        } else {
             self.register = None;
-            return;
         }
+    }
+
+    /// The seat's part: everybody is told what changes, and again whoever says that it missed it.
+    fn settle_register(&mut self, now: Time, repeat: bool, out: &mut Vec<Output>) {
         let carried = self.listed.as_ref().map(|heard| heard.word.as_slice()).unwrap_or_default();
         let (pace, members) = (self.config.pace, &self.view);
         let register = self.register.get_or_insert_with(|| Register::new(now, carried));
@@ -535,11 +548,24 @@ impl Services {
         if !register.speaks(now, pace, members.roster.iter().map(|seat| &seat.member.id)) {
             return;
         }
-        let told = self.told.register == Some(register.version());
-        if !told || (repeat && !register.is_empty()) {
-            self.told.register = Some(register.version());
-            let entries = register.all();
-            self.tell_all(&Message::Register { view, entries }, out);
+        let (view, version) = (members.id().clone(), register.version());
+        let word = |register: &Register| Message::Register { view, version, entries: register.all() };
+        match self.told.register {
+            Some((told, at)) if told == version => {
+                let behind: Vec<FulcrumId> =
+                    if repeat { register.behind(at, pace).cloned().collect() } else { Vec::new() };
+                if !behind.is_empty() {
+                    let word = word(register);
+                    for member in behind.iter().filter_map(|id| self.member(id)).collect::<Vec<_>>() {
+                        self.tell(&member, word.clone(), out);
+                    }
+                }
+            }
+            _ => {
+                let word = word(register);
+                self.told.register = Some((version, now));
+                self.tell_all(&word, out);
+            }
         }
     }
 }

@@ -54,6 +54,13 @@ struct AddedWire {
     view: Option<ViewIdWire>,
     #[prost(bytes = "bytes", repeated, tag = "2")]
     entries: Vec<Bytes>,
+    #[prost(uint64, tag = "3")]
+    version: u64,
+    #[prost(uint64, tag = "4")]
+    holds: u64,
+    /// Whether the entries are in it.
+    #[prost(bool, tag = "5")]
+    whole: bool,
 }
 
 impl Listing for AddedWire {
@@ -66,6 +73,8 @@ struct RegisterWire {
     view: Option<ViewIdWire>,
     #[prost(bytes = "bytes", repeated, tag = "2")]
     entries: Vec<Bytes>,
+    #[prost(uint64, tag = "3")]
+    version: u64,
 }
 
 impl Listing for RegisterWire {
@@ -119,21 +128,23 @@ fn read(message: Bytes, pieces: &mut usize) -> Result<(Entry, String), BadFrame>
 /// Most entries and pieces that they consist of: one frame may not become more than 8 MiB.
 const PIECES_MAX: usize = ALL_ENTRIES;
 
-pub(super) fn added(view: &ViewId, entries: &[Entry]) -> Bytes {
-    let entries = entries.iter().map(|entry| wire(entry, String::new())).collect();
-    packed(&AddedWire { view: Some(view.into()), entries })
+pub(super) fn added(view: &ViewId, version: u64, holds: u64, entries: Option<&[Entry]>) -> Bytes {
+    let whole = entries.is_some();
+    let entries = entries.unwrap_or_default().iter().map(|entry| wire(entry, String::new())).collect();
+    packed(&AddedWire { view: Some(view.into()), entries, version, holds, whole })
 }
 
 pub(super) fn read_added(message: Bytes) -> Result<ServiceMessage, BadFrame> {
     let (added, lists) = apart::<AddedWire>(message)?;
     let mut pieces = 0;
     let entries = lists.bytes(2, |entry| read(entry, &mut pieces).map(|(entry, _)| entry))?;
-    Ok(ServiceMessage::Added { view: view_id(added.view)?, entries })
+    let AddedWire { version, holds, whole, .. } = added;
+    Ok(ServiceMessage::Added { view: view_id(added.view)?, version, holds, entries: whole.then_some(entries) })
 }
 
-pub(super) fn register(view: &ViewId, entries: &[Listed]) -> Bytes {
+pub(super) fn register(view: &ViewId, version: u64, entries: &[Listed]) -> Bytes {
     let entries = entries.iter().map(|listed| wire(&listed.entry, listed.at.to_string())).collect();
-    packed(&RegisterWire { view: Some(view.into()), entries })
+    packed(&RegisterWire { view: Some(view.into()), entries, version })
 }
 
 pub(super) fn read_register(message: Bytes) -> Result<ServiceMessage, BadFrame> {
@@ -143,5 +154,6 @@ pub(super) fn read_register(message: Bytes) -> Result<ServiceMessage, BadFrame> 
         let (entry, at) = read(entry, &mut pieces)?;
         Ok::<_, BadFrame>(Listed { at: at.parse()?, entry })
     };
-    Ok(ServiceMessage::Register { view: view_id(register.view)?, entries: lists.bytes(2, listed)? })
+    let entries = lists.bytes(2, listed)?;
+    Ok(ServiceMessage::Register { view: view_id(register.view)?, version: register.version, entries })
 }

@@ -429,7 +429,7 @@ impl VerdictWire {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ServiceWire {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
     kind: Option<Kind>,
 }
 
@@ -459,6 +459,8 @@ enum Kind {
     Added(Bytes),
     #[prost(bytes = "bytes", tag = "12")]
     Register(Bytes),
+    #[prost(message, tag = "13")]
+    AskAdded(AskAddedWire),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -467,6 +469,12 @@ struct AskDeanWire {
     view: Option<ViewIdWire>,
     #[prost(string, tag = "2")]
     horde: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AskAddedWire {
+    #[prost(message, optional, tag = "1")]
+    view: Option<ViewIdWire>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -628,8 +636,13 @@ impl From<&ServiceMessage> for ServiceWire {
                 view: Some(view.into()),
                 programs: programs.iter().map(ProgramWire::from).collect(),
             })),
-            ServiceMessage::Added { view, entries } => Kind::Added(access::added(view, entries)),
-            ServiceMessage::Register { view, entries } => Kind::Register(access::register(view, entries)),
+            ServiceMessage::Added { view, version, holds, entries } => {
+                Kind::Added(access::added(view, *version, *holds, entries.as_deref()))
+            }
+            ServiceMessage::AskAdded { view } => Kind::AskAdded(AskAddedWire { view: Some(view.into()) }),
+            ServiceMessage::Register { view, version, entries } => {
+                Kind::Register(access::register(view, *version, entries))
+            }
             ServiceMessage::Forgotten { instance } => Kind::Forgotten(instance.into()),
         };
         Self { kind: Some(kind) }
@@ -688,6 +701,7 @@ impl ServiceWire {
             }
             Kind::Added(bytes) => access::read_added(bytes)?,
             Kind::Register(bytes) => access::read_register(bytes)?,
+            Kind::AskAdded(ask) => ServiceMessage::AskAdded { view: view_id(ask.view)? },
             Kind::Forgotten(instance) => ServiceMessage::Forgotten { instance: instance.read()? },
         })
     }
