@@ -6,7 +6,11 @@
 //! | [`Right::Read`] | every operator; whoever may open the local socket |
 //! | [`Right::Verb`] | operators whose scopes name that verb, and those without scopes; whoever may open the local socket |
 //! | [`Right::AnyHorde`] | operators with that verb in any horde, and those without scopes; the local socket |
+//! | [`Right::Named`] | operators as for [`Right::AnyHorde`], in the horde that they name; the local socket says nobody's name and has it not |
 //! | [`Right::Signed`] | whoever brings facts whose *author* may write them: each is judged by its own signature |
+//!
+//! An instance has a socket of its own, at which it may ask for [`INSTANCE`] and for nothing else. What it adds there is its
+//! own service's.
 //!
 //! Nodes, beacons, workloads and strangers have none: the API port tells nodes so, and does not let in the others.
 
@@ -22,6 +26,8 @@ pub enum Right {
     Verb(Verb),
     /// A verb in any horde.
     AnyHorde(Verb),
+    /// A verb in the horde that the request names, by certificate.
+    Named(Verb),
     /// Whatever the facts need, of those who signed them.
     Signed,
 }
@@ -33,7 +39,7 @@ impl Right {
         match self {
             Self::Read | Self::Signed => None,
             Self::Verb(verb) => Some(Need::bloc(verb)),
-            Self::AnyHorde(verb) => Some(Need { verb, reach: Reach::AnyHorde }),
+            Self::AnyHorde(verb) | Self::Named(verb) => Some(Need { verb, reach: Reach::AnyHorde }),
         }
     }
 
@@ -140,11 +146,24 @@ table! {
 
 /// The methods of gRPC, by their paths. They are asked by `POST`.
 pub const GRPC: &[(&str, Right)] = &[
+    ("/crux.v1.Access/Add", Right::Named(Verb::Access)),
+    ("/crux.v1.Access/List", Right::Read),
     ("/crux.v1.Confab/Get", Right::Read),
     ("/crux.v1.Confab/Watch", Right::Read),
     ("/grpc.health.v1.Health/Check", Right::Read),
     ("/grpc.health.v1.Health/Watch", Right::Read),
+    ("/crux.v1.Yurt/Who", Right::Read),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Right::Read),
+];
+
+/// The methods that an instance may ask for on its own socket.
+pub const INSTANCE: &[&str] = &[
+    "/crux.v1.Access/Add",
+    "/crux.v1.Access/List",
+    "/crux.v1.Confab/Get",
+    "/crux.v1.Confab/Watch",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
 ];
 
 impl Route {
@@ -191,6 +210,7 @@ mod tests {
             assert_eq!(right_of("POST", path), Some(*right));
             assert_eq!(right_of("GET", path), None);
         }
+        assert!(INSTANCE.iter().all(|path| right_of("POST", path).is_some()));
         for path in ["", "/", "/v1/files/", "/v1/files/a/b", "/v1/status/", "/v1//status", "/v1/%73tatus", "/v2/status"]
         {
             assert_eq!(right_of("GET", path), None, "{path}");

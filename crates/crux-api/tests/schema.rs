@@ -254,7 +254,24 @@ fn lists_are_as_promised() {
     agrees(HordeList { hordes: vec![horde()] });
     agrees(ServiceList {
         services: vec![service()],
-        yurt: vec![Program { name: "steward".into(), node: "n2".into(), started: Some(AT.into()) }],
+        access: vec![AccessEntry {
+            horde: "data".into(),
+            service: "db".into(),
+            name: "first".into(),
+            addrs: vec!["10.0.0.7:5432".into()],
+            labels: BTreeMap::from([("zone".into(), "a".into())]),
+            by: "instance/n1:697df3c0:4".into(),
+            since: AT.into(),
+            state: Some("ready".into()),
+            claim: claim(ClaimKind::Reported),
+        }],
+        yurt: vec![Program {
+            name: "access".into(),
+            node: "n2".into(),
+            started: Some(AT.into()),
+            state: ProgramState::Waits,
+            why: "n3 has not said what was added at its door".into(),
+        }],
     });
     let entry = AuditEntry {
         cursor: Counter(7),

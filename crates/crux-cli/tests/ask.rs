@@ -92,7 +92,7 @@ fn every_reading_verb_prints_its_document_and_a_table() {
         ("node list", "NodeList", "other-bloc"),
         ("horde list", "HordeList", "parted"),
         ("horde show web", "HordeList", "n5"),
-        ("services", "ServiceList", "steward"),
+        ("services", "ServiceList", "n3 has not said"),
         ("audit --after 3", "AuditList", "refused  place/web/api: E401 the certificate"),
         ("events --after 3", "EventList", "n3 was removed from the view"),
         ("why node n1", "Why", "rule beat-age"),

@@ -184,7 +184,9 @@ fn nobody_does_what_its_certificate_does_not_permit() {
     callers.push(("a node".into(), with(&load("n9")), always(Outcome::Refused)));
     callers.push(("the node itself".into(), with(&load("n1")), always(Outcome::Refused)));
     callers.push(("an operator".into(), with(&load("config/crux/profile")), always(Outcome::Answered)));
-    callers.push(("the local socket".into(), Way::Socket, always(Outcome::Answered)));
+    let unnamed: May =
+        Box::new(|right| if matches!(right, Right::Named(_)) { Outcome::Refused } else { Outcome::Answered });
+    callers.push(("the local socket".into(), Way::Socket, unnamed));
     let every = Verb::ALL.iter().map(|verb| verb.as_str().to_owned());
     for (n, text) in every.chain(["@db".into(), "horde@web".into(), "apply@web".into()]).enumerate() {
         let scopes = scopes(&text);
@@ -194,7 +196,9 @@ fn nobody_does_what_its_certificate_does_not_permit() {
             let may = match right {
                 Right::Read | Right::Signed => true,
                 Right::Verb(verb) => text == verb.as_str(),
-                Right::AnyHorde(verb) => text == "@db" || text.split('@').next() == Some(verb.as_str()),
+                Right::AnyHorde(verb) | Right::Named(verb) => {
+                    text == "@db" || text.split('@').next() == Some(verb.as_str())
+                }
             };
             if may { Outcome::Answered } else { Outcome::Refused }
         });

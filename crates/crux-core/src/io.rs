@@ -7,6 +7,7 @@
 pub use crate::facts::Certificate;
 use crate::facts::version::Checked;
 use crate::flock::message::Datagram;
+use crate::services::access;
 pub use crate::services::effect::{Effect, Ended, Event, StartSpec};
 use crate::services::instance::{Instance, InstanceId};
 use crate::wire::Frame;
@@ -15,7 +16,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::net::SocketAddr;
-use crux_names::{FulcrumId, Hash256, Member, NodeName, Wall};
+use crux_names::{Duration, FulcrumId, Hash256, Member, NodeName, Wall};
 
 /// A peer as its certificate and its welcome introduced it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +142,13 @@ pub enum Command {
         /// Whose.
         fulcrum: FulcrumId,
     },
+    /// Add an entry to the register of services. Who adds it was judged at the door.
+    Add {
+        /// Which.
+        entry: access::Entry,
+        /// How long it lives unless it is added again, if it is an operator's.
+        life: Duration,
+    },
     /// Try this address as if it had been a seed.
     Seed {
         /// Where.
@@ -159,6 +167,11 @@ pub enum Reply {
         others: u32,
         /// Whether that is as many as promised.
         converged: bool,
+    },
+    /// The entry lives.
+    Added {
+        /// Whether it did before.
+        renewed: bool,
     },
     /// Done.
     Done,
@@ -232,6 +245,11 @@ pub enum Report {
         /// Its SHA-256.
         hash: Hash256,
         /// Why not, for people.
+        result: Result<(), String>,
+    },
+    /// This fulcrum's own door was asked something.
+    Knocked {
+        /// Why it does not answer, for people.
         result: Result<(), String>,
     },
 }

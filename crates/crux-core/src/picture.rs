@@ -6,11 +6,13 @@
 use crate::facts::value::Cordon;
 use crate::flock::view::ViewId;
 use crate::flock::{Outside, Sibling};
+use crate::services::access::Entry;
 use crate::services::instance::{InstanceId, ServiceRef};
 use crate::services::plan::PlanId;
 use crate::services::roles::Substitute;
 pub use crate::services::standing::Standing as HordeState;
-use crate::services::verdict::Verdict;
+use crate::services::verdict::{Health, Verdict};
+pub use crate::services::yurt::State as ProgramState;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -79,6 +81,8 @@ pub struct Status {
     pub sick: bool,
     /// Programs that heartbeat in ADMIN, as the yurt has them.
     pub programs: Vec<ProgramLine>,
+    /// What was added to the register of services and lives.
+    pub access: Vec<AccessLine>,
     /// Nodes that were put out of the bloc.
     pub expelled: Vec<ExpelledLine>,
     /// This fulcrum's wall clock when the picture was taken.
@@ -332,6 +336,19 @@ pub struct ProgramLine {
     pub started: Wall,
     /// How long ago it was last heard here.
     pub heard: Duration,
+    /// Whether it answers, and if not, why.
+    pub state: (ProgramState, String),
+}
+
+/// An entry of the access service's register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLine {
+    /// What was added.
+    pub entry: Entry,
+    /// What is believed of the instance that added it; `None` of an operator's entry.
+    pub health: Option<Health>,
+    /// Whose word it is: the fulcrum's at whose door it was added, and when ADMIN's seat last told it here.
+    pub claim: Claim,
 }
 
 /// What `why` is asked about.

@@ -28,6 +28,7 @@ struct World {
     stable: bool,
     settled: bool,
     answers: bool,
+    admin_answers: bool,
     idle: bool,
     offered_admin: bool,
     offered: Option<(HordeName, Option<FulcrumId>)>,
@@ -46,6 +47,7 @@ impl World {
             stable: true,
             settled: true,
             answers: true,
+            admin_answers: true,
             idle: true,
             offered_admin: false,
             offered: None,
@@ -99,6 +101,7 @@ impl World {
             settled: self.settled,
             flock: roster.len(),
             answers: self.answers,
+            admin_answers: self.admin_answers,
             roles: &roles,
             known: &self.known,
             offered_admin: self.offered_admin,
@@ -136,7 +139,14 @@ const SCENES: &[Scene] = &[
         words: "its services do not answer yet",
         change: |w| {
             w.row("n3", &Row::default());
-            (w.offered_admin, w.answers) = (true, false);
+            (w.offered_admin, w.answers, w.admin_answers) = (true, false, false);
+        },
+    },
+    Scene {
+        words: "its services answer, those of ADMIN do not yet",
+        change: |w| {
+            w.row("n3", &Row::default());
+            (w.offered_admin, w.admin_answers) = (true, false);
         },
     },
     Scene {

@@ -113,6 +113,7 @@ impl Alone {
                 let at = self.wall();
                 Report::Started { id: spec.instance.id, pid: 42, at, ports: BTreeMap::from([("http".into(), 8080)]) }
             }
+            Output::Effect(Effect::Knock { .. }) => Report::Knocked { result: Ok(()) },
             Output::Effect(Effect::Stop { id, .. }) => Report::Exited { id, code: Some(0), signal: None },
             Output::Event(event) => return self.events.push(format!("{}: {}", event.kind, event.text)),
             Output::Datagram { to, .. } | Output::Frame { to, .. } => return self.links.push((to, false)),

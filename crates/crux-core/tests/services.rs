@@ -4,12 +4,14 @@
 use crux_core::facts::value::{Check, File, Horde, Manifest, Place, horde_path, muster_path, place_path, row_path};
 use crux_core::flock::view::{Seat, View};
 use crux_core::hash::Random;
+use crux_core::services::access::{By, DOOR_ENTRIES, Entry, LIFE_MAX, Refused};
 use crux_core::services::effect::{Effect, Outcome};
 use crux_core::services::instance::{InstanceId, ServiceRef};
 use crux_core::services::known::Known;
 use crux_core::services::message::Message;
 use crux_core::services::pace::Pace;
 use crux_core::services::verdict::Health;
+use crux_core::services::yurt::State;
 use crux_core::services::{Config, Input, Output, Services};
 use crux_names::{Boot, Duration, FulcrumId, HordeName, Member, Time, Wall};
 use prost::Message as _;
@@ -41,6 +43,16 @@ struct World {
     groups: Vec<Vec<String>>,
     events: Vec<String>,
     ever: BTreeSet<InstanceId>,
+    /// Whose doors answer nothing.
+    deaf: BTreeSet<String>,
+    /// Answers to `Add`.
+    added: Vec<Result<bool, Refused>>,
+    /// Members whose words on the register are lost: what they add reaches nobody.
+    dumb: BTreeSet<String>,
+    /// Members whom the register does not reach.
+    missing: BTreeSet<String>,
+    /// How many entries went over the network.
+    sent: usize,
 }
 
 fn id(name: &str) -> FulcrumId {
@@ -63,6 +75,11 @@ impl World {
             groups: Vec::new(),
             events: Vec::new(),
             ever: BTreeSet::new(),
+            deaf: BTreeSet::new(),
+            added: Vec::new(),
+            dumb: BTreeSet::new(),
+            missing: BTreeSet::new(),
+            sent: 0,
         };
         for name in names {
             world.boot(name);
@@ -179,7 +196,18 @@ impl World {
         node.services.handle(now, wall, &node.known, input, &mut out);
         for output in out {
             match output {
-                Output::Message { to, message } => self.post(LATENCY, to, Mail::Message(me.clone(), message)),
+                Output::Message { message: Message::Added { .. }, .. } if self.dumb.contains(name) => {}
+                Output::Added { result, .. } => self.added.push(result),
+                Output::Message { to, message: Message::Register { .. } }
+                    if self.missing.contains(&to.id.to_string()) => {}
+                Output::Message { to, message } => {
+                    self.sent += match &message {
+                        Message::Added { entries: Some(entries), .. } => entries.len(),
+                        Message::Register { entries, .. } => entries.len(),
+                        _ => 0,
+                    };
+                    self.post(LATENCY, to, Mail::Message(me.clone(), message));
+                }
                 Output::Row(row) => self.write(name, &row_path(&me.id), &row.encode_to_vec()),
                 Output::Event(event) => self.events.push(event.text),
                 Output::Effect(effect) => self.affect(name, effect),
@@ -204,6 +232,10 @@ impl World {
             }
             Effect::Check { id, .. } => Outcome::Checked { id, ok: true, detail: "200".into() },
             Effect::Fetch { hash, .. } => Outcome::Fetched { hash, result: Ok(()) },
+            Effect::Knock { .. } => {
+                let deaf = self.deaf.contains(name);
+                Outcome::Knocked { result: if deaf { Err("nobody listens".into()) } else { Ok(()) } }
+            }
             Effect::Clean { .. } => return,
         };
         self.post(PROCESS, me, Mail::Outcome(outcome));
@@ -302,12 +334,46 @@ impl World {
         self.write(at, &place_path(&of.horde, &of.service), &place.encode_to_vec());
     }
 
+    /// Adds an entry at a fulcrum's door.
+    fn add(&mut self, at: &str, entry: Entry, life: Duration) -> Result<bool, Refused> {
+        self.feed(at, Input::Add { request: 1, entry, life });
+        self.added.pop().unwrap()
+    }
+
+    /// What is listed at a fulcrum: service and name, `service/name`.
+    fn listed(&self, at: &str) -> Vec<String> {
+        let listed = self.nodes[at].services.listed();
+        listed.iter().map(|(listed, _)| format!("{}/{}", listed.entry.of.service, listed.entry.name)).collect()
+    }
+
     fn admins(&self, at: &str) -> usize {
         self.nodes[at].services.roles().admin().len()
     }
 }
 
 const ALL: &[&str] = &["n1", "n2", "n3"];
+/// What runs at ADMIN's seat, where that is `main`'s too.
+const PROGRAMS: &[&str] = &[
+    "access",
+    "genghis",
+    "healthminder/ADMIN",
+    "healthminder/main",
+    "muster",
+    "proctor/ADMIN",
+    "proctor/main",
+    "yurt",
+];
+
+fn entry(service: &str, name: &str) -> Entry {
+    Entry {
+        of: ServiceRef { horde: "main".parse().unwrap(), service: service.parse().unwrap() },
+        name: name.into(),
+        addrs: vec!["10.0.0.7:5432".into()],
+        labels: BTreeMap::new(),
+        by: By::Operator("ann".parse().unwrap()),
+        since: Wall(0),
+    }
+}
 
 #[test]
 fn a_bloc_without_hordes_comes_to_have_admin_and_the_yurt_says_who_runs() {
@@ -316,13 +382,50 @@ fn a_bloc_without_hordes_comes_to_have_admin_and_the_yurt_says_who_runs() {
     assert!(took < Duration::from_secs(1), "{took:?}");
     let listed = |world: &World, name: &str, program: &str| {
         let services = &world.nodes[name].services;
-        services.yurt().place(program) == Some(&id("n1"))
+        let of = (program.to_owned(), id("n1"));
+        let entry = services.yurt().who().get(&of);
+        entry.is_some_and(|entry| entry.state(world.now, Pace(1000)).0 == State::Answers)
             && services.roles().seat(&HordeName::admin()) == Some(&id("n1"))
     };
     world.until(Duration::from_secs(1), "the yurt has heard", |world| {
-        ALL.iter().all(|name| ["genghis", "yurt", "proctor/main"].iter().all(|program| listed(world, name, program)))
+        ALL.iter().all(|name| PROGRAMS.iter().all(|program| listed(world, name, program)))
     });
-    assert_eq!(world.nodes["n3"].services.yurt().place("steward"), None, "there is none yet");
+    for later in ["steward", "ca", "reeve"] {
+        assert_eq!(world.nodes["n3"].services.yurt().place(later), None, "there is no {later} yet");
+    }
+}
+
+#[test]
+fn what_does_not_answer_is_shown_as_such_and_keeps_a_fulcrum_out_of_admin() {
+    let mut world = World::new(&["n1"]);
+    world.deaf.extend(["n2".to_owned(), "n3".to_owned()]);
+    world.boot("n2");
+    world.boot("n3");
+    world.views(&[ALL]);
+    world.until(Duration::from_secs(5), "n1 is ADMIN", |world| world.admins("n3") == 1);
+    world.pass(Duration::from_secs(20));
+    assert_eq!(world.admins("n3"), 1, "no service of ADMIN answers at the others");
+    world.deaf.remove("n2");
+    world.until(Duration::from_secs(5), "n2 answers now", |world| world.admins("n3") == 2);
+    // The seat's own door falls silent: what is asked there says so, the rest goes on.
+    world.deaf.insert("n1".into());
+    let state = |world: &World, program: &str| {
+        let of = (program.to_owned(), id("n1"));
+        world.nodes["n2"].services.yurt().who()[&of].state(world.now, Pace(1000))
+    };
+    world.until(Duration::from_secs(5), "the yurt says so", |world| state(world, "yurt").0 == State::Waits);
+    assert_eq!(
+        state(&world, "access"),
+        (State::Waits, "the door of this fulcrum does not answer: nobody listens".into())
+    );
+    for program in ["genghis", "muster", "proctor/main", "healthminder/ADMIN"] {
+        assert_eq!(state(&world, program).0, State::Answers, "{program}");
+    }
+    // A placement whose manifest nobody has.
+    let place = Place { revision: vec![7; 32], place: "pick(api, 1, ALL)".into(), ..Place::default() };
+    world.write("n2", &place_path(&"main".parse().unwrap(), &"api".parse().unwrap()), &place.encode_to_vec());
+    world.until(Duration::from_secs(3), "muster says so", |world| state(world, "muster").0 == State::Waits);
+    assert_eq!(state(&world, "muster").1, "the catalogue lacks the manifest of main/api");
 }
 
 #[test]
@@ -538,4 +641,140 @@ fn history(seed: u64) {
 #[test]
 fn after_any_history_of_splits_and_deaths_running_is_what_should_be() {
     (0..16).for_each(history);
+}
+
+const LONG: Duration = LIFE_MAX;
+
+#[test]
+fn an_entry_is_listed_everywhere_and_lives_as_long_as_it_is_added_again() {
+    let mut world = World::new(ALL);
+    world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    assert_eq!(world.add("n3", entry("db", "one"), Duration::from_secs(10)), Ok(false));
+    let everywhere =
+        |want: &'static [&'static str]| move |world: &World| ALL.iter().all(|name| world.listed(name) == want);
+    let took = world.until(Duration::from_secs(3), "it is listed", everywhere(&["db/one"]));
+    assert!(took < Duration::from_millis(100), "{took:?}");
+    for _ in 0..5 {
+        world.pass(Duration::from_secs(8));
+        assert_eq!(world.add("n3", entry("db", "one"), Duration::from_secs(10)), Ok(true));
+        assert_eq!(world.listed("n1"), ["db/one"]);
+    }
+    let took = world.until(Duration::from_secs(11), "its heartbeat has ended", everywhere(&[]));
+    assert!(took > Duration::from_secs(9), "{took:?}");
+}
+
+#[test]
+fn entries_live_through_moves_of_the_seat_and_both_sides_of_a_split_are_one_again() {
+    let mut world = World::new(ALL);
+    world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    world.add("n2", entry("db", "two"), LONG).unwrap();
+    world.add("n3", entry("db", "three"), LONG).unwrap();
+    let everywhere = |world: &World| ALL.iter().all(|name| world.listed(name).len() == 2);
+    world.until(Duration::from_secs(1), "both are listed", everywhere);
+    // The seat dies: in no moment is anything of the living off the list.
+    world.kill("n1");
+    world.views(&[&["n2", "n3"]]);
+    let (mut moments, end) = (0, world.now + Duration::from_secs(15));
+    while world.now < end {
+        for name in ["n2", "n3"] {
+            assert_eq!(world.listed(name), ["db/two", "db/three"], "at {name}");
+        }
+        moments += 1;
+        world.pass(Duration::from_millis(100));
+    }
+    assert!(moments > 10 && world.nodes["n2"].services.roles().seat(&HordeName::admin()) == Some(&id("n2")));
+    // Apart, each side has its own, and what is added meanwhile.
+    world.views(&[&["n2"], &["n3"]]);
+    world.add("n2", entry("web", "two"), LONG).unwrap();
+    world.add("n3", entry("web", "three"), LONG).unwrap();
+    world.until(Duration::from_secs(10), "each side has its own", |world| {
+        world.listed("n2") == ["db/two", "web/two"] && world.listed("n3") == ["db/three", "web/three"]
+    });
+    world.pass(Duration::from_secs(30));
+    world.views(&[&["n3", "n2"]]);
+    let all = ["db/two", "web/two", "db/three", "web/three"];
+    world.until(Duration::from_secs(3), "one again", |world| ["n2", "n3"].iter().all(|name| world.listed(name) == all));
+    // A fulcrum that goes takes along what was added at its door.
+    world.kill("n2");
+    world.views(&[&["n3"]]);
+    assert_eq!(world.listed("n3"), ["db/three", "web/three"]);
+}
+
+#[test]
+fn what_has_not_changed_is_not_sent_again_and_what_was_lost_is_made_good() {
+    let mut world = World::new(ALL);
+    world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    world.missing.insert("n3".into());
+    world.add("n2", entry("db", "two"), LONG).unwrap();
+    world.until(Duration::from_secs(1), "it is listed", |world| world.listed("n2").len() == 1);
+    world.pass(Duration::from_secs(10));
+    assert!(world.listed("n3").is_empty());
+    world.missing.clear();
+    world.until(Duration::from_secs(3), "it has come", |world| world.listed("n3").len() == 1);
+    // What the seat was told is lost, too: with the seat.
+    world.dumb.insert("n3".into());
+    world.kill("n1");
+    world.views(&[&["n2", "n3"]]);
+    world.add("n3", entry("db", "three"), LONG).unwrap();
+    world.dumb.clear();
+    world.until(Duration::from_secs(6), "all of it", |world| world.listed("n3") == ["db/two", "db/three"]);
+    world.pass(Duration::from_secs(5));
+    let sent = world.sent;
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.sent, sent, "nothing has changed");
+    assert_eq!(world.listed("n3"), ["db/two", "db/three"]);
+}
+
+#[test]
+fn an_instances_entry_follows_its_verdict_and_is_its_own() {
+    let (mut world, of) = (World::new(ALL), api("main"));
+    world.serve("n1", &of, "pick(api, 1, NODE(n2))", "each-side");
+    world.until(Duration::from_secs(10), "it is ready", |world| world.ready("n3", &of) == 1);
+    let running = world.nodes["n2"].running.keys().next().unwrap().clone();
+    let of_it = |service: &str| Entry { by: By::Instance(running.clone()), ..entry(service, "") };
+    assert_eq!(world.add("n2", of_it("db"), LONG), Err(Refused::NotHere), "another's name");
+    assert_eq!(world.add("n1", of_it("api"), LONG), Err(Refused::NotHere), "another's door");
+    assert_eq!(world.add("n2", of_it("api"), Duration::ZERO), Ok(false));
+    world.until(Duration::from_secs(3), "it is listed", |world| world.listed("n3") == ["api/"]);
+    world.pass(LIFE_MAX + Duration::from_secs(30));
+    assert_eq!(world.listed("n3"), ["api/"], "no clock of its own ends it");
+    let listed = world.nodes["n3"].services.listed()[0].1;
+    assert_eq!(listed, Some(Health::Ready));
+    // Its process ends by itself: it is off the list at once, though another one comes.
+    let gone = running.clone();
+    world.nodes.get_mut("n2").unwrap().running.remove(&gone);
+    let member = world.member("n2");
+    world.post(PROCESS, member, Mail::Outcome(Outcome::Exited { id: gone, code: Some(1), signal: None }));
+    let took = world.until(Duration::from_secs(3), "it is off the list", |world| world.listed("n3").is_empty());
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+#[test]
+fn who_floods_the_register_crowds_out_nobody_and_whose_word_stops_is_struck_out() {
+    let mut world = World::new(ALL);
+    world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    world.add("n3", entry("db", "small"), LONG).unwrap();
+    let mut taken = 0;
+    while world.add("n2", entry("flood", &format!("e{taken}")), LONG).is_ok() {
+        taken += 1;
+        assert!(taken <= DOOR_ENTRIES, "no bound");
+    }
+    // A member that keeps to no bound of its own.
+    let from = world.member("n2");
+    let entries = (0..10_000).map(|n| entry("flood", &format!("wild{n}"))).collect();
+    let view = world.nodes["n1"].services.view().id().clone();
+    world.dumb.insert("n2".into());
+    let wild = Message::Added { view: view.clone(), version: 1, holds: 0, entries: Some(entries) };
+    world.post(LATENCY, world.member("n1"), Mail::Message(from.clone(), wild));
+    let wild = |world: &World| world.listed("n3").iter().any(|name| name.starts_with("flood/wild"));
+    world.until(Duration::from_secs(3), "the flood is there", wild);
+    let listed = world.listed("n3");
+    assert!(listed.len() <= DOOR_ENTRIES + 1 && listed.contains(&"db/small".to_owned()), "{}", listed.len());
+    // Nobody but the seat tells what is listed.
+    let lies = Message::Register { view, version: 99, entries: Vec::new() };
+    world.post(LATENCY, world.member("n3"), Mail::Message(from, lies));
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.listed("n3"), listed);
+    // It says nothing any more, though it is here: its heartbeat has ended.
+    world.until(Duration::from_secs(9), "its entries are struck out", |world| world.listed("n3") == ["db/small"]);
 }

@@ -7,16 +7,18 @@ use crux_core::facts::version::{Author, Stamp, Statement, VERSION_MAX};
 use crux_core::flock::message::{Accusation, Answer, AskReply, Datagram, Message as Flock, ProposalId};
 use crux_core::flock::view::{BadView, EPOCH_STEP, Headed, Seat, View, ViewId};
 use crux_core::hash::sha256;
+use crux_core::services::access::{self, By, Listed};
 use crux_core::services::instance::{Instance, InstanceId, Phase, ServiceRef};
 use crux_core::services::message::Message as Service;
 use crux_core::services::plan::{Entry, Plan, PlanId, Shortfall};
 use crux_core::services::verdict::{Beat, Checkup, Health, Verdict};
+use crux_core::services::yurt::Program;
 use crux_core::wire::{BadFrame, DATAGRAM_MAX, FRAME_MAX, Frame, IDS_MAX, decode_datagram, encode_datagram};
 use crux_names::{BlocName, Boot, Duration, FulcrumId, Hash256, HordeName, Member, Wall};
 use proptest::collection::{btree_map, vec};
 use proptest::option::of;
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 fn bloc() -> BlocName {
@@ -199,7 +201,7 @@ fn frames() -> Vec<(&'static str, Frame)> {
             service(Service::Board { horde: horde.clone(), view: view_id(), instances: vec![instance()] }),
         ),
         ("service.offer", service(Service::Offer { horde: horde.clone(), stands_for: None, why: "wants 3".into() })),
-        ("service.who", service(Service::Who { view: view_id(), programs: vec![("dean".into(), Wall(7))] })),
+        ("service.who", service(Service::Who { view: view_id(), programs: vec![program("")] })),
         ("service.forgotten", service(Service::Forgotten { instance: instance_id() })),
         (
             "service.offer.substitute",
@@ -210,6 +212,26 @@ fn frames() -> Vec<(&'static str, Frame)> {
             }),
         ),
         ("service.waits", service(Service::Waits { view: view_id(), waits: vec![(horde, "waits for 1".into())] })),
+        ("service.who.waits", service(Service::Who { view: view_id(), programs: vec![program("not stable")] })),
+        (
+            "service.added",
+            service(Service::Added {
+                view: view_id(),
+                version: 3,
+                holds: 2,
+                entries: Some(vec![access_entry(By::Instance(instance_id()))]),
+            }),
+        ),
+        ("service.added.same", service(Service::Added { view: view_id(), version: 3, holds: 0, entries: None })),
+        ("service.ask-added", service(Service::AskAdded { view: view_id() })),
+        (
+            "service.register",
+            service(Service::Register {
+                view: view_id(),
+                version: 2,
+                entries: vec![Listed { at: id("n2/b"), entry: access_entry(By::Operator("ann".parse().unwrap())) }],
+            }),
+        ),
         ("facts", Frame::Facts { sealed: vec![Bytes::from_static(b"sealed"), Bytes::from_static(b"\x00\xff")] }),
         ("facts.held", Frame::FactsHeld { ids: vec![sha256(b"a")] }),
         ("facts.digest", Frame::FactsDigest { digest: sha256(b"d"), count: 2 }),
@@ -218,6 +240,21 @@ fn frames() -> Vec<(&'static str, Frame)> {
         ("facts.ranges", Frame::FactsRanges { hashes: (0..256).collect() }),
         ("facts.want", Frame::FactsWant { ids: vec![sha256(b"b"), sha256(b"a")] }),
     ]
+}
+
+fn program(waits: &str) -> Program {
+    Program { name: "dean".into(), started: Wall(7), waits: waits.into() }
+}
+
+fn access_entry(by: By) -> access::Entry {
+    access::Entry {
+        of: of_service(),
+        name: "first".into(),
+        addrs: vec!["10.0.0.7:80".into(), "[::1]:80".into()],
+        labels: BTreeMap::from([("zone".into(), "a".into())]),
+        by,
+        since: Wall(7),
+    }
 }
 
 /// The ranges of ids that begin with 1 and 2.

@@ -3,7 +3,7 @@
 use crate::drive::Target;
 use crate::{bloc, slow, target, text, texts};
 use bytes::Bytes;
-use crux_api::grpc::{ConfabRequest, ConfabView};
+use crux_api::grpc::{AddReply, AddRequest, ConfabRequest, ConfabView, ListReply, ListRequest, WhoReply, WhoRequest};
 use crux_api::intent::{Intent, parse_duration};
 use crux_api::json::*;
 use crux_api::routes::{DownRequest, ForgetRequest, LabRequest, WriteRequest};
@@ -228,6 +228,8 @@ fn grpcs() -> Vec<Vec<u8>> {
 /// The messages of the gRPC door.
 pub fn grpc(data: &[u8]) {
     let _ = ConfabRequest::decode(data);
+    let _ = (AddRequest::decode(data), ListRequest::decode(data), WhoRequest::decode(data));
+    let _ = (AddReply::decode(data), ListReply::decode(data), WhoReply::decode(data));
     if let Ok(view) = ConfabView::decode(data) {
         assert_eq!(ConfabView::decode(&view.encode_to_vec()[..]), Ok(view));
     }

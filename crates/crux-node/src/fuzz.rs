@@ -71,6 +71,17 @@ pub fn journals() -> Vec<Vec<u8>> {
     effects::journals()
 }
 
+/// What instances added to the register, as their directories keep it.
+#[must_use]
+pub fn added_entries() -> Vec<Vec<u8>> {
+    effects::added_entries()
+}
+
+/// What an instance added to the register.
+pub fn added(data: &[u8]) {
+    effects::added(data);
+}
+
 /// A journal of an instance.
 pub fn journal(data: &[u8]) {
     effects::journal(data);

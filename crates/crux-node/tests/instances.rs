@@ -191,6 +191,7 @@ async fn it_finds_its_files_ports_and_environment_and_nothing_of_crux() {
         "CRUX_NODE",
         "CRUX_PORT_HTTP",
         "CRUX_SERVICE",
+        "CRUX_SOCKET",
         "PATH",
         // Made by shells.
         "PWD",

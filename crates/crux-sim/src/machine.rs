@@ -302,6 +302,12 @@ impl Machine {
                 self.ahead(at, Ahead::Say(Box::new(Report::Fetched { hash, result })));
             }
             Effect::Clean { id } => _ = self.ended.remove(&id),
+            Effect::Knock { .. } => {
+                let fails = self.habits.failures && self.random.below(8) == 0;
+                let result = if fails { Err("its door is slow".to_owned()) } else { Ok(()) };
+                let at = self.soon(now, 20);
+                self.ahead(at, Ahead::Say(Box::new(Report::Knocked { result })));
+            }
         }
     }
 

@@ -6,10 +6,12 @@ use crate::engines::{Cluster, Life};
 use crate::liveness::{Scene, all_stable, cliques, one_flock};
 use crux_core::engine::Engine;
 use crux_core::facts::value::Place;
+use crux_core::picture::{ProgramLine, ProgramState};
+use crux_core::services::access::{By, Entry};
 use crux_core::services::instance::ServiceRef;
 use crux_core::services::known::Known;
 use crux_core::services::roles::{Roles, Substitute, home_of, roles};
-use crux_names::{FulcrumId, Hash256, HordeName};
+use crux_names::{FulcrumId, Hash256, HordeName, Wall};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The living, grouped by who can talk to whom; `None` where the network is not a union of cliques.
@@ -44,7 +46,53 @@ pub fn settled(world: &Cluster, side: &[usize]) -> Result<(), String> {
     one_admin(&roles, &lives)?;
     hordes(&first.engine, &roles, &rows)?;
     substitutes(&first.engine, &roles)?;
+    register(&lives)?;
+    programs(world, &lives)?;
     services(&lives, &roles)
+}
+
+/// What the trials add at every door.
+#[must_use]
+pub fn entry() -> Entry {
+    Entry {
+        of: ServiceRef { horde: HordeName::main(), service: "db".parse().expect("a service's name") },
+        name: String::new(),
+        addrs: vec!["10.0.0.7:5432".into()],
+        labels: BTreeMap::new(),
+        by: By::Operator("ops".parse().expect("an operator's name")),
+        since: Wall(0),
+    }
+}
+
+/// Everybody lists what was added at the doors of this side, and nothing else.
+fn register(lives: &[&Life]) -> Result<(), String> {
+    let all: BTreeSet<FulcrumId> = lives.iter().map(|life| life.member().id.clone()).collect();
+    for life in lives {
+        let listed = life.engine.access_lines();
+        let at: BTreeSet<FulcrumId> = listed.iter().map(|line| line.claim.by.clone()).collect();
+        if at != all || listed.len() != all.len() {
+            return Err(format!("A1: {} lists what was added at {at:?}, should be {all:?}", life.member()));
+        }
+    }
+    Ok(())
+}
+
+/// Whatever heartbeats in ADMIN answers, and everybody knows that.
+fn programs(world: &Cluster, lives: &[&Life]) -> Result<(), String> {
+    for life in lives {
+        let lines = life.engine.program_lines(world.now);
+        for name in ["access", "genghis", "muster", "yurt"] {
+            if lines.iter().filter(|line| line.name == name).count() != 1 {
+                return Err(format!("A2: {} does not know of exactly one {name}", life.member()));
+            }
+        }
+        // A catalogue that lacks something is the operators' affair.
+        let waits = |line: &&ProgramLine| line.state.0 != ProgramState::Answers && line.name != "muster";
+        if let Some(line) = lines.iter().find(waits) {
+            return Err(format!("A2: {} at {} does not answer: {}", line.name, line.node, line.state.1));
+        }
+    }
+    Ok(())
 }
 
 fn equal_facts(lives: &[&Life]) -> Result<(), String> {

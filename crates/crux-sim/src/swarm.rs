@@ -16,10 +16,11 @@ use crate::flocks::addr;
 use crate::invariants::{Rules, Whole, flocking, whole};
 use crate::machine::{Habits, Machine};
 use crate::operator::{Operator, Wanted, horde};
-use crate::settled::{placed, settled, sides};
+use crate::settled::{self, placed, settled, sides};
 use crate::world::World;
 use crux_core::hash::Random;
-use crux_core::io::{Command, Input, Reply};
+use crux_core::io::{Command, Input, Reply, RequestId};
+use crux_core::services::access::LIFE_MAX;
 use crux_core::services::instance::ServiceRef;
 use crux_core::services::roles::HordeRoles;
 use crux_names::{Boot, Duration, FulcrumId, HordeName, Member, Time};
@@ -209,6 +210,7 @@ impl Swarm {
         self.each_machine(|machine| machine.calm(now));
         let awake = self.world.slots.iter().map(|slot| slot.paused_until).max().unwrap_or(Time::ZERO);
         self.run_for(awake.since(self.world.now))?;
+        self.register();
         let begin = self.world.now;
         // Holds after a split, graces of stubborn processes, backed-off restarts; the removal of surplus one by one.
         let limit = begin + self.scaled(60_000) + Duration::from_secs(25);
@@ -258,6 +260,17 @@ impl Swarm {
         self.each_machine(|machine| machine.resume(habits));
         self.restarts = resting;
         Ok(())
+    }
+
+    /// Somebody adds a service at every door, for longer than settling may take: in the end everybody lists all of them.
+    fn register(&mut self) {
+        for at in 0..self.world.slots.len() {
+            if self.world.slots[at].node.is_some() {
+                let command = Command::Add { entry: settled::entry(), life: LIFE_MAX };
+                let input = Input::Command { request: RequestId::MAX, command };
+                self.world.poke(at, |life, now, out| life.feed(now, input, out));
+            }
+        }
     }
 
     /// For the report of a failure: what the seats plan, and which processes there are.

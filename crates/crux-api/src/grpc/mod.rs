@@ -6,7 +6,10 @@ mod generated {
     include!("crux.v1.rs");
 }
 
-pub use generated::{ConfabRequest, ConfabView, confab_client, confab_server};
+pub use generated::{
+    AccessEntry, AddReply, AddRequest, ConfabRequest, ConfabView, ListReply, ListRequest, Program, WhoReply,
+    WhoRequest, access_client, access_server, confab_client, confab_server, yurt_client, yurt_server,
+};
 
 /// The protos as a descriptor set, for gRPC reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!("crux.v1.bin");
@@ -29,6 +32,37 @@ impl From<crate::json::Confab> for ConfabView {
             steward: confab.steward,
             yurt: confab.yurt,
             at: confab.at,
+        }
+    }
+}
+
+impl Program {
+    /// A program as the JSON has it, and how long ago it was heard.
+    #[must_use]
+    pub fn heard(program: crate::json::Program, heard_ms: u64) -> Self {
+        Self {
+            name: program.name,
+            node: program.node,
+            started: program.started.unwrap_or_default(),
+            state: program.state.as_str().to_owned(),
+            why: program.why,
+            heard_ms,
+        }
+    }
+}
+
+impl From<crate::json::AccessEntry> for AccessEntry {
+    fn from(entry: crate::json::AccessEntry) -> Self {
+        Self {
+            horde: entry.horde,
+            service: entry.service,
+            name: entry.name,
+            addrs: entry.addrs,
+            labels: entry.labels.into_iter().collect(),
+            by: entry.by,
+            at: entry.claim.by.unwrap_or_default(),
+            since: entry.since,
+            state: entry.state,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Documents that hold records of the status schema, and the other lists.
 
-use super::{Counter, Horde, Instance, Kind, Outside, RosterEntry, Service, Twins};
+use super::{Claim, Counter, Horde, Instance, Kind, Outside, RosterEntry, Service, Twins};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 macro_rules! kinds {
     ($($type:ident),* $(,)?) => {
@@ -50,20 +51,77 @@ pub struct HordeList {
 pub struct ServiceList {
     /// Services.
     pub services: Vec<Service>,
+    /// The register: what was added at some fulcrum's door and lives.
+    #[serde(default)]
+    pub access: Vec<AccessEntry>,
     /// What heartbeats in ADMIN.
     pub yurt: Vec<Program>,
+}
+
+/// An entry of the access service's register.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessEntry {
+    /// The horde of its service.
+    pub horde: String,
+    /// Its service.
+    pub service: String,
+    /// Tells entries of one service by one adder apart.
+    pub name: String,
+    /// Where the service is, in the words of its protocol.
+    pub addrs: Vec<String>,
+    /// What else is to be known of it.
+    pub labels: BTreeMap<String, String>,
+    /// Who added it: `operator/ann` or `instance/n1:697df3c0:4`.
+    pub by: String,
+    /// When it was added first, by the clock of the fulcrum at whose door.
+    pub since: String,
+    /// What is believed of the instance that added it: `ready`, `late` or `unknown`; `null` for an operator's.
+    pub state: Option<String>,
+    /// Whose word it is: the fulcrum's at whose door it was added.
+    pub claim: Claim,
 }
 
 /// A program of crux that heartbeats in ADMIN.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Program {
-    /// `steward`, `genghis`, …
+    /// `genghis`, `access`, `proctor/web`, …
     pub name: String,
     /// The fulcrum where it runs.
     pub node: String,
     /// When it started there.
     pub started: Option<String>,
+    /// Whether it answers.
+    #[serde(default)]
+    pub state: ProgramState,
+    /// Why it does not answer; empty if it does.
+    #[serde(default)]
+    pub why: String,
+}
+
+/// How a program is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProgramState {
+    /// It does its work.
+    #[default]
+    Answers,
+    /// It is there and cannot do its work.
+    Waits,
+    /// Its heartbeats stay away.
+    Silent,
+}
+
+impl ProgramState {
+    /// The word that tools see.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answers => "answers",
+            Self::Waits => "waits",
+            Self::Silent => "silent",
+        }
+    }
 }
 
 /// Something that happened.

@@ -21,8 +21,8 @@ pub use confab::Confab;
 pub use error::{Code, ErrorDoc};
 pub use facts::{BadHex, Fact, FactList, Head, day, from_hex, to_hex};
 pub use list::{
-    Change, ChangeAction, Event, EventList, FileEntry, FileList, HordeList, LogLine, LogList, NodeList, PlanDiff,
-    Program, Ps, ServiceList, Why, WhyRule,
+    AccessEntry, Change, ChangeAction, Event, EventList, FileEntry, FileList, HordeList, LogLine, LogList, NodeList,
+    PlanDiff, Program, ProgramState, Ps, ServiceList, Why, WhyRule,
 };
 pub use network::{Doctor, Finding, FindingState, Flock, FlockList, LinkList, Reach, ReachState};
 pub use status::{

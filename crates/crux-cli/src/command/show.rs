@@ -4,7 +4,8 @@ use super::Ctx;
 use crate::Outcome;
 use crate::output::{Format, age, brief, clean, names, or_dash, short, table, until_then};
 use crux_api::json::{
-    Confab, Expelled, Horde, Instance, NodeList, Outside, Ps, RosterEntry, Service, ServiceList, Sibling, Status, Twins,
+    AccessEntry, Confab, Expelled, Horde, Instance, NodeList, Outside, Program, Ps, RosterEntry, Service, ServiceList,
+    Sibling, Status, Twins,
 };
 use crux_api::routes;
 
@@ -45,17 +46,46 @@ pub(crate) async fn services(ctx: &Ctx) -> Outcome {
                 list.services.iter().map(|service| format!("{}/{}", service.horde, service.service)).collect();
             names(services.iter().map(String::as_str))
         }
-        _ => {
-            let rows = list
-                .yurt
-                .iter()
-                .map(|program| [program.name.clone(), program.node.clone(), age(program.started.as_deref())]);
-            let programs =
-                if list.yurt.is_empty() { String::new() } else { table(["IN ADMIN", "NODE", "SINCE"], rows) };
-            parts([services_table(&list.services, format == Format::Wide), programs])
-        }
+        _ => parts([
+            services_table(&list.services, format == Format::Wide),
+            access_table(&list.access),
+            programs_table(&list.yurt),
+        ]),
     })
     .await
+}
+
+/// What was added to the register of services.
+fn access_table(entries: &[AccessEntry]) -> String {
+    if entries.is_empty() {
+        return String::new();
+    }
+    let rows = entries.iter().map(|entry| {
+        let labels: Vec<String> = entry.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let name = if entry.name.is_empty() { String::new() } else { format!(" ({})", entry.name) };
+        [
+            format!("{}/{}{name}", entry.horde, entry.service),
+            entry.addrs.join(" "),
+            or_dash(entry.state.as_deref()),
+            entry.by.clone(),
+            or_dash(entry.claim.by.as_deref()),
+            age(Some(&entry.since)),
+            labels.join(" "),
+        ]
+    });
+    table(["ADDED", "ADDRESS", "STATE", "BY", "AT", "SINCE", "LABELS"], rows)
+}
+
+/// What heartbeats in ADMIN.
+fn programs_table(programs: &[Program]) -> String {
+    if programs.is_empty() {
+        return String::new();
+    }
+    let rows = programs.iter().map(|program| {
+        let state = program.state.as_str().to_owned();
+        [program.name.clone(), program.node.clone(), state, age(program.started.as_deref()), program.why.clone()]
+    });
+    table(["IN ADMIN", "NODE", "STATE", "SINCE", "WHY"], rows)
 }
 
 /// Those parts that say something, with an empty line between them.

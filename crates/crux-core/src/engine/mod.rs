@@ -230,6 +230,7 @@ impl Engine {
             Input::Report(Report::Exited { id, code, signal }) => self.outcome(Outcome::Exited { id, code, signal }),
             Input::Report(Report::CheckDone { id, ok, detail }) => self.outcome(Outcome::Checked { id, ok, detail }),
             Input::Report(Report::Fetched { hash, result }) => self.outcome(Outcome::Fetched { hash, result }),
+            Input::Report(Report::Knocked { result }) => self.outcome(Outcome::Knocked { result }),
         }
     }
 
@@ -290,6 +291,7 @@ impl Engine {
                 self.flock(flock::Input::Forget(fulcrum));
                 out.push(Output::Reply { request, reply: Reply::Done });
             }
+            Command::Add { entry, life } => self.services(services::Input::Add { request, entry, life }),
             Command::Seed { addr } => {
                 self.flock(flock::Input::Seed(addr));
                 out.push(Output::Reply { request, reply: Reply::Done });
@@ -481,6 +483,13 @@ impl Engine {
             services::Output::Effect(effect) => out.push(Output::Effect(effect)),
             services::Output::Row(row) => self.facts(facts::Input::Row(row)),
             services::Output::Event(event) => out.push(Output::Event(event)),
+            services::Output::Added { request, result } => {
+                let reply = match result {
+                    Ok(renewed) => Reply::Added { renewed },
+                    Err(why) => Reply::Refused { why: format!("{why}") },
+                };
+                out.push(Output::Reply { request, reply });
+            }
             services::Output::Changed => self.changed = true,
             services::Output::Stopped => self.finish(now, wall, out),
         }

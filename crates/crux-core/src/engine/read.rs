@@ -7,10 +7,11 @@ use crate::facts::value::{Expulsion, cordon_path, expel_path};
 use crate::facts::version::Author;
 use crate::flock::{Apart, Flock};
 use crate::picture::{
-    Claim, ClaimKind, Confab, ExpelledLine, FactsLine, HordeLine, HordeState, InstanceLine, InstanceState, MemberState,
-    OutsideLine, ProgramLine, Reason, RosterLine, ServiceLine, Status, Subject,
+    AccessLine, Claim, ClaimKind, Confab, ExpelledLine, FactsLine, HordeLine, HordeState, InstanceLine, InstanceState,
+    MemberState, OutsideLine, ProgramLine, Reason, RosterLine, ServiceLine, Status, Subject,
 };
 use crate::services::Services;
+use crate::services::access::Listed;
 use crate::services::instance::{Instance, InstanceId, Phase, ServiceRef};
 use crate::services::known::Known;
 use crate::services::roles::{HordeRoles, Substitute, home_of, stands_in};
@@ -98,6 +99,7 @@ impl Engine {
             lacking: flock.lacking,
             sick: flock.sick,
             programs: self.program_lines(now),
+            access: self.access_lines(),
             expelled: self.expelled_lines(),
             at: wall,
         }
@@ -135,8 +137,26 @@ impl Engine {
             node: node.clone(),
             started: entry.started,
             heard: now.since(entry.heard),
+            state: entry.state(now, self.services.pace()),
         };
         self.services.yurt().who().iter().map(line).collect()
+    }
+
+    /// What the access service lists, as its seat last told it.
+    #[must_use]
+    pub fn access_lines(&self) -> Vec<AccessLine> {
+        let at = self.services.listed_at();
+        let line = |(listed, health): (&Listed, Option<Health>)| AccessLine {
+            entry: listed.entry.clone(),
+            health,
+            claim: Claim { kind: ClaimKind::Reported, by: listed.at.clone(), at },
+        };
+        let mut lines: Vec<AccessLine> = self.services.listed().into_iter().map(line).collect();
+        let key = |line: &AccessLine| {
+            (line.entry.of.clone(), line.entry.by.clone(), line.entry.name.clone(), line.claim.by.clone())
+        };
+        lines.sort_by_key(key);
+        lines
     }
 
     fn expelled_lines(&self) -> Vec<ExpelledLine> {

@@ -13,6 +13,8 @@
 //! | `label/<node>` | `label` | the bloc |
 //! | `horizon` | `prune` | the bloc |
 //!
+//! `access` is of no path: it is needed at the door where somebody adds a service of a horde to the register.
+//!
 //! A scope without a verb gives all verbs of its horde, and none that concern the bloc: those are given by name. A
 //! certificate without scopes may do everything.
 
@@ -47,6 +49,8 @@ pub enum Verb {
     Label,
     /// Draw the line before which nothing is in force: `facts prune`.
     Prune,
+    /// Add services to the register: `Access.Add`.
+    Access,
     /// Stop a fulcrum: `down`, `node leave`.
     Down,
     /// Make faults in a dev cluster.
@@ -55,7 +59,7 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Horde,
         Self::Apply,
         Self::Forget,
@@ -63,6 +67,7 @@ impl Verb {
         Self::Cordon,
         Self::Label,
         Self::Prune,
+        Self::Access,
         Self::Down,
         Self::Lab,
     ];
@@ -78,6 +83,7 @@ impl Verb {
             Self::Cordon => "cordon",
             Self::Label => "label",
             Self::Prune => "prune",
+            Self::Access => "access",
             Self::Down => "down",
             Self::Lab => "lab",
         }
@@ -87,7 +93,7 @@ impl Verb {
     #[must_use]
     pub const fn of_a_horde(self) -> bool {
         match self {
-            Self::Horde | Self::Apply => true,
+            Self::Horde | Self::Apply | Self::Access => true,
             Self::Forget | Self::Expel | Self::Cordon | Self::Label | Self::Prune | Self::Down | Self::Lab => false,
         }
     }

@@ -36,6 +36,8 @@ pub struct Situation<'a> {
     pub flock: usize,
     /// Whether the services that a member needs run here and answer.
     pub answers: bool,
+    /// Whether those that ADMIN needs do, too.
+    pub admin_answers: bool,
     /// Who sits where.
     pub roles: &'a Roles,
     /// What the facts say.
@@ -156,7 +158,7 @@ pub const TABLE: &[Rule] = &[
     },
     Rule {
         id: "admin-answers",
-        applies: |s| s.flag() == "+ADMIN" && s.answers,
+        applies: |s| s.flag() == "+ADMIN" && s.admin_answers,
         writes: |_, row| row.admin = ADMIN.into(),
         why: "its ADMIN services answer",
     },
@@ -347,6 +349,7 @@ mod tests {
                     settled: self.stable,
                     flock: self.roster.len(),
                     answers: true,
+                    admin_answers: true,
                     roles: &roles,
                     known: &self.known,
                     offered_admin: self.offered_admin,

@@ -58,6 +58,11 @@ pub enum Effect {
         /// Which instance.
         id: InstanceId,
     },
+    /// Ask this fulcrum's own door something, as a program would. Answered by `Knocked`.
+    Knock {
+        /// It does not answer if it takes longer.
+        deadline: Duration,
+    },
 }
 
 /// Something that happened, for people, hooks and `crux events`.
@@ -135,6 +140,11 @@ pub enum Outcome {
         /// Its SHA-256.
         hash: Hash256,
         /// Why not, for people.
+        result: Result<(), String>,
+    },
+    /// This fulcrum's own door was asked.
+    Knocked {
+        /// Why it does not answer, for people.
         result: Result<(), String>,
     },
 }

@@ -1,11 +1,13 @@
 //! What services tell each other across fulcrums, as decoded values. The bytes are `wire`'s affair.
 
+use super::access::{Entry, Listed};
 use super::instance::{Instance, InstanceId};
 use super::plan::{Plan, PlanId};
 use super::verdict::{Beat, Verdict};
+use super::yurt::Program;
 use crate::flock::view::ViewId;
 use alloc::vec::Vec;
-use crux_names::{FulcrumId, HordeName, Wall};
+use crux_names::{FulcrumId, HordeName};
 
 /// One message between services of two fulcrums of a flock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,8 +75,33 @@ pub enum Message {
     Who {
         /// The view in which it was sent.
         view: ViewId,
-        /// Names of the programs, with the moment they started there.
-        programs: Vec<(alloc::string::String, Wall)>,
+        /// Each of them, and whether it answers.
+        programs: Vec<Program>,
+    },
+    /// Everything that was added at a fulcrum's door, to ADMIN's seat, or that it is still the same.
+    Added {
+        /// The view in which it was said.
+        view: ViewId,
+        /// Which version of it.
+        version: u64,
+        /// Which version of the register this fulcrum has from that seat in this view; 0: none.
+        holds: u64,
+        /// All of it; `None`: what was said in this view under this version.
+        entries: Option<Vec<Entry>>,
+    },
+    /// ADMIN's seat does not know what was said under that version.
+    AskAdded {
+        /// The view in which it was said.
+        view: ViewId,
+    },
+    /// The register, from ADMIN's seat to every member of the flock.
+    Register {
+        /// The view in which it was said.
+        view: ViewId,
+        /// Which version of it; never 0.
+        version: u64,
+        /// All of it.
+        entries: Vec<Listed>,
     },
     /// A fulcrum withdraws an instance from the books: it is gone and cleaned away.
     Forgotten {

@@ -4,6 +4,7 @@
 //!
 //! Frozen for the rooms that build on it: [`instance`], [`plan`], [`verdict`] and [`message`].
 
+pub mod access;
 pub mod admit;
 pub mod boot;
 pub mod dean;
@@ -21,6 +22,7 @@ pub mod pastiche;
 pub mod picket;
 pub mod plan;
 pub mod proctor;
+mod programs;
 pub mod roles;
 mod settle;
 pub mod standing;
@@ -28,6 +30,7 @@ pub mod vacancy;
 pub mod verdict;
 pub mod yurt;
 
+use self::access::{Ledger, Listed, Refused, Register};
 use self::dean::Dean;
 use self::effect::{Effect, Event, Outcome};
 use self::healthminder::Healthminder;
@@ -51,7 +54,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use crux_names::{FulcrumId, HordeName, Member, Time, Wall};
+use crux_names::{Duration, FulcrumId, HordeName, Member, Time, Wall};
 
 /// How many messages of a view that is not installed here yet are kept for it.
 const EARLY_MAX: usize = 256;
@@ -98,6 +101,15 @@ pub enum Input {
     },
     /// The outcome of an effect.
     Outcome(Outcome),
+    /// Somebody adds an entry to the register, at this fulcrum's door.
+    Add {
+        /// Echoed by the answer.
+        request: u64,
+        /// Which.
+        entry: access::Entry,
+        /// How long it lives unless it is added again, if it is an operator's.
+        life: Duration,
+    },
     /// Stop everything that runs here and start nothing any more.
     StopAll,
     /// The same, and be of no horde any more.
@@ -122,6 +134,13 @@ pub enum Output {
     Event(Event),
     /// What watchers see has changed.
     Changed,
+    /// The answer to [`Input::Add`].
+    Added {
+        /// Which.
+        request: u64,
+        /// Whether it was there before.
+        result: Result<bool, Refused>,
+    },
     /// Nothing runs here any more: the answer to [`Input::StopAll`] and [`Input::Leave`], once.
     Stopped,
 }
@@ -167,6 +186,16 @@ pub struct Services {
     proctors: BTreeMap<HordeName, Proctor>,
     minders: BTreeMap<HordeName, Healthminder>,
     yurt: Yurt,
+    doors: programs::Doors,
+    ledger: Ledger,
+    /// At ADMIN's seat only.
+    register: Option<Register>,
+    /// The register as the seat told it last. It was heard, in this sense, as long as that sits there.
+    listed: Option<Heard<Vec<Listed>>>,
+    /// Which version of it that is.
+    holds: u64,
+    /// What the catalogue lacks; empty if nothing.
+    lacking: String,
 
     plans: BTreeMap<HordeName, Heard<Plan>>,
     boards: BTreeMap<HordeName, Heard<Vec<Instance>>>,
@@ -194,7 +223,7 @@ pub struct Services {
     /// Its row as this life knew it last.
     row: Option<Row>,
     offers: Vec<Offered>,
-    programs: BTreeMap<String, Wall>,
+    started_programs: BTreeMap<String, Wall>,
     told: settle::Told,
     repeat_at: Time,
     early: Vec<(Member, Message)>,
@@ -225,6 +254,12 @@ impl Services {
             proctors: BTreeMap::new(),
             minders: BTreeMap::new(),
             yurt: Yurt::default(),
+            doors: programs::Doors::default(),
+            ledger: Ledger::default(),
+            register: None,
+            listed: None,
+            holds: 0,
+            lacking: String::new(),
             plans: BTreeMap::new(),
             boards: BTreeMap::new(),
             verdicts: BTreeMap::new(),
@@ -242,7 +277,7 @@ impl Services {
             signing: None,
             row: None,
             offers: Vec::new(),
-            programs: BTreeMap::new(),
+            started_programs: BTreeMap::new(),
             told: settle::Told::default(),
             repeat_at: now,
             early: Vec::new(),
@@ -279,6 +314,10 @@ impl Services {
             }
             Input::Message { from, message } => self.hear(now, wall, &from, message, out),
             Input::Outcome(outcome) => self.came(now, wall, outcome, out),
+            Input::Add { request, entry, life } => {
+                let result = self.add(now, wall, entry, life);
+                out.push(Output::Added { request, result });
+            }
             Input::StopAll | Input::Leave => {
                 if matches!(input, Input::Leave) {
                     self.leaving = Some(Time::NEVER);
@@ -304,6 +343,18 @@ impl Services {
         self.deadline
     }
 
+    fn add(&mut self, now: Time, wall: Wall, entry: access::Entry, life: Duration) -> Result<bool, Refused> {
+        if let access::By::Instance(id) = &entry.by {
+            let item = self.picket.items().get(id).filter(|item| item.instance.of == entry.of);
+            if !item
+                .is_some_and(|item| matches!(item.instance.phase, instance::Phase::Starting | instance::Phase::Running))
+            {
+                return Err(Refused::NotHere);
+            }
+        }
+        self.ledger.add(now, wall, entry, life)
+    }
+
     fn install(&mut self, now: Time, wall: Wall, view: View, out: &mut Vec<Output>) {
         self.view = view;
         self.briefed = false;
@@ -317,6 +368,9 @@ impl Services {
         self.pastiche.peers_changed(now);
         for reports in self.reports.values_mut() {
             reports.retain(|member, _| self.view.has(member));
+        }
+        if let Some(register) = &mut self.register {
+            register.anew(now);
         }
         for (from, message) in core::mem::take(&mut self.early) {
             self.hear(now, wall, &from, message, out);
@@ -355,6 +409,7 @@ impl Services {
                 self.heartbeat.hurry(now);
             }
             Outcome::Fetched { hash, result } => self.pastiche.fetched(now, &hash, result),
+            Outcome::Knocked { result } => self.doors.knocked(now, result),
         }
         if !done.is_empty() {
             // A change of an instance is judged at once, not at the next full second.
@@ -461,9 +516,26 @@ impl Services {
                 }
             }
             Message::Who { programs, .. } => {
-                let before: Vec<_> = self.yurt.who().keys().cloned().collect();
-                self.yurt.hear(now, &from.id, programs);
-                self.changed |= !self.yurt.who().keys().eq(&before);
+                self.changed |= self.yurt.hear(now, &from.id, programs);
+            }
+            Message::Added { view, version, holds, entries } => {
+                // Only the seat keeps it, from its first settling on; it is said again.
+                let asks = self.register.as_mut().map(|it| it.hear(now, &from.id, version, holds, entries));
+                if asks == Some(true) {
+                    self.tell(from, Message::AskAdded { view }, out);
+                }
+            }
+            Message::AskAdded { .. } => {
+                if self.roles.seat(&HordeName::admin()) == Some(&from.id) {
+                    self.told.added = None;
+                }
+            }
+            Message::Register { view, version, entries } => {
+                if self.roles.seat(&HordeName::admin()) == Some(&from.id) {
+                    self.changed |= self.listed.as_ref().is_none_or(|old| old.word != entries);
+                    self.listed = Some(Heard { by: from.id.clone(), view, at: wall, heard: now, word: entries });
+                    self.holds = version;
+                }
             }
             Message::Forgotten { instance } => {
                 for instances in self.reports.values_mut().filter_map(|reports| reports.get_mut(from)) {
@@ -615,6 +687,28 @@ impl Services {
         &self.yurt
     }
 
+    /// The register as ADMIN's seat last told it, without what nobody here vouches for any more: entries of fulcrums that
+    /// are not here, and of instances that are believed dead, gone or done. Each with what is believed of its instance.
+    #[must_use]
+    pub fn listed(&self) -> Vec<(&Listed, Option<verdict::Health>)> {
+        let verdicts = self.verdicts.values().flat_map(|heard| &heard.word);
+        let verdicts: BTreeMap<&InstanceId, verdict::Health> = verdicts.map(|v| (&v.subject, v.health)).collect();
+        let health = |entry: &access::Entry| match &entry.by {
+            access::By::Instance(id) => Some(verdicts.get(id).copied().unwrap_or(verdict::Health::Unknown)),
+            access::By::Operator(_) => None,
+        };
+        let entries = self.listed.iter().flat_map(|heard| &heard.word);
+        let here = entries.filter(|listed| self.view.seat(&listed.at).is_some());
+        let judged = here.map(|listed| (listed, health(&listed.entry)));
+        judged.filter(|(_, health)| health.is_none_or(alive)).collect()
+    }
+
+    /// When the seat's word on the register came, by this fulcrum's wall clock.
+    #[must_use]
+    pub fn listed_at(&self) -> Wall {
+        self.listed.as_ref().map_or(Wall(0), |heard| heard.at)
+    }
+
     /// How fast time counts here.
     #[must_use]
     pub fn pace(&self) -> Pace {
@@ -634,12 +728,21 @@ impl Services {
     }
 }
 
+/// Whether somebody may be sent to an instance of which this is believed.
+const fn alive(health: verdict::Health) -> bool {
+    use verdict::Health::{Late, Ready, Unknown};
+    matches!(health, Unknown | Ready | Late)
+}
+
 fn view_of(message: &Message) -> Option<&ViewId> {
     match message {
         Message::AskDean { view, .. }
         | Message::Verdicts { view, .. }
         | Message::Board { view, .. }
         | Message::Waits { view, .. }
+        | Message::Added { view, .. }
+        | Message::AskAdded { view }
+        | Message::Register { view, .. }
         | Message::Who { view, .. } => Some(view),
         Message::Plan(plan) => Some(&plan.id.view),
         Message::DeanReport { .. } | Message::Beats { .. } | Message::Offer { .. } | Message::Forgotten { .. } => None,
@@ -655,7 +758,12 @@ fn horde_of(message: &Message) -> Option<&HordeName> {
         | Message::Board { horde, .. }
         | Message::Offer { horde, .. } => Some(horde),
         Message::Plan(plan) => Some(&plan.horde),
-        Message::Who { .. } | Message::Waits { .. } | Message::Forgotten { .. } => None,
+        Message::Who { .. }
+        | Message::Waits { .. }
+        | Message::Added { .. }
+        | Message::AskAdded { .. }
+        | Message::Register { .. }
+        | Message::Forgotten { .. } => None,
     }
 }
 
@@ -691,14 +799,7 @@ fn planned(plan: &Plan) -> String {
 }
 
 fn judged(verdict: &Verdict) -> Event {
-    let state = match verdict.health {
-        verdict::Health::Unknown => "unknown",
-        verdict::Health::Ready => "ready",
-        verdict::Health::Late => "late",
-        verdict::Health::Dead => "dead",
-        verdict::Health::Gone => "gone",
-        verdict::Health::Done => "done",
-    };
+    let state = verdict.health.word();
     let subject = format!("{}", verdict.subject);
     let text = format!("{} of {} is {state}: {} ({})", subject, verdict.of, verdict.why, verdict.rule);
     Event { kind: "verdict", subject, text }

@@ -2,15 +2,16 @@
 //! anything to say to another one here. What goes to other fulcrums is sent when it changes, and again every 2 s, so that
 //! a word that was lost or came too early is made good.
 
+use super::access::Register;
 use super::effect::Event;
 use super::healthminder::Healthminder;
-use super::instance::{Instance, InstanceId, ServiceRef};
+use super::instance::{Instance, InstanceId, Phase, ServiceRef};
 use super::known::Known;
 use super::message::Message;
 use super::proctor::{self, Home, Proctor, Seen, Wanted};
 use super::roles::{Roles, roles};
 use super::verdict::Health;
-use super::{Output, Services, boot, dean, genghis, vacancy, yurt};
+use super::{Output, Services, boot, dean, genghis, programs, vacancy};
 use crate::facts::value::{Row, row_path};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -35,7 +36,9 @@ pub(super) struct Told {
     reports: BTreeMap<HordeName, (Member, Message)>,
     boards: BTreeMap<HordeName, Vec<Instance>>,
     verdicts: BTreeMap<HordeName, Vec<(InstanceId, Health)>>,
-    programs: Vec<String>,
+    pub(super) programs: Vec<(String, String)>,
+    pub(super) added: Option<(Member, u64)>,
+    register: Option<(u64, Time)>,
     offers: Vec<genghis::Offer>,
     waits: BTreeMap<HordeName, String>,
 }
@@ -86,6 +89,7 @@ impl Services {
         }
         self.rebrief(now, known, out);
         self.settle_standing(known, out);
+        self.settle_door(now, known, out);
         self.settle_boot(now, wall, known, out);
         for round in 0..ROUNDS {
             let repeat = repeat && round == 0;
@@ -99,8 +103,9 @@ impl Services {
             self.settle_boards(repeat, out);
             if round == 0 {
                 self.settle_genghis(now, repeat, known, out);
-                self.settle_yurt(now, wall, repeat, out);
             }
+            self.settle_access(now, repeat, out);
+            self.settle_yurt(now, wall, repeat, out);
             if self.inbox.is_empty() {
                 break;
             }
@@ -130,6 +135,12 @@ impl Services {
             if self.adopted { self.heartbeat.deadline(self.picket.items()) } else { Time::NEVER },
             self.signing.as_ref().map_or(Time::NEVER, |(_, until)| *until),
             self.leaving.filter(|_| !self.stopped).unwrap_or(Time::NEVER),
+            self.ledger.deadline(),
+            self.register
+                .as_ref()
+                .map(|register| register.patience(self.config.pace))
+                .filter(|at| *at > now)
+                .unwrap_or(Time::NEVER),
         ];
         let all = fixed.into_iter().chain(proctors).chain(minders).chain(settled).chain(adopted).chain(grown);
         all.min().unwrap_or(Time::NEVER)
@@ -168,6 +179,7 @@ impl Services {
             self.absences.look(now, &self.roles);
         }
         self.unsaid = true;
+        self.lacking = programs::lacking(known);
         let mut hordes: BTreeSet<HordeName> = self.roles.hordes.keys().cloned().collect();
         // These two need no fact and may have nobody.
         hordes.extend([HordeName::main(), HordeName::admin()]);
@@ -239,6 +251,7 @@ impl Services {
             settled: self.settled(now),
             flock: self.view.roster.len(),
             answers: self.adopted,
+            admin_answers: self.admin_answers(now),
             roles: &self.roles,
             known,
             offered_admin,
@@ -410,7 +423,7 @@ impl Services {
     }
 
     /// Hordes whose seat this fulcrum is.
-    fn seated(&self) -> BTreeSet<HordeName> {
+    pub(super) fn seated(&self) -> BTreeSet<HordeName> {
         let me = Some(&self.config.me.id);
         self.roles.hordes.keys().filter(|horde| self.roles.seat(horde) == me).cloned().collect()
     }
@@ -487,21 +500,72 @@ impl Services {
         }
     }
 
-    fn settle_yurt(&mut self, now: Time, wall: Wall, repeat: bool, out: &mut Vec<Output>) {
-        let names = yurt::programs(&self.config.me.id, &self.roles);
-        self.programs.retain(|name, _| names.contains(name));
-        for name in &names {
-            self.programs.entry(name.clone()).or_insert(wall);
+    /// What was added at this fulcrum's door goes to ADMIN's seat, and from there to everybody.
+    fn settle_access(&mut self, now: Time, repeat: bool, out: &mut Vec<Output>) {
+        let items = self.picket.items();
+        let runs = |id: &InstanceId| {
+            items.get(id).is_some_and(|item| matches!(item.instance.phase, Phase::Starting | Phase::Running))
+        };
+        self.ledger.step(now, runs);
+        let admin = self.roles.seat(&HordeName::admin());
+        if let Some(listed) = &mut self.listed {
+            // Whose word it is sits there still, or somebody takes its place soon.
+            if admin == Some(&listed.by) {
+                listed.heard = now;
+            } else if !listed.word.is_empty() && now >= listed.heard + self.config.pace.repeat() * 5 {
+                self.listed = None;
+                self.changed = true;
+            }
         }
-        let again = repeat && !names.is_empty();
-        if again || names != self.told.programs {
-            let programs = self.programs.iter().map(|(name, started)| (name.clone(), *started)).collect();
-            self.told.programs = names;
-            self.tell_all(&Message::Who { view: self.view.id().clone(), programs }, out);
+        let view = self.view.id().clone();
+        let Some(seat) = self.seat_of(&HordeName::admin()) else {
+            self.register = None;
+            return;
+        };
+        let version = self.ledger.version();
+        let word = (seat.clone(), version);
+        let news = self.told.added.as_ref() != Some(&word);
+        if news || repeat {
+            self.told.added = Some(word);
+            let heard = self.listed.as_ref().filter(|heard| heard.view == view && heard.by == seat.id);
+            let holds = heard.map_or(0, |_| self.holds);
+            let entries = (news || self.ledger.is_empty()).then(|| self.ledger.entries());
+            self.tell(&seat, Message::Added { view: view.clone(), version, holds, entries }, out);
         }
-        let view = &self.view;
-        if self.yurt.prune(now, self.config.pace, |id| view.seat(id).is_some()) {
-            self.changed = true;
+        if seat == self.config.me {
+            self.settle_register(now, repeat, out);
+        } else {
+            self.register = None;
+        }
+    }
+
+    /// The seat's part: everybody is told what changes, and again whoever says that it missed it.
+    fn settle_register(&mut self, now: Time, repeat: bool, out: &mut Vec<Output>) {
+        let carried = self.listed.as_ref().map(|heard| heard.word.as_slice()).unwrap_or_default();
+        let (pace, members) = (self.config.pace, &self.view);
+        let register = self.register.get_or_insert_with(|| Register::new(now, carried));
+        register.prune(now, pace, |id| members.seat(id).is_some());
+        if !register.speaks(now, pace, members.roster.iter().map(|seat| &seat.member.id)) {
+            return;
+        }
+        let (view, version) = (members.id().clone(), register.version());
+        let word = |register: &Register| Message::Register { view, version, entries: register.all() };
+        match self.told.register {
+            Some((told, at)) if told == version => {
+                let behind: Vec<FulcrumId> =
+                    if repeat { register.behind(at, pace).cloned().collect() } else { Vec::new() };
+                if !behind.is_empty() {
+                    let word = word(register);
+                    for member in behind.iter().filter_map(|id| self.member(id)).collect::<Vec<_>>() {
+                        self.tell(&member, word.clone(), out);
+                    }
+                }
+            }
+            _ => {
+                let word = word(register);
+                self.told.register = Some((version, now));
+                self.tell_all(&word, out);
+            }
         }
     }
 }

@@ -21,6 +21,21 @@ pub enum Health {
     Done,
 }
 
+impl Health {
+    /// The word that people and tools see.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Ready => "ready",
+            Self::Late => "late",
+            Self::Dead => "dead",
+            Self::Gone => "gone",
+            Self::Done => "done",
+        }
+    }
+}
+
 /// The healthminder's verdict on one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {

@@ -5,6 +5,7 @@
 //! not know at all comes out as [`BadFrame::Unknown`], which its reader ignores. What is signed or hashed travels as
 //! opaque bytes and is never re-encoded.
 
+mod access;
 mod facts;
 mod flock;
 mod parts;

@@ -1,13 +1,14 @@
 //! Service messages on the wire.
 
 use super::parts::{self, PortWire, duration, list, nanos, need, text};
-use super::{BadFrame, INSTANCES_MAX, ITEMS_MAX};
+use super::{BadFrame, INSTANCES_MAX, ITEMS_MAX, access};
 use crate::flock::view::{ViewId, ViewIdWire};
 use crate::lists::{Listing, Lists, apart, packed};
 use crate::services::instance::{Instance, InstanceId, Phase, ServiceRef};
 use crate::services::message::Message as ServiceMessage;
 use crate::services::plan::{Entry, Plan, PlanId, Shortfall};
 use crate::services::verdict::{Beat, Checkup, Health, Verdict};
+use crate::services::yurt::Program;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -17,7 +18,7 @@ use crux_names::{Boot, HordeName, Wall};
 use prost::Message;
 
 #[derive(Clone, PartialEq, Message)]
-struct InstanceIdWire {
+pub(super) struct InstanceIdWire {
     #[prost(string, tag = "1")]
     fulcrum: String,
     #[prost(uint64, tag = "2")]
@@ -38,12 +39,12 @@ impl InstanceIdWire {
     }
 }
 
-fn instance_id(wire: Option<InstanceIdWire>) -> Result<InstanceId, BadFrame> {
+pub(super) fn instance_id(wire: Option<InstanceIdWire>) -> Result<InstanceId, BadFrame> {
     need(wire)?.read()
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct ServiceRefWire {
+pub(super) struct ServiceRefWire {
     #[prost(string, tag = "1")]
     horde: String,
     #[prost(string, tag = "2")]
@@ -56,7 +57,7 @@ impl From<&ServiceRef> for ServiceRefWire {
     }
 }
 
-fn service(wire: Option<ServiceRefWire>) -> Result<ServiceRef, BadFrame> {
+pub(super) fn service(wire: Option<ServiceRefWire>) -> Result<ServiceRef, BadFrame> {
     let wire = need(wire)?;
     Ok(ServiceRef { horde: wire.horde.parse()?, service: wire.service.parse()? })
 }
@@ -81,7 +82,7 @@ impl PlanIdWire {
     }
 }
 
-fn view_id(wire: Option<ViewIdWire>) -> Result<ViewId, BadFrame> {
+pub(super) fn view_id(wire: Option<ViewIdWire>) -> Result<ViewId, BadFrame> {
     Ok(need(wire)?.try_into()?)
 }
 
@@ -428,7 +429,7 @@ impl VerdictWire {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ServiceWire {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
     kind: Option<Kind>,
 }
 
@@ -454,6 +455,12 @@ enum Kind {
     Forgotten(InstanceIdWire),
     #[prost(bytes = "bytes", tag = "10")]
     Waits(Bytes),
+    #[prost(bytes = "bytes", tag = "11")]
+    Added(Bytes),
+    #[prost(bytes = "bytes", tag = "12")]
+    Register(Bytes),
+    #[prost(message, tag = "13")]
+    AskAdded(AskAddedWire),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -462,6 +469,12 @@ struct AskDeanWire {
     view: Option<ViewIdWire>,
     #[prost(string, tag = "2")]
     horde: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AskAddedWire {
+    #[prost(message, optional, tag = "1")]
+    view: Option<ViewIdWire>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -567,6 +580,20 @@ struct ProgramWire {
     name: String,
     #[prost(uint64, tag = "2")]
     since: u64,
+    #[prost(string, tag = "3")]
+    waits: String,
+}
+
+impl From<&Program> for ProgramWire {
+    fn from(program: &Program) -> Self {
+        Self { name: program.name.clone(), since: program.started.0, waits: program.waits.clone() }
+    }
+}
+
+impl ProgramWire {
+    fn read(self) -> Result<Program, BadFrame> {
+        Ok(Program { name: text(self.name)?, started: Wall(self.since), waits: text(self.waits)? })
+    }
 }
 
 impl From<&ServiceMessage> for ServiceWire {
@@ -607,11 +634,15 @@ impl From<&ServiceMessage> for ServiceWire {
             }
             ServiceMessage::Who { view, programs } => Kind::Who(packed(&WhoWire {
                 view: Some(view.into()),
-                programs: programs
-                    .iter()
-                    .map(|(name, since)| ProgramWire { name: name.clone(), since: since.0 })
-                    .collect(),
+                programs: programs.iter().map(ProgramWire::from).collect(),
             })),
+            ServiceMessage::Added { view, version, holds, entries } => {
+                Kind::Added(access::added(view, *version, *holds, entries.as_deref()))
+            }
+            ServiceMessage::AskAdded { view } => Kind::AskAdded(AskAddedWire { view: Some(view.into()) }),
+            ServiceMessage::Register { view, version, entries } => {
+                Kind::Register(access::register(view, *version, entries))
+            }
             ServiceMessage::Forgotten { instance } => Kind::Forgotten(instance.into()),
         };
         Self { kind: Some(kind) }
@@ -666,9 +697,11 @@ impl ServiceWire {
             }
             Kind::Who(who) => {
                 let (who, lists) = apart::<WhoWire>(who)?;
-                let program = |program: ProgramWire| Ok((text(program.name)?, Wall(program.since)));
-                ServiceMessage::Who { view: view_id(who.view)?, programs: list(&lists, 2, program)? }
+                ServiceMessage::Who { view: view_id(who.view)?, programs: list(&lists, 2, ProgramWire::read)? }
             }
+            Kind::Added(bytes) => access::read_added(bytes)?,
+            Kind::Register(bytes) => access::read_register(bytes)?,
+            Kind::AskAdded(ask) => ServiceMessage::AskAdded { view: view_id(ask.view)? },
             Kind::Forgotten(instance) => ServiceMessage::Forgotten { instance: instance.read()? },
         })
     }

@@ -39,7 +39,7 @@ pub(crate) fn body<T>(json: Result<Json<T>, JsonRejection>) -> Result<T, Refusal
 /// A command's plain outcome.
 pub(super) fn done(reply: Reply, text: String) -> Answer {
     match reply {
-        Reply::Done | Reply::Written { .. } => Ok(doc(Done { text })),
+        Reply::Done | Reply::Written { .. } | Reply::Added { .. } => Ok(doc(Done { text })),
         Reply::Refused { why } => Err(Refusal::new(Code::Refused, why, "crux status")),
     }
 }

@@ -100,7 +100,7 @@ async fn accept(door: &Door, request: Result<Json<WriteRequest>, JsonRejection>,
             let status = if converged { StatusCode::OK } else { StatusCode::ACCEPTED };
             Ok((status, doc(Written { ids, others, converged })).into_response())
         }
-        Reply::Done => Ok(doc(Written { ids: Vec::new(), others: 0, converged: true })),
+        Reply::Done | Reply::Added { .. } => Ok(doc(Written { ids: Vec::new(), others: 0, converged: true })),
         Reply::Refused { why } => {
             let refusing = door.store_state().reason;
             let (code, next) = match refusing {

@@ -15,12 +15,13 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::serve::IncomingStream;
 use crux_api::json::{AuditEntry, AuditOutcome, Code, Counter, ErrorDoc};
-use crux_api::rights::{Right, right_of};
+use crux_api::rights::{INSTANCE, Right, right_of};
 use crux_core::facts;
 use crux_core::facts::scope::{Need, Verb};
 use crux_core::facts::version::{Author, Statement};
-use crux_names::FulcrumId;
-use crux_pki::{Admitted, RoleKind, unix_now};
+use crux_core::services::instance::{InstanceId, ServiceRef};
+use crux_names::{FulcrumId, OperatorName};
+use crux_pki::{Admitted, Role, RoleKind, unix_now};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,6 +50,22 @@ impl Caller {
         self.admitted.identity().role.to_string()
     }
 
+    /// The operator, if it is one.
+    pub(crate) fn operator(&self) -> Option<&OperatorName> {
+        match &self.admitted.identity().role {
+            Role::Operator(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Why it may not do this, unless it may. For what only the body of a request tells.
+    pub(crate) fn lacks(&self, need: &Need) -> Option<String> {
+        let scopes = self.admitted.scopes();
+        let name = self.name();
+        (!scopes.permit(need))
+            .then(|| format!("the certificate of {name} is limited to {scopes}, and this needs {need}"))
+    }
+
     /// When its certificate ends, if it is an operator.
     pub(crate) fn operators_end(&self) -> Option<u64> {
         (self.admitted.identity().role.kind() == RoleKind::Operator).then(|| self.admitted.not_after())
@@ -69,9 +86,7 @@ impl Caller {
             let next = "use an operator's bundle: --as BUNDLE, or crux ca issue --operator";
             return Some(Refusal::new(Code::Refused, cause, next));
         }
-        let scopes = self.admitted.scopes();
-        let need = right.need().filter(|need| !scopes.permit(need))?;
-        let cause = format!("the certificate of {name} is limited to {scopes}, and this needs {need}");
+        let cause = self.lacks(&right.need()?)?;
         let next = "crux ca inspect BUNDLE shows its scopes; --as BUNDLE names another operator";
         Some(Refusal::new(Code::Refused, cause, next))
     }
@@ -96,23 +111,51 @@ impl Connected<IncomingStream<'_, UnixListener>> for Local {
     }
 }
 
+/// Who asks on an instance's own socket.
+#[derive(Clone, Debug)]
+pub(crate) struct OfInstance {
+    /// The instance.
+    pub(crate) id: InstanceId,
+    /// Of which service it is.
+    pub(crate) of: ServiceRef,
+}
+
 /// Who asks.
 #[derive(Clone)]
 enum Who {
     Port(Caller),
     Socket(Local),
+    Instance(OfInstance),
 }
 
 impl Who {
     fn of(extensions: &Extensions) -> Option<Self> {
-        let port = extensions.get::<Caller>().cloned().map(Self::Port);
+        // Which socket it is says who asks: nobody else can open it.
+        let instance = extensions.get::<OfInstance>().cloned().map(Self::Instance);
+        let port = instance.or_else(|| extensions.get::<Caller>().cloned().map(Self::Port));
         port.or_else(|| extensions.get::<ConnectInfo<Local>>().map(|ConnectInfo(local)| Self::Socket(*local)))
     }
 
-    fn refused(&self, right: Right) -> Option<Refusal> {
+    /// Why it may not ask for what is at this path and needs this right, unless it may.
+    fn refused(&self, right: Right, path: &str) -> Option<Refusal> {
         match self {
             Self::Port(caller) => caller.refused(right),
-            Self::Socket(_) => None,
+            Self::Socket(_) => matches!(right, Right::Named(_)).then(|| {
+                let cause = "the local socket does not say which operator asks, and this is done in an operator's name";
+                Refusal::new(
+                    Code::Refused,
+                    cause,
+                    "ask the API port with an operator's bundle, or an instance's own socket",
+                )
+            }),
+            Self::Instance(OfInstance { id, .. }) => (!INSTANCE.contains(&path)).then(|| {
+                let cause = format!("this is the socket of instance {id}, which may not ask for {path}");
+                Refusal::new(
+                    Code::Refused,
+                    cause,
+                    "ask for the confab and the access service here, and crux.sock for the rest",
+                )
+            }),
         }
     }
 }
@@ -127,7 +170,7 @@ struct Asked {
 impl Asked {
     fn of(who: Who, right: Option<Right>, request: &Request) -> Self {
         let verb = match right {
-            Some(Right::Verb(verb) | Right::AnyHorde(verb)) => verb.as_str(),
+            Some(Right::Verb(verb) | Right::AnyHorde(verb) | Right::Named(verb)) => verb.as_str(),
             Some(Right::Signed) => "write",
             Some(Right::Read) | None => "read",
         };
@@ -148,9 +191,16 @@ pub(super) struct Noted {
     targets: Vec<String>,
     facts: Vec<String>,
     more: u32,
+    /// A heartbeat: it goes on with what is written down already.
+    beat: bool,
 }
 
 impl Noted {
+    /// Nothing that is written down, as long as it succeeds.
+    pub(super) fn beat(&mut self) {
+        self.beat = true;
+    }
+
     /// Something that it is done to.
     pub(super) fn target(&mut self, target: impl Into<String>) {
         if self.targets.len() == TARGETS {
@@ -209,8 +259,9 @@ impl Book {
         let (by, uid, from) = match &asked.who {
             Who::Port(caller) => (caller.name(), None, Some(caller.from.to_string())),
             Who::Socket(local) => ("socket".to_owned(), local.uid, None),
+            Who::Instance(instance) => (format!("instance/{}", instance.id), None, None),
         };
-        let Noted { authors, verbs, mut targets, facts, more } = noted;
+        let Noted { authors, verbs, mut targets, facts, more, beat: _ } = noted;
         if targets.is_empty() {
             targets.push(asked.path.clone());
         }
@@ -242,13 +293,19 @@ impl Book {
     fn answered(&self, asked: &Asked, mut response: Response) -> Response {
         let noted = response.extensions_mut().remove::<Noted>().unwrap_or_default();
         let error = response.extensions_mut().remove::<ErrorDoc>();
+        let grpc = response.headers().get("grpc-status").and_then(|status| status.to_str().ok());
         let outcome = match (response.status(), &error) {
+            // Both by tonic's numbers: permission denied, and anything else that is not well.
+            _ if grpc == Some("7") => AuditOutcome::Refused,
+            _ if grpc.is_some_and(|status| status != "0") => AuditOutcome::Failed,
             (StatusCode::ACCEPTED, _) => AuditOutcome::Accepted,
             (status, _) if status.is_success() => AuditOutcome::Done,
             (_, Some(error)) if error.code.exit() == NOT_PERMITTED => AuditOutcome::Refused,
             _ => AuditOutcome::Failed,
         };
-        self.write(asked, noted, outcome, error.as_ref());
+        if !(noted.beat && outcome == AuditOutcome::Done) {
+            self.write(asked, noted, outcome, error.as_ref());
+        }
         response
     }
 }
@@ -292,7 +349,7 @@ async fn gate(State(book): State<Book>, request: Request, next: Next) -> Respons
     let right = right_of(request.method().as_str(), request.uri().path());
     let asked = Asked::of(who, right, &request);
     // Who may ask for nothing is not told what there is.
-    if let Some(refusal) = asked.who.refused(right.unwrap_or(Right::Read)) {
+    if let Some(refusal) = asked.who.refused(right.unwrap_or(Right::Read), &asked.path) {
         book.write(&asked, Noted::default(), AuditOutcome::Refused, Some(&refusal.0));
         return said(refusal, grpc);
     }

@@ -1,10 +1,15 @@
-//! gRPC beside the JSON: `crux.v1.Confab`, and the standard services for health and reflection.
+//! gRPC beside the JSON: `crux.v1.Confab`, `Access` and `Yurt`, and the standard services for health and reflection.
+
+mod access;
+mod yurt;
 
 use super::Door;
 use super::answer::Refusal;
 use super::show;
 use axum::Router;
+use crux_api::grpc::access_server::AccessServer;
 use crux_api::grpc::confab_server::{Confab, ConfabServer};
+use crux_api::grpc::yurt_server::YurtServer;
 use crux_api::grpc::{ConfabRequest, ConfabView, DESCRIPTORS};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,8 +21,8 @@ use tonic_health::server::HealthService;
 /// The gRPC services as routes.
 pub(super) fn routes(door: Door) -> Router {
     let mut router = Router::new()
-        .route_service("/crux.v1.Confab/{method}", ConfabServer::new(ConfabRpc(door.clone())))
-        .route_service("/grpc.health.v1.Health/{method}", health(door));
+        .merge(of_instances(door.clone()))
+        .route_service("/crux.v1.Yurt/{method}", YurtServer::new(yurt::YurtRpc(door)));
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -28,6 +33,14 @@ pub(super) fn routes(door: Door) -> Router {
         Err(error) => tracing::warn!("gRPC reflection is not served: {error}"),
     }
     router
+}
+
+/// Those that instances may ask for on their own sockets, too.
+pub(super) fn of_instances(door: Door) -> Router {
+    Router::new()
+        .route_service("/crux.v1.Confab/{method}", ConfabServer::new(ConfabRpc(door.clone())))
+        .route_service("/crux.v1.Access/{method}", AccessServer::new(access::AccessRpc(door.clone())))
+        .route_service("/grpc.health.v1.Health/{method}", health(door))
 }
 
 /// Serving, the whole and the confab, until the driver ends.

@@ -9,7 +9,7 @@ use thiserror::Error;
 use tokio::net::UnixListener;
 
 /// Longest path of a Unix socket on Linux (unix(7): 108 bytes with the closing zero).
-const PATH_MAX: usize = 107;
+pub(crate) const PATH_MAX: usize = 107;
 
 /// Why a local socket cannot be opened.
 #[derive(Debug, Error)]
@@ -55,13 +55,17 @@ pub(crate) fn open(path: &Path) -> Result<UnixListener, SocketError> {
         }
         std::fs::remove_file(path).map_err(io)?;
     }
+    private(path).map_err(io)
+}
+
+/// A socket of mode 0600 at a path where nothing is. Call it inside a tokio runtime.
+pub(crate) fn private(path: &Path) -> io::Result<UnixListener> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(|e| io(e.into()))?;
-    let addr = SocketAddrUnix::new(path).map_err(|e| io(e.into()))?;
-    bind(&socket, &addr).map_err(|e| io(e.into()))?;
-    chmod(path, Mode::RUSR | Mode::WUSR).map_err(|e| io(e.into()))?;
-    listen(&socket, 128).map_err(|e| io(e.into()))?;
-    UnixListener::from_std(StdListener::from(socket)).map_err(io)
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    chmod(path, Mode::RUSR | Mode::WUSR)?;
+    listen(&socket, 128)?;
+    UnixListener::from_std(StdListener::from(socket))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@
 //! | `logs` | what instances wrote, here or on another fulcrum |
 //! | `control` | down, forget, faults |
 //! | `audit` | what operators did here |
-//! | `grpc` | `crux.v1.Confab` |
+//! | `grpc` | `crux.v1.Confab`, `Access` and `Yurt` |
 
 pub(crate) mod answer;
 mod audit;
@@ -32,8 +32,8 @@ mod vouched;
 pub use listen::SocketError;
 
 pub(crate) use control::{Rules, body};
-pub(crate) use gate::{Caller, guarded};
-pub(crate) use listen::open;
+pub(crate) use gate::{Caller, OfInstance, guarded};
+pub(crate) use listen::{PATH_MAX, open, private};
 
 use crate::ask::Asker;
 use crate::audit::Audit;
@@ -185,6 +185,13 @@ pub(crate) fn router(door: Door) -> Router {
     let router = router.layer(DefaultBodyLimit::max(BODY_MAX));
     let (meters, audit, me) = (door.meters.clone(), door.audit.clone(), door.me.id.clone());
     let all = guarded(router.with_state(door.clone()).merge(grpc::routes(door)), &audit, &me);
+    all.layer(middleware::from_fn_with_state(meters, timed))
+}
+
+/// What an instance may ask for on its own socket, behind the same gate.
+pub(crate) fn instance_router(door: Door, own: OfInstance) -> Router {
+    let (meters, audit, me) = (door.meters.clone(), door.audit.clone(), door.me.id.clone());
+    let all = guarded(grpc::of_instances(door), &audit, &me).layer(axum::Extension(own));
     all.layer(middleware::from_fn_with_state(meters, timed))
 }
 

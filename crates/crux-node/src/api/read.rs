@@ -54,8 +54,12 @@ pub(super) async fn hordes(State(door): State<Door>, Query(query): Query<WatchQu
 
 /// `GET /v1/services`.
 pub(super) async fn services(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
-    listed(door, &query, |_, status| ServiceList { services: show::services(status), yurt: show::programs(status) })
-        .await
+    listed(door, &query, |_, status| ServiceList {
+        services: show::services(status),
+        access: show::access(&status.access),
+        yurt: show::programs(status),
+    })
+    .await
 }
 
 /// `GET /v1/why`.

@@ -323,12 +323,42 @@ pub(crate) fn instances(from: &picture::Status) -> Vec<json::Instance> {
 
 /// What heartbeats in ADMIN.
 pub(crate) fn programs(from: &picture::Status) -> Vec<json::Program> {
-    let line = |line: &picture::ProgramLine| json::Program {
+    from.programs.iter().map(program).collect()
+}
+
+/// A program that heartbeats in ADMIN.
+pub(crate) fn program(line: &picture::ProgramLine) -> json::Program {
+    let (state, why) = &line.state;
+    json::Program {
         name: line.name.clone(),
         node: line.node.to_string(),
         started: Some(moment(line.started)),
+        state: match state {
+            picture::ProgramState::Answers => json::ProgramState::Answers,
+            picture::ProgramState::Waits => json::ProgramState::Waits,
+            picture::ProgramState::Silent => json::ProgramState::Silent,
+        },
+        why: why.clone(),
+    }
+}
+
+/// What is in the register of services.
+pub(crate) fn access(from: &[picture::AccessLine]) -> Vec<json::AccessEntry> {
+    let line = |line: &picture::AccessLine| {
+        let entry = &line.entry;
+        json::AccessEntry {
+            horde: entry.of.horde.to_string(),
+            service: entry.of.service.to_string(),
+            name: entry.name.clone(),
+            addrs: entry.addrs.clone(),
+            labels: entry.labels.clone(),
+            by: entry.by.to_string(),
+            since: moment(entry.since),
+            state: line.health.map(|health| health.word().to_owned()),
+            claim: claim(&line.claim),
+        }
     };
-    from.programs.iter().map(line).collect()
+    from.iter().map(line).collect()
 }
 
 /// Reasons as one document: the decisive one first.

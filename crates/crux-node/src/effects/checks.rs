@@ -7,11 +7,12 @@ use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -44,6 +45,27 @@ pub(super) async fn run(
         "http" => timeout(deadline, http(port()?, &check.path)).await.map_err(|_| within("http"))?,
         "exec" => exec(home, &check.command, deadline).await,
         other => Err(format!("this crux knows no `{other}` check: use http, tcp or exec")),
+    }
+}
+
+/// Asks this fulcrum's own door what a program would ask first. `Err` says why it does not answer.
+pub(super) async fn knock(door: &Path, deadline: Duration) -> Result<(), String> {
+    let asked = async {
+        let mut stream = UnixStream::connect(door).await?;
+        let path = crux_api::routes::CONFAB;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut line = Vec::new();
+        let mut reader = tokio::io::BufReader::new(stream).take(STATUS_LINE_MAX);
+        tokio::io::AsyncBufReadExt::read_until(&mut reader, b'\n', &mut line).await?;
+        Ok::<_, io::Error>(status(&line))
+    };
+    match timeout(deadline, asked).await {
+        Ok(Ok(Some(200))) => Ok(()),
+        Ok(Ok(Some(status))) => Err(format!("{}: it answers with status {status}", door.display())),
+        Ok(Ok(None)) => Err(format!("{}: it does not answer in HTTP", door.display())),
+        Ok(Err(error)) => Err(format!("{}: {error}", door.display())),
+        Err(_) => Err(format!("{}: no answer within {} ms", door.display(), deadline.as_millis())),
     }
 }
 

@@ -55,6 +55,15 @@ pub(crate) fn journal(data: &[u8]) {
     }
 }
 
+pub(crate) fn added_entries() -> Vec<Vec<u8>> {
+    let text = r#"[{"name":"","addrs":["10.0.0.7:80"],"labels":{"zone":"a"}},{"name":"b","addrs":[],"labels":{}}]"#;
+    vec![text.into(), text[..60].into(), b"[]".to_vec()]
+}
+
+pub(crate) fn added(data: &[u8]) {
+    super::sockets::fuzz(data);
+}
+
 pub(crate) fn instance_log(data: &[u8]) {
     for line in data.split(|byte| *byte == b'\n').filter_map(LogLine::parse) {
         assert!(line.text.len() <= 3 * data.len(), "more text than was written");

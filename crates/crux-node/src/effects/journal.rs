@@ -5,6 +5,8 @@
 //! | `journal` | one JSON entry a line, each synced before what follows it happens: intent, started, ended |
 //! | `lock` | held by the supervisor as long as it lives; its content says who that is |
 //! | `sup.sock` | where the supervisor listens |
+//! | `crux.sock` | the instance's own socket, where crux listens |
+//! | `added.json` | what the instance added to the register |
 //! | `log/` | the instance's output, rotated |
 //! | `root/` | the instance's working directory, with its files |
 //!

@@ -13,6 +13,7 @@ mod journal;
 mod logs;
 mod picket;
 mod processes;
+mod sockets;
 mod supervise;
 
 pub use blobs::{BlobError, Blobs};
@@ -21,17 +22,23 @@ pub use journal::Ending;
 pub use logs::{Cursor, LogLine, LogStream, Logs};
 pub use picket::kill_all_instances;
 pub(crate) use picket::running_instances;
+pub(crate) use sockets::Serve;
 pub use supervise::supervise_main;
 
 use crate::effects::journal::Home;
 use crate::effects::picket::{Handle, Ports};
+use crate::effects::sockets::Sockets;
 use crux_core::io::{Effect, Ended, Report};
+use crux_core::services::access::Entry;
 use crux_core::services::instance::{Instance, InstanceId};
 use crux_names::FulcrumId;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc;
+
+/// The local door's name in the state directory.
+pub(crate) const SOCKET: &str = "crux.sock";
 
 /// What the effects need to know of this fulcrum.
 #[derive(Clone)]
@@ -96,6 +103,7 @@ struct Inner {
     /// Every instance whose directory is here, by id: running, being started, or ended and not yet cleaned.
     instances: Mutex<BTreeMap<InstanceId, Handle>>,
     ports: Ports,
+    sockets: Sockets,
 }
 
 impl Inner {
@@ -133,7 +141,13 @@ impl Effects {
             }
         }
         let blobs = Blobs::open(&config.state.join("pastiche"))?;
-        let inner = Arc::new(Inner { config, blobs, instances: Mutex::default(), ports: Ports::default() });
+        let inner = Arc::new(Inner {
+            config,
+            blobs,
+            instances: Mutex::default(),
+            ports: Ports::default(),
+            sockets: Sockets::default(),
+        });
         let mut adoption = picket::adopt(&inner).await?;
         adoption.warnings.splice(..0, warnings);
         Ok((Self { inner }, adoption))
@@ -160,6 +174,13 @@ impl Effects {
                     let _ = reports.send(Report::CheckDone { id, ok, detail }).await;
                 });
             }
+            Effect::Knock { deadline } => {
+                let (door, reports) = (inner.config.state.join(SOCKET), inner.config.reports.clone());
+                tokio::spawn(async move {
+                    let result = checks::knock(&door, deadline).await;
+                    let _ = reports.send(Report::Knocked { result }).await;
+                });
+            }
             Effect::Fetch { hash, size, from } => {
                 let (blobs, open) = (inner.blobs.clone(), inner.config.open.clone());
                 let reports = inner.config.reports.clone();
@@ -169,6 +190,36 @@ impl Effects {
                 });
             }
         }
+    }
+
+    /// From now on every instance's own socket is answered, those that were taken back first.
+    pub(crate) fn serve_sockets(&self, serve: Serve) {
+        let inner = &self.inner;
+        let _there = inner.config.runtime.enter();
+        inner.sockets.begin(serve);
+        for (id, handle) in inner.instances().iter().filter(|(_, handle)| handle.lives()) {
+            if let Err(error) = inner.sockets.open(&inner.home(id), id, handle.of()) {
+                tracing::warn!(%id, %error, "its socket cannot be opened: it asks in vain until it is started again");
+            }
+        }
+    }
+
+    /// Nobody answers at instances' sockets any more.
+    pub(crate) fn close_sockets(&self) {
+        self.inner.sockets.end();
+    }
+
+    /// Remembers what an instance added to the register, for the next life. Blocks.
+    pub(crate) fn remember(&self, id: &InstanceId, entry: &Entry) {
+        if let Err(error) = sockets::remember(&self.inner.home(id), entry) {
+            tracing::warn!(%id, %error, "what it added to the register is forgotten when crux is restarted");
+        }
+    }
+
+    /// What these instances, taken back from an earlier life, had added to the register.
+    pub(crate) fn remembered(&self, instances: &[Instance]) -> Vec<Entry> {
+        let of = |it: &Instance| sockets::remembered(&self.inner.home(&it.id), &it.id, &it.of);
+        instances.iter().flat_map(of).collect()
     }
 
     /// The files that this fulcrum has.

@@ -8,9 +8,10 @@ pub(super) use adopt::adopt;
 use crate::effects::Inner;
 use crate::effects::journal::{Ending, Entry, Home, Started, make_dir};
 use crate::effects::processes::{ProcessId, descendants, kill_marked, marks, signal_seen};
+use crate::effects::sockets::{self, Sockets};
 use crate::effects::supervise::{Said, Told};
 use crux_core::io::{Report, StartSpec};
-use crux_core::services::instance::InstanceId;
+use crux_core::services::instance::{InstanceId, ServiceRef};
 use crux_names::{Duration, Wall};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
@@ -49,8 +50,21 @@ enum Order {
 
 /// The way to the task that holds an instance.
 pub(super) struct Handle {
+    of: ServiceRef,
     orders: mpsc::UnboundedSender<Order>,
     ended: Arc<OnceLock<Ending>>,
+}
+
+impl Handle {
+    /// Whether it has not ended.
+    pub(super) fn lives(&self) -> bool {
+        self.ended.get().is_none()
+    }
+
+    /// Of which service it is.
+    pub(super) fn of(&self) -> &ServiceRef {
+        &self.of
+    }
 }
 
 /// What the task of one instance knows. Not the whole of the effects: dropping those lets the task end.
@@ -59,6 +73,7 @@ struct Life {
     home: Home,
     reports: mpsc::Sender<Report>,
     ports: Ports,
+    sockets: Sockets,
     orders: mpsc::UnboundedReceiver<Order>,
     /// The report of its start, once it runs.
     runs: Option<Report>,
@@ -67,15 +82,16 @@ struct Life {
     ended: Arc<OnceLock<Ending>>,
 }
 
-fn enlist(inner: &Inner, id: &InstanceId) -> Life {
+fn enlist(inner: &Inner, id: &InstanceId, of: &ServiceRef) -> Life {
     let (sender, orders) = mpsc::unbounded_channel();
     let ended = Arc::new(OnceLock::new());
-    inner.instances().insert(id.clone(), Handle { orders: sender, ended: ended.clone() });
+    inner.instances().insert(id.clone(), Handle { of: of.clone(), orders: sender, ended: ended.clone() });
     Life {
         id: id.clone(),
         home: inner.home(id),
         reports: inner.config.reports.clone(),
         ports: inner.ports.clone(),
+        sockets: inner.sockets.clone(),
         orders,
         runs: None,
         order: None,
@@ -91,14 +107,21 @@ pub(super) fn start(inner: &Inner, spec: StartSpec) {
         tracing::warn!(%id, "an instance that has not ended was to be started again; it is left as it is");
         return;
     }
-    let mut life = enlist(inner, &id);
+    let of = spec.instance.of.clone();
+    let mut life = enlist(inner, &id, &of);
     let (blobs, exe) = (inner.blobs.clone(), inner.config.exe.clone());
     tokio::spawn(async move {
         let (home, ports, program) = (life.home.clone(), life.ports.clone(), exe.clone());
         let prepared = tokio::task::spawn_blocking(move || prepare::prepare(&home, &spec, &blobs, &ports, &program));
         let prepared = prepared.await.unwrap_or_else(|error| Err(format!("its preparation broke: {error}")));
         let begun = match prepared {
-            Ok(ports) => begin(&life, &exe).await.map(|(child, started)| (ports, child, started)),
+            Ok(ports) => {
+                // Its program finds it there when it starts.
+                if let Err(error) = life.sockets.open(&life.home, &id, &of) {
+                    tracing::warn!(%id, %error, "its socket cannot be opened: it runs without one");
+                }
+                begin(&life, &exe).await.map(|(child, started)| (ports, child, started))
+            }
             Err(why) => Err(why),
         };
         match begun {
@@ -298,6 +321,7 @@ impl Life {
     fn end(&self, ended: Ending) {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, holder| *holder != self.id);
         let _ = self.ended.set(ended);
+        self.sockets.close(&self.home, &self.id);
     }
 
     /// Takes no more orders and answers starts that came too late. Whether it was told something, too.
@@ -373,6 +397,7 @@ fn reopen(home: &Home) -> io::Result<()> {
     let until = Instant::now() + ANSWER;
     loop {
         if let Some(_lock) = take_lock(home)? {
+            sockets::forget(home)?;
             for name in ["journal", "sup.sock"] {
                 match std::fs::remove_file(home.0.join(name)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -3,12 +3,12 @@
 use super::identity_watch::Watch;
 use super::stops::Stops;
 use super::{UpError, link_key};
-use crate::api::{self, Door};
+use crate::api::{self, Door, OfInstance};
 use crate::ask::Asker;
 use crate::audit::Audit;
 use crate::dev;
 use crate::driver::{ASKS, Channels, Clock, Driver, End, Hands, Inbox, LINK_EVENTS, REPORTS, check_loaded};
-use crate::effects::{Effects, EffectsConfig};
+use crate::effects::{Effects, EffectsConfig, SOCKET, Serve};
 use crate::events::Events;
 use crate::live::{Find, HINTS, Live};
 use crate::metrics::{self, Meters};
@@ -27,7 +27,8 @@ use crux_api::json::Listens;
 use crux_core::engine::{self, Engine};
 use crux_core::flock;
 use crux_core::flock::discovery::Book;
-use crux_core::io::{Input, Report};
+use crux_core::io::{Command, Input, Reply, Report};
+use crux_core::services::access::{self, Entry};
 use crux_link::{BindError, FaultGate, LinkConfig, LinkEvent, Links};
 use crux_names::{Boot, FulcrumId, Member};
 use crux_pki::{Bundle, unix_now};
@@ -49,8 +50,6 @@ fn or_nothing<T>(what: &str, loaded: Result<Vec<T>, StoreError>) -> Vec<T> {
     })
 }
 
-/// The socket's name in the state directory.
-const SOCKET: &str = "crux.sock";
 /// Where root's fulcrum is found without knowing its state directory.
 const WELL_KNOWN: &str = "/run/crux/crux.sock";
 /// How long a second life waits for the mesh port of the first, and how often it tries.
@@ -187,10 +186,13 @@ pub(super) async fn live(
         info!("programs of this machine are answered at http://{addr}/v1/confab");
     }
     if let Some((listener, addr)) = metrics {
-        doors.push(ports.doors.spawn(metrics::serve(listener, door, stopped.clone())));
+        doors.push(ports.doors.spawn(metrics::serve(listener, door.clone(), stopped.clone())));
         info!("metrics are at http://{addr}/metrics");
     }
     drop(router);
+    let added = effects.remembered(&adoption.instances);
+    effects.serve_sockets(instance_doors(door.clone(), ports.doors.clone(), stopped.clone()));
+    let adder = tokio::spawn(add_again(door.asker.clone(), added));
     let resolver = tokio::spawn(seeds::watch(config.seeds.clone(), seed_addrs, seeds_in));
     let watching = Watch::new(config.identity.clone(), links.clone(), papers.clone());
     let watching = tokio::spawn(watching.run());
@@ -215,6 +217,8 @@ pub(super) async fn live(
         effects,
         reports: reports_in,
     };
+    let sockets_of = hands.effects.clone();
+    drop(door);
     let driver = Driver::new(engine, clock, hands, inbox, events, changed_in, Notifier::from_env(), config.expect);
     let ended = adoption.known_ends();
     let adopted = Report::Adopted { instances: adoption.instances, ended };
@@ -236,6 +240,9 @@ pub(super) async fn live(
     let end = driver.run(first, &mut channels).await;
     stops.give_back(channels.stops);
 
+    sockets_of.close_sockets();
+    drop(sockets_of);
+    adder.abort();
     resolver.abort();
     watching.abort();
     clocks.abort();
@@ -255,6 +262,26 @@ pub(super) async fn live(
         let _ = std::fs::remove_file(socket);
     }
     Ok(end)
+}
+
+/// What answers at instances' own sockets, for as long as this life.
+fn instance_doors(door: Door, doors: Handle, stopped: watch::Receiver<bool>) -> Serve {
+    Arc::new(move |listener, id, of| {
+        let router = api::instance_router(door.clone(), OfInstance { id, of });
+        doors.spawn(api::serve(listener, router, stopped.clone())).abort_handle()
+    })
+}
+
+/// What instances had added under an earlier life is added again: they run on and need not know that crux was away.
+async fn add_again(asker: Asker, added: Vec<Entry>) {
+    for entry in added {
+        let (of, by) = (entry.of.clone(), entry.by.clone());
+        match asker.command(Command::Add { entry, life: access::LIFE_MAX }).await {
+            Ok(Reply::Refused { why }) => warn!("what {by} had added for {of} is not added again: {why}"),
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 /// A port for one life, and where it is.

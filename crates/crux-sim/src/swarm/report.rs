@@ -111,6 +111,6 @@ pub(super) fn mark_of_reply(reply: &Reply) -> Option<&'static str> {
         Reply::Written { converged: true, .. } => Some("a write converged"),
         Reply::Written { converged: false, .. } => Some("a write did not converge in time"),
         Reply::Refused { .. } => Some("a write was refused"),
-        Reply::Done => None,
+        Reply::Added { .. } | Reply::Done => None,
     }
 }

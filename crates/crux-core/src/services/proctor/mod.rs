@@ -214,6 +214,16 @@ impl Proctor {
         self.office.is_some()
     }
 
+    /// Why it has not planned in this view, though it holds the seat; `None` once it has.
+    #[must_use]
+    pub fn waits(&self, view: &ViewId) -> Option<&'static str> {
+        match &self.office {
+            Some(office) if office.view == *view && office.open => None,
+            Some(_) => Some("it asks the members what runs there"),
+            None => Some("it has not taken its seat yet"),
+        }
+    }
+
     /// When [`Proctor::step`] must be called again though nothing else happened.
     #[must_use]
     pub fn deadline(&self) -> Time {

@@ -46,7 +46,7 @@ pub(in crate::effects) async fn adopt(inner: &Inner) -> Result<Adoption, Effects
         let state = inner.config.state.clone();
         match look(inner, &home).await {
             Ok(Found::Runs(instance, stream)) => {
-                let mut life = enlist(inner, &instance.id);
+                let mut life = enlist(inner, &instance.id, &instance.of);
                 life.runs = instance.pid.zip(instance.started).map(|(pid, at)| Report::Started {
                     id: instance.id.clone(),
                     pid,

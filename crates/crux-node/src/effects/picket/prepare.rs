@@ -5,6 +5,7 @@ use crate::effects::files;
 use crate::effects::journal::{Entry, Home, Intent, make_dir};
 use crate::effects::picket::{Ports, reopen};
 use crate::effects::processes::signal_named;
+use crate::effects::sockets;
 use crux_core::facts::value::Manifest;
 use crux_core::hash::stable64;
 use crux_core::io::StartSpec;
@@ -92,6 +93,7 @@ fn environment(
     env.insert("CRUX_DIR".into(), home.root().to_string_lossy().into_owned());
     env.extend(spec.env.clone());
     env.insert("CRUX_INSTANCE".into(), spec.instance.id.to_string());
+    env.insert("CRUX_SOCKET".into(), sockets::named(home));
     Ok(env)
 }
 
