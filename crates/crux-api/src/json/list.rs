@@ -60,6 +60,7 @@ pub struct ServiceList {
 
 /// An entry of the access service's register.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AccessEntry {
     /// The horde of its service.
     pub horde: String,
@@ -101,6 +102,7 @@ pub struct Program {
 
 /// How a program is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ProgramState {
     /// It does its work.

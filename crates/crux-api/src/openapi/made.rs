@@ -172,6 +172,7 @@ fn right(right: Right) -> String {
         Right::Read => "read".into(),
         Right::Verb(verb) => format!("verb {}", Verb::as_str(verb)),
         Right::AnyHorde(verb) => format!("verb {} in any horde", Verb::as_str(verb)),
+        Right::Named(verb) => format!("verb {} in the horde that is named", Verb::as_str(verb)),
         Right::Signed => "the signature of who wants it".into(),
     }
 }

@@ -300,7 +300,7 @@ impl Facts {
         let mut window = Vec::new();
         while window.len() < WINDOW {
             let Some(id) = rest.pop_front() else { break };
-            if !(self.store.keeps(&id) || self.quarantine.keeps(&id)) && !self.compare.refused.contains(&id) {
+            if !(self.store.keeps(&id) || self.quarantine.keeps(&id) || self.compare.refused.contains(&id)) {
                 window.push(id);
             }
         }
