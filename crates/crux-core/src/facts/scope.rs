@@ -48,12 +48,23 @@ pub enum Verb {
     Down,
     /// Make faults in a dev cluster.
     Lab,
+    /// Bring back what a backup of the bloc held: `bloc restore`.
+    Restore,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 8] =
-        [Self::Horde, Self::Apply, Self::Forget, Self::Expel, Self::Cordon, Self::Label, Self::Down, Self::Lab];
+    pub const ALL: [Self; 9] = [
+        Self::Horde,
+        Self::Apply,
+        Self::Forget,
+        Self::Expel,
+        Self::Cordon,
+        Self::Label,
+        Self::Down,
+        Self::Lab,
+        Self::Restore,
+    ];
 
     /// Its word in a certificate.
     #[must_use]
@@ -67,6 +78,7 @@ impl Verb {
             Self::Label => "label",
             Self::Down => "down",
             Self::Lab => "lab",
+            Self::Restore => "restore",
         }
     }
 
@@ -75,7 +87,7 @@ impl Verb {
     pub const fn of_a_horde(self) -> bool {
         match self {
             Self::Horde | Self::Apply => true,
-            Self::Forget | Self::Expel | Self::Cordon | Self::Label | Self::Down | Self::Lab => false,
+            Self::Forget | Self::Expel | Self::Cordon | Self::Label | Self::Down | Self::Lab | Self::Restore => false,
         }
     }
 }
