@@ -3,7 +3,8 @@
 //!
 //! Every failure is an [`ErrorDoc`]: the fulcrum's own, or one that says that nobody answered.
 
-use crate::json::{Code, Doc, Done, ErrorDoc, FileStored, Kind};
+use crate::backup::{frame_head, read_frame};
+use crate::json::{BlocFacts, Code, Doc, Done, ErrorDoc, FileStored, Kind};
 use crate::routes;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
@@ -17,7 +18,7 @@ use std::io::{self, Read, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -150,7 +151,15 @@ impl Client {
         };
         let open = File::open(file).map_err(unreadable)?;
         let left = open.metadata().map_err(unreadable)?.len();
-        let body = FileBody { file: open, left }.boxed();
+        self.put_from(Arc::new(Mutex::new(open)), left).await
+    }
+
+    /// Stores a file of which so many bytes are read from here.
+    ///
+    /// # Errors
+    /// As [`Client::put_file`].
+    pub async fn put_from(&self, content: Arc<Mutex<dyn Read + Send>>, size: u64) -> Result<FileStored, ErrorDoc> {
+        let body = FileBody { content, left: size }.boxed();
         // Its answer begins when all of it has been read, however long that takes.
         let response = self.ask(Method::PUT, routes::FILES, Some("application/octet-stream"), body).await?;
         self.document(response).await
@@ -175,6 +184,31 @@ impl Client {
             }
         }
         Ok(size)
+    }
+
+    /// All facts as the fulcrum holds them: what it says of them, and each sealed version.
+    ///
+    /// # Errors
+    /// As [`Client::get`], and if not all of it comes.
+    pub async fn bloc_facts(&self) -> Result<(BlocFacts, Vec<Bytes>), ErrorDoc> {
+        let response = self.send(Method::GET, routes::BLOC_FACTS, None, empty()).await?;
+        let mut body = self.good(response).await?.into_body();
+        let (mut buffer, mut parts) = (Vec::new(), Vec::new());
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| self.broken(&e))?;
+            buffer.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+            let mut taken = 0;
+            while let Some(part) = first_part(&buffer[taken..]).map_err(|e| self.nonsense(&e.to_string()))? {
+                taken += frame_head(&part).len() + part.len();
+                parts.push(part);
+            }
+            buffer.drain(..taken);
+        }
+        let cut = || self.nonsense("not all of the facts came");
+        let versions = parts.split_off(parts.len().min(1));
+        let about = serde_json::from_slice::<Doc<BlocFacts>>(parts.first().ok_or_else(cut)?);
+        let about = about.map_err(|e| self.nonsense(&e.to_string()))?.0;
+        if !buffer.is_empty() || versions.len() != about.versions as usize { Err(cut()) } else { Ok((about, versions)) }
     }
 
     /// Follows a stream of documents.
@@ -303,6 +337,15 @@ impl Client {
     }
 }
 
+/// The first part of a stream of facts, once all of it has come.
+fn first_part(buffer: &[u8]) -> io::Result<Option<Bytes>> {
+    let mut rest = buffer;
+    match read_frame(&mut rest, EVENT_MAX) {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        part => part,
+    }
+}
+
 fn empty() -> BoxBody<Bytes, io::Error> {
     Full::new(Bytes::new()).map_err(|never| match never {}).boxed()
 }
@@ -416,7 +459,7 @@ fn sse_data(event: &str) -> Option<String> {
 
 /// A file as a request's body. It is read while it is sent, on this thread: the command has nothing else to do.
 struct FileBody {
-    file: File,
+    content: Arc<Mutex<dyn Read + Send>>,
     left: u64,
 }
 
@@ -429,7 +472,8 @@ impl Body for FileBody {
             return Poll::Ready(None);
         }
         let mut chunk = vec![0; CHUNK.min(usize::try_from(self.left).unwrap_or(CHUNK))];
-        Poll::Ready(Some(match self.file.read(&mut chunk) {
+        let read = self.content.lock().unwrap_or_else(PoisonError::into_inner).read(&mut chunk);
+        Poll::Ready(Some(match read {
             Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was sent")),
             Ok(read) => {
                 chunk.truncate(read);
