@@ -203,6 +203,8 @@ pub(super) fn plan(host: &Host, facts: &Facts, layout: &Layout, wish: &Wish<'_>)
     match &facts.config {
         None => steps.push(Step::Config),
         Some(config) if config.trim_end() == wish.config.trim_end() => {}
+        // Another host has come: how many there should be counts from the next start on.
+        Some(config) if ours(config) && listen(config) == listen(&wish.config) => steps.push(Step::Config),
         Some(_) => {
             let next = format!(
                 "move it out of the way, or give the flags it was written with: ssh {} cat {}",
@@ -218,6 +220,17 @@ pub(super) fn plan(host: &Host, facts: &Facts, layout: &Layout, wish: &Wish<'_>)
         steps.push(Step::Start);
     }
     Ok(steps)
+}
+
+/// Whether settings are of an earlier run of this command, and nobody else's.
+fn ours(config: &str) -> bool {
+    let written = |line: &str| line.is_empty() || ["listen = ", "expect = "].iter().any(|key| line.starts_with(key));
+    config.strip_prefix(super::script::WRITTEN).is_some_and(|rest| rest.lines().all(written))
+}
+
+/// Where settings say that it listens.
+fn listen(config: &str) -> Option<&str> {
+    config.lines().find(|line| line.starts_with("listen = "))
 }
 
 /// Whether a certificate that is there is this node's, of this CA.
@@ -290,7 +303,7 @@ mod tests {
             roots: ca.roots().cloned().collect(),
             binary: "aa",
             machine: "Linux x86_64",
-            config: "listen = 1\n".into(),
+            config: crate::command::bloc::create::script::config(1, 3),
             own_binary: false,
         };
         let layout = Layout::of(&machine_of(true, true), None);
@@ -301,7 +314,7 @@ mod tests {
         let whole = Facts {
             binary: Some("aa".into()),
             certificate: Some(own),
-            config: Some("listen = 1".into()),
+            config: Some(wish.config.trim_end().to_owned()),
             unit: true,
             running: true,
             ..nothing.clone()
@@ -314,12 +327,16 @@ mod tests {
         let without = plan(&host(), &nothing, &Layout::of(&machine_of(true, false), None), &wish).unwrap();
         assert!(!without.contains(&Step::Unit));
 
+        let fewer = crate::command::bloc::create::script::config(1, 2);
+        assert_eq!(steps(&Facts { config: Some(fewer.clone()), ..whole.clone() }).unwrap(), [Step::Config]);
+        let more = format!("{fewer}seed = [\"x:1\"]\n");
         let cause = |facts: Facts| steps(&facts).unwrap_err().cause;
         assert!(
             cause(Facts { certificate: Some(other), ..whole.clone() }).contains("it is of node/n2, not of node/n1")
         );
         assert!(cause(Facts { certificate: Some("x".into()), ..whole.clone() }).contains("has a certificate already"));
         assert!(cause(Facts { config: Some("listen = 2".into()), ..whole.clone() }).contains("says something else"));
+        assert!(cause(Facts { config: Some(more), ..whole.clone() }).contains("says something else"));
         let arm = Machine { system: "Linux aarch64".into(), ..machine_of(true, true) };
         assert!(cause(Facts { machine: arm, ..whole }).starts_with("web1: it is Linux aarch64"));
     }

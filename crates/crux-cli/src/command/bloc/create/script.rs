@@ -7,6 +7,9 @@ pub(super) const UNIT_PATH: &str = "/etc/systemd/system/crux.service";
 /// The unit as it is packaged.
 const UNIT: &str = include_str!("../../../../../../packaging/systemd/crux.service");
 
+/// How settings begin that this command wrote.
+pub(super) const WRITTEN: &str = "# Written by `crux bloc create`.\n";
+
 /// What the host is.
 pub(super) const MACHINE: &str = r#"say() { printf '%s=%s\n' "$1" "$2"; }
 missing=
@@ -68,7 +71,7 @@ pub(super) fn identity(layout: &Layout) -> String {
 
 /// The settings: where it listens, and how many there should be.
 pub(super) fn config(port: u16, expect: usize) -> String {
-    format!("# Written by `crux bloc create`.\nlisten = \"[::]:{port}\"\nexpect = {expect}\n")
+    format!("{WRITTEN}listen = \"[::]:{port}\"\nexpect = {expect}\n")
 }
 
 /// The packaged unit with the program where it is.
