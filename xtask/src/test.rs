@@ -12,7 +12,7 @@ cargo-nextest is installed where it is missing; where that fails, `cargo test` r
 
 The tests of crux-lab start real fulcrums in network namespaces. They need root and the right to make
 namespaces; that is tried out first, by making one. As root on Debian, missing packages
-(iproute2, nftables, iputils-ping) are installed by apt-get. Where it is not permitted they are skipped
+(iproute2, nftables, iputils-ping, openssh-client, openssh-server) are installed by apt-get. Where it is not permitted they are skipped
 and the reason is printed. They are told by their environment:
   CRUX_LAB   1 run, 0 skip
   CRUX_BIN   the `crux` that was just built
@@ -52,7 +52,13 @@ pub fn run(args: &[String]) -> sh::Result<()> {
 }
 
 /// What the lab calls, with Debian's package for it.
-const LAB_PROGRAMS: [(&str, &str); 3] = [("ip", "iproute2"), ("nft", "nftables"), ("ping", "iputils-ping")];
+const LAB_PROGRAMS: [(&str, &str); 5] = [
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("ping", "iputils-ping"),
+    ("ssh", "openssh-client"),
+    ("sshd", "openssh-server"),
+];
 
 /// `Ok` if namespaces, bridges and packet filters can be made here; else the reason.
 fn lab_permitted() -> sh::Result<()> {

@@ -4,10 +4,11 @@
 //! *should be*, *reported* or *believed* ([`json::ClaimKind`]).
 //!
 //! Reading order: [`json`] (the documents), [`routes`] (where they are had), [`rights`] (by whom), [`client`] (how), [`mod@write`] (how facts are
-//! signed), [`intent`] (from a manifest to facts), [`grpc`] (the same for programs that prefer it),
-//! [`openapi`] (the description for generators of clients).
+//! signed), [`mod@backup`] (what a backup holds), [`intent`] (from a manifest to facts), [`grpc`] (the same for programs that
+//! prefer it), [`openapi`] (the description for generators of clients).
 #![forbid(unsafe_code)]
 
+pub mod backup;
 pub mod client;
 pub mod grpc;
 pub mod intent;

@@ -124,6 +124,12 @@ table! {
     Facts: "GET" routes::FACTS, Right::Read;
     /// Write facts.
     Write: "POST" routes::FACTS, Right::Signed;
+    /// The bloc at a glance.
+    Bloc: "GET" routes::BLOC, Right::Read;
+    /// All facts, as they are held.
+    BlocFacts: "GET" routes::BLOC_FACTS, Right::Read;
+    /// Bring back what a backup held: each version has its author's signature, and whoever brings them back may do that.
+    BlocRestore: "POST" routes::BLOC_RESTORE, Right::Verb(Verb::Restore);
     /// Files by content.
     Files: "GET" routes::FILES, Right::Read;
     /// Store a file.

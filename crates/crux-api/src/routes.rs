@@ -16,6 +16,9 @@
 //! | GET [`WHY`] | `subject=TEXT` | | [`Why`](crate::json::Why) |
 //! | GET [`FACTS`] | `prefix=PATH`, `conflicts` | | [`FactList`](crate::json::FactList) |
 //! | POST [`FACTS`] | | [`WriteRequest`] | [`Written`](crate::json::Written) |
+//! | GET [`BLOC`] | | | [`BlocStatus`](crate::json::BlocStatus) |
+//! | GET [`BLOC_FACTS`] | | | all facts as they are held: a [`BlocFacts`](crate::json::BlocFacts), then sealed versions, each after its length ([`read_frame`](crate::backup::read_frame)) |
+//! | POST [`BLOC_RESTORE`] | | [`RestoreRequest`] | [`RestoreAnswer`](crate::json::RestoreAnswer) |
 //! | GET [`FILES`] | | | [`FileList`](crate::json::FileList) |
 //! | PUT [`FILES`] | | the bytes | [`FileStored`](crate::json::FileStored) |
 //! | GET [`FILES`]`/SHA256` | | | the bytes |
@@ -57,6 +60,12 @@ pub const EVENTS: &str = "/v1/events";
 pub const WHY: &str = "/v1/why";
 /// Facts: read and write.
 pub const FACTS: &str = "/v1/facts";
+/// The bloc at a glance.
+pub const BLOC: &str = "/v1/bloc";
+/// All facts, as they are held.
+pub const BLOC_FACTS: &str = "/v1/bloc/facts";
+/// Bring back what a backup held.
+pub const BLOC_RESTORE: &str = "/v1/bloc/restore";
 /// Files by content: list, store, and under `/SHA256` fetch.
 pub const FILES: &str = "/v1/files";
 /// One file by content.
@@ -149,6 +158,17 @@ pub struct WriteRequest {
     /// Sealed versions in hex: the encoding of `crux_core::facts::version::Sealed` with the author's chain and
     /// signature, and without the acceptor's, which this fulcrum adds.
     pub versions: Vec<String>,
+}
+
+/// Versions of a backup to be brought back, those that are not refused all or none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RestoreRequest {
+    /// Sealed versions in hex, with both signatures. All of a path are in one request.
+    pub versions: Vec<String>,
+    /// Only say what would become of them.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// Stop this fulcrum.

@@ -338,6 +338,111 @@ fn answers_facts_and_errors_are_as_promised() {
     agrees(ErrorDoc::new(Code::NoKey, "this needs an operator's key", "crux ca issue --operator NAME"));
 }
 
+fn backup() -> Backup {
+    let file = |letters: &str| BackupFile { sha256: letters.repeat(32), size: Counter(1024) };
+    Backup {
+        format: 1,
+        bloc: "acme".into(),
+        at: AT.into(),
+        node: "n1".into(),
+        digest: "cd".repeat(32),
+        versions: 14,
+        facts: 12,
+        roots: vec!["0f".repeat(32)],
+        files: vec![file("ab")],
+        missing: vec![file("ac")],
+    }
+}
+
+#[test]
+fn the_bloc_at_a_glance_is_as_promised() {
+    let sibling = Sibling {
+        flock: "grey-owl".into(),
+        leader: "n4".into(),
+        size: 2,
+        apart: Apart::Merging,
+        pair: None,
+        until: None,
+    };
+    let finding = Finding {
+        check: "horde".into(),
+        state: FindingState::Warning,
+        subject: "web".into(),
+        text: "it is parted: n4 is not seen here".into(),
+        next: Some("crux why horde web".into()),
+    };
+    agrees(BlocStatus {
+        bloc: "acme".into(),
+        node: "n1".into(),
+        at: AT.into(),
+        well: false,
+        flock: "calm-heron".into(),
+        leader: "n2".into(),
+        stable: true,
+        members: vec!["n1".into(), "n2".into()],
+        expect: Some(3),
+        siblings: vec![sibling],
+        outside: outside(),
+        admin: Some(Horde { name: "ADMIN".into(), want: None, ..horde() }),
+        hordes: 2,
+        not_whole: vec![horde()],
+        roots: vec![BlocRoot { fingerprint: "0f".repeat(32), not_after: Some(AT.into()) }],
+        certificates: vec![BlocCertificate { node: "n1".into(), not_after: AT.into() }],
+        facts: Facts { count: 12, digest: "cd".repeat(32), conflicts: 1, quarantined: 0 },
+        store: Store { state: StoreState::Ok, reason: None },
+        expelled: vec![Expelled {
+            node: "n7".into(),
+            admission: 1,
+            by: "alice".into(),
+            at: AT.into(),
+            reason: "stolen".into(),
+        }],
+        findings: vec![finding],
+    });
+}
+
+#[test]
+fn backups_are_as_promised() {
+    agrees(backup());
+    agrees(BlocFacts {
+        bloc: "acme".into(),
+        node: "n1".into(),
+        digest: "cd".repeat(32),
+        versions: 14,
+        facts: 12,
+        trust: "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n".into(),
+        roots: vec!["0f".repeat(32)],
+        files: backup().files,
+    });
+    let fact = |fate, why: &str| RestoredFact {
+        path: "horde/web".into(),
+        id: "ef".repeat(32),
+        fate,
+        conflict: fate == RestoreFate::Taken,
+        why: why.into(),
+    };
+    let refused = fact(RestoreFate::Refused, "its author's signature is wrong; it is forged or damaged");
+    let all = vec![
+        fact(RestoreFate::Taken, ""),
+        fact(RestoreFate::Held, ""),
+        fact(RestoreFate::Replaced, ""),
+        refused.clone(),
+    ];
+    agrees(RestoreAnswer { facts: all, others: 2, converged: true });
+    agrees(Restored {
+        backup: backup(),
+        dry_run: true,
+        taken: vec![fact(RestoreFate::Taken, "")],
+        held: 7,
+        replaced: 3,
+        refused: vec![refused],
+        rows_left: 3,
+        files_stored: 1,
+        files_held: 2,
+        converged: true,
+    });
+}
+
 #[test]
 fn a_document_of_another_version_or_kind_is_not_taken_for_this_one() {
     let text = serde_json::to_string(&Doc(Done { text: "x".into() })).unwrap();

@@ -1,7 +1,7 @@
 //! The command line, as data.
 
 use crate::command::{
-    audit, ca, demo, down, events, explain, facts, files, horde, lab, logs, manifest, node, run, up, wait, why,
+    audit, bloc, ca, demo, down, events, explain, facts, files, horde, lab, logs, manifest, node, run, up, wait, why,
 };
 use crate::output::Format;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -126,6 +126,9 @@ pub(crate) enum Command {
     /// Facts: what operators want, as it is stored
     #[command(subcommand)]
     Facts(facts::FactsCommand),
+    /// The bloc as a whole
+    #[command(subcommand)]
+    Bloc(bloc::BlocCommand),
     /// What an error code means
     Explain(explain::ExplainArgs),
     /// The supervisor of one instance; started by crux itself
@@ -168,11 +171,10 @@ fn wanted_format() -> Option<Format> {
 }
 
 /// Verbs and nouns that operators may expect: said to be on their way rather than unknown.
-const LATER: [&str; 19] = [
+const LATER: [&str; 18] = [
     "allow",
     "backup",
     "beacon",
-    "bloc",
     "ca serve",
     "cert",
     "config",

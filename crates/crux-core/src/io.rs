@@ -104,7 +104,7 @@ pub enum Input {
         /// Those whose signatures hold.
         versions: Vec<Checked>,
     },
-    /// Facts from the local store at start, or from the operator's restore: already durable.
+    /// Facts from the local store at start: already durable.
     Loaded {
         /// Those whose signatures hold.
         versions: Vec<Checked>,
@@ -128,6 +128,11 @@ pub enum Command {
     /// Write these facts, all or none. Their author's certificate was judged at the door.
     Write {
         /// Operator-signed and countersigned here.
+        versions: Vec<Checked>,
+    },
+    /// Bring back what a backup held, all or none.
+    Restore {
+        /// Those whose signatures hold.
         versions: Vec<Checked>,
     },
     /// Leave the flock and stop; with `services`, stop what runs here first.

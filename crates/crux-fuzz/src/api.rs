@@ -3,15 +3,17 @@
 use crate::drive::Target;
 use crate::{bloc, slow, target, text, texts};
 use bytes::Bytes;
+use crux_api::backup::{self, Contents, Packer};
 use crux_api::grpc::{AddReply, AddRequest, ConfabRequest, ConfabView, ListReply, ListRequest, WhoReply, WhoRequest};
 use crux_api::intent::{Intent, parse_duration};
 use crux_api::json::*;
-use crux_api::routes::{DownRequest, ForgetRequest, LabRequest, WriteRequest};
+use crux_api::routes::{DownRequest, ForgetRequest, LabRequest, RestoreRequest, WriteRequest};
 use crux_core::facts::authority::authorise;
 use crux_core::facts::version::{Author, Stamp, Statement};
 use prost::Message;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 /// The targets of this file.
@@ -24,11 +26,15 @@ pub const TARGETS: &[Target] = &[
     target("duration", duration, durations),
     slow(target("manifest", manifest, manifests)),
     target("grpc", grpc, grpcs),
+    slow(target("backup", backup, backups)),
 ];
 
 const SAMPLES: &[&str] = &[
     include_str!("../../crux-api/schema/AuditEntry.json"),
     include_str!("../../crux-api/schema/AuditList.json"),
+    include_str!("../../crux-api/schema/Backup.json"),
+    include_str!("../../crux-api/schema/BlocFacts.json"),
+    include_str!("../../crux-api/schema/BlocStatus.json"),
     include_str!("../../crux-api/schema/Confab.json"),
     include_str!("../../crux-api/schema/Doctor.json"),
     include_str!("../../crux-api/schema/Done.json"),
@@ -46,6 +52,8 @@ const SAMPLES: &[&str] = &[
     include_str!("../../crux-api/schema/NodeList.json"),
     include_str!("../../crux-api/schema/PlanDiff.json"),
     include_str!("../../crux-api/schema/Ps.json"),
+    include_str!("../../crux-api/schema/RestoreAnswer.json"),
+    include_str!("../../crux-api/schema/Restored.json"),
     include_str!("../../crux-api/schema/ServiceList.json"),
     include_str!("../../crux-api/schema/Status.json"),
     include_str!("../../crux-api/schema/Why.json"),
@@ -67,6 +75,11 @@ fn document<T: Kind + Serialize + DeserializeOwned>(data: &[u8]) {
 pub fn documents(data: &[u8]) {
     document::<AuditEntry>(data);
     document::<AuditList>(data);
+    document::<Backup>(data);
+    document::<BlocFacts>(data);
+    document::<BlocStatus>(data);
+    document::<RestoreAnswer>(data);
+    document::<Restored>(data);
     document::<Confab>(data);
     document::<Doctor>(data);
     document::<Done>(data);
@@ -103,6 +116,11 @@ fn request_seeds() -> Vec<Vec<u8>> {
 
 /// The bodies of requests.
 pub fn requests(data: &[u8]) {
+    if let Ok(restore) = serde_json::from_slice::<RestoreRequest>(data) {
+        for version in &restore.versions {
+            let _ = from_hex(version);
+        }
+    }
     if let Ok(write) = serde_json::from_slice::<WriteRequest>(data) {
         for version in &write.versions {
             let _ = from_hex(version);
@@ -232,5 +250,50 @@ pub fn grpc(data: &[u8]) {
     let _ = (AddReply::decode(data), ListReply::decode(data), WhoReply::decode(data));
     if let Ok(view) = ConfabView::decode(data) {
         assert_eq!(ConfabView::decode(&view.encode_to_vec()[..]), Ok(view));
+    }
+}
+
+/// An archive with two versions and two files.
+fn backups() -> Vec<Vec<u8>> {
+    let file = |content: &[u8]| BackupFile {
+        sha256: crux_core::hash::sha256(content).to_string(),
+        size: Counter(content.len() as u64),
+    };
+    let files = [&b"one"[..], &[7; 600]];
+    let about = Backup {
+        format: backup::FORMAT,
+        bloc: "acme".into(),
+        at: "2026-01-31T12:00:00Z".into(),
+        node: "n1".into(),
+        digest: "ab".repeat(32),
+        versions: 2,
+        facts: 2,
+        roots: vec!["cd".repeat(32)],
+        files: files.map(file).into(),
+        missing: Vec::new(),
+    };
+    let versions = vec![Bytes::from_static(b"no version"), Bytes::from_static(b"")];
+    let contents = Contents { about, trust: "PEM".into(), versions };
+    let mut packer = Packer::new(Vec::new(), &contents).expect("an archive");
+    for content in files {
+        packer.file(&file(content)).expect("a file");
+        packer.write_all(content).expect("its content");
+    }
+    vec![packer.finish().expect("an end")]
+}
+
+/// An archive with what a backup holds: what is taken for whole is whole, and packed again it is the same.
+pub fn backup(data: &[u8]) {
+    let Ok((contents, mut files)) = backup::read(data) else { return };
+    let _ = backup::claimed(&contents.versions);
+    let mut packer = Packer::new(Vec::new(), &contents).expect("what was read can be packed");
+    while let Ok(Some(file)) = files.next_file() {
+        packer.file(&file).expect("a file");
+        let mut content = Vec::new();
+        if files.read_to_end(&mut content).is_err() {
+            return;
+        }
+        assert_eq!(crux_core::hash::sha256(&content).to_string(), file.sha256, "the content is another one");
+        packer.write_all(&content).expect("its content");
     }
 }

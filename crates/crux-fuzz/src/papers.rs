@@ -16,6 +16,7 @@ pub const TARGETS: &[Target] = &[
     target("identity_uri", identity_uri, uris),
     slow(target("chain", chain, pems)),
     target("ca_record", ca_record, records),
+    slow(target("age", age, ages)),
     slow(target("signed_fact", signed_fact, signed_facts)),
 ];
 
@@ -108,4 +109,13 @@ fn signed_facts() -> Vec<Vec<u8>> {
 /// A signed version: nothing but what was signed is believed.
 pub fn signed_fact(data: &[u8]) {
     fuzz::signed_fact(&PAPERS, data);
+}
+
+fn ages() -> Vec<Vec<u8>> {
+    fuzz::ages()
+}
+
+/// A file that was encrypted with age: nothing comes out of it but what was put in.
+pub fn age(data: &[u8]) {
+    fuzz::age(data);
 }

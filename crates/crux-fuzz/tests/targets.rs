@@ -30,11 +30,11 @@ short_runs! {
     frame datagram view_header
     statement sealed_version fact_path fact_value
     names instance_id khan_program khan_set khan_condition khan_where policies why_subject
-    certificate admission private_key certificates_pem archive bundle identity_uri chain ca_record signed_fact
+    certificate admission private_key certificates_pem archive bundle identity_uri chain ca_record age signed_fact
     hello welcome frame_length peer_words
     announcement probe_source probe_list book_row instance_log journal added_entries supervisor peer_part file_question
     file_answer health_answer dev_files lab_request api_query page_host store_file
-    documents requests event_stream hex error_code duration manifest grpc
+    documents requests event_stream hex error_code duration manifest grpc backup
 }
 
 /// Every good input is one: a target whose seeds are all refused fuzzes nothing but its first check.

@@ -272,6 +272,14 @@ pub(crate) fn certificates_from_pem(text: &[u8]) -> Result<Vec<CertificateDer<'s
     }
 }
 
+/// Every certificate of a PEM text that somebody else wrote.
+///
+/// # Errors
+/// The cause in words.
+pub fn certificates_of_pem(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    certificates_from_pem(text)
+}
+
 /// What is wrong with a PEM text, in words.
 fn damage(error: &pem_text::Error) -> String {
     match error {

@@ -8,13 +8,14 @@ use crate::identity::Identity;
 use crate::key::Signer;
 use crate::leaf::Leaf;
 use crate::trust::Trust;
-use crate::{Ca, IssueRequest, Role, ca, extension, facts, inspect, tar};
+use crate::{Ca, IssueRequest, Role, age as sealed, ca, extension, facts, inspect, tar};
 use bytes::Bytes;
 use crux_core::facts::scope::Scope;
 use crux_core::facts::version::{Author, Sealed, Stamp, Statement};
 use crux_names::{BlocName, FulcrumId, NodeName, OperatorName, Wall};
 use prost::Message;
 use rustls::pki_types::CertificateDer;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 /// Gives these bytes to everything in this crate that reads what others wrote, and answers how many of them made sense
@@ -244,4 +245,47 @@ pub fn signed_fact(papers: &Papers, data: &[u8]) {
     let statement = Sealed::decode(checked.sealed().clone()).expect("a checked version is sealed").statement;
     let signed = papers.facts.iter().filter_map(|fact| Sealed::decode(fact.clone()).ok());
     assert!(signed.into_iter().any(|fact| fact.statement == statement), "a statement is believed that nobody signed");
+}
+
+/// What is in every file of [`ages`].
+const SEALED: &[u8] = b"all that operators want";
+
+/// The key that opens the files of [`ages`], the same in every run.
+fn age_key() -> Vec<sealed::Key> {
+    let text = include_str!("age/fixtures/key.txt");
+    sealed::Key::parse_all(text).expect("a key")
+}
+
+/// Files that were encrypted for [`age_key`], and cheaply with a passphrase.
+///
+/// # Panics
+/// If the system gives no random bytes.
+#[must_use]
+pub fn ages() -> Vec<Vec<u8>> {
+    let recipient = age_key()[0].recipient().expect("its public half");
+    let locks = [sealed::Lock::For(vec![recipient]), sealed::Lock::Passphrase("x".to_owned().into())];
+    let seal = |lock: &sealed::Lock| {
+        let mut sealer = sealed::Sealer::with_work(Vec::new(), lock, 1).expect("a header");
+        sealer.write_all(SEALED).expect("a chunk");
+        sealer.finish().expect("an end")
+    };
+    let fixed = include_str!("age/fixtures/recipient.txt").as_bytes().to_vec();
+    locks.iter().map(seal).chain([fixed]).collect()
+}
+
+/// A file that was encrypted: what comes out of it whole was put in. Only the key is tried on any bytes at all, since a
+/// passphrase costs what the file asks for.
+pub fn age(data: &[u8]) {
+    if let Ok((mut opener, _)) = sealed::Opener::new(data, &sealed::Unlock::Keys(age_key())) {
+        let mut content = Vec::new();
+        if opener.read_to_end(&mut content).is_ok() {
+            assert!(content == SEALED || content == b"well met\n", "something else came out");
+        }
+    }
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = sealed::Key::parse_all(text);
+        if let Ok(recipient) = sealed::Recipient::parse(text) {
+            assert!(recipient.to_string().eq_ignore_ascii_case(text), "a key has one spelling");
+        }
+    }
 }

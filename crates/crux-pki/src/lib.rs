@@ -7,8 +7,9 @@
 //! Files by subject: `identity` (names), `extension` (admission number, labels and scopes), `leaf` (our own rules for a leaf),
 //! `trust` (path and rules together), `refusal` (why not), `life` (warnings before the end), `key` (Ed25519 and P-256),
 //! `mint` (building certificates), `ca`, `bundle`, `tar` (bundles as archives), `files`, `inspect`, `roots` (changing a trust set on disk), `tls`, `live` (roots
-//! and certificates exchanged while links live), `facts` (signing and checking fact versions), `fuzz` (any bytes at all).
+//! and certificates exchanged while links live), `age` (files that only a passphrase or a key opens), `facts` (signing and checking fact versions), `fuzz` (any bytes at all).
 
+pub mod age;
 mod bundle;
 mod ca;
 #[cfg(test)]
@@ -32,18 +33,21 @@ mod trust;
 
 pub use bundle::{Bundle, bundle_settings};
 pub use ca::{Ca, IssueRequest, RenewRequest};
-pub use files::PkiError;
+pub use files::{PkiError, certificates_of_pem};
 pub use identity::{Identity, Role, RoleKind};
 pub use inspect::{Inspection, Judge, KeyState, Place, Summary, inspect, inspect_by};
 pub use key::{PublicKey, Signer, verify_signature};
 pub use life::{Life, LifeWarning};
 pub use live::{BundleChange, LiveBundle, LiveTrust, RootChange};
 pub use refusal::{Refusal, UriTrick};
-pub use roots::{change_roots, roots_of};
+pub use roots::{change_roots, roots_of, roots_pem};
 pub use tls::{client_config, live_client_config, live_server_config, server_config};
 pub use trust::{Admitted, Trust, fingerprint};
 
 pub use crux_core::facts::scope::{BadScope, Scope, Scopes, Verb};
+
+/// Wiping secrets from memory.
+pub use zeroize;
 
 /// A certificate in DER, as rustls wants it.
 pub use rustls::pki_types::CertificateDer;
@@ -66,6 +70,12 @@ pub const ROOTS_MAX: usize = 32;
 pub const BACKDATE: u64 = 300;
 
 const DAY: u64 = 86_400;
+
+/// SHA-256.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
+    crux_core::hash::sha256(bytes).0
+}
 
 /// The wall clock in Unix seconds; zero if it stands before 1970.
 #[must_use]

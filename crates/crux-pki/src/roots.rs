@@ -73,3 +73,12 @@ pub fn change_roots(path: &Path, add: &[CertificateDer<'static>], remove: &[Hash
     }
     Ok(trust)
 }
+
+/// The roots of a trust set in PEM, as `trust.pem` of a bundle has them.
+///
+/// # Errors
+/// [`PkiError::Encode`].
+pub fn roots_pem(trust: &Trust) -> Result<String, PkiError> {
+    let roots: Vec<_> = trust.roots().cloned().collect();
+    files::certificates_to_pem(&roots)
+}

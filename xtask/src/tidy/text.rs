@@ -81,6 +81,7 @@ fn begins_a_path(line: &str, path: &str) -> bool {
 
 /// Hosts that documentation and manifests may name. A new one is a decision: add it here.
 const HOSTS: &[&str] = &[
+    "c2sp.org",
     "doc.rust-lang.org",
     "docs.rs",
     "github.com",

@@ -42,7 +42,8 @@ pub use stream::Watch;
 pub use stream::fuzz_events;
 pub use way::{Connect, Connecting, Connection};
 
-use crate::json::{Code, Confab, Doc, Done, ErrorDoc, FileStored, Kind, Status};
+use crate::backup::{frame_head, read_frame};
+use crate::json::{BlocFacts, Code, Confab, Doc, Done, ErrorDoc, FileStored, Kind, Status};
 use crate::routes;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
@@ -55,7 +56,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use way::{Page, Socket};
@@ -191,7 +192,15 @@ impl Client {
         };
         let open = File::open(file).map_err(unreadable)?;
         let left = open.metadata().map_err(unreadable)?.len();
-        let body = FileBody { file: open, left }.boxed();
+        self.put_from(Arc::new(Mutex::new(open)), left).await
+    }
+
+    /// Stores a file of which so many bytes are read from here.
+    ///
+    /// # Errors
+    /// As [`Client::put_file`].
+    pub async fn put_from(&self, content: Arc<Mutex<dyn Read + Send>>, size: u64) -> Result<FileStored, ErrorDoc> {
+        let body = FileBody { content, left: size }.boxed();
         // Its answer begins when all of it has been read, however long that takes.
         let response = self.ask(Method::PUT, routes::FILES, Some("application/octet-stream"), body).await?;
         self.document(response).await
@@ -216,6 +225,31 @@ impl Client {
             }
         }
         Ok(size)
+    }
+
+    /// All facts as the fulcrum holds them: what it says of them, and each sealed version.
+    ///
+    /// # Errors
+    /// As [`Client::get`], and if not all of it comes.
+    pub async fn bloc_facts(&self) -> Result<(BlocFacts, Vec<Bytes>), ErrorDoc> {
+        let response = self.send(Method::GET, routes::BLOC_FACTS, None, empty()).await?;
+        let mut body = self.good(response).await?.into_body();
+        let (mut buffer, mut parts) = (Vec::new(), Vec::new());
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| self.broken(&e))?;
+            buffer.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+            let mut taken = 0;
+            while let Some(part) = first_part(&buffer[taken..]).map_err(|e| self.nonsense(&e.to_string()))? {
+                taken += frame_head(&part).len() + part.len();
+                parts.push(part);
+            }
+            buffer.drain(..taken);
+        }
+        let cut = || self.nonsense("not all of the facts came");
+        let versions = parts.split_off(parts.len().min(1));
+        let about = serde_json::from_slice::<Doc<BlocFacts>>(parts.first().ok_or_else(cut)?);
+        let about = about.map_err(|e| self.nonsense(&e.to_string()))?.0;
+        if !buffer.is_empty() || versions.len() != about.versions as usize { Err(cut()) } else { Ok((about, versions)) }
     }
 
     /// Follows a stream of documents until it ends; [`Client::follow`] goes on after that.
@@ -351,6 +385,15 @@ impl Client {
     }
 }
 
+/// The first part of a stream of facts, once all of it has come.
+fn first_part(buffer: &[u8]) -> io::Result<Option<Bytes>> {
+    let mut rest = buffer;
+    match read_frame(&mut rest, EVENT_MAX) {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        part => part,
+    }
+}
+
 fn empty() -> BoxBody<Bytes, io::Error> {
     Full::new(Bytes::new()).map_err(|never| match never {}).boxed()
 }
@@ -370,7 +413,7 @@ pub fn encode(text: &str) -> String {
 
 /// A file as a request's body. It is read while it is sent, on this thread: the command has nothing else to do.
 struct FileBody {
-    file: File,
+    content: Arc<Mutex<dyn Read + Send>>,
     left: u64,
 }
 
@@ -383,7 +426,8 @@ impl Body for FileBody {
             return Poll::Ready(None);
         }
         let mut chunk = vec![0; CHUNK.min(usize::try_from(self.left).unwrap_or(CHUNK))];
-        Poll::Ready(Some(match self.file.read(&mut chunk) {
+        let read = self.content.lock().unwrap_or_else(PoisonError::into_inner).read(&mut chunk);
+        Poll::Ready(Some(match read {
             Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was sent")),
             Ok(read) => {
                 chunk.truncate(read);

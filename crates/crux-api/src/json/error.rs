@@ -78,6 +78,9 @@ codes! {
     /// The store refuses writes.
     StoreRefusing = "E103", 1, 507,
         "The fulcrum could not make a write durable: its disk is full, read-only or failing. Nothing acknowledged is lost, membership and reads go on, and writes work again when the disk does. `crux status` shows the store's reason.";
+    /// A backup cannot be used.
+    BadBackup = "E104", 1, 500,
+        "The backup cannot be opened or is not one of this bloc: the passphrase or the key is another one, a bit of it was changed, its end is missing, a later version wrote it, or it is of another bloc. The cause says which. Nothing was changed.";
     /// The command line is wrong.
     Usage = "E200", 2, 400,
         "The command, a flag or an argument is not known, missing, or of the wrong form. `crux help COMMAND` shows the form.";

@@ -8,6 +8,7 @@
 
 mod answer;
 mod audit;
+mod bloc;
 mod confab;
 mod error;
 mod facts;
@@ -17,6 +18,10 @@ mod status;
 
 pub use answer::{Done, FileStored, Written};
 pub use audit::{AuditEntry, AuditList, AuditOutcome};
+pub use bloc::{
+    Backup, BackupFile, BlocCertificate, BlocFacts, BlocRoot, BlocStatus, RestoreAnswer, RestoreFate, Restored,
+    RestoredFact,
+};
 pub use confab::Confab;
 pub use error::{Code, ErrorDoc};
 pub use facts::{BadHex, Fact, FactList, Head, day, from_hex, to_hex};

@@ -100,7 +100,7 @@ impl Makers {
         let parameter = |(name, field): (&String, &Value)| {
             let mut field = field.clone();
             let text = field.as_object_mut().and_then(|field| field.remove("description"));
-            let flag = matches!(name.as_str(), "watch" | "follow" | "conflicts");
+            let flag = matches!(name.as_str(), "watch" | "follow" | "conflicts" | "quarantined");
             if flag {
                 field = json!({ "type": "string" });
             }
@@ -155,6 +155,15 @@ fn told(route: Route, make: &mut Makers) -> (Vec<Value>, Option<Value>, Value) {
                 json!({ "required": true, "content": { "application/json": { "schema": { "type": "object" } } } });
             (Vec::new(), Some(any), make.once::<Done>())
         }
+        Route::Bloc => (Vec::new(), None, make.once::<BlocStatus>()),
+        // What the stream is made of says `crux_api::backup`: the first frame is this document, the rest are versions.
+        Route::BlocFacts => {
+            let head = make.document::<BlocFacts>();
+            let mut content = bytes();
+            content["application/octet-stream"]["x-first"] = head;
+            return (Vec::new(), None, content);
+        }
+        Route::BlocRestore => (Vec::new(), Some(make.body::<RestoreRequest>()), make.once::<RestoreAnswer>()),
         Route::OpenApi => return (Vec::new(), None, json!({ "application/json": { "schema": { "type": "object" } } })),
     };
     let mut content = json!({ "application/json": { "schema": answer.once } });

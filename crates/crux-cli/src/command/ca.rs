@@ -54,7 +54,7 @@ pub(crate) struct IssueArgs {
     label: Vec<(String, String)>,
     /// For an operator: limit it to VERB[,VERB…][@HORDE[,HORDE…]] or @HORDE; may be given several times. Verbs of a horde:
     /// horde, apply (also run and files); of the bloc: forget, expel, cordon (also drain), label,
-    /// down (also node leave), lab [default: everything]
+    /// down (also node leave), lab, restore [default: everything]
     #[arg(long, value_name = "SCOPE", requires = "operator")]
     scope: Vec<String>,
     /// A fulcrum to dial first, written into the bundle; may be given several times

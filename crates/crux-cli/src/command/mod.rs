@@ -1,6 +1,7 @@
 //! One file per verb or noun.
 
 pub(crate) mod audit;
+pub(crate) mod bloc;
 pub(crate) mod ca;
 pub(crate) mod demo;
 pub(crate) mod doctor;
@@ -43,6 +44,8 @@ pub(crate) fn run(cli: Cli) -> Outcome {
             Err(ErrorDoc::new(Code::Usage, cause, "crux help"))
         }
         Command::Ca(command) => ca::run(&cli.global, command),
+        // It asks no fulcrum: there is none yet.
+        Command::Bloc(bloc::BlocCommand::Create(args)) => bloc::create::run(&cli.global, &args),
         Command::Completion(args) => explain::completion(&args),
         Command::Explain(args) => explain::explain(&cli.global, &args),
         command if cli.global.watch => block_on(until_interrupted(ask(cli.global, command)))?,
@@ -93,6 +96,7 @@ async fn ask(global: Global, command: Command) -> Outcome {
                 Command::Links => network::links(&ctx).await,
                 Command::Flocks => network::flocks(&ctx).await,
                 Command::Doctor => doctor::run(&ctx).await,
+                Command::Bloc(command) => bloc::run(&ctx, command).await,
                 Command::Facts(command) => facts::run(&ctx, command).await,
                 other => {
                     let cause = format!("{other:?} does not ask a fulcrum");

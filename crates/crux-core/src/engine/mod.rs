@@ -269,6 +269,7 @@ impl Engine {
     fn command(&mut self, now: Time, wall: Wall, request: RequestId, command: Command, out: &mut Vec<Output>) {
         match command {
             Command::Write { versions } => self.facts(facts::Input::Write { request, versions }),
+            Command::Restore { versions } => self.facts(facts::Input::Restore { request, versions }),
             Command::Down { .. } | Command::Leave if self.down.is_some() || self.finished => {
                 let why = format!("{} is going down already; nothing is left to do but wait", self.me.id);
                 out.push(Output::Reply { request, reply: Reply::Refused { why } });

@@ -12,7 +12,8 @@
 //! Frozen for the rooms that build on it: [`version`] (what is signed, how it is hashed) and [`value`] (what the
 //! values say). Inside: `record` (one fact and the laws of merging), `store` (all of them), `disk` (what is durable),
 //! `write` (a write until it is acknowledged), `row` (this fulcrum's own), `compare` and [`ranges`] (finding out what a
-//! peer lacks), [`quarantine`] (what comes back from too long ago), `read` (asking), [`scope`] (what operators' certificates may be limited to).
+//! peer lacks), [`quarantine`] (what comes back from too long ago), `read` (asking), `restore` (what a backup held), [`scope`]
+//! (what operators' certificates may be limited to).
 
 pub mod authority;
 pub mod clock;
@@ -23,6 +24,7 @@ pub mod quarantine;
 pub mod ranges;
 mod read;
 mod record;
+mod restore;
 mod row;
 pub mod scope;
 mod store;
@@ -32,6 +34,7 @@ mod write;
 
 pub(crate) use compare::IDS_MAX;
 pub use read::Conflict;
+pub use restore::Fate;
 pub use row::Certificate;
 
 use self::clock::Clock;
@@ -133,6 +136,13 @@ pub enum Input {
         /// Echoed by the answer.
         request: u64,
         /// Countersigned here.
+        versions: Vec<Checked>,
+    },
+    /// What a backup held, to be brought back at this door: all or none.
+    Restore {
+        /// Echoed by the answer.
+        request: u64,
+        /// Those whose signatures hold.
         versions: Vec<Checked>,
     },
     /// What this fulcrum says of itself from now on. Signed and written if it is not what stands there. Labels and
@@ -284,6 +294,7 @@ impl Facts {
                 Message::Want(ids) => self.wanted(from, &ids, out),
             },
             Input::Write { request, versions } => self.write(now, wall, request, versions, out),
+            Input::Restore { request, versions } => self.restore(request, versions, out),
             Input::Row(row) => self.set_row(row),
             Input::Certificate(certificate) => self.set_certificate(certificate),
             Input::Signed(version) => self.signed(version, out),

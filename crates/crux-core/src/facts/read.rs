@@ -61,6 +61,12 @@ impl Facts {
         self.store.record(path).map(|record| record.ancestors(settle)).unwrap_or_default()
     }
 
+    /// Everything that is kept, sorted by path: what nobody replaced, deletions too, and of what was replaced as much as
+    /// says so. Whoever merges all of it has the same facts.
+    pub fn kept(&self) -> impl Iterator<Item = &Checked> {
+        self.store.records_under("").flat_map(|(_, record)| record.kept())
+    }
+
     /// All conflicts, sorted by path. Versions that say the same are none.
     pub fn conflicts(&self) -> impl Iterator<Item = Conflict<'_>> {
         self.store.records_under("").flat_map(|(path, record)| {

@@ -55,11 +55,13 @@ pub enum Verb {
     Down,
     /// Make faults in a dev cluster.
     Lab,
+    /// Bring back what a backup of the bloc held: `bloc restore`.
+    Restore,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Horde,
         Self::Apply,
         Self::Forget,
@@ -70,6 +72,7 @@ impl Verb {
         Self::Access,
         Self::Down,
         Self::Lab,
+        Self::Restore,
     ];
 
     /// Its word in a certificate.
@@ -86,6 +89,7 @@ impl Verb {
             Self::Access => "access",
             Self::Down => "down",
             Self::Lab => "lab",
+            Self::Restore => "restore",
         }
     }
 
@@ -94,7 +98,14 @@ impl Verb {
     pub const fn of_a_horde(self) -> bool {
         match self {
             Self::Horde | Self::Apply | Self::Access => true,
-            Self::Forget | Self::Expel | Self::Cordon | Self::Label | Self::Prune | Self::Down | Self::Lab => false,
+            Self::Forget
+            | Self::Expel
+            | Self::Cordon
+            | Self::Label
+            | Self::Prune
+            | Self::Down
+            | Self::Lab
+            | Self::Restore => false,
         }
     }
 }

@@ -40,10 +40,7 @@ impl Store {
         let id = version.id();
         let record = self.records.entry(path.clone()).or_default();
         let before: Vec<Hash256> = record.heads().iter().map(Checked::id).collect();
-        let outcome = match path.starts_with(EXPULSIONS) {
-            true => record.tighten(version, up_to),
-            false => record.merge(version),
-        };
+        let outcome = Self::merge_into(record, version);
         if outcome.heads_changed {
             for head in before {
                 self.heads.remove(&head);
@@ -61,6 +58,14 @@ impl Store {
             self.kept.insert(id, path);
         }
         outcome
+    }
+
+    /// Merges a version into the record of its path, by the law of that path.
+    pub(super) fn merge_into(record: &mut Record, version: Checked) -> Outcome {
+        match version.statement().path.starts_with(EXPULSIONS) {
+            true => record.tighten(version, up_to),
+            false => record.merge(version),
+        }
     }
 
     /// Brings the digest up to date.

@@ -21,6 +21,12 @@ pub(super) struct Write {
     versions: Vec<Checked>,
 }
 
+impl Write {
+    pub(super) const fn new(request: u64, versions: Vec<Checked>) -> Self {
+        Self { request, versions }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Writes {
     waiting: Vec<Waiting>,
@@ -52,23 +58,29 @@ impl Facts {
     ) {
         match self.judge_write(wall, &versions) {
             Ok(()) => {
-                let write = Write { request, versions: versions.clone() };
+                let write = Write::new(request, versions.clone());
                 self.disk.persist(versions, Purpose::Write(write), out);
             }
             Err(why) => out.push(Output::Refused { request, why }),
         }
     }
 
+    /// Why one more write is not taken now, if too many are under way.
+    pub(super) fn disk_has_room(&self) -> Result<(), String> {
+        if self.disk.writes() < WRITES_MAX {
+            return Ok(());
+        }
+        Err(format!(
+            "{}: the local store has {WRITES_MAX} writes to finish first; nothing was changed, write again later",
+            self.config.me
+        ))
+    }
+
     fn judge_write(&self, wall: Wall, versions: &[Checked]) -> Result<(), String> {
         if versions.is_empty() || versions.len() > WRITE_MAX {
             return Err(format!("a write has 1 to {WRITE_MAX} facts, this one has {}; split it", versions.len()));
         }
-        if self.disk.writes() >= WRITES_MAX {
-            return Err(format!(
-                "{}: the local store has {WRITES_MAX} writes to finish first; nothing was changed, write again later",
-                self.config.me
-            ));
-        }
+        self.disk_has_room()?;
         // What takes away is never refused for want of room.
         let takes_away = |version: &Checked| {
             let statement = version.statement();

@@ -83,7 +83,7 @@ pub(super) fn found(
     Finding { state, next: Some(next.into()), ..fine(check, subject, text) }
 }
 
-fn flock(status: &Status, turned_away: &Attempts) -> Vec<Finding> {
+pub(super) fn flock(status: &Status, turned_away: &Attempts) -> Vec<Finding> {
     use FindingState::{Warning, Wrong};
     let (name, size) = (&status.confab.flock, status.roster.len());
     let mut findings = Vec::new();
@@ -338,7 +338,7 @@ fn own_certificate(me: &FulcrumId, life: Life, now: u64) -> Finding {
     }
 }
 
-fn certificates(door: &Door, links: &[LinkInfo]) -> Vec<Finding> {
+pub(super) fn certificates(door: &Door, links: &[LinkInfo]) -> Vec<Finding> {
     use FindingState::{Ok, Warning, Wrong};
     let now = unix_now();
     let mut findings = vec![own_certificate(&door.me.id, door.papers.now().lifetime(), now)];
@@ -363,7 +363,7 @@ fn certificates(door: &Door, links: &[LinkInfo]) -> Vec<Finding> {
     findings
 }
 
-fn state(door: &Door) -> Vec<Finding> {
+pub(super) fn state(door: &Door) -> Vec<Finding> {
     use FindingState::{Warning, Wrong};
     let place = door.state.display();
     if let Some(reason) = door.store_state().reason {
@@ -390,7 +390,7 @@ fn state(door: &Door) -> Vec<Finding> {
 }
 
 /// Only where there is something to say: it is part of the state directory.
-fn audit(door: &Door) -> Option<Finding> {
+pub(super) fn audit(door: &Door) -> Option<Finding> {
     let (lost, refuses) = door.audit.trouble();
     let place = door.state.join("audit").display().to_string();
     let next = "free space there and check the owner; crux audit shows what is still in memory";

@@ -3,7 +3,7 @@
 use super::Door;
 use super::answer::{Answer, Refusal, doc};
 use super::gate::Noted;
-use crate::effects::BlobError;
+use crate::effects::{BlobError, FetchError};
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, State};
 use axum::response::IntoResponse as _;
@@ -66,7 +66,11 @@ pub(super) async fn fetch(State(door): State<Door>, Path(sha256): Path<String>) 
     let hash: Hash256 = sha256
         .parse()
         .map_err(|cause| Refusal::new(Code::Usage, format!("{sha256:?} is no SHA-256: {cause}"), "crux files list"))?;
-    let mut file = door.effects.blobs().read(&hash).await.map_err(|error| match error.kind() {
+    let mut read = door.effects.blobs().read(&hash).await;
+    if read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) && from_others(&door, hash).await? {
+        read = door.effects.blobs().read(&hash).await;
+    }
+    let mut file = read.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             Refusal::new(Code::NotFound, format!("{} does not have {hash}", door.me.id), "crux files list --at NODE")
         }
@@ -92,6 +96,21 @@ pub(super) async fn fetch(State(door): State<Door>, Path(sha256): Path<String>) 
         }
     });
     Ok(Body::from_stream(ReceiverStream::new(chunks)).into_response())
+}
+
+/// Fetches what a service needs and this fulcrum does not have from those to whom it has links. True if it is here now.
+async fn from_others(door: &Door, hash: Hash256) -> Result<bool, Refusal> {
+    let size = door.asker.look(move |engine, _| {
+        let mut files = engine.facts_room().muster().flat_map(|(_, _, manifest)| manifest.files);
+        files.find(|file| file.hash() == Some(hash)).map(|file| file.size)
+    });
+    let Some(size) = size.await.map_err(|_| Refusal::going_down())? else { return Ok(false) };
+    let peers: Vec<_> = door.links.links().into_iter().map(|link| link.peer.member).collect();
+    match crate::effects::fetch(door.effects.blobs(), hash, size, &peers, &door.peers.opener()).await {
+        Ok(()) => Ok(true),
+        Err(FetchError::Nobody { .. }) => Ok(false),
+        Err(error) => Err(disk(&error)),
+    }
 }
 
 /// A request's body as a reader. A body that breaks off is an error, not an end.

@@ -8,6 +8,8 @@
 //! | `links` | who reaches whom, which flocks there are |
 //! | `doctor` | what is wrong and what to do |
 //! | `facts` | facts: list and write |
+//! | `glance` | the bloc at a glance |
+//! | `bloc` | all facts as they are held, and what a backup held |
 //! | `files` | files by content |
 //! | `logs` | what instances wrote, here or on another fulcrum |
 //! | `control` | down, forget, faults |
@@ -16,11 +18,13 @@
 
 pub(crate) mod answer;
 mod audit;
+mod bloc;
 mod control;
 mod doctor;
 mod facts;
 mod files;
 mod gate;
+mod glance;
 mod grpc;
 mod links;
 mod listen;
@@ -155,6 +159,9 @@ pub(crate) fn handler(route: Route) -> MethodRouter<Door> {
         Route::Why => get(read::why),
         Route::Facts => get(facts::list),
         Route::Write => post(facts::write),
+        Route::Bloc => get(glance::bloc),
+        Route::BlocFacts => get(bloc::facts),
+        Route::BlocRestore => post(bloc::restore),
         Route::Files => get(files::list),
         // A file is a stream: its size is bounded by the store, not by memory.
         Route::StoreFile => put(files::store).layer(DefaultBodyLimit::disable()),

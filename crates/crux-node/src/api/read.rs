@@ -175,7 +175,8 @@ impl Door {
         self.asker.look(|engine, now| engine.status(now.time, now.wall)).await.map_err(|_| Refusal::going_down())
     }
 
-    fn own(&self) -> show::Own {
+    /// What of a status the engine does not know.
+    pub(super) fn own(&self) -> show::Own {
         show::Own {
             certificate: self.certificate(),
             skew_ms: self.skew.ms(),

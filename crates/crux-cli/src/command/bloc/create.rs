@@ -1,0 +1,341 @@
+//! `crux bloc create`: from hosts that answer to `ssh` to one flock. What is to be done is a plan, made of what each host
+//! says of itself; a step puts its file beside and then in its place, so nothing is half done anywhere; and to run the
+//! command again does what is missing and nothing else.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `plan` | what there is, what is missing: no IO |
+//! | `script` | what is run on a host: texts for its shell |
+//! | `ssh` | the system's `ssh`, with the operator's own configuration and agent |
+
+mod plan;
+mod script;
+mod ssh;
+
+use self::plan::{Facts, Host, Layout, Step, Wish};
+use self::ssh::Ssh;
+use crate::Outcome;
+use crate::args::{Global, key_value};
+use crate::operator::profile;
+use crate::output::{Format, note, table};
+use crux_api::json::{Code, ErrorDoc, Kind, Status};
+use crux_names::{BlocName, OperatorName};
+use crux_pki::zeroize::Zeroizing;
+use crux_pki::{Ca, IssueRequest, PkiError, Role};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long the fulcrums may take to become one flock, where nothing else is said.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Where, and what.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CreateArgs {
+    /// The bloc's name
+    name: String,
+    /// Hosts, as ssh knows them; NODE=HOST where a host's name is not what the node shall be called
+    #[arg(long, required = true, value_delimiter = ',', value_name = "HOST,…")]
+    ssh: Vec<String>,
+    /// The configuration file of ssh [default: ssh's own]
+    #[arg(long, value_name = "FILE")]
+    ssh_config: Option<PathBuf>,
+    /// The user on the hosts [default: as ssh is configured]. Root installs for the machine, others in their home
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// The directory of the CA; made if it is not there [default: NAME-ca]
+    #[arg(long, value_name = "DIR")]
+    ca: Option<PathBuf>,
+    /// The port of the mesh (UDP) and of the API (TCP)
+    #[arg(long, value_name = "PORT", default_value_t = 2789, value_parser = clap::value_parser!(u16).range(1..))]
+    listen: u16,
+    /// A label that every node is given; may be given several times
+    #[arg(long, value_name = "K=V", value_parser = key_value)]
+    label: Vec<(String, String)>,
+    /// Put everything below this directory of the hosts, and leave their systemd alone
+    #[arg(long, value_name = "DIR")]
+    dir: Option<String>,
+    /// The crux that is installed [default: this one]
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Who is given an operator's certificate in the profile of this machine, if there is none yet
+    #[arg(long, value_name = "NAME", default_value = "admin")]
+    operator: String,
+    /// Only look, and say what would be done
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What stands at the end.
+#[derive(Clone, Debug, Serialize)]
+struct Created {
+    bloc: String,
+    ca: String,
+    dry_run: bool,
+    /// Whether all of them are members of one flock.
+    one_flock: bool,
+    hosts: Vec<CreatedHost>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct CreatedHost {
+    node: String,
+    host: String,
+    /// Where others find it.
+    addr: String,
+    /// What was done, or would be.
+    did: Vec<String>,
+    /// The members of its flock, as it says itself.
+    members: Vec<String>,
+    /// Under whose care it runs: `systemd`, or `itself`.
+    kept_by: String,
+}
+
+impl Kind for Created {
+    const KIND: &'static str = "BlocCreated";
+}
+
+fn failed(cause: impl Into<String>, next: &str) -> ErrorDoc {
+    ErrorDoc::new(Code::Failed, cause, next)
+}
+
+/// Makes or opens the CA.
+fn authority(bloc: &BlocName, dir: &Path) -> Result<Ca, ErrorDoc> {
+    let refused = |e: PkiError| failed(e.to_string(), "--ca DIR: one that crux ca init made, or a new directory");
+    // What another command began to make is no CA yet; init says so rather than overwriting it.
+    let ca = if dir.join("ca.pem").exists() { Ca::open(dir) } else { Ca::init(bloc.clone(), dir) }.map_err(refused)?;
+    if ca.bloc() == bloc {
+        return Ok(ca);
+    }
+    let cause = format!("the CA in {} is of bloc {}; nothing was changed", dir.display(), ca.bloc());
+    let next = format!("crux bloc create {} …, or --ca another directory", ca.bloc());
+    Err(ErrorDoc::new(Code::Usage, cause, next))
+}
+
+/// An operator's certificate for whoever runs this, unless one is there.
+fn operator(ca: &mut Ca, name: &str) -> Result<(), ErrorDoc> {
+    let name = OperatorName::parse(name)
+        .map_err(|e| ErrorDoc::new(Code::Usage, format!("--operator: {e}"), "crux bloc create --help"))?;
+    let Some(path) = profile() else { return Ok(()) };
+    if path.exists() {
+        note(&format!("operator: the profile in {} stays as it is", path.display()));
+        return Ok(());
+    }
+    let next = "crux ca issue --ca DIR --operator NAME";
+    let bundle = ca.issue_again(IssueRequest::new(Role::Operator(name.clone())));
+    let bundle = bundle.map_err(|e| failed(e.to_string(), next))?;
+    bundle.save(&path).map_err(|e| failed(e.to_string(), next))?;
+    note(&format!("operator: {name}, in the profile {}", path.display()));
+    Ok(())
+}
+
+pub(crate) fn run(global: &Global, args: &CreateArgs) -> Outcome {
+    let bloc = BlocName::parse(&args.name)
+        .map_err(|e| ErrorDoc::new(Code::Usage, e.to_string(), "crux bloc create --help"))?;
+    let hosts = Host::parse_all(&args.ssh)?;
+    let ssh = Ssh { config: args.ssh_config.clone(), user: args.user.clone() };
+    let dir = args.ca.clone().unwrap_or_else(|| PathBuf::from(format!("{bloc}-ca")));
+    let binary = ssh::Binary::read(args.binary.as_deref())?;
+    // All are looked at before anything is made anywhere.
+    let looked = each(&hosts, |host| look(&ssh, host, args))?;
+    let mut ca = match (args.dry_run, dir.join("ca.pem").exists()) {
+        (true, false) => None,
+        _ => Some(authority(&bloc, &dir)?),
+    };
+    let addrs: Vec<String> = looked.iter().map(|looked| seed(&looked.name, args.listen)).collect();
+    let mut works = Vec::new();
+    for ((host, looked), addr) in hosts.iter().zip(looked).zip(&addrs) {
+        let wish = Wish {
+            bloc: &bloc,
+            node: &host.node,
+            roots: ca.as_ref().map(|ca| ca.roots().cloned().collect()).unwrap_or_default(),
+            binary: &binary.sha256,
+            machine: &binary.machine,
+            config: script::config(args.listen, hosts.len()),
+            own_binary: args.binary.is_some(),
+        };
+        let steps = plan::plan(host, &looked.facts, &looked.layout, &wish)?;
+        works.push(Work { host, addr, layout: looked.layout, steps, bundle: None, config: wish.config });
+    }
+    if !args.dry_run {
+        let ca = ca.as_mut().ok_or_else(|| failed("there is no CA", "crux ca init"))?;
+        operator(ca, &args.operator)?;
+        for work in works.iter_mut().filter(|work| work.steps.contains(&Step::Identity)) {
+            let mut request = IssueRequest::new(Role::Node(work.host.node.clone()));
+            request.labels = args.label.iter().cloned().collect::<BTreeMap<_, _>>();
+            request.seeds = addrs.iter().filter(|addr| *addr != work.addr).cloned().collect();
+            let tar = ca.issue_again(request).and_then(|bundle| bundle.to_tar());
+            let next = "crux bloc create --help";
+            work.bundle = Some(tar.map_err(|e| ErrorDoc::new(Code::Usage, e.to_string(), next))?);
+        }
+        each(&works, |work| work.perform(&ssh, &binary))?;
+    }
+    let seen = if args.dry_run { vec![Vec::new(); works.len()] } else { wait(global, &ssh, &works)? };
+    let mut all: Vec<String> = hosts.iter().map(|host| host.node.to_string()).collect();
+    all.sort();
+    let one_flock = !args.dry_run && seen.iter().all(|members| *members == all);
+    let host = |(work, members): (&Work<'_>, Vec<String>)| CreatedHost {
+        node: work.host.node.to_string(),
+        host: work.host.ssh.clone(),
+        addr: work.addr.to_owned(),
+        did: work.steps.iter().map(|step| step.word().to_owned()).collect(),
+        members,
+        kept_by: if work.layout.systemd { "systemd" } else { "itself" }.to_owned(),
+    };
+    let created = Created {
+        bloc: bloc.to_string(),
+        ca: dir.display().to_string(),
+        dry_run: args.dry_run,
+        one_flock,
+        hosts: works.iter().zip(seen).map(host).collect(),
+    };
+    crate::command::print(global.output, &created, &text)?;
+    Ok(if one_flock || args.dry_run { 0 } else { Code::NotConverged.exit() })
+}
+
+/// Where others find it.
+fn seed(name: &str, port: u16) -> String {
+    if name.contains(':') { format!("[{name}]:{port}") } else { format!("{name}:{port}") }
+}
+
+/// What a host said of itself.
+struct Looked {
+    /// Its address, as ssh knows it.
+    name: String,
+    facts: Facts,
+    layout: Layout,
+}
+
+fn look(ssh: &Ssh, host: &Host, args: &CreateArgs) -> Result<Looked, ErrorDoc> {
+    let name = ssh.hostname(host)?;
+    let said = ssh.run(host, "look at it", script::MACHINE, &[])?;
+    let machine = plan::machine(host, &said)?;
+    let layout = Layout::of(&machine, args.dir.as_deref());
+    let said = ssh.run(host, "look at what is there", &script::look(&layout), &[])?;
+    Ok(Looked { name, facts: plan::facts(machine, &said), layout })
+}
+
+/// What is to be done at one host.
+struct Work<'a> {
+    host: &'a Host,
+    addr: &'a str,
+    layout: Layout,
+    steps: Vec<Step>,
+    /// Certificate, key and roots: they go through ssh's standard input, never into an argument or a file here.
+    bundle: Option<Zeroizing<Vec<u8>>>,
+    config: String,
+}
+
+impl Work<'_> {
+    fn perform(&self, ssh: &Ssh, binary: &ssh::Binary) -> Result<(), ErrorDoc> {
+        for step in &self.steps {
+            note(&format!("{}: {}", self.host.ssh, step.word()));
+            let layout = &self.layout;
+            let unit = script::unit(layout);
+            let (script, input): (String, &[u8]) = match step {
+                Step::Binary => (script::binary(layout), &binary.bytes),
+                Step::Identity => (script::identity(layout), self.bundle.as_ref().map_or(&[], |tar| &tar[..])),
+                Step::Config => (script::file(&layout.config), self.config.as_bytes()),
+                Step::Unit => (script::file(script::UNIT_PATH), unit.as_bytes()),
+                Step::Start => (script::start(layout), &[]),
+            };
+            ssh.run(self.host, step.word(), &script, input)?;
+        }
+        if !self.layout.systemd && self.steps.contains(&Step::Start) {
+            let why = "no systemd looks after it there: it is started, and not again after a restart of the machine";
+            note(&format!("{}: {why}", self.host.ssh));
+        }
+        Ok(())
+    }
+}
+
+/// Does the same at all hosts at once; the first error in their order, when all have ended.
+fn each<'a, T: Sync, U: Send>(
+    all: &'a [T],
+    work: impl Fn(&'a T) -> Result<U, ErrorDoc> + Sync,
+) -> Result<Vec<U>, ErrorDoc> {
+    let work = &work;
+    let results: Vec<Result<U, ErrorDoc>> = thread::scope(|scope| {
+        let threads: Vec<_> = all.iter().map(|one| scope.spawn(move || work(one))).collect();
+        let ended = threads.into_iter().map(|thread| thread.join());
+        ended.map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    let errors = results.iter().filter(|result| result.is_err()).count();
+    let results: Result<Vec<U>, ErrorDoc> = results.into_iter().collect();
+    results.map_err(|mut error| {
+        if errors > 1 {
+            error.cause += &format!(" (and {} other hosts failed as well)", errors - 1);
+        }
+        error
+    })
+}
+
+/// Asks each host until all say that all are members; then, or when time is up, what each says.
+fn wait(global: &Global, ssh: &Ssh, works: &[Work<'_>]) -> Result<Vec<Vec<String>>, ErrorDoc> {
+    let mut all: Vec<String> = works.iter().map(|work| work.host.node.to_string()).collect();
+    all.sort();
+    let until = Instant::now() + global.timeout.unwrap_or(PATIENCE);
+    note(&format!("waiting until {} are one flock", all.join(" ")));
+    loop {
+        let look = |work: &Work<'_>| Ok(ssh.run(work.host, "ask its fulcrum", &script::status(&work.layout), &[]).ok());
+        let said: Vec<Option<String>> = each(works, look)?;
+        let members = |text: &Option<String>| -> Vec<String> {
+            let status =
+                text.as_deref().and_then(|text| serde_json::from_str::<crux_api::json::Doc<Status>>(text).ok());
+            status.map(|doc| doc.0.confab.members).unwrap_or_default()
+        };
+        let seen: Vec<Vec<String>> = said.iter().map(members).collect();
+        if seen.iter().all(|members| *members == all) {
+            return Ok(seen);
+        }
+        if Instant::now() >= until {
+            for (work, _) in works.iter().zip(&seen).filter(|(_, members)| members.is_empty()) {
+                let log = ssh.run(work.host, "read its log", &script::log(&work.layout), &[]).unwrap_or_default();
+                note(&format!(
+                    "{}: its fulcrum does not answer; its log ends with:\n{}",
+                    work.host.ssh,
+                    log.trim_end()
+                ));
+            }
+            return Ok(seen);
+        }
+        thread::sleep(AGAIN);
+    }
+}
+
+fn text(created: &Created, format: Format) -> String {
+    if format == Format::Name {
+        return created.hosts.iter().map(|host| host.node.as_str()).collect::<Vec<_>>().join("\n");
+    }
+    let rows = created.hosts.iter().map(|host| {
+        let did = if host.did.is_empty() { "nothing to do".to_owned() } else { host.did.join(", ") };
+        let flock = match (created.dry_run, host.members.len()) {
+            (true, _) => String::new(),
+            (false, 0) => "does not answer".to_owned(),
+            (false, n) => format!("{n} members"),
+        };
+        [host.node.clone(), host.addr.clone(), host.kept_by.clone(), flock, did]
+    });
+    let head = ["NODE", "ADDRESS", "KEPT BY", "FLOCK", if created.dry_run { "WOULD" } else { "DID" }];
+    let mut text = table(head, rows);
+    let first = created.hosts.first().map_or("", |host| host.addr.as_str());
+    text += &match (created.dry_run, created.one_flock) {
+        (true, _) => "\nnext: the same command without --dry-run".to_owned(),
+        (false, true) => format!(
+            "\nbloc {} is one flock of {}\nkeep {} safe: it is the CA\nnext: crux --at {first} bloc status",
+            created.bloc,
+            created.hosts.len(),
+            created.ca
+        ),
+        (false, false) => {
+            "\nnot one flock yet\nnext: the same command again, or crux doctor on a host: UDP and TCP of the \
+                           port have to be open between all of them"
+                .to_owned()
+        }
+    };
+    text
+}

@@ -1,0 +1,200 @@
+//! `crux bloc create` against a program that is called `ssh` and gives each host a directory: what is done, in which order,
+//! what is left when something fails, and that it goes on from there. Real hosts: `crux-lab/tests/bloc.rs`.
+
+mod help;
+use help::fulcrum::until;
+use help::{Ran, World};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+/// Each host is a directory, and what it is told runs there.
+const SSH: &str = r#"#!/bin/sh
+printf '%s\n' "$*" >> "$FAKE/log"
+asked=
+while [ $# -gt 0 ]; do
+  case "$1" in -F|-l|-o) shift 2 ;; -G) asked=1; shift ;; --) shift; break ;; *) shift ;; esac
+done
+host=$1
+shift
+if [ -n "$asked" ]; then echo "user ann"; echo "hostname 10.0.0.${host#h}"; exit 0; fi
+if [ -e "$FAKE/$host/down" ]; then echo "ssh: connect to host $host port 22: Connection refused" >&2; exit 255; fi
+HOME="$FAKE/$host"
+export HOME
+cd "$HOME" && exec sh -c "$*"
+"#;
+
+/// A crux that only remembers that it was started.
+const CRUX: &str = r#"#!/bin/sh
+case "$*" in
+  --version) [ ! -e "$HOME/unfit" ] || { echo "it does not run here" >&2; exit 1; } ;;
+  *" confab -o json") [ -e "$HOME/runs" ] ;;
+  *" status -o json") [ -e "$HOME/runs" ] && cat "$FAKE/status.json" ;;
+  "up --identity "*) echo "$*" > "$HOME/runs"; echo "a line of its log" ;;
+  *) exit 9 ;;
+esac
+"#;
+
+struct Hosts {
+    world: World,
+}
+
+impl Hosts {
+    fn new() -> Self {
+        let world = World::new();
+        for (name, text) in [("bin/ssh", SSH), ("crux.fake", CRUX)] {
+            let path = world.write(name, text);
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        for host in ["h1", "h2", "h3"] {
+            fs::create_dir_all(world.path(&format!("fake/{host}"))).unwrap();
+        }
+        let hosts = Self { world };
+        hosts.members(&["h1", "h2", "h3"]);
+        hosts
+    }
+
+    /// What every fulcrum says from now on.
+    fn members(&self, members: &[&str]) {
+        let mut status: Value = serde_json::from_str(include_str!("../../crux-api/schema/Status.json")).unwrap();
+        status["members"] = json!(members);
+        self.world.write("fake/status.json", &status.to_string());
+    }
+
+    fn run(&self, bloc: &str, more: &[&str]) -> Ran {
+        let mut command = self.world.command();
+        let path = format!("{}:{}", self.world.path("bin").display(), std::env::var("PATH").unwrap());
+        command.args(["bloc", "create", bloc, "--ssh", "h1,h2,h3", "--dir", "cx", "--binary", "crux.fake"]);
+        command.args(["--label", "zone=a"]).args(more).env("PATH", path).env("FAKE", self.world.path("fake"));
+        self.world.run(&mut command)
+    }
+
+    fn at(&self, host: &str, name: &str) -> PathBuf {
+        self.world.path(&format!("fake/{host}/{name}"))
+    }
+
+    /// Waits until what was started there runs.
+    fn run_on(&self, hosts: &[&str]) {
+        for host in hosts {
+            until("it runs", || self.at(host, "runs").exists().then_some(()));
+        }
+    }
+
+    /// What ssh was called with since this was asked last.
+    fn calls(&self) -> String {
+        let log = self.world.path("fake/log");
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        let _ = fs::remove_file(log);
+        text
+    }
+
+    fn did(&self, ran: &Ran) -> Vec<Vec<String>> {
+        let created: Value = serde_json::from_str(&ran.out).unwrap();
+        let words = |host: &Value| {
+            host["did"].as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
+        };
+        created["hosts"].as_array().unwrap().iter().map(words).collect()
+    }
+}
+
+#[test]
+fn hosts_become_a_bloc_and_a_second_run_does_what_was_missing() {
+    let hosts = Hosts::new();
+    // One is down: nothing is begun anywhere.
+    fs::write(hosts.at("h2", "down"), "").unwrap();
+    let ran = hosts.run("acme", &[]);
+    ran.failed(
+        5,
+        "E500",
+        &["h2: ssh does not get in: ssh: connect to host h2 port 22: Connection refused", "ssh h2 true"],
+    );
+    assert!(!hosts.world.path("acme-ca").exists() && !hosts.at("h1", "cx").exists());
+    fs::remove_file(hosts.at("h2", "down")).unwrap();
+
+    let asked = hosts.run("acme", &["--dry-run", "-o", "json"]);
+    asked.done();
+    assert_eq!(hosts.did(&asked)[0], ["install crux", "install its certificate", "write its settings", "start it"]);
+    assert!(!hosts.world.path("acme-ca").exists() && !hosts.at("h1", "cx").exists());
+
+    // On one the program does not run: the others are whole, and there nothing is in its place.
+    fs::write(hosts.at("h3", "unfit"), "").unwrap();
+    let ran = hosts.run("acme", &[]);
+    assert_eq!(ran.code, 1, "{}", ran.err);
+    let error = &ran.err[ran.err.find("crux: E").unwrap()..];
+    assert!(error.starts_with("crux: E100 h3: cannot install crux: it does not run here"), "{error}");
+    assert!(error.contains("next: mend it on h3, then the same command again"), "{error}");
+    hosts.run_on(&["h1", "h2"]);
+    assert!(!hosts.at("h3", "cx/bin/crux").exists() && !hosts.at("h3", "cx/identity").exists());
+
+    let calls = hosts.calls();
+    assert!(!calls.contains("PRIVATE") && calls.contains("tar -x"), "{calls}");
+    let cert = fs::read(hosts.at("h1", "cx/identity/cert.pem")).unwrap();
+    fs::remove_file(hosts.at("h3", "unfit")).unwrap();
+    let ran = hosts.run("acme", &["-o", "json"]);
+    ran.done();
+    let nothing: Vec<String> = Vec::new();
+    let all = ["install crux", "install its certificate", "write its settings", "start it"].map(str::to_owned);
+    assert_eq!(hosts.did(&ran), [nothing.clone(), nothing.clone(), all.to_vec()]);
+    let created: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((&created["one_flock"], &created["hosts"][2]["addr"]), (&true.into(), &"10.0.0.3:2789".into()));
+    assert_eq!(fs::read(hosts.at("h1", "cx/identity/cert.pem")).unwrap(), cert, "it was left alone");
+
+    // What stands there: only its owner may look at it, and each knows the others.
+    let mode = |name: &str| fs::metadata(hosts.at("h3", name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!([mode("cx/identity"), mode("cx/identity/key.pem"), mode("cx/bin/crux")], [0o700, 0o600, 0o755]);
+    let bundle = crux_pki::Bundle::load(&hosts.at("h3", "cx/identity")).unwrap();
+    assert_eq!(
+        (bundle.identity().to_string(), &bundle.labels()["zone"]),
+        ("spiffe://acme/node/h3".into(), &"a".into())
+    );
+    assert!(bundle.settings().unwrap().contains(r#"seed = ["10.0.0.1:2789", "10.0.0.2:2789"]"#));
+    let config = fs::read_to_string(hosts.at("h3", "cx/crux.toml")).unwrap();
+    assert!(config.contains("listen = \"[::]:2789\"\nexpect = 3\n"), "{config}");
+    let up = fs::read_to_string(hosts.at("h3", "runs")).unwrap();
+    let at = |name: &str| hosts.at("h3", name).display().to_string();
+    let wanted =
+        format!("up --identity {} --state {} --config {}\n", at("cx/identity"), at("cx/state"), at("cx/crux.toml"));
+    assert_eq!(up, wanted);
+    let left: Vec<_> = fs::read_dir(hosts.at("h3", "cx")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".new")), "{left:?}");
+    let operator = crux_pki::Bundle::load(&hosts.world.path("config/crux/profile")).unwrap();
+    assert_eq!(operator.identity().to_string(), "spiffe://acme/operator/admin");
+
+    // Once more there is nothing to do, and ssh is told where its configuration is and who asks.
+    hosts.calls();
+    let again = hosts.run("acme", &["--ssh-config", "my.conf", "--user", "ann"]);
+    assert!(again.done().contains("bloc acme is one flock of 3"), "{}", again.out);
+    let calls = hosts.calls();
+    assert!(!calls.contains("tar -x") && !calls.contains("--identity"), "{calls}");
+    assert!(calls.lines().all(|line| line.starts_with("-F my.conf -l ann ") || !line.starts_with('-')), "{calls}");
+}
+
+#[test]
+fn what_stands_in_the_way_is_named_and_left_alone() {
+    let hosts = Hosts::new();
+    hosts.members(&["h1", "h2"]);
+    let ran = hosts.run("acme", &["--timeout", "1s"]);
+    assert_eq!(ran.code, 6, "{}", ran.err);
+    assert!(ran.out.contains("not one flock yet") && ran.out.contains("2 members"), "{}", ran.out);
+    hosts.run_on(&["h1", "h2", "h3"]);
+    fs::remove_file(hosts.at("h2", "runs")).unwrap();
+    hosts.members(&["h1", "h2", "h3"]);
+    let ran = hosts.run("acme", &["-o", "json"]);
+    ran.done();
+    assert_eq!(hosts.did(&ran)[1], ["start it"], "what died is started, and nothing else is done");
+
+    let ran = hosts.run("other", &["--ca", "acme-ca"]);
+    ran.failed(2, "E200", &["the CA in acme-ca is of bloc acme"]);
+    let ran = hosts.run("other", &[]);
+    ran.failed(1, "E100", &["h1: ", "has a certificate already, and it would be refused"]);
+    fs::remove_dir_all(hosts.world.path("other-ca")).unwrap();
+    let ran = hosts.run("acme", &["--listen", "4000"]);
+    ran.failed(1, "E100", &["h1: ", "crux.toml is there and says something else"]);
+    let mut plain = hosts.world.command();
+    plain.args(["bloc", "create", "acme", "--ssh=-oProxyCommand"]);
+    hosts.world.run(&mut plain).failed(2, "E200", &["is no host"]);
+    let mut none = hosts.world.command();
+    none.args(["bloc", "create", "acme", "--ssh", "h1"]).env("PATH", "/nowhere");
+    hosts.world.run(&mut none).failed(1, "E100", &["ssh cannot be run"]);
+}

@@ -1,0 +1,160 @@
+//! The bloc as a whole: all facts as they are held, for a backup, and what a backup held, to be brought back. What is
+//! brought back was signed and accepted once, so this door checks it as what a peer sends, and countersigns nothing.
+
+use super::Door;
+use super::answer::{Answer, Refusal, doc};
+use super::control::body;
+use super::gate::Noted;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use crux_api::backup::frame_head;
+use crux_api::json::{self, BackupFile, BlocFacts, Code, Counter, Doc, RestoreAnswer, RestoreFate, RestoredFact};
+use crux_api::routes::RestoreRequest;
+use crux_core::facts::version::Checked;
+use crux_core::facts::{Fate, WRITE_MAX};
+use crux_core::io::{Command, Reply};
+use crux_pki::{fingerprint, roots_pem};
+use std::collections::BTreeSet;
+use std::io;
+use std::iter::once;
+
+/// `GET /v1/bloc/facts`.
+pub(super) async fn facts(State(door): State<Door>) -> Answer {
+    let bundle = door.papers.now();
+    let trust = bundle.trust();
+    let nonsense = |cause: String| Refusal::new(Code::Failed, cause, "crux doctor");
+    let pem = roots_pem(trust).map_err(|e| nonsense(e.to_string()))?;
+    let roots = trust.roots().map(|root| fingerprint(root).to_string()).collect();
+    let (bloc, node) = (trust.bloc().to_string(), door.me.id.to_string());
+    // Counted bytes are shared, so that all of it is one look.
+    let look = door.asker.look(move |engine, _| {
+        let facts = engine.facts_room();
+        let versions: Vec<Bytes> = facts.kept().map(|version| version.sealed().clone()).collect();
+        let files: BTreeSet<BackupFile> = facts
+            .muster()
+            .flat_map(|(_, _, manifest)| manifest.files)
+            .filter_map(|file| Some(BackupFile { sha256: file.hash()?.to_string(), size: Counter(file.size) }))
+            .collect();
+        let about = BlocFacts {
+            bloc,
+            node,
+            digest: facts.digest().to_string(),
+            versions: u32::try_from(versions.len()).unwrap_or(u32::MAX),
+            facts: u32::try_from(facts.prefix("").count()).unwrap_or(u32::MAX),
+            trust: pem,
+            roots,
+            files: files.into_iter().collect(),
+        };
+        (about, versions)
+    });
+    let (about, versions) = look.await.map_err(|_| Refusal::going_down())?;
+    let about = serde_json::to_vec(&Doc(about)).map_err(|e| nonsense(e.to_string()))?;
+    let parts = once(Bytes::from(about)).chain(versions);
+    let framed = parts.flat_map(|part| [Bytes::copy_from_slice(&frame_head(&part)), part]).map(Ok::<_, io::Error>);
+    Ok(Body::from_stream(tokio_stream::iter(framed)).into_response())
+}
+
+/// `POST /v1/bloc/restore`.
+pub(super) async fn restore(
+    State(door): State<Door>,
+    request: Result<Json<RestoreRequest>, JsonRejection>,
+) -> Response {
+    let mut noted = Noted::default();
+    let answer = bring_back(&door, request, &mut noted).await;
+    noted.on(answer.into_response())
+}
+
+/// One version, once its signatures were looked at.
+enum Looked {
+    Good(Checked),
+    Bad(RestoredFact),
+}
+
+/// Checks signatures. Blocks.
+fn look(trust: &crux_pki::Trust, sealed: Vec<u8>) -> Looked {
+    let sealed = Bytes::from(sealed);
+    match crux_pki::facts::check(trust, sealed.clone()) {
+        Ok(version) => Looked::Good(version),
+        Err(bad) => {
+            // What it says of itself, so that people know which one it was.
+            let claimed = Checked::vouched(sealed).ok();
+            Looked::Bad(RestoredFact {
+                path: claimed.as_ref().map(|version| version.statement().path.clone()).unwrap_or_default(),
+                id: claimed.as_ref().map(|version| version.id().to_string()).unwrap_or_default(),
+                fate: RestoreFate::Refused,
+                conflict: false,
+                why: bad.to_string(),
+            })
+        }
+    }
+}
+
+async fn bring_back(door: &Door, request: Result<Json<RestoreRequest>, JsonRejection>, noted: &mut Noted) -> Answer {
+    let RestoreRequest { versions, dry_run } = body(request)?;
+    if versions.is_empty() || versions.len() > WRITE_MAX {
+        let cause = format!("a request brings back 1 to {WRITE_MAX} versions, not {}", versions.len());
+        return Err(Refusal::new(Code::BadRequest, cause, "crux bloc restore FILE"));
+    }
+    noted.target(format!("{}{} versions of a backup", if dry_run { "asked only: " } else { "" }, versions.len()));
+    let sealed = versions.iter().map(|hex| json::from_hex(hex)).collect::<Result<Vec<_>, _>>();
+    let sealed = sealed
+        .map_err(|bad| Refusal::new(Code::BadRequest, bad.to_string(), "compare `crux version` on both sides"))?;
+    let bundle = door.papers.now();
+    let looked = tokio::task::spawn_blocking(move || {
+        sealed.into_iter().map(|sealed| look(bundle.trust(), sealed)).collect::<Vec<_>>()
+    });
+    let looked = looked.await.map_err(|_| Refusal::going_down())?;
+    let good = |looked: &Looked| match looked {
+        Looked::Good(version) => Some(version.clone()),
+        Looked::Bad(_) => None,
+    };
+    let checked: Vec<Checked> = looked.iter().filter_map(good).collect();
+    let asked = checked.clone();
+    let fates = door.asker.look(move |engine, _| engine.facts_room().fates(&asked)).await;
+    let fates = fates.map_err(|_| Refusal::going_down())?;
+    let wanted = checked.into_iter().zip(&fates).filter(|(_, fate)| !matches!(fate, Fate::Refused(_)));
+    let wanted: Vec<Checked> = wanted.map(|(version, _)| version).collect();
+    let mut fates = fates.into_iter();
+    let facts: Vec<RestoredFact> = looked
+        .into_iter()
+        .filter_map(|looked| match looked {
+            Looked::Bad(refused) => Some(refused),
+            Looked::Good(version) => Some(told(&version, fates.next()?)),
+        })
+        .collect();
+    let news = facts.iter().any(|fact| matches!(fact.fate, RestoreFate::Taken | RestoreFate::Replaced));
+    if dry_run || !news {
+        return Ok(doc(RestoreAnswer { facts, others: 0, converged: true }));
+    }
+    match door.asker.command(Command::Restore { versions: wanted }).await.map_err(|_| Refusal::going_down())? {
+        Reply::Refused { why } => {
+            let (code, next) = match door.store_state().reason {
+                Some(_) => (Code::StoreRefusing, "free space on the disk of --state, then the same command again"),
+                None => (Code::Refused, "crux bloc restore FILE --dry-run"),
+            };
+            Err(Refusal::new(code, why, next))
+        }
+        Reply::Done | Reply::Added { .. } => Ok(doc(RestoreAnswer { facts, others: 0, converged: true })),
+        Reply::Written { others, converged, .. } => {
+            let taken = facts.iter().filter(|fact| fact.fate == RestoreFate::Taken);
+            noted.written(&taken.map(|fact| fact.id.clone()).collect::<Vec<_>>());
+            let status = if converged { StatusCode::OK } else { StatusCode::ACCEPTED };
+            Ok((status, doc(RestoreAnswer { facts, others, converged })).into_response())
+        }
+    }
+}
+
+fn told(version: &Checked, fate: Fate) -> RestoredFact {
+    let (fate, conflict, why) = match fate {
+        Fate::Taken { conflict } => (RestoreFate::Taken, conflict, String::new()),
+        Fate::Held => (RestoreFate::Held, false, String::new()),
+        Fate::Replaced => (RestoreFate::Replaced, false, String::new()),
+        Fate::Refused(why) => (RestoreFate::Refused, false, why),
+    };
+    RestoredFact { path: version.statement().path.clone(), id: version.id().to_string(), fate, conflict, why }
+}
