@@ -74,12 +74,9 @@ impl Network {
             "table bridge lab {\n\
                set cut { type ifname . ifname; }\n\
                chain lost { }\n\
-               chain seen { }\n\
-               counter heard { }\n\
                chain paths { type filter hook forward priority 0; policy accept;\n\
                  meta protocol ip iifname . oifname @cut drop\n\
                  meta protocol ip jump lost\n\
-                 meta protocol ip jump seen\n\
                }\n\
              }\n",
         );
@@ -214,31 +211,6 @@ impl Network {
             let _ = writeln!(rules, "add rule bridge lab lost numgen random mod 100 < {percent} drop");
         }
         self.nft(&rules);
-    }
-
-    /// Counts from now on what goes to or from a machine over links that stand: packets of QUIC with a short header, those of
-    /// no handshake, of at least so many octets with the header of IP.
-    pub fn hear(&self, at: usize, least: u32) {
-        let port = port(at);
-        let of = |way: &str| {
-            format!(
-                "add rule bridge lab seen {way} \"{port}\" ip protocol udp ip length >= {least} @th,64,1 0 counter name heard\n"
-            )
-        };
-        self.nft(&format!("flush chain bridge lab seen\n{}{}", of("iifname"), of("oifname")));
-    }
-
-    /// How many such packets there were so far.
-    ///
-    /// # Panics
-    /// If the kernel does not say.
-    #[must_use]
-    pub fn heard(&self) -> u64 {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.switch(), "nft", "list", "counter", "bridge", "lab", "heard"]);
-        let text = run(&mut command);
-        let mut words = text.split_whitespace().skip_while(|word| *word != "packets").skip(1);
-        words.next().and_then(|count| count.parse().ok()).expect("a count of packets")
     }
 
     /// What went over the wires of all machines so far.

@@ -58,18 +58,6 @@ impl Lab {
         self.events(at).iter().filter(|event| event["event"] == "flock-formed").filter(after).count()
     }
 
-    /// Reads the logs of a service at a machine as they are written, and forgets them.
-    ///
-    /// # Panics
-    /// If it cannot be started.
-    #[must_use]
-    pub fn stream(&self, at: usize, service: &str) -> Follow {
-        let mut command = Command::new(&self.binary);
-        command.args(["--at", &self.socket(at), "--as", &self.path("ops"), "logs", "-w", service]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Follow { child: command.spawn().expect("crux starts"), seen: Arc::default() }
-    }
-
     /// Follows a command with `-w` at a machine.
     ///
     /// # Panics

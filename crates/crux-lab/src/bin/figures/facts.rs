@@ -1,4 +1,4 @@
-//! Facts at scale: how fast a write is everywhere, what ten thousand facts cost, and how fast who is put out is silent.
+//! Facts at scale: how fast a write is everywhere, and what ten thousand facts cost.
 //!
 //! To try it out: `CRUX_FACTS_SCALE` divides all numbers, `CRUX_FACTS_ONLY` names one of [`TAKES`].
 
@@ -27,12 +27,6 @@ const OPEN: usize = 200;
 const EDITED: usize = 2_000;
 /// Between two looks at a fulcrum.
 const LOOK: Duration = Duration::from_millis(2);
-/// After the last packet of an expelled node nothing more came for so long.
-const SILENT: Duration = Duration::from_secs(5);
-/// Octets that a packet of the stream has at least: probes and acknowledgements have fewer.
-const STREAMED: u32 = 600;
-/// Over so long a moment it is asked whether the stream goes on.
-const MOMENT: Duration = Duration::from_millis(100);
 
 /// A number, or its share.
 fn scaled(count: usize) -> usize {
@@ -57,7 +51,6 @@ const TAKES: &[Take] = &[
     ("joining", Of::joining),
     ("merging", Of::merging),
     ("sustained", Of::sustained),
-    ("expelling", Of::expelling),
 ];
 
 struct Of {
@@ -217,74 +210,6 @@ impl Of {
         );
         tell(rows, "3: equal after the last answer", &format!("{after:.2}"), "s", "≤ 1 s", &note);
     }
-
-    fn expelling(&self, rows: &mut Vec<Value>) {
-        let (mut times, mut healed) = (Vec::new(), Vec::new());
-        for _ in 0..self.rounds {
-            times.extend(self.expel(false));
-            healed.extend(self.expel(true));
-        }
-        let note = "a node that reads logs from all others; from the command until the last tenth of a second with a tenth of \
-                    that stream's packets to it or from it";
-        row(rows, "5: expelled while streaming, last packet", times, "≤ 2 s", note);
-        let note =
-            "of five cut three to two, expelled in the three and reading from the other of the two; from the heal";
-        row(rows, "5: expelled beyond a cut, last packet", healed, "≤ 5 s", note);
-    }
-
-    /// Puts a node out that reads a stream, here or beyond a cut, and says when the last packet of it was.
-    fn expel(&self, beyond: bool) -> Option<f64> {
-        let (lab, _) = self.cluster(5, 5);
-        let talk = "while :; do head -c 100000 /dev/zero | tr '\\0' x | fold -w 1000; sleep 0.01; done";
-        lab.must_at(0, &["run", "--name", "talk", "--count", "5", "sh", "-c", talk]);
-        until(LIMIT, || lab.service(4, "talk")["ready"] == 5).ok()?;
-        let (a, b) = ([0, 1, 2], [3, 4]);
-        if beyond {
-            lab.network().set_between(&a, &b, false);
-            for side in [&a[..], &b] {
-                lab.await_flock(side, true, LIMIT);
-            }
-        }
-        let _reads = lab.stream(4, "talk");
-        lab.network().hear(4, STREAMED);
-        let mut before = 0.0;
-        // Who is out goes on to dial, and handshakes end with a few such packets.
-        until(LIMIT, || {
-            before = rate(&lab);
-            before > 200.0
-        })
-        .ok()?;
-        let expel = || lab.must_at(0, &["node", "expel", "n5", "--admission", "1", "--reason", "figures"]);
-        let begin = if beyond {
-            expel();
-            let begin = Instant::now();
-            lab.network().heal();
-            begin
-        } else {
-            let begin = Instant::now();
-            expel();
-            begin
-        };
-        let mut last = Duration::ZERO;
-        while begin.elapsed() < last + SILENT {
-            if begin.elapsed() > LIMIT {
-                return None;
-            }
-            if rate(&lab) >= before / 10.0 {
-                last = begin.elapsed();
-            }
-        }
-        eprintln!("{before:.0} packets a second before, the last after {:.2} s", last.as_secs_f64());
-        Some(last.as_secs_f64())
-    }
-}
-
-/// Packets of the stream in a second, over a moment that begins now.
-fn rate(lab: &Lab) -> f64 {
-    let (begin, count) = (Instant::now(), lab.network().heard());
-    // waits: this long is what is measured
-    std::thread::sleep(MOMENT);
-    (lab.network().heard() - count) as f64 / begin.elapsed().as_secs_f64()
 }
 
 /// Writes a fact at one of five doors and says in how many seconds all five had it.
