@@ -1,5 +1,5 @@
 //! The lab: real processes of the real binary on machines made of network namespaces, cut and healed with nftables.
-//! It knows crux only by its commands and their JSON, as an outside tool does.
+//! It knows crux only by its commands, their JSON and the operators' client, as an outside tool does.
 //!
 //! Every machine is a namespace with one veth into a bridge in a namespace of its own. Cuts drop on the bridge, so that
 //! no sender sees an error. Everything that a lab made is gone when it is dropped, whatever the test did; traffic stays
@@ -7,10 +7,12 @@
 //!
 //! Moments are exact without polling fast: every fulcrum stamps its events, and all machines have one clock.
 
+mod loader;
 mod network;
 mod seen;
 mod wait;
 
+pub use loader::{Loader, label};
 pub use network::{Network, Octets};
 pub use seen::{Follow, moment, now};
 pub use wait::{Timeout, until};

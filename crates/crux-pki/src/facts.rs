@@ -3,9 +3,9 @@
 //! | who | what | when |
 //! |---|---|---|
 //! | the operator's client | [`seal`]: signs the statement | when something is wanted |
-//! | the fulcrum at whose door it comes | [`countersign`]: judges the operator's certificate, dates included, and signs | once |
+//! | the fulcrum at whose door it comes | [`countersign`], or for many a [`Desk`]: judges the operator's certificate, dates included, and signs | once |
 //! | a node, for its own row | [`sign_row`]: author and acceptor in one | when it changes |
-//! | everybody else | [`check`]: chains, roles, names and both signatures, but no dates | on receipt, and from disk |
+//! | everybody else | [`check`], or for many a [`Checker`]: chains, roles, names and both signatures, but no dates | on receipt, and from disk |
 //!
 //! So a fact outlives the certificate that wrote it, and a clock that is wrong here refuses nothing that was right there.
 //! Whether this author may write that path is not judged here but in the heart, by a table. Only what the author's own
@@ -15,7 +15,7 @@
 use crate::bundle::Bundle;
 use crate::identity::Role;
 use crate::refusal::Refusal;
-use crate::trust::{Admitted, Trust};
+use crate::trust::{Admitted, Trust, hash_of};
 use bytes::Bytes;
 use crux_core::facts::Certificate;
 use crux_core::facts::value::Row;
@@ -23,13 +23,19 @@ use crux_core::facts::version::{Author, BadVersion, Checked, Sealed, Stamp, Stat
 use crux_names::{FulcrumId, Hash256, Wall};
 use prost::Message;
 use rustls::pki_types::CertificateDer;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use thiserror::Error;
 
 pub use crux_core::facts::version::{ACCEPTOR_CONTEXT, AUTHOR_CONTEXT};
 
 /// Most certificates of a chain: a leaf and some intermediates.
 const CHAIN_MAX: usize = 8;
+/// How many chains a [`Checker`] remembers: more than a bloc has operators and doors in use.
+const CHAINS_KEPT: usize = 128;
+/// So many bytes a chain may have that is remembered. Ours have one to three thousand; what anybody may add to a good chain
+/// that does not belong there must not become our memory.
+const CHAIN_KEPT_BYTES: usize = 8 * 1024;
 
 /// Why a fact version is not believed, or cannot be signed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -138,21 +144,66 @@ fn author_part(bundle: &Bundle, statement: &Statement) -> Sealed {
 /// # Errors
 /// [`BadFact`], in words for the operator.
 pub fn countersign(bundle: &Bundle, sealed: Bytes, now: u64) -> Result<Checked, BadFact> {
+    let trust = bundle.trust();
+    countersign_by(bundle, sealed, &mut |ders| Ok(Arc::new(trust.verify_chain(&chain(ders)?, now)?)))
+}
+
+fn countersign_by(bundle: &Bundle, sealed: Bytes, verify: Verify<'_>) -> Result<Checked, BadFact> {
     let Role::Node(_) = &bundle.identity().role else {
         let certificate = bundle.identity().role.to_string();
         return Err(BadFact::NotOurs { wanted: "a node".to_owned(), certificate });
     };
-    let trust = bundle.trust();
-    let (mut sealed, statement) = open(trust, sealed)?;
+    let (mut sealed, version) = open(bundle.trust(), sealed)?;
+    let statement = version.statement();
     if let Author::Fulcrum(_) = &statement.author {
         return Err(BadFact::NotAnOperators(statement.author.to_string()));
     }
-    let author = trust.verify_chain(&chain(&sealed.author_chain)?, now).map_err(BadFact::Author)?;
-    check_author(&author, &sealed, &statement)?;
+    let author = verify(&sealed.author_chain).map_err(|bad| bad.of(BadFact::Author))?;
+    check_author(&author, &sealed, statement)?;
     sealed.acceptor_chain = der(bundle);
     sealed.acceptor_signature =
         Bytes::copy_from_slice(&bundle.signer().sign(ACCEPTOR_CONTEXT, &accepted_bytes(&sealed)));
     Ok(Checked::vouched(sealed.encode_to_vec().into())?)
+}
+
+/// A door that accepts many statements: [`countersign`], and never another answer than its own. A chain that was found good
+/// is good for the rest of that second; signatures are verified every time.
+#[derive(Debug, Default)]
+pub struct Desk {
+    /// The second, and the trust set, of which the answers are.
+    of: (u64, Hash256),
+    good: Chains,
+}
+
+impl Desk {
+    /// One that remembers nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// As [`countersign`].
+    ///
+    /// # Errors
+    /// As [`countersign`].
+    pub fn countersign(&mut self, bundle: &Bundle, sealed: Bytes, now: u64) -> Result<Checked, BadFact> {
+        let trust = bundle.trust();
+        if self.of != (now, trust.id()) {
+            *self = Self { of: (now, trust.id()), good: Chains::default() };
+        }
+        countersign_by(bundle, sealed, &mut |ders| {
+            let of = Chains::key(ders);
+            if let Some(admitted) = self.good.get(&of) {
+                return Ok(admitted);
+            }
+            let admitted = Arc::new(trust.verify_chain(&chain(ders)?, now)?);
+            // Of others than operators it matters who is expelled by now.
+            if let Role::Operator(_) = &admitted.identity().role {
+                self.good.put(of, ders, &admitted);
+            }
+            Ok(admitted)
+        })
+    }
 }
 
 /// Signs a row of this fulcrum's own.
@@ -189,33 +240,139 @@ pub fn sign_row(
 /// # Errors
 /// [`BadFact`]: the first reason found not to believe it.
 pub fn check(trust: &Trust, sealed: Bytes) -> Result<Checked, BadFact> {
-    let (parts, statement) = open(trust, sealed.clone())?;
-    let author = trust.verify_chain_undated(&chain(&parts.author_chain)?).map_err(BadFact::Author)?;
-    check_author(&author, &parts, &statement)?;
+    check_by(trust, sealed, &mut |ders| Ok(Arc::new(trust.verify_chain_undated(&chain(ders)?)?)))
+}
+
+/// Checks many versions, as [`check`] does. Thousands of facts have a few authors and acceptors, so the chains that were
+/// found good are remembered, each under the hash of all its bytes; signatures are verified every time.
+#[derive(Debug, Default)]
+pub struct Checker {
+    /// The trust set that found them good. No other's answer counts.
+    of: Hash256,
+    good: Chains,
+}
+
+impl Checker {
+    /// One that remembers nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// [`check`], and never another answer than its own.
+    ///
+    /// # Errors
+    /// As [`check`].
+    pub fn check(&mut self, trust: &Trust, sealed: Bytes) -> Result<Checked, BadFact> {
+        if self.of != trust.id() {
+            *self = Self { of: trust.id(), good: Chains::default() };
+        }
+        check_by(trust, sealed, &mut |ders| {
+            let of = Chains::key(ders);
+            if let Some(admitted) = self.good.get(&of) {
+                return Ok(admitted);
+            }
+            let admitted = Arc::new(trust.verify_chain_undated(&chain(ders)?)?);
+            self.good.put(of, ders, &admitted);
+            Ok(admitted)
+        })
+    }
+
+    /// How many chains it remembers.
+    #[must_use]
+    pub fn known(&self) -> usize {
+        self.good.by_key.len()
+    }
+}
+
+/// Chains that were found good, the oldest of which goes when there are too many.
+#[derive(Debug, Default)]
+struct Chains {
+    by_key: BTreeMap<Hash256, Arc<Admitted>>,
+    order: VecDeque<Hash256>,
+}
+
+impl Chains {
+    fn key(ders: &[Bytes]) -> Hash256 {
+        hash_of(ders.iter().map(|der| &der[..]))
+    }
+
+    fn get(&self, of: &Hash256) -> Option<Arc<Admitted>> {
+        self.by_key.get(of).cloned()
+    }
+
+    fn put(&mut self, of: Hash256, ders: &[Bytes], admitted: &Arc<Admitted>) {
+        if ders.iter().map(Bytes::len).sum::<usize>() > CHAIN_KEPT_BYTES {
+            return;
+        }
+        while self.order.len() >= CHAINS_KEPT {
+            self.order.pop_front().map(|oldest| self.by_key.remove(&oldest));
+        }
+        self.order.push_back(of);
+        self.by_key.insert(of, admitted.clone());
+    }
+}
+
+/// Verifies a chain, or remembers that it was good.
+type Verify<'a> = &'a mut dyn FnMut(&[Bytes]) -> Result<Arc<Admitted>, BadChain>;
+
+/// What is wrong with a chain: of whom it is, the caller knows.
+enum BadChain {
+    Malformed(BadVersion),
+    Refused(Refusal),
+}
+
+impl From<BadVersion> for BadChain {
+    fn from(bad: BadVersion) -> Self {
+        Self::Malformed(bad)
+    }
+}
+
+impl From<Refusal> for BadChain {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl BadChain {
+    fn of(self, whose: fn(Refusal) -> BadFact) -> BadFact {
+        match self {
+            Self::Malformed(bad) => bad.into(),
+            Self::Refused(refusal) => whose(refusal),
+        }
+    }
+}
+
+fn check_by(trust: &Trust, sealed: Bytes, verify: Verify<'_>) -> Result<Checked, BadFact> {
+    let (parts, version) = open(trust, sealed)?;
+    let statement = version.statement();
+    let author = verify(&parts.author_chain).map_err(|bad| bad.of(BadFact::Author))?;
+    check_author(&author, &parts, statement)?;
     let accepted = !parts.acceptor_chain.is_empty() || !parts.acceptor_signature.is_empty();
     match &statement.author {
         Author::Fulcrum(_) if accepted => return Err(BadFact::Surplus),
-        Author::Fulcrum(_) => check_labels(&author, &statement)?,
+        Author::Fulcrum(_) => check_labels(&author, statement)?,
         Author::Operator(_) if !accepted => return Err(BadFact::NotAccepted),
         Author::Operator(_) => {
-            let acceptor = trust.verify_chain_undated(&chain(&parts.acceptor_chain)?).map_err(BadFact::Acceptor)?;
+            let acceptor = verify(&parts.acceptor_chain).map_err(|bad| bad.of(BadFact::Acceptor))?;
             acceptor.node().map_err(BadFact::Acceptor)?;
             if !acceptor.signed(ACCEPTOR_CONTEXT, &accepted_bytes(&parts), &parts.acceptor_signature) {
                 return Err(BadFact::AcceptorSignature);
             }
         }
     }
-    Ok(Checked::vouched(sealed)?)
+    Ok(version)
 }
 
-/// Reads both layers and compares the bloc.
-fn open(trust: &Trust, sealed: Bytes) -> Result<(Sealed, Statement), BadFact> {
-    let statement = Checked::vouched(sealed.clone())?.statement().clone();
+/// Reads both layers and compares the bloc. The version is nobody's word yet.
+fn open(trust: &Trust, sealed: Bytes) -> Result<(Sealed, Checked), BadFact> {
+    let version = Checked::vouched(sealed.clone())?;
     let sealed = Sealed::decode(sealed).map_err(|_| BadVersion::Malformed)?;
-    if statement.bloc == *trust.bloc() {
-        Ok((sealed, statement))
+    let theirs = &version.statement().bloc;
+    if theirs == trust.bloc() {
+        Ok((sealed, version))
     } else {
-        Err(BadFact::OtherBloc { theirs: statement.bloc.to_string(), ours: trust.bloc().to_string() })
+        Err(BadFact::OtherBloc { theirs: theirs.to_string(), ours: trust.bloc().to_string() })
     }
 }
 

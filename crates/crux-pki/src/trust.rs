@@ -24,6 +24,16 @@ pub fn fingerprint(der: &[u8]) -> Hash256 {
     Hash256(digest::digest(&digest::SHA256, der).as_ref().try_into().expect("SHA-256 has 32 bytes"))
 }
 
+/// The SHA-256 of some strings of bytes, each with its length, so that no two lists are the same.
+pub(crate) fn hash_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Hash256 {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    Hash256(context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
+}
+
 /// A root with its own dates: path validation does not look at a trust anchor's.
 #[derive(Clone, Debug)]
 struct Root {
@@ -60,6 +70,8 @@ impl Root {
 pub struct Trust {
     bloc: BlocName,
     roots: Vec<Root>,
+    /// The hash of both: two sets with the same one vouch for the same.
+    id: Hash256,
     /// Nodes that were put out of the bloc, each with its admissions up to the number.
     expelled: Arc<BTreeMap<NodeName, u32>>,
 }
@@ -169,7 +181,10 @@ impl Trust {
         }
         match read.len() {
             0 => Err(PkiError::Root("there is no root in it".to_owned())),
-            1..=ROOTS_MAX => Ok(Self { bloc, roots: read, expelled: Arc::default() }),
+            1..=ROOTS_MAX => {
+                let id = hash_of([bloc.as_str().as_bytes()].into_iter().chain(read.iter().map(|root| &root.der[..])));
+                Ok(Self { bloc, roots: read, id, expelled: Arc::default() })
+            }
             many => Err(PkiError::Root(format!("there are {many} roots in it, and at most {ROOTS_MAX} are used"))),
         }
     }
@@ -190,6 +205,11 @@ impl Trust {
     #[must_use]
     pub fn bloc(&self) -> &BlocName {
         &self.bloc
+    }
+
+    /// What its answers about undated chains depend on, as one number: bloc and roots, not who is refused.
+    pub(crate) fn id(&self) -> Hash256 {
+        self.id
     }
 
     /// The roots, in DER.

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use crux_core::facts::value::Row;
 use crux_core::facts::version::{Author, BadVersion, Checked, Sealed, Stamp, Statement};
 use crux_names::{BlocName, FulcrumId, NodeName, OperatorName, Wall};
-use crux_pki::facts::{ACCEPTOR_CONTEXT, AUTHOR_CONTEXT, BadFact, check, countersign, seal, sign_row};
-use crux_pki::{Bundle, Ca, IssueRequest, Refusal, RenewRequest, Role, Scope, unix_now};
+use crux_pki::facts::{ACCEPTOR_CONTEXT, AUTHOR_CONTEXT, BadFact, Checker, Desk, check, countersign, seal, sign_row};
+use crux_pki::{Bundle, Ca, IssueRequest, Refusal, RenewRequest, Role, Scope, Trust, fingerprint, unix_now};
 use prost::Message;
 
 const DAY: u64 = 86_400;
@@ -328,4 +328,139 @@ fn a_limited_operator_writes_what_its_certificate_names_and_no_door_can_let_it_d
     assert!(countersign(&world.n1, seal(&free, &at("horde/db", Some(b""))).unwrap(), world.now).is_ok());
     let nodes = IssueRequest { scopes: bob.scopes().clone(), ..IssueRequest::new(node("n9")) };
     assert!(world.ca.issue(nodes).unwrap_err().to_string().contains("only an operator is limited"));
+}
+
+/// A checker gives the same answer as one that remembers nothing, however often it is asked.
+fn agree(checker: &mut Checker, trust: &Trust, sealed: &Bytes) -> Result<Checked, BadFact> {
+    let fresh = check(trust, sealed.clone());
+    for _ in 0..2 {
+        assert_eq!(checker.check(trust, sealed.clone()), fresh);
+    }
+    fresh
+}
+
+#[test]
+fn a_remembered_chain_vouches_for_nothing_but_itself() {
+    let mut world = world();
+    let bob = world.ca.issue(IssueRequest::new(operator("bob"))).unwrap();
+    let good = countersign(&world.n1, seal(&world.ann, &anns()).unwrap(), world.now).unwrap().sealed().clone();
+    let trust = world.n2.trust();
+    let mut checker = Checker::new();
+    agree(&mut checker, trust, &good).unwrap();
+    assert_eq!(checker.known(), 2, "the author's and the acceptor's");
+    // Signatures are verified each time.
+    let flipped = |bytes: &Bytes| [&[bytes[0] ^ 1], &bytes[1..]].concat().into();
+    let author = tampered(&good, |parts| parts.author_signature = flipped(&parts.author_signature));
+    assert_eq!(agree(&mut checker, trust, &author), Err(BadFact::AuthorSignature));
+    let acceptor = tampered(&good, |parts| parts.acceptor_signature = flipped(&parts.acceptor_signature));
+    assert_eq!(agree(&mut checker, trust, &acceptor), Err(BadFact::AcceptorSignature));
+    // Names and roles too: a good chain in the wrong place.
+    assert!(matches!(
+        agree(&mut checker, trust, &accepted_by(&world.n1, signed_by(&bob, &anns()))),
+        Err(BadFact::OtherAuthor { .. })
+    ));
+    let own = accepted_by(&world.ann, signed_by(&world.ann, &anns()));
+    assert!(matches!(agree(&mut checker, trust, &own), Err(BadFact::Acceptor(Refusal::WrongRole { .. }))));
+    // Any other byte is another chain: of the certificate's own signature, which the leaf's content does not show; of what is
+    // beside the leaf; where one certificate ends and the next begins.
+    let last = tampered(&good, |parts| {
+        let mut leaf = parts.author_chain[0].to_vec();
+        *leaf.last_mut().unwrap() ^= 1;
+        parts.author_chain[0] = leaf.into();
+    });
+    assert!(matches!(agree(&mut checker, trust, &last), Err(BadFact::Author(_))));
+    let joined = tampered(&good, |parts| {
+        let leaf = parts.author_chain.remove(0);
+        parts.author_chain = vec![leaf.slice(..20), leaf.slice(20..)];
+    });
+    assert!(matches!(agree(&mut checker, trust, &joined), Err(BadFact::Author(_))));
+    let none = tampered(&good, |parts| parts.author_chain.clear());
+    assert_eq!(agree(&mut checker, trust, &none), Err(BadFact::Author(Refusal::NoCertificate)));
+    agree(&mut checker, trust, &good).unwrap();
+}
+
+#[test]
+fn what_is_remembered_ends_with_the_trust_that_found_it_good() {
+    let world = world();
+    let mut other = Ca::in_memory(bloc()).unwrap();
+    let (ours, theirs) = (world.ca.root().clone(), other.root().clone());
+    let foreign = other.issue(IssueRequest::new(operator("ann"))).unwrap();
+    let good = countersign(&world.n1, seal(&world.ann, &anns()).unwrap(), world.now).unwrap().sealed().clone();
+    let of_theirs = accepted_by(&world.n1, signed_by(&foreign, &anns()));
+    let one = Trust::new(bloc(), [ours.clone()]).unwrap();
+    let both = one.with_root(theirs.clone()).unwrap();
+    let without = both.without_root(&fingerprint(&ours)).unwrap();
+    let mut checker = Checker::new();
+    for _ in 0..2 {
+        agree(&mut checker, &one, &good).unwrap();
+        assert_eq!(agree(&mut checker, &one, &of_theirs), Err(BadFact::Author(Refusal::Untrusted)));
+        agree(&mut checker, &both, &good).unwrap();
+        agree(&mut checker, &both, &of_theirs).unwrap();
+        assert_eq!(checker.known(), 3);
+        // Ours is gone: what it vouched for a moment ago it vouches for no more.
+        assert_eq!(agree(&mut checker, &without, &good), Err(BadFact::Author(Refusal::Untrusted)));
+        assert_eq!(agree(&mut checker, &without, &of_theirs), Err(BadFact::Acceptor(Refusal::Untrusted)));
+    }
+    // Who is expelled changes nothing: whether a fact of theirs counts is not judged by its chain.
+    let expelled = one.clone().refusing(std::sync::Arc::new([(NodeName::parse("n1").unwrap(), 9)].into()));
+    agree(&mut checker, &expelled, &good).unwrap();
+    agree(&mut checker, &one, &good).unwrap();
+    assert_eq!(checker.known(), 2);
+}
+
+#[test]
+fn only_so_much_is_remembered() {
+    let mut world = world();
+    let mut checker = Checker::new();
+    let mut facts = Vec::new();
+    for _ in 0..140 {
+        // Each certificate is another, also of the same name.
+        let n1 = world.ca.issue(IssueRequest::new(node("n1"))).unwrap();
+        facts.push(accepted_by(&n1, signed_by(&world.ann, &anns())));
+    }
+    for _ in 0..2 {
+        for sealed in &facts {
+            agree(&mut checker, world.n2.trust(), sealed).unwrap();
+            assert!(checker.known() <= 128);
+        }
+    }
+    // What does not belong to a good chain is nobody's burden.
+    let mut fresh = Checker::new();
+    let long = tampered(&facts[0], |parts| {
+        let ballast = parts.author_chain[0].clone();
+        while parts.acceptor_chain.len() < 6 {
+            parts.acceptor_chain.push([&ballast[..], &[0; 8_000]].concat().into());
+        }
+    });
+    let _: Result<Checked, BadFact> = agree(&mut fresh, world.n2.trust(), &long);
+    assert!(fresh.known() <= 1);
+}
+
+#[test]
+fn a_desk_judges_each_second_anew() {
+    let mut world = world();
+    let mut request = IssueRequest::new(operator("ann"));
+    request.days = 1;
+    let short = world.ca.issue_at(request, world.now).unwrap();
+    let sealed = seal(&short, &anns()).unwrap();
+    let of_node: Bytes = signed_by(&world.n2, &anns()).encode_to_vec().into();
+    let mut desk = Desk::new();
+    let end = world.now + DAY;
+    for now in [world.now, world.now, end - 1, end + 1, end + 2 * DAY, world.now] {
+        for _ in 0..2 {
+            for one in [&sealed, &of_node] {
+                let fresh = countersign(&world.n1, one.clone(), now);
+                assert_eq!(desk.countersign(&world.n1, one.clone(), now), fresh, "at {now}");
+            }
+        }
+    }
+    assert!(desk.countersign(&world.n1, sealed.clone(), world.now).is_ok());
+    // Another signature under the same chain, and who was expelled within the second.
+    let forged = tampered(&sealed, |parts| parts.author_signature = Bytes::from(vec![7; 64]));
+    assert_eq!(desk.countersign(&world.n1, forged, world.now), Err(BadFact::AuthorSignature));
+    let refusing = world.n1.trust().clone().refusing(std::sync::Arc::new([(NodeName::parse("n2").unwrap(), 9)].into()));
+    let strict = world.n1.clone().with_trust(refusing).unwrap();
+    let fresh = countersign(&strict, of_node.clone(), world.now);
+    assert!(matches!(fresh, Err(BadFact::Author(Refusal::Expelled { .. }))), "{fresh:?}");
+    assert_eq!(desk.countersign(&strict, of_node, world.now), fresh);
 }

@@ -16,8 +16,9 @@ cargo xtask figures [--only PART]... [--rounds N] [--no-build] [--print]
 Measures and writes docs/figures.md: every figure with its unit, its target, the machine's load when it was
 taken; for every part the commit and the date, and for all of them the machine. Figures that could not be taken
 are listed with the reason. The parts are:
-  dev flock3 flock10 flock50 flock64 idle10 idle50 services   real processes in network namespaces, default timers
-  sim                                                         the simulator, in invented time
+  dev flock3 flock10 flock50 flock64 idle10 idle50 services facts
+                                                              real processes in network namespaces, default timers
+  sim simfacts                                                the simulator, in invented time
   simlong10000 simpair10000 simlong6 simlong8 simlong10 simday10
                                                               lines with 10,000 fulcrums or for days: many minutes to
                                                               three hours (simday10) of a core; only if named
@@ -99,7 +100,15 @@ const SOURCES: &[Source] = &[
     of_lab("idle10", "Idle in a flock of 10"),
     of_lab("idle50", "Idle in a flock of 50"),
     of_lab("services", "Services"),
+    of_lab("facts", "Facts"),
     Source { name: "sim", heading: "Flocking in simulation", builds: true, long: false, take: |_, _| sim::rows(&[]) },
+    Source {
+        name: "simfacts",
+        heading: "Facts in simulation",
+        builds: true,
+        long: false,
+        take: |_, _| sim::rows(&["facts"]),
+    },
     long("simlong10000", "Flocking of 10,000 in simulation", |_, _| sim::rows(&["at 10000"])),
     long("simpair10000", "One broken pair among 10,000 in simulation", |_, _| sim::rows(&["9 at 10000"])),
     long("simlong6", "Long cuts in simulation", |_, _| sim::rows(&["6 for longer"])),

@@ -13,7 +13,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("crux-node", &["crux-names", "crux-core", "crux-pki", "crux-link", "crux-api"]),
     ("crux-cli", &["crux-names", "crux-pki", "crux-api", "crux-node"]),
     ("crux-sim", &["crux-names", "crux-core"]),
-    ("crux-lab", &["crux-names", "crux-api", "crux-sim"]),
+    ("crux-lab", &["crux-names", "crux-pki", "crux-api", "crux-sim"]),
     ("crux-fuzz", &["crux-names", "crux-core", "crux-pki", "crux-link", "crux-api", "crux-node"]),
     ("xtask", &[]),
 ];

@@ -388,7 +388,7 @@ impl Facts {
                 size = 0;
             }
             size += sealed.len();
-            chunk.push(sealed.clone());
+            chunk.push(sealed);
         }
         flush(&mut chunk);
     }

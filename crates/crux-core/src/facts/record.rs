@@ -67,6 +67,8 @@ impl Record {
         if late {
             self.evidence.push(version);
         } else {
+            // Nearly all facts have one head: room for three more would be the half of what a fact costs.
+            self.heads.reserve_exact(1);
             self.heads.push(version);
             self.heads.sort_by_key(|head| Reverse((head.statement().stamp, head.id())));
         }

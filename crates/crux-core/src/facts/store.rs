@@ -3,7 +3,7 @@
 use super::ranges::Ranges;
 use super::record::{Outcome, Record};
 use super::value::{EXPULSIONS, Expulsion};
-use super::version::Checked;
+use super::version::{Checked, Shared};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -19,6 +19,7 @@ pub(super) struct Store {
     heads: BTreeSet<Hash256>,
     ranges: Ranges,
     digest: Hash256,
+    shared: Shared,
 }
 
 impl Store {
@@ -29,6 +30,7 @@ impl Store {
             heads: BTreeSet::new(),
             ranges: Ranges::new(),
             digest: Hash256::default(),
+            shared: Shared::default(),
         };
         store.settle();
         store
@@ -38,6 +40,7 @@ impl Store {
     pub(super) fn merge(&mut self, version: Checked) -> Outcome {
         let path = version.statement().path.clone();
         let id = version.id();
+        let version = version.kept(&mut self.shared);
         let record = self.records.entry(path.clone()).or_default();
         let before: Vec<Hash256> = record.heads().iter().map(Checked::id).collect();
         let outcome = Self::merge_into(record, version);

@@ -1,7 +1,9 @@
 //! Fact versions: opaque signed bytes, stored and forwarded exactly as received and never re-encoded.
 
 use crate::hash::sha256;
+use alloc::collections::BTreeSet;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
@@ -204,12 +206,57 @@ impl Statement {
 }
 
 /// A version whose signatures and certificates somebody has checked: the only kind that the heart takes in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Checked {
     id: Hash256,
     statement: Statement,
-    sealed: Bytes,
+    form: Form,
 }
+
+/// How the sealed bytes are kept.
+#[derive(Clone, Debug)]
+enum Form {
+    /// As they came.
+    Whole(Bytes),
+    /// Apart, since they are what encoding these parts gives: a few chains are most of what thousands of facts would cost.
+    Apart { statement: Bytes, signatures: [Bytes; 2], chains: Arc<Chains> },
+}
+
+/// The author's chain and the acceptor's.
+type Chains = [Vec<Bytes>; 2];
+
+/// Chains that many versions share.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shared(BTreeSet<Arc<Chains>>);
+
+impl Shared {
+    fn share(&mut self, chains: Chains) -> Arc<Chains> {
+        if let Some(known) = self.0.get(&chains) {
+            return known.clone();
+        }
+        // Not as slices of the frame that they came in, which would live as long.
+        let own = chains.map(|chain| chain.iter().map(|der| Bytes::copy_from_slice(der)).collect());
+        if self.0.len() >= SHARED_MAX {
+            self.0.retain(|chains| Arc::strong_count(chains) > 1);
+        }
+        let own = Arc::new(own);
+        if self.0.len() < SHARED_MAX {
+            self.0.insert(own.clone());
+        }
+        own
+    }
+}
+
+/// Of so many pairs of chains it is known that they are shared: authors times doors, of a bloc of some size.
+const SHARED_MAX: usize = 1024;
+
+impl PartialEq for Checked {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.sealed() == other.sealed()
+    }
+}
+
+impl Eq for Checked {}
 
 impl Checked {
     /// Takes the caller's word that both signatures hold, that the author's certificate carries the author's name and
@@ -225,7 +272,22 @@ impl Checked {
         let outer = Sealed::decode(sealed.clone()).map_err(|_| BadVersion::Malformed)?;
         let id = sha256(&outer.statement);
         let statement = Statement::decode(outer.statement)?;
-        Ok(Self { id, statement, sealed })
+        Ok(Self { id, statement, form: Form::Whole(sealed) })
+    }
+
+    /// The same in less memory, for as long as it is kept.
+    pub(super) fn kept(self, shared: &mut Shared) -> Self {
+        let Form::Whole(whole) = &self.form else { return self };
+        let Ok(outer) = Sealed::decode(whole.clone()) else { return self };
+        // Another program may order the parts otherwise, and signed bytes are never encoded again.
+        if outer.encode_to_vec() != *whole {
+            return self;
+        }
+        let statement = Bytes::copy_from_slice(&outer.statement);
+        let Ok(read) = Statement::decode(statement.clone()) else { return self };
+        let signatures = [outer.author_signature, outer.acceptor_signature].map(|one| Bytes::copy_from_slice(&one));
+        let chains = shared.share([outer.author_chain, outer.acceptor_chain]);
+        Self { id: self.id, statement: read, form: Form::Apart { statement, signatures, chains } }
     }
 
     /// The hash of the author-signed bytes: one write through two doors is one version.
@@ -242,7 +304,86 @@ impl Checked {
 
     /// The sealed bytes as received.
     #[must_use]
-    pub fn sealed(&self) -> &Bytes {
-        &self.sealed
+    pub fn sealed(&self) -> Bytes {
+        match &self.form {
+            Form::Whole(sealed) => sealed.clone(),
+            Form::Apart { statement, signatures: [author, acceptor], chains } => {
+                let [author_chain, acceptor_chain] = chains.as_ref().clone();
+                let sealed = Sealed {
+                    statement: statement.clone(),
+                    author_chain,
+                    author_signature: author.clone(),
+                    acceptor_chain,
+                    acceptor_signature: acceptor.clone(),
+                };
+                sealed.encode_to_vec().into()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(path: &str) -> Sealed {
+        let statement = Statement {
+            bloc: "sim".parse().unwrap(),
+            path: path.into(),
+            value: Some(Bytes::from_static(b"value")),
+            ancestors: alloc::vec![Hash256([3; 32])],
+            stamp: Stamp { wall: 7, logical: 1 },
+            author: Author::Operator("ops".parse().unwrap()),
+            nonce: Bytes::from_static(b"n"),
+        };
+        Sealed {
+            statement: statement.encode(),
+            author_chain: alloc::vec![Bytes::from_static(b"leaf"), Bytes::from_static(b"ca")],
+            author_signature: Bytes::from_static(&[1; 64]),
+            acceptor_chain: alloc::vec![Bytes::from_static(b"door")],
+            acceptor_signature: Bytes::from_static(&[2; 64]),
+        }
+    }
+
+    #[test]
+    fn what_is_kept_apart_is_sealed_as_it_came() {
+        let mut shared = Shared::default();
+        for path in ["horde/web", "horde/db"] {
+            let whole: Bytes = sealed(path).encode_to_vec().into();
+            let version = Checked::vouched(whole.clone()).unwrap();
+            let kept = version.clone().kept(&mut shared);
+            assert!(matches!(kept.form, Form::Apart { .. }));
+            assert_eq!(kept.sealed(), whole);
+            assert_eq!((kept.id(), kept.statement()), (version.id(), version.statement()));
+            assert_eq!(kept.clone().kept(&mut shared), version);
+        }
+        assert_eq!(shared.0.len(), 1, "both have the same chains");
+        let row = Sealed { acceptor_chain: Vec::new(), acceptor_signature: Bytes::new(), ..sealed("row/n1/0") };
+        let whole: Bytes = row.encode_to_vec().into();
+        assert_eq!(Checked::vouched(whole.clone()).unwrap().kept(&mut shared).sealed(), whole);
+        assert_eq!(shared.0.len(), 2);
+    }
+
+    #[test]
+    fn bytes_that_are_ordered_otherwise_stay_whole() {
+        // The acceptor's signature first: the same parts, other bytes.
+        let (first, rest) = (sealed("horde/web"), sealed("horde/web"));
+        let first = Sealed { acceptor_signature: first.acceptor_signature, ..Sealed::default() };
+        let rest = Sealed { acceptor_signature: Bytes::new(), ..rest };
+        let whole: Bytes = [first.encode_to_vec(), rest.encode_to_vec()].concat().into();
+        let kept = Checked::vouched(whole.clone()).unwrap().kept(&mut Shared::default());
+        assert!(matches!(kept.form, Form::Whole(_)));
+        assert_eq!(kept.sealed(), whole);
+    }
+
+    #[test]
+    fn chains_that_nobody_has_any_more_are_forgotten() {
+        let mut shared = Shared::default();
+        for n in 0..3 * SHARED_MAX {
+            let other = Sealed { acceptor_chain: alloc::vec![n.to_be_bytes().to_vec().into()], ..sealed("horde/web") };
+            let whole: Bytes = other.encode_to_vec().into();
+            assert_eq!(Checked::vouched(whole.clone()).unwrap().kept(&mut shared).sealed(), whole);
+            assert!(shared.0.len() <= SHARED_MAX);
+        }
     }
 }

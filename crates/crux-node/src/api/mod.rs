@@ -59,10 +59,11 @@ use crux_api::json;
 use crux_api::rights::Route;
 use crux_link::{FaultGate, Links};
 use crux_names::Member;
+use crux_pki::facts::Desk;
 use crux_pki::unix_now;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
@@ -75,6 +76,8 @@ pub(crate) struct Door {
     pub(crate) events: Events,
     /// This life of this fulcrum.
     pub(crate) me: Member,
+    /// Which authors' certificates were found good a moment ago.
+    pub(crate) desk: Arc<Mutex<Desk>>,
     /// Who it is now: it countersigns what it accepts.
     pub(crate) papers: Papers,
     /// Its disk.

@@ -12,12 +12,13 @@ use crux_core::io::{Event, Input, Peer};
 use crux_core::wire::{self, BadFrame, Frame};
 use crux_link::{DialFailure, LinkEvent, PeerInfo};
 use crux_names::{BlocName, Boot, FulcrumId, Member, NodeName};
+use crux_pki::facts::Checker;
 use crux_pki::{Bundle, Trust};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc as blocking;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -86,11 +87,12 @@ impl Inbox {
         std::thread::Builder::new()
             .name("crux-facts".into())
             .spawn(move || {
+                let mut checkers = Checkers::default();
                 // Ends with the inbox, or with the driver.
                 for (from, sealed) in jobs {
                     // By the roots of this moment: a root may have been added or removed.
                     let bundle = identity.borrow().clone();
-                    let (good, bad) = check(bundle.trust(), sealed);
+                    let (good, bad) = checkers.check(bundle.trust(), sealed);
                     if checked.blocking_send(Looked { from, good, bad }).is_err() {
                         return;
                     }
@@ -257,13 +259,53 @@ fn introduced(info: PeerInfo) -> Peer {
 
 /// Sealed versions from the store: those whose signatures hold, and why the others do not.
 pub(crate) fn check_loaded(trust: &Trust, sealed: Vec<Bytes>) -> (Vec<Checked>, Vec<String>) {
-    check(trust, sealed)
+    Checkers::default().check(trust, sealed)
 }
 
-fn check(trust: &Trust, sealed: Vec<Bytes>) -> (Vec<Checked>, Vec<String>) {
+/// So many facts are worth a second thread: one takes about as long to start as two signatures to verify.
+const WORTH_TWO: usize = 32;
+
+/// Checks signatures, many of them on two threads. Each has its own memory of good chains.
+#[derive(Default)]
+struct Checkers([Checker; 2]);
+
+impl Checkers {
+    /// Those that are good, in the order in which they came, and why the others are not.
+    fn check(&mut self, trust: &Trust, mut sealed: Vec<Bytes>) -> (Vec<Checked>, Vec<String>) {
+        let Self([first, second]) = self;
+        let alone = sealed.len() < WORTH_TWO;
+        let rest = if alone { Vec::new() } else { sealed.split_off(sealed.len() / 2) };
+        std::thread::scope(|scope| {
+            // A system that gives no thread now gives its work back.
+            let work = Arc::new(Mutex::new(rest));
+            let theirs = work.clone();
+            let other = (!alone)
+                .then(|| {
+                    let named = std::thread::Builder::new().name("crux-facts-2".into());
+                    named.spawn_scoped(scope, move || check(second, trust, taken(&theirs))).ok()
+                })
+                .flatten();
+            let (mut good, mut bad) = check(first, trust, sealed);
+            let (more, worse) = match other.map(std::thread::ScopedJoinHandle::join) {
+                Some(Ok(both)) => both,
+                Some(Err(panic)) => std::panic::resume_unwind(panic),
+                None => check(first, trust, taken(&work)),
+            };
+            good.extend(more);
+            bad.extend(worse);
+            (good, bad)
+        })
+    }
+}
+
+fn taken(work: &Mutex<Batch>) -> Batch {
+    std::mem::take(&mut work.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn check(checker: &mut Checker, trust: &Trust, sealed: Batch) -> (Vec<Checked>, Vec<String>) {
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for sealed in sealed {
-        match crux_pki::facts::check(trust, sealed) {
+        match checker.check(trust, sealed) {
             Ok(version) => good.push(version),
             Err(cause) => bad.push(cause.to_string()),
         }

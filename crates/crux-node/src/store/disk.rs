@@ -21,8 +21,8 @@ const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
 const FACTS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("facts");
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const BOOK: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("book");
-/// Facts live in memory; the cache only serves starts and commits.
-const CACHE_BYTES: usize = 8 * 1024 * 1024;
+/// Facts live in memory; the cache only serves starts and commits, and the system has the file's pages too.
+const CACHE_BYTES: usize = 2 * 1024 * 1024;
 /// With less than this free, a disk that refused a write for want of room is not taken as well again.
 const ROOM_BYTES: u64 = 64 * 1024;
 

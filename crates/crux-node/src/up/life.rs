@@ -149,6 +149,7 @@ pub(super) async fn live(
 
     let (stop_api, stopped) = watch::channel(false);
     let door = Door {
+        desk: Arc::default(),
         asker,
         events: events.clone(),
         me: member.clone(),

@@ -2,7 +2,7 @@
 //! as it is there: what is measured, the figure, the target. What does not come to its end is a figure too, with what
 //! stood instead.
 
-use super::{Crowd, Installed, SEEDS, Starved};
+use super::{Crowd, Installed, SEEDS, Starved, facts};
 use crate::world::{Quality, Time, Weather};
 use crux_core::flock::clique::{Cut, solve_indexed};
 use crux_core::flock::view::ViewId;
@@ -18,8 +18,8 @@ const PACKET: u64 = 20 + 8 + 1 + 8 + 2 + 16 + 3;
 /// answer.
 const ACKNOWLEDGEMENT: u64 = 20 + 8 + 1 + 8 + 2 + 16 + 6;
 /// The longest that is waited for anything but the slow audit, in invented time.
-const LIMIT: Duration = Duration::from_secs(120);
-const SEED: u64 = 1;
+pub(super) const LIMIT: Duration = Duration::from_secs(120);
+pub(super) const SEED: u64 = 1;
 
 /// One measured figure.
 #[derive(Clone, Debug)]
@@ -37,17 +37,22 @@ pub struct Line {
 }
 
 impl Line {
-    fn new(name: impl Into<String>, value: impl Into<String>, unit: &'static str, target: impl Into<String>) -> Self {
+    pub(super) fn new(
+        name: impl Into<String>,
+        value: impl Into<String>,
+        unit: &'static str,
+        target: impl Into<String>,
+    ) -> Self {
         let note = format!("seed {SEED}");
         Self { name: name.into(), value: value.into(), unit, target: target.into(), note }
     }
 
-    fn note(self, note: impl std::fmt::Display) -> Self {
+    pub(super) fn note(self, note: impl std::fmt::Display) -> Self {
         Self { note: format!("{}; {note}", self.note), ..self }
     }
 
     /// A time that was reached, or why it was not.
-    fn time(name: impl Into<String>, took: &Result<Duration, String>, target: impl Into<String>) -> Self {
+    pub(super) fn time(name: impl Into<String>, took: &Result<Duration, String>, target: impl Into<String>) -> Self {
         match took {
             Ok(took) => Self::new(name, seconds(*took), "s", target),
             Err(why) => Self::new(name, "not reached", "", target).note(why),
@@ -86,6 +91,11 @@ pub const MEASURES: &[Measure] = &[
     Measure { name: "13", long: false, take: |tell| [3, 10, 100, 1000].into_iter().flat_map(failover).for_each(tell) },
     Measure { name: "15", long: false, take: |tell| solver().into_iter().for_each(tell) },
     Measure {
+        name: "facts",
+        long: true,
+        take: |tell| facts::everywhere(20, 500).into_iter().chain(facts::thousands(10_000)).for_each(tell),
+    },
+    Measure {
         name: "6 for longer",
         long: true,
         take: |tell| {
@@ -109,7 +119,7 @@ fn seconds(time: Duration) -> String {
     format!("{:.2}", time.as_secs_f64())
 }
 
-fn secs(n: u64) -> Duration {
+pub(super) fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 

@@ -2,6 +2,7 @@
 //! that want so many. Rosters and the address book are shared by all, and no rule looks at each step: what is asked for is
 //! time, memory and the one right end. Source: the design's `flocking.md`, "Targets".
 
+mod facts;
 mod halves;
 mod measure;
 mod starved;
