@@ -85,6 +85,11 @@ fn a_bloc_comes_back_on_other_machines_and_who_was_put_out_stays_out() {
     // Taken of another one than had the file pushed: what it lacks it fetches.
     let two = at(&world, "n2");
     until("the facts are on n2", || (two.intent() == one.intent()).then_some(()));
+    // And each of the three has said what it is.
+    until("every row is on n2", || {
+        let rows = two.json(&["facts", "list", "row/"]);
+        (rows["facts"].as_array()?.len() == 3).then_some(())
+    });
     let made = two.json(&["bloc", "backup", "one.backup", "--passphrase-file", &word]);
     assert_eq!((&made["bloc"], made["files"].as_array().unwrap().len()), (&"acme".into(), 1), "{made}");
     assert_eq!(made["missing"], serde_json::json!([]));
