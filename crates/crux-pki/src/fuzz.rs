@@ -256,7 +256,7 @@ fn age_key() -> Vec<sealed::Key> {
     sealed::Key::parse_all(text).expect("a key")
 }
 
-/// Files that were encrypted for [`age_key`], and cheaply with a passphrase.
+/// Files that were encrypted for the key of these targets, and cheaply with a passphrase.
 ///
 /// # Panics
 /// If the system gives no random bytes.
