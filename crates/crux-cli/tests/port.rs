@@ -1,36 +1,17 @@
 //! The API port of real fulcrums: an operator's certificate opens it, for `crux --at HOST:PORT` and for any gRPC client.
 
+#[path = "help/grpc.rs"]
+mod grpc;
 mod help;
 use crux_api::grpc::ConfabRequest;
 use crux_api::grpc::confab_client::ConfabClient;
-use crux_pki::{Bundle, RoleKind, client_config};
 use help::cluster::{Cluster, LIMIT, names};
 use help::{World, get};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Instant;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tonic::transport::{Channel, Endpoint};
-
-/// A gRPC channel over mutual TLS, as a program of an operator would open it.
-async fn channel(addr: String, bundle: &Path) -> Result<Channel, tonic::transport::Error> {
-    let bundle = Bundle::load(bundle).unwrap();
-    let trust = Arc::new(bundle.trust().clone());
-    let tls = TlsConnector::from(Arc::new(client_config(&bundle, trust, &[RoleKind::Node], &[b"h2"]).unwrap()));
-    let connect = tower::service_fn(move |_| {
-        let (addr, tls) = (addr.clone(), tls.clone());
-        async move {
-            let stream = tokio::net::TcpStream::connect(addr).await?;
-            let stream = tls.connect(ServerName::try_from("crux.invalid").unwrap(), stream).await?;
-            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
-        }
-    });
-    Endpoint::from_static("http://crux").connect_with_connector(connect).await
-}
 
 /// The bundle of a dev cluster's operator.
 fn operator(cluster: &Cluster) -> String {
@@ -61,7 +42,7 @@ fn an_operator_reaches_a_fulcrum_by_its_address_and_everything_answers_there() {
     // Any gRPC client: confab, health, reflection.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let channel = channel(addr.clone(), Path::new(&operator)).await.unwrap();
+        let channel = grpc::at_port(&addr, Path::new(&operator)).await.unwrap();
         let mut confabs = ConfabClient::new(channel.clone());
         assert_eq!(confabs.get(ConfabRequest {}).await.unwrap().into_inner().members, ["n1", "n2", "n3"]);
         let mut watch = confabs.watch(ConfabRequest {}).await.unwrap().into_inner();

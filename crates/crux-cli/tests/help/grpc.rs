@@ -1,4 +1,5 @@
 //! gRPC as a program of any language would speak it: over a Unix socket, or over mutual TLS with an operator's bundle.
+#![allow(dead_code)] // Each test file uses what it needs.
 
 use crux_pki::{Bundle, RoleKind, client_config};
 use std::path::Path;

@@ -71,7 +71,8 @@ impl Facts {
     /// Looks who signed the row that stands, once for each. What an older life left is signed again as it is.
     pub(super) fn look_at_row(&mut self) {
         let winner = self.store.record(&row_path(&self.config.me)).and_then(super::record::Record::winner);
-        let behind = self.row_behind().filter(|_| winner.is_none() && self.row.wanted.is_none());
+        // The quarantine is walked through only where nothing stands and nothing is wanted.
+        let behind = if winner.is_none() && self.row.wanted.is_none() { self.row_behind() } else { None };
         if let Some(row) = behind.and_then(|version| Row::decode(version.statement().value.clone()?).ok()) {
             // It stood there for longer than anybody remembers, and its fulcrum lives.
             self.set_row(row);
