@@ -624,8 +624,11 @@ impl Flock {
     }
 
     /// The name of a view that this fulcrum makes: it lives while its leader's line lives.
-    pub(super) fn next_name(&mut self) -> String {
-        if self.leads() { self.view.head.header.name.clone() } else { name::mint(&mut self.random) }
+    pub(super) fn next_name(&self) -> String {
+        match self.view.roster.position(&self.config.me.id) {
+            Some(seat) if seat > 0 => name::of_part(&self.view, seat),
+            _ => self.view.head.header.name.clone(),
+        }
     }
 
     /// The leader's reign as a log2 bucket of seconds.
