@@ -232,6 +232,50 @@ impl Network {
         octets
     }
 
+    /// Counts from now on what the links of a machine carry, to it and from it: packets of QUIC between
+    /// the ports of the mesh, with the short header, as nobody sends them who has no link. Until [`Self::meter_no_new_links`] every link counts; then only those that are
+    /// known from their packets, by the connection ids that these begin with.
+    pub fn meter_links(&self, at: usize) {
+        let port = port(at);
+        self.nft(&format!(
+            "table bridge lab {{\n\
+               counter sent {{ }}\n\
+               counter received {{ }}\n\
+               set links {{ typeof @th,72,64; flags dynamic; size 4096; }}\n\
+               chain known {{ type filter hook forward priority 10; policy accept;\n\
+                 iifname \"{port}\" udp sport 2789 udp dport 2789 @th,64,1 0 add @links {{ @th,72,64 }}\n\
+                 oifname \"{port}\" udp sport 2789 udp dport 2789 @th,64,1 0 add @links {{ @th,72,64 }}\n\
+               }}\n\
+               chain metered {{ type filter hook forward priority 11; policy accept;\n\
+                 iifname \"{port}\" udp sport 2789 udp dport 2789 @th,64,1 0 @th,72,64 @links counter name sent\n\
+                 oifname \"{port}\" udp sport 2789 udp dport 2789 @th,64,1 0 @th,72,64 @links counter name received\n\
+               }}\n\
+             }}\n"
+        ));
+    }
+
+    /// Links that come up from now on are not counted.
+    pub fn meter_no_new_links(&self) {
+        self.nft("flush chain bridge lab known\n");
+    }
+
+    /// What the links of the machine that is metered carried so far, with every header from IP on.
+    ///
+    /// # Panics
+    /// If no machine is metered, or the kernel does not say.
+    #[must_use]
+    pub fn metered(&self) -> Octets {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.switch(), "nft", "list", "counters", "table", "bridge", "lab"]);
+        let text = run(&mut command);
+        let bytes = |name: &str| {
+            let of = text.split(&format!("counter {name} {{")).nth(1)?.split('}').next()?;
+            of.split_whitespace().last()?.parse().ok()
+        };
+        let of = |name| bytes(name).unwrap_or_else(|| panic!("no counter {name}: {text}"));
+        Octets { sent: of("sent"), received: of("received") }
+    }
+
     /// Ends every process that still lives in the machines.
     pub fn end_processes(&self) {
         for at in 0..self.machines() {

@@ -16,7 +16,7 @@ cargo xtask figures [--only PART]... [--rounds N] [--no-build] [--print]
 Measures and writes docs/figures.md: every figure with its unit, its target, the machine's load when it was
 taken; for every part the commit and the date, and for all of them the machine. Figures that could not be taken
 are listed with the reason. The parts are:
-  dev flock3 flock10 flock50 flock64 idle10 idle50 services facts
+  dev flock3 flock10 flock50 flock64 idle10 idle50 services facts expulsion
                                                               real processes in network namespaces, default timers
   sim simfacts                                                the simulator, in invented time
   simlong10000 simpair10000 simlong6 simlong8 simlong10 simday10
@@ -101,6 +101,7 @@ const SOURCES: &[Source] = &[
     of_lab("idle50", "Idle in a flock of 50"),
     of_lab("services", "Services"),
     of_lab("facts", "Facts"),
+    of_lab("expulsion", "Expulsion"),
     Source { name: "sim", heading: "Flocking in simulation", builds: true, long: false, take: |_, _| sim::rows(&[]) },
     Source {
         name: "simfacts",

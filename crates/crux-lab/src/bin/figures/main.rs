@@ -2,6 +2,7 @@
 //! Every figure stands beside the machine's load at that moment, since machines are shared. `--only PART` takes one part,
 //! `--rounds N` tries each thing so often instead of as often as is usual for its size.
 
+mod expulsion;
 mod facts;
 
 use crux_lab::{Lab, machine, now, until};
@@ -27,6 +28,7 @@ const PARTS: &[Part] = &[
     ("idle50", |binary, _, rows| idle(binary, rows, 50)),
     ("services", services),
     ("facts", facts::facts),
+    ("expulsion", expulsion::expulsion),
 ];
 
 /// A size, how often each thing is tried, and what is asked, beside what the best peer did on such a machine.
