@@ -38,6 +38,8 @@ const WORK_MAX: u8 = 20;
 const HEADER_MAX: usize = 64 * 1024;
 /// Most recipients of a file.
 const STANZAS_MAX: usize = 64;
+/// Bytes of a wrapped file key: 16 and their tag.
+const WRAPPED: usize = 16 + TAG;
 /// Columns of a line of base64 in a header.
 const COLUMNS: usize = 64;
 /// What public keys and secret ones begin with.
@@ -173,6 +175,8 @@ fn key_in(text: &str, hrp: &str) -> Option<Zeroizing<[u8; 32]>> {
     if !checked.hrp().as_str().eq_ignore_ascii_case(hrp) {
         return None;
     }
+    // The bits after the last byte are zero (BIP 173, whose rule it is for all data): a key has one spelling.
+    checked.validate_segwit_padding().ok()?;
     let mut key = Zeroizing::new([0; 32]);
     let mut bytes = checked.byte_iter();
     for (place, byte) in key.iter_mut().zip(bytes.by_ref()) {
@@ -255,7 +259,13 @@ fn wrap(key: &[u8; 32], file_key: &[u8; 16]) -> Result<Vec<u8>, AgeError> {
     Ok(bytes)
 }
 
-fn unwrap(key: &[u8; 32], wrapped: &[u8]) -> Option<Zeroizing<[u8; 16]>> {
+/// Of another length nothing is decrypted: a longer text might be one that opens with many keys (the specification has it
+/// refused by its length, before, and as an error of the header).
+fn wrapped(body: &[u8]) -> Result<&[u8; WRAPPED], AgeError> {
+    body.try_into().map_err(|_| AgeError::Header("a wrapped key has another length"))
+}
+
+fn unwrap(key: &[u8; 32], wrapped: &[u8; WRAPPED]) -> Option<Zeroizing<[u8; 16]>> {
     let mut bytes = Zeroizing::new(wrapped.to_vec());
     let nonce = Nonce::assume_unique_for_key([0; 12]);
     let open = cipher(key).ok()?.open_in_place(nonce, Aad::empty(), &mut bytes).ok()?;
@@ -419,6 +429,10 @@ fn read_header(input: &mut impl Read) -> Result<Header, AgeError> {
         }
         let arguments = text.strip_prefix("-> ").ok_or(AgeError::Header("a stanza has no beginning"))?;
         let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
+        // Also those of a kind that is not known: a header has one reading (the specification's `1*VCHAR`).
+        if arguments.iter().any(|word| word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(AgeError::Header("a word of a stanza is empty or no visible ASCII"));
+        }
         let mut body = Vec::new();
         loop {
             let text = line(input, &mut header)?;
@@ -453,18 +467,19 @@ fn file_key(stanzas: &[Stanza], unlock: &Unlock) -> Result<Zeroizing<[u8; 16]>, 
             if work > WORK_MAX {
                 return Err(AgeError::Work(work));
             }
-            unwrap(&*stretch(passphrase, &fixed(salt)?, work)?, body).ok_or(AgeError::Passphrase)
+            let (salt, wrapped) = (fixed(salt)?, wrapped(body)?);
+            unwrap(&*stretch(passphrase, &salt, work)?, wrapped).ok_or(AgeError::Passphrase)
         }
         Unlock::Keys(keys) => {
             for stanza in stanzas.iter().filter(|stanza| kind(stanza) == "X25519") {
                 let [_, share] = &stanza.arguments[..] else {
                     return Err(AgeError::Header("X25519 has one argument"));
                 };
-                let share = fixed(share)?;
+                let (share, wrapped) = (fixed(share)?, wrapped(&stanza.body)?);
                 for Key(secret) in keys {
                     let ours = private(secret)?;
                     let key = shared(&ours, &share, &share, &public_of(&ours)?);
-                    if let Some(file_key) = key.and_then(|key| unwrap(&key, &stanza.body)) {
+                    if let Some(file_key) = key.and_then(|key| unwrap(&key, wrapped)) {
                         return Ok(file_key);
                     }
                 }

@@ -102,17 +102,20 @@ fn what_would_cost_too_much_or_breaks_the_form_is_refused_at_once() {
     let word = || Unlock::Passphrase(secret("x"));
     let header = |stanza: &str| format!("{INTRO}\n{stanza}--- AAAA\n").into_bytes();
     let salt = Base64Unpadded::encode_string(&[1; 16]);
-    assert!(matches!(open(&header(&format!("-> scrypt {salt} 60\nAA\n")), &word()), Err(AgeError::Work(60))));
+    // As long as a wrapped key is, so that nothing is refused for that.
+    let body = "A".repeat(43);
+    assert!(matches!(open(&header(&format!("-> scrypt {salt} 60\n{body}\n")), &word()), Err(AgeError::Work(60))));
+    assert!(matches!(open(&header(&format!("-> scrypt {salt} 4\n{body}\n")), &word()), Err(AgeError::Passphrase)));
     for stanza in [
-        format!("-> scrypt {salt}\nAA\n"),
-        format!("-> scrypt {salt} 04\nAA\n"),
-        format!("-> scrypt {salt} 0\nAA\n"),
-        format!("-> scrypt {salt}AA 4\nAA\n"),
+        format!("-> scrypt {salt}\n{body}\n"),
+        format!("-> scrypt {salt} 04\n{body}\n"),
+        format!("-> scrypt {salt} 0\n{body}\n"),
+        format!("-> scrypt {salt}AA 4\n{body}\n"),
         format!("-> scrypt {salt} 4\nA=\n"),
         format!("-> scrypt {salt} 4\n{}\n", "A".repeat(72)),
-        format!("-> scrypt {salt} 4\nAA\n-> scrypt {salt} 4\nAA\n"),
-        format!("-> scrypt {salt} 4\nAA\n").replace("-> ", "=> "),
-        "-> x\n\n".repeat(STANZAS_MAX + 1) + &format!("-> scrypt {salt} 4\nAA\n"),
+        format!("-> scrypt {salt} 4\n{body}\n-> scrypt {salt} 4\n{body}\n"),
+        format!("-> scrypt {salt} 4\n{body}\n").replace("-> ", "=> "),
+        "-> x\n\n".repeat(STANZAS_MAX + 1) + &format!("-> scrypt {salt} 4\n{body}\n"),
         "-> x\n".to_owned() + &format!("{}\n", "A".repeat(64)).repeat(1_000),
     ] {
         let opened = open(&header(&stanza), &word());
@@ -129,4 +132,74 @@ fn what_would_cost_too_much_or_breaks_the_form_is_refused_at_once() {
     let recipient = key.recipient().unwrap();
     assert_eq!(Recipient::parse(&recipient.to_string()), Ok(recipient));
     assert!(!format!("{key:?}").contains(&key.text()[20..]));
+}
+
+/// A file for this key with these stanzas before its own, under a MAC that is right: what is refused is the form.
+fn with_stanzas(key: &Key, before: &str) -> Vec<u8> {
+    let plain = seal(&Lock::For(vec![key.recipient().unwrap()]), b"well met");
+    let Header { stanzas, .. } = read_header(&mut &plain[..]).unwrap();
+    let file_key = file_key(&stanzas, &Unlock::Keys(Key::parse_all(&key.text()).unwrap())).unwrap();
+    let end = plain.windows(4).position(|four| four == b"\n---").unwrap() + 1;
+    let own = std::str::from_utf8(&plain[INTRO.len() + 1..end]).unwrap();
+    let header = format!("{INTRO}\n{before}{own}---");
+    let mac = Base64Unpadded::encode_string(mac(&file_key, header.as_bytes()).as_ref());
+    let payload = &plain[end + "--- ".len() + 43 + 1..];
+    [format!("{header} {mac}\n").as_bytes(), payload].concat()
+}
+
+#[test]
+fn a_stanza_of_a_kind_that_is_not_known_is_passed_over_only_if_it_has_the_form_of_one() {
+    let key = Key::generate().unwrap();
+    let opened = |before: &str| {
+        let unlock = Unlock::Keys(Key::parse_all(&key.text()).unwrap());
+        open(&with_stanzas(&key, before), &unlock)
+    };
+    for known in ["", "-> later one two!~\n\n", "-> x25519 AAAA\nAAAA\n"] {
+        assert_eq!(opened(known).unwrap(), b"well met", "{known:?}");
+    }
+    for arguments in
+        ["", " ", "later ", "later  two", " later", "l\u{e4}ter", "later \u{7f}", "later a\tb", "later a\r"]
+    {
+        let refused = opened(&format!("-> {arguments}\n\n"));
+        assert!(matches!(refused, Err(AgeError::Header(_))), "{arguments:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_wrapped_key_of_another_length_is_refused_before_it_is_decrypted() {
+    let (key, other) = (Key::generate().unwrap(), Key::generate().unwrap());
+    let (share, salt) = (other.recipient().unwrap().0, Base64Unpadded::encode_string(&[1; 16]));
+    let share = Base64Unpadded::encode_string(&share);
+    // One key that fits opens it: that another stanza's key is too short or too long is an error of the header all the same.
+    for length in [0, 1, 31, 33, 48] {
+        let body = Base64Unpadded::encode_string(&vec![7; length]);
+        let body = format!("{body}\n{}", if body.len() == COLUMNS { "\n" } else { "" });
+        let unlock = Unlock::Keys(Key::parse_all(&key.text()).unwrap());
+        let refused = open(&with_stanzas(&key, &format!("-> X25519 {share}\n{body}")), &unlock);
+        assert!(matches!(refused, Err(AgeError::Header(_))), "{length}: {refused:?}");
+        let locked = format!("{INTRO}\n-> scrypt {salt} 4\n{body}--- AAAA\n");
+        let refused = open(locked.as_bytes(), &Unlock::Passphrase(secret("x")));
+        assert!(matches!(refused, Err(AgeError::Header(_))), "{length}: {refused:?}");
+    }
+    let unlock = Unlock::Keys(Key::parse_all(&key.text()).unwrap());
+    let whole = with_stanzas(&key, &format!("-> X25519 {share}\n{}\n", "A".repeat(43)));
+    assert_eq!(open(&whole, &unlock).unwrap(), b"well met", "one of the right length is another's");
+}
+
+#[test]
+fn a_key_has_one_spelling_so_its_padding_is_zero() {
+    use bech32::primitives::iter::{ByteIterExt, Fe32IterExt};
+    let spelt = |hrp: &str, padding: u8| {
+        let mut symbols: Vec<bech32::Fe32> = [9_u8; 32].into_iter().bytes_to_fes().collect();
+        let last = symbols.pop().unwrap();
+        symbols.push(bech32::Fe32::try_from(last.to_u8() | padding).unwrap());
+        let hrp = Hrp::parse(hrp).unwrap();
+        symbols.into_iter().with_checksum::<Bech32>(&hrp).chars().collect::<String>()
+    };
+    assert!(Recipient::parse(&spelt(PUBLIC, 0)).is_ok() && Key::parse_all(&spelt(SECRET, 0)).is_ok());
+    // 32 bytes are 51 symbols and one bit: four bits of the last say nothing.
+    for padding in 1..16 {
+        assert_eq!(Recipient::parse(&spelt(PUBLIC, padding)), Err(BadKey::Public), "{padding}");
+        assert_eq!(Key::parse_all(&spelt(SECRET, padding)).err(), Some(BadKey::Secret), "{padding}");
+    }
 }
