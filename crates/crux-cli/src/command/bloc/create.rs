@@ -236,12 +236,19 @@ impl Work<'_> {
             note(&format!("{}: {}", self.host.ssh, step.word()));
             let layout = &self.layout;
             let unit = script::unit(layout);
-            let (script, input): (String, &[u8]) = match step {
-                Step::Binary => (script::binary(layout), &binary.bytes),
-                Step::Identity => (script::identity(layout), self.bundle.as_ref().map_or(&[], |tar| &tar[..])),
-                Step::Config => (script::file(&layout.config), self.config.as_bytes()),
-                Step::Unit => (script::file(script::UNIT_PATH), unit.as_bytes()),
-                Step::Start => (script::start(layout), &[]),
+            let input: &[u8] = match step {
+                Step::Binary => &binary.bytes,
+                Step::Identity => self.bundle.as_ref().map_or(&[], |tar| &tar[..]),
+                Step::Config => self.config.as_bytes(),
+                Step::Unit => unit.as_bytes(),
+                Step::Start => &[],
+            };
+            let script = match step {
+                Step::Binary => script::binary(layout, input.len()),
+                Step::Identity => script::identity(layout, input.len()),
+                Step::Config => script::file(&layout.config, input.len()),
+                Step::Unit => script::file(script::UNIT_PATH, input.len()),
+                Step::Start => script::start(layout),
             };
             ssh.run(self.host, step.word(), &script, input)?;
         }

@@ -13,7 +13,7 @@ pub(super) const WRITTEN: &str = "# Written by `crux bloc create`.\n";
 /// What the host is.
 pub(super) const MACHINE: &str = r#"say() { printf '%s=%s\n' "$1" "$2"; }
 missing=
-for it in uname id tar sha256sum mkdir mv cat tr; do command -v $it >/dev/null 2>&1 || missing="$missing $it"; done
+for it in uname id tar sha256sum cut dirname mkdir rmdir rm mv chmod cat tr wc; do command -v $it >/dev/null 2>&1 || missing="$missing $it"; done
 say missing "$missing"
 say system "$(uname -sm)"
 say uid "$(id -u)"
@@ -46,26 +46,42 @@ exit 0
     )
 }
 
-/// A file in its place, in one step, 0644; its folders are made.
-pub(super) fn file(path: &str) -> String {
-    let (path, new) = (quoted(path), quoted(&format!("{path}.new")));
-    format!("set -e; umask 022; mkdir -p \"$(dirname {path})\"; cat > {new}; mv {new} {path}\n")
-}
-
-/// The program, which has to run there before it is put in its place.
-pub(super) fn binary(layout: &Layout) -> String {
-    let (path, new) = (quoted(&layout.binary), quoted(&format!("{}.new", layout.binary)));
+/// What comes by standard input goes into a new file, if all of it comes: to a program that reads, the end of a connection
+/// that was cut is the end of what was sent.
+fn receive(new: &str, length: usize) -> String {
+    // In sums it does not matter that some `wc` put blanks before the number.
     format!(
-        "set -e; umask 022; mkdir -p \"$(dirname {path})\"; cat > {new}; chmod 755 {new}; {new} --version >/dev/null; mv {new} {path}\n"
+        "cat > {new}; came=$(($(wc -c < {new}))); \
+         [ $came -eq {length} ] || {{ rm {new}; echo \"$came of {length} bytes came\" >&2; exit 1; }}"
     )
 }
 
-/// The bundle: a directory that only its owner may look into, in one step.
-pub(super) fn identity(layout: &Layout) -> String {
-    let (path, new) = (quoted(&layout.identity), quoted(&format!("{}.new", layout.identity)));
+/// A file of this length in its place, in one step, 0644; its folders are made.
+pub(super) fn file(path: &str, length: usize) -> String {
+    let (path, new) = (quoted(path), quoted(&format!("{path}.new")));
+    let receive = receive(&new, length);
+    format!("set -e; umask 022; mkdir -p \"$(dirname {path})\"; {receive}; mv {new} {path}\n")
+}
+
+/// The program, which has to run there before it is put in its place.
+pub(super) fn binary(layout: &Layout, length: usize) -> String {
+    let (path, new) = (quoted(&layout.binary), quoted(&format!("{}.new", layout.binary)));
+    let receive = receive(&new, length);
+    // To a shell an empty program is one that ends well, so what it says is no proof that all of it came.
     format!(
-        "set -e; umask 077; mkdir -p \"$(dirname {path})\"; rm -rf {new}; mkdir {new}; tar -x -o -f - -C {new}; \
-         chmod 600 {new}/*; [ ! -e {path} ] || rmdir {path}; mv {new} {path}\n"
+        "set -e; umask 022; mkdir -p \"$(dirname {path})\"; {receive}; chmod 755 {new}; {new} --version >/dev/null; mv {new} {path}\n"
+    )
+}
+
+/// The bundle, a tar archive of this length: a directory that only its owner may look into, in one step.
+pub(super) fn identity(layout: &Layout, length: usize) -> String {
+    let [path, new, tar] = ["", ".new", ".new.tar"].map(|end| quoted(&format!("{}{end}", layout.identity)));
+    let receive = receive("\"$tar\"", length);
+    // The archive holds the key: it does not outlive this, however it ends.
+    format!(
+        "set -e; umask 077; tar={tar}; mkdir -p \"$(dirname {path})\"; trap 'rm -f \"$tar\"' EXIT; {receive}; \
+         rm -rf {new}; mkdir {new}; tar -x -o -f \"$tar\" -C {new}; chmod 600 {new}/*; \
+         [ ! -e {path} ] || rmdir {path}; mv {new} {path}\n"
     )
 }
 
@@ -111,6 +127,73 @@ pub(super) fn log(layout: &Layout) -> String {
 mod tests {
     use super::*;
     use crate::command::bloc::create::plan::Machine;
+    use std::fs;
+    use std::io::Write;
+    use std::path::Path;
+    use std::process::{Command, Output, Stdio};
+
+    /// Runs a script with what comes by its standard input; programs in `bin` of this directory are found first.
+    fn sh(dir: &Path, script: &str, input: &[u8]) -> Output {
+        let path = format!("{}:{}", dir.join("bin").display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).env("PATH", path).current_dir(dir);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// All below one directory, and systemd looks after it.
+    fn kept(dir: &Path) -> Layout {
+        let machine = Machine { system: "Linux".into(), root: true, systemd: true, home: "/root".into() };
+        let aside = Layout::of(&machine, dir.to_str());
+        Layout { systemd: true, ..aside }
+    }
+
+    fn said(bytes: &[u8]) -> String {
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+
+    #[test]
+    fn what_did_not_come_whole_is_put_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let layout = kept(dir.path());
+        let program = b"#!/bin/sh\nexit 0\n";
+        let tar = crux_pki::Ca::in_memory("acme".parse().unwrap())
+            .unwrap()
+            .issue(crux_pki::IssueRequest::new(crux_pki::Role::Node("n1".parse().unwrap())))
+            .unwrap()
+            .to_tar()
+            .unwrap();
+        let steps: [(String, &[u8], &str); 3] = [
+            (file(&layout.config, b"listen = 1\n".len()), b"listen = 1\n", "crux.toml"),
+            (binary(&layout, program.len()), program, "bin/crux"),
+            (identity(&layout, tar.len()), &tar, "identity"),
+        ];
+        for (script, whole, name) in &steps {
+            // The connection is cut at once, in the middle, at the end of a block, or just before the end.
+            for end in [0, whole.len() / 2, whole.len().saturating_sub(1_024), whole.len() - 1] {
+                let ran = sh(dir.path(), script, &whole[..end]);
+                assert!(!ran.status.success() && !at(name).exists(), "{name}, {end} bytes: {}", said(&ran.stderr));
+                let cause = format!("{end} of {} bytes came", whole.len());
+                assert!(said(&ran.stderr).trim_end().ends_with(&cause), "{name}: {}", said(&ran.stderr));
+            }
+            let ran = sh(dir.path(), script, whole);
+            assert!(ran.status.success() && at(name).exists(), "{name}: {}", said(&ran.stderr));
+        }
+        // What stood there stands.
+        assert!(!sh(dir.path(), &steps[0].0, b"").status.success());
+        assert_eq!(fs::read(at("crux.toml")).unwrap(), b"listen = 1\n");
+        let names = |dir: &Path| -> Vec<String> {
+            let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            let mut names: Vec<String> = names.collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(dir.path()), ["bin", "crux.toml", "identity"], "nothing is left beside");
+        assert_eq!(names(&at("identity")), ["cert.pem", "key.pem", "trust.pem"]);
+    }
 
     #[test]
     fn paths_are_words_and_the_unit_starts_what_was_installed() {
