@@ -58,7 +58,8 @@ pub(super) struct Facts {
     /// The certificate, in PEM.
     pub(super) certificate: Option<String>,
     pub(super) config: Option<String>,
-    pub(super) unit: bool,
+    /// The unit called crux with what is dropped in, as `systemctl cat` tells it: before each file is its path, after `#`.
+    pub(super) unit: Option<String>,
     pub(super) running: bool,
 }
 
@@ -173,7 +174,7 @@ pub(super) fn facts(machine: Machine, said: &str) -> Facts {
         binary: said.get("binary").map(|text| (*text).to_owned()),
         certificate: file("certificate"),
         config: file("config"),
-        unit: said.get("unit") == Some(&"yes"),
+        unit: file("unit"),
         running: said.get("running") == Some(&"yes"),
     }
 }
@@ -213,8 +214,21 @@ pub(super) fn plan(host: &Host, facts: &Facts, layout: &Layout, wish: &Wish<'_>)
             return refuse(format!("{} is there and says something else than would be written", layout.config), next);
         }
     }
-    if layout.systemd && !facts.unit {
-        steps.push(Step::Unit);
+    match facts.unit.as_deref().filter(|_| layout.systemd) {
+        None if layout.systemd => steps.push(Step::Unit),
+        None => {}
+        Some(unit) => {
+            let (path, starts) = started(unit);
+            let wanted = format!("{} up", layout.binary);
+            if starts != [wanted.as_str()] {
+                let starts = if starts.is_empty() { "nothing".to_owned() } else { starts.join(", ") };
+                let next = format!("ssh {} systemctl cat crux; remove it, or --dir DIR leaves systemd alone", host.ssh);
+                return refuse(
+                    format!("crux.service is there already ({path}), and starts {starts}, not {wanted}"),
+                    next,
+                );
+            }
+        }
     }
     if !facts.running {
         steps.push(Step::Start);
@@ -231,6 +245,20 @@ fn ours(config: &str) -> bool {
 /// Where settings say that it listens.
 fn listen(config: &str) -> Option<&str> {
     config.lines().find(|line| line.starts_with("listen = "))
+}
+
+/// Where a unit stands and what it starts, by `systemctl cat`: what is dropped in adds, and an empty value takes away.
+fn started(unit: &str) -> (&str, Vec<&str>) {
+    let path = unit.lines().find_map(|line| line.strip_prefix("# /").map(|_| &line[2..])).unwrap_or("in no file");
+    let mut starts = Vec::new();
+    for (key, value) in unit.lines().filter_map(|line| line.split_once('=')) {
+        match (key.trim(), value.trim()) {
+            ("ExecStart", "") => starts.clear(),
+            ("ExecStart", value) => starts.push(value),
+            _ => {}
+        }
+    }
+    (path, starts)
 }
 
 /// Whether a certificate that is there is this node's, of this CA.
@@ -315,7 +343,7 @@ mod tests {
             binary: Some("aa".into()),
             certificate: Some(own),
             config: Some(wish.config.trim_end().to_owned()),
-            unit: true,
+            unit: Some(crate::command::bloc::create::script::unit(&layout)),
             running: true,
             ..nothing.clone()
         };
@@ -364,7 +392,7 @@ mod tests {
         let there = facts(read, "binary=aa\ncertificate=a|b|\nrunning=yes\n");
         assert_eq!(
             (there.certificate.as_deref(), there.running, there.unit, there.config),
-            (Some("a\nb\n"), true, false, None)
+            (Some("a\nb\n"), true, None, None)
         );
     }
 }

@@ -34,13 +34,18 @@ pub(super) fn look(layout: &Layout) -> String {
         quoted(&layout.config),
         quoted(&format!("{}/crux.sock", layout.state)),
     ];
+    // With `--dir` systemd is nobody's affair here.
+    let unit = if layout.systemd {
+        "unit=$(systemctl cat crux 2>/dev/null | tr '\\n' '|'); [ -z \"$unit\" ] || say unit \"$unit\"\n"
+    } else {
+        ""
+    };
     format!(
         r#"say() {{ printf '%s=%s\n' "$1" "$2"; }}
 [ -f {binary} ] && say binary "$(sha256sum < {binary} | cut -c1-64)"
 [ -f {certificate} ] && say certificate "$(tr '\n' '|' < {certificate})"
 [ -f {config} ] && say config "$(tr '\n' '|' < {config})"
-command -v systemctl >/dev/null 2>&1 && systemctl cat crux >/dev/null 2>&1 && say unit yes
-[ -x {binary} ] && {binary} --at {socket} confab -o json >/dev/null 2>&1 && say running yes
+{unit}[ -x {binary} ] && {binary} --at {socket} confab -o json >/dev/null 2>&1 && say running yes
 exit 0
 "#
     )
@@ -126,9 +131,10 @@ pub(super) fn log(layout: &Layout) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::bloc::create::plan::Machine;
+    use crate::command::bloc::create::plan::{self, Machine};
     use std::fs;
     use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
     use std::process::{Command, Output, Stdio};
 
@@ -141,6 +147,13 @@ mod tests {
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(input).unwrap();
         child.wait_with_output().unwrap()
+    }
+
+    fn program(dir: &Path, name: &str, text: &str) {
+        let path = dir.join("bin").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// All below one directory, and systemd looks after it.
@@ -193,6 +206,49 @@ mod tests {
         };
         assert_eq!(names(dir.path()), ["bin", "crux.toml", "identity"], "nothing is left beside");
         assert_eq!(names(&at("identity")), ["cert.pem", "key.pem", "trust.pem"]);
+    }
+
+    #[test]
+    fn a_unit_of_the_same_name_that_starts_something_else_is_not_taken_for_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = kept(dir.path());
+        let host = plan::Host::parse_all(&["web1".to_owned()]).unwrap().remove(0);
+        let machine = Machine { system: "Linux x86_64".into(), root: true, systemd: true, home: "/root".into() };
+        let (bloc, config) = ("acme".parse().unwrap(), config(1, 1));
+        let wish = plan::Wish {
+            bloc: &bloc,
+            node: &host.node,
+            roots: Vec::new(),
+            binary: "aa",
+            machine: "Linux x86_64",
+            config,
+            own_binary: false,
+        };
+        let planned = |text: &str| {
+            fs::write(dir.path().join("unit"), text).unwrap();
+            program(dir.path(), "systemctl", "[ \"$*\" = 'cat crux' ] && [ -s unit ] && cat unit");
+            let said = said(&sh(dir.path(), &look(&layout), b"").stdout);
+            plan::plan(&host, &plan::facts(machine.clone(), &said), &layout, &wish)
+        };
+        let whole = unit(&layout);
+        let cat = |path: &str, text: &str| format!("# {path}\n{text}");
+        let ours = cat(UNIT_PATH, &whole);
+        assert!(planned("").unwrap().contains(&plan::Step::Unit), "there is none");
+        assert!(!planned(&ours).unwrap().contains(&plan::Step::Unit), "it is ours");
+        let drop_in = "\n\n# /etc/systemd/system/crux.service.d/more.conf\n[Service]\nMemoryMax=1G\n";
+        assert!(!planned(&(ours.clone() + drop_in)).unwrap().contains(&plan::Step::Unit), "with more, it is ours");
+        let taken = "/usr/lib/systemd/system/crux.service";
+        let other = "[Unit]\nDescription=crux, a game\n[Service]\nExecStart=/usr/games/crux --serve\n";
+        let replaced = ours
+            + "\n# /etc/systemd/system/crux.service.d/x.conf\n[Service]\nExecStart=\nExecStart=/usr/games/crux --serve\n";
+        for (text, path) in [(cat(taken, other), taken), (replaced, UNIT_PATH)] {
+            let refused = planned(&text).unwrap_err();
+            assert!(refused.cause.starts_with("web1: ") && refused.cause.contains(path), "{}", refused.cause);
+            assert!(refused.cause.contains("/usr/games/crux --serve"), "{}", refused.cause);
+            assert!(refused.next.contains("systemctl cat crux"), "{}", refused.next);
+        }
+        let none = planned(&cat(taken, "[Service]\nExecStop=/bin/true\n")).unwrap_err();
+        assert!(none.cause.contains("starts nothing"), "{}", none.cause);
     }
 
     #[test]
