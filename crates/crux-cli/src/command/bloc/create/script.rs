@@ -103,7 +103,12 @@ pub(super) fn unit(layout: &Layout) -> String {
 /// Starts it: by systemd, or by itself in a session of its own.
 pub(super) fn start(layout: &Layout) -> String {
     if layout.systemd {
-        return "set -e; systemctl daemon-reload; systemctl enable --now crux\n".to_owned();
+        // All in one line, the last one: systemctl itself only tells where to look.
+        return format!(
+            "set -e; systemctl daemon-reload; said=$(systemctl enable --now crux 2>&1) && exit 0; log=$({} 2>&1) || true\n\
+             printf '%s its log ends with: %s' \"$said\" \"$log\" | tr '\\n' ' ' >&2; exit 1\n",
+            log(layout).trim_end()
+        );
     }
     let [binary, identity, config, state] =
         [&layout.binary, &layout.identity, &layout.config, &layout.state].map(|path| quoted(path));
@@ -252,13 +257,37 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_fails_under_systemd_says_what_its_log_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = kept(dir.path());
+        program(
+            dir.path(),
+            "systemctl",
+            "[ \"$1\" = daemon-reload ] || { echo 'Job for crux.service failed.' >&2; echo 'See journalctl.' >&2; exit 1; }",
+        );
+        let journal = "[ \"$*\" = '-u crux -n 5 --no-pager -o cat' ] || exit 1\necho 'crux: E101 [::]:2789 is taken'\necho 'next: ss'";
+        program(dir.path(), "journalctl", journal);
+        let ran = sh(dir.path(), &start(&layout), b"");
+        assert!(!ran.status.success());
+        let cause = crate::command::bloc::create::ssh::last(&ran.stderr);
+        for part in ["Job for crux.service failed.", "crux: E101 [::]:2789 is taken", "next: ss"] {
+            assert!(cause.contains(part), "{part}: {cause}");
+        }
+        program(dir.path(), "systemctl", "exit 0");
+        assert!(sh(dir.path(), &start(&layout), b"").status.success());
+        // The unit cannot be read at all: that is told as it is.
+        program(dir.path(), "systemctl", "echo 'Failed to connect to bus' >&2; exit 1");
+        assert!(said(&sh(dir.path(), &start(&layout), b"").stderr).contains("Failed to connect to bus"));
+    }
+
+    #[test]
     fn paths_are_words_and_the_unit_starts_what_was_installed() {
         assert_eq!(quoted("a'b c"), r"'a'\''b c'");
         let machine = Machine { system: "Linux".into(), root: true, systemd: true, home: "/root".into() };
         let layout = Layout::of(&machine, None);
         let unit = unit(&layout);
         assert!(unit.contains("ExecStart=/usr/local/bin/crux up\n") && !unit.contains("/usr/bin/crux"), "{unit}");
-        assert_eq!(start(&layout), "set -e; systemctl daemon-reload; systemctl enable --now crux\n");
+        assert!(start(&layout).contains("systemctl enable --now crux"));
         let aside = Layout::of(&machine, Some("/o p"));
         assert!(start(&aside).contains("'/o p/bin/crux' up --identity '/o p/identity' --state '/o p/state'"));
     }

@@ -88,7 +88,7 @@ impl Ssh {
 }
 
 /// The last line of a text, which is where programs say what is wrong.
-fn last(bytes: &[u8]) -> String {
+pub(super) fn last(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("it says nothing").to_owned()
 }
