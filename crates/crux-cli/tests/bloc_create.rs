@@ -187,14 +187,27 @@ fn what_stands_in_the_way_is_named_and_left_alone() {
     let ran = hosts.run("other", &["--ca", "acme-ca"]);
     ran.failed(2, "E200", &["the CA in acme-ca is of bloc acme"]);
     let ran = hosts.run("other", &[]);
-    ran.failed(1, "E100", &["h1: ", "has a certificate already, and it would be refused"]);
+    ran.failed_among_logs(1, "E100", &["h1: ", "has a certificate already, and it would be refused"]);
     fs::remove_dir_all(hosts.world.path("other-ca")).unwrap();
     let ran = hosts.run("acme", &["--listen", "4000"]);
-    ran.failed(1, "E100", &["h1: ", "crux.toml is there and says something else"]);
+    ran.failed_among_logs(1, "E100", &["h1: ", "crux.toml is there and says something else"]);
     let mut plain = hosts.world.command();
     plain.args(["bloc", "create", "acme", "--ssh=-oProxyCommand"]);
     hosts.world.run(&mut plain).failed(2, "E200", &["is no host"]);
     let mut none = hosts.world.command();
     none.args(["bloc", "create", "acme", "--ssh", "h1"]).env("PATH", "/nowhere");
     hosts.world.run(&mut none).failed(1, "E100", &["ssh cannot be run"]);
+}
+
+#[test]
+fn every_host_that_fails_is_named_with_its_cause() {
+    let hosts = Hosts::new();
+    for host in ["h1", "h3"] {
+        fs::write(hosts.at(host, "unfit"), "").unwrap();
+    }
+    let ran = hosts.run("acme", &[]);
+    for host in ["h1", "h3"] {
+        assert!(ran.err.contains(&format!("{host}: cannot install crux: it does not run here")), "{}", ran.err);
+    }
+    ran.failed_among_logs(1, "E100", &["h1: cannot install crux", "1 other host failed as well"]);
 }

@@ -147,7 +147,7 @@ pub(crate) fn run(global: &Global, args: &CreateArgs) -> Outcome {
         _ => Some(authority(&bloc, &dir)?),
     };
     let addrs: Vec<String> = looked.iter().map(|looked| seed(&looked.name, args.listen)).collect();
-    let mut works = Vec::new();
+    let mut planned = Vec::new();
     for ((host, looked), addr) in hosts.iter().zip(looked).zip(&addrs) {
         let wish = Wish {
             bloc: &bloc,
@@ -158,9 +158,11 @@ pub(crate) fn run(global: &Global, args: &CreateArgs) -> Outcome {
             config: script::config(args.listen, hosts.len()),
             own_binary: args.binary.is_some(),
         };
-        let steps = plan::plan(host, &looked.facts, &looked.layout, &wish)?;
-        works.push(Work { host, addr, layout: looked.layout, steps, bundle: None, config: wish.config });
+        let steps = plan::plan(host, &looked.facts, &looked.layout, &wish);
+        let (layout, config) = (looked.layout, wish.config);
+        planned.push(steps.map(|steps| Work { host, addr, layout, steps, bundle: None, config }));
     }
+    let mut works = all(planned)?;
     if !args.dry_run {
         let ca = ca.as_mut().ok_or_else(|| failed("there is no CA", "crux ca init"))?;
         operator(ca, &args.operator)?;
@@ -175,9 +177,9 @@ pub(crate) fn run(global: &Global, args: &CreateArgs) -> Outcome {
         each(&works, |work| work.perform(&ssh, &binary))?;
     }
     let seen = if args.dry_run { vec![Vec::new(); works.len()] } else { wait(global, &ssh, &works)? };
-    let mut all: Vec<String> = hosts.iter().map(|host| host.node.to_string()).collect();
-    all.sort();
-    let one_flock = !args.dry_run && seen.iter().all(|members| *members == all);
+    let mut wanted: Vec<String> = hosts.iter().map(|host| host.node.to_string()).collect();
+    wanted.sort();
+    let one_flock = !args.dry_run && seen.iter().all(|members| *members == wanted);
     let host = |(work, members): (&Work<'_>, Vec<String>)| CreatedHost {
         node: work.host.node.to_string(),
         host: work.host.ssh.clone(),
@@ -260,25 +262,39 @@ impl Work<'_> {
     }
 }
 
-/// Does the same at all hosts at once; the first error in their order, when all have ended.
+/// What all hosts gave; or the first error in their order, when the others' have been told.
+fn all<U>(results: Vec<Result<U, ErrorDoc>>) -> Result<Vec<U>, ErrorDoc> {
+    let (mut given, mut errors) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(one) => given.push(one),
+            Err(error) => errors.push(error),
+        }
+    }
+    let mut errors = errors.into_iter();
+    let Some(mut first) = errors.next() else { return Ok(given) };
+    let others: Vec<ErrorDoc> = errors.collect();
+    for other in &others {
+        note(&format!("{}\n  next: {}", other.cause, other.next));
+    }
+    if !others.is_empty() {
+        let hosts = if others.len() == 1 { "host" } else { "hosts" };
+        first.cause += &format!(" (and {} other {hosts} failed as well, told above)", others.len());
+    }
+    Err(first)
+}
+
+/// Does the same at all hosts at once; [`all`] of it, when all have ended.
 fn each<'a, T: Sync, U: Send>(
-    all: &'a [T],
+    hosts: &'a [T],
     work: impl Fn(&'a T) -> Result<U, ErrorDoc> + Sync,
 ) -> Result<Vec<U>, ErrorDoc> {
     let work = &work;
-    let results: Vec<Result<U, ErrorDoc>> = thread::scope(|scope| {
-        let threads: Vec<_> = all.iter().map(|one| scope.spawn(move || work(one))).collect();
+    all(thread::scope(|scope| {
+        let threads: Vec<_> = hosts.iter().map(|one| scope.spawn(move || work(one))).collect();
         let ended = threads.into_iter().map(|thread| thread.join());
         ended.map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-    });
-    let errors = results.iter().filter(|result| result.is_err()).count();
-    let results: Result<Vec<U>, ErrorDoc> = results.into_iter().collect();
-    results.map_err(|mut error| {
-        if errors > 1 {
-            error.cause += &format!(" (and {} other hosts failed as well)", errors - 1);
-        }
-        error
-    })
+    }))
 }
 
 /// Asks each host until all say that all are members; then, or when time is up, what each says.
