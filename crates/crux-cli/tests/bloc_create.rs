@@ -5,9 +5,10 @@ mod help;
 use help::fulcrum::until;
 use help::{Ran, World};
 use serde_json::{Value, json};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::{Child, Command};
 
 /// Each host is a directory, and what it is told runs there.
 const SSH: &str = r#"#!/bin/sh
@@ -22,7 +23,12 @@ if [ -n "$asked" ]; then echo "user ann"; echo "hostname 10.0.0.${host#h}"; exit
 if [ -e "$FAKE/$host/down" ]; then echo "ssh: connect to host $host port 22: Connection refused" >&2; exit 255; fi
 HOME="$FAKE/$host"
 export HOME
-cd "$HOME" && exec sh -c "$*"
+cd "$HOME" || exit 1
+told() { [ -e "$1" ] && case "$2" in *"$(cat "$1")"*) true ;; *) false ;; esac; }
+# It stands still, or the connection is lost when all was done.
+if told hangs "$*"; then exec sleep 300; fi
+if told lost "$*"; then sh -c "$*"; echo "Connection to $host closed by remote host." >&2; exit 255; fi
+exec sh -c "$*"
 "#;
 
 /// A crux that only remembers that it was started.
@@ -38,6 +44,17 @@ esac
 
 struct Hosts {
     world: World,
+}
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Hosts {
@@ -62,12 +79,26 @@ impl Hosts {
         self.world.write("fake/status.json", &status.to_string());
     }
 
-    fn run(&self, bloc: &str, more: &[&str]) -> Ran {
+    fn command(&self, bloc: &str, more: &[&str]) -> Command {
         let mut command = self.world.command();
         let path = format!("{}:{}", self.world.path("bin").display(), std::env::var("PATH").unwrap());
-        command.args(["bloc", "create", bloc, "--ssh", "h1,h2,h3", "--dir", "cx", "--binary", "crux.fake"]);
-        command.args(["--label", "zone=a"]).args(more).env("PATH", path).env("FAKE", self.world.path("fake"));
-        self.world.run(&mut command)
+        command.args(["bloc", "create", bloc, "--ssh", "h1,h2,h3", "--dir", "cx", "--label", "zone=a", "--binary"]);
+        command.arg(self.world.path("crux.fake")).args(more).env("PATH", path).env("FAKE", self.world.path("fake"));
+        command
+    }
+
+    fn run(&self, bloc: &str, more: &[&str]) -> Ran {
+        self.world.run(&mut self.command(bloc, more))
+    }
+
+    /// As [`Hosts::run`], where it might never end: then it is ended and the test fails.
+    fn run_within(&self, bloc: &str, more: &[&str]) -> Ran {
+        let said = |name: &str| (File::create(self.world.path(name)).unwrap(), self.world.path(name));
+        let ((out, out_path), (err, err_path)) = (said("out"), said("err"));
+        let mut running = Running(self.command(bloc, more).stdout(out).stderr(err).spawn().unwrap());
+        let status = until("crux ends", || running.0.try_wait().unwrap());
+        let text = |path: PathBuf| fs::read_to_string(path).unwrap();
+        Ran { code: status.code().unwrap(), out: text(out_path), err: text(err_path) }
     }
 
     fn at(&self, host: &str, name: &str) -> PathBuf {
@@ -174,7 +205,7 @@ fn hosts_become_a_bloc_and_a_second_run_does_what_was_missing() {
 fn what_stands_in_the_way_is_named_and_left_alone() {
     let hosts = Hosts::new();
     hosts.members(&["h1", "h2"]);
-    let ran = hosts.run("acme", &["--timeout", "1s"]);
+    let ran = hosts.run("acme", &["--timeout", "3s"]);
     assert_eq!(ran.code, 6, "{}", ran.err);
     assert!(ran.out.contains("not one flock yet") && ran.out.contains("2 members"), "{}", ran.out);
     hosts.run_on(&["h1", "h2", "h3"]);
@@ -210,4 +241,36 @@ fn every_host_that_fails_is_named_with_its_cause() {
         assert!(ran.err.contains(&format!("{host}: cannot install crux: it does not run here")), "{}", ran.err);
     }
     ran.failed_among_logs(1, "E100", &["h1: cannot install crux", "1 other host failed as well"]);
+}
+
+#[test]
+fn an_ssh_that_stands_still_is_ended_when_time_is_up() {
+    let hosts = Hosts::new();
+    fs::write(hosts.at("h2", "hangs"), " status -o json").unwrap();
+    let ran = hosts.run_within("acme", &["--timeout", "3s"]);
+    assert_eq!(ran.code, 6, "{}", ran.err);
+    assert!(ran.out.contains("does not answer") && ran.err.contains("h2: its fulcrum does not answer"), "{}", ran.err);
+    fs::write(hosts.at("h2", "hangs"), "uname").unwrap();
+    let ran = hosts.run_within("acme", &["--timeout", "3s"]);
+    ran.failed(5, "E500", &["h2: it did not answer in time", "nothing was changed there", "ssh h2 true"]);
+    let calls = hosts.calls();
+    for option in ["BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=5", "ServerAliveCountMax=3"] {
+        assert!(calls.contains(&format!("-o {option} ")), "{option}: {calls}");
+    }
+}
+
+#[test]
+fn a_connection_that_is_lost_in_a_step_is_not_told_as_if_nothing_was_done() {
+    let hosts = Hosts::new();
+    fs::write(hosts.at("h2", "lost"), "; mv ").unwrap();
+    let ran = hosts.run("acme", &[]);
+    assert!(hosts.at("h2", "cx/bin/crux").exists(), "it was done");
+    let known =
+        ["h2: the connection was lost", "install crux", "Connection to h2 closed by remote host", "is not known"];
+    assert!(!ran.err.contains("nothing was changed"), "{}", ran.err);
+    ran.failed_among_logs(5, "E500", &known);
+    fs::remove_file(hosts.at("h2", "lost")).unwrap();
+    let ran = hosts.run("acme", &["-o", "json"]);
+    ran.done();
+    assert_eq!(hosts.did(&ran)[1], ["install its certificate", "write its settings", "start it"]);
 }

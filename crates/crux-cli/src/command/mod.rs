@@ -62,7 +62,8 @@ async fn until_interrupted(following: impl Future<Output = Outcome>) -> Outcome 
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> Result<T, ErrorDoc> {
+/// Runs one future on a runtime of its own.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> Result<T, ErrorDoc> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime
         .map_err(|e| ErrorDoc::new(Code::Failed, format!("the system gives no event loop: {e}"), "check ulimit -n"))?;

@@ -28,8 +28,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long the fulcrums may take to become one flock, where nothing else is said.
+/// How long a host may take to say what it is, and the fulcrums to become one flock, where nothing else is said.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long one may take to show its log, when the time for everything else is up.
+const LOG: Duration = Duration::from_secs(10);
 /// Between two looks.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -141,7 +143,8 @@ pub(crate) fn run(global: &Global, args: &CreateArgs) -> Outcome {
     let dir = args.ca.clone().unwrap_or_else(|| PathBuf::from(format!("{bloc}-ca")));
     let binary = ssh::Binary::read(args.binary.as_deref())?;
     // All are looked at before anything is made anywhere.
-    let looked = each(&hosts, |host| look(&ssh, host, args))?;
+    let patience = global.timeout.unwrap_or(PATIENCE);
+    let looked = each(&hosts, |host| look(&ssh, host, args, Instant::now() + patience))?;
     let mut ca = match (args.dry_run, dir.join("ca.pem").exists()) {
         (true, false) => None,
         _ => Some(authority(&bloc, &dir)?),
@@ -176,7 +179,7 @@ pub(crate) fn run(global: &Global, args: &CreateArgs) -> Outcome {
         }
         each(&works, |work| work.perform(&ssh, &binary))?;
     }
-    let seen = if args.dry_run { vec![Vec::new(); works.len()] } else { wait(global, &ssh, &works)? };
+    let seen = if args.dry_run { vec![Vec::new(); works.len()] } else { wait(patience, &ssh, &works)? };
     let mut wanted: Vec<String> = hosts.iter().map(|host| host.node.to_string()).collect();
     wanted.sort();
     let one_flock = !args.dry_run && seen.iter().all(|members| *members == wanted);
@@ -212,12 +215,12 @@ struct Looked {
     layout: Layout,
 }
 
-fn look(ssh: &Ssh, host: &Host, args: &CreateArgs) -> Result<Looked, ErrorDoc> {
-    let name = ssh.hostname(host)?;
-    let said = ssh.run(host, "look at it", script::MACHINE, &[])?;
+fn look(ssh: &Ssh, host: &Host, args: &CreateArgs, until: Instant) -> Result<Looked, ErrorDoc> {
+    let name = ssh.hostname(host, until)?;
+    let said = ssh.ask(host, "look at it", script::MACHINE, until)?;
     let machine = plan::machine(host, &said)?;
     let layout = Layout::of(&machine, args.dir.as_deref());
-    let said = ssh.run(host, "look at what is there", &script::look(&layout), &[])?;
+    let said = ssh.ask(host, "look at what is there", &script::look(&layout), until)?;
     Ok(Looked { name, facts: plan::facts(machine, &said), layout })
 }
 
@@ -252,7 +255,7 @@ impl Work<'_> {
                 Step::Unit => script::file(script::UNIT_PATH, input.len()),
                 Step::Start => script::start(layout),
             };
-            ssh.run(self.host, step.word(), &script, input)?;
+            ssh.act(self.host, step.word(), &script, input)?;
         }
         if !self.layout.systemd && self.steps.contains(&Step::Start) {
             let why = "no systemd looks after it there: it is started, and not again after a restart of the machine";
@@ -298,13 +301,15 @@ fn each<'a, T: Sync, U: Send>(
 }
 
 /// Asks each host until all say that all are members; then, or when time is up, what each says.
-fn wait(global: &Global, ssh: &Ssh, works: &[Work<'_>]) -> Result<Vec<Vec<String>>, ErrorDoc> {
+fn wait(patience: Duration, ssh: &Ssh, works: &[Work<'_>]) -> Result<Vec<Vec<String>>, ErrorDoc> {
     let mut all: Vec<String> = works.iter().map(|work| work.host.node.to_string()).collect();
     all.sort();
-    let until = Instant::now() + global.timeout.unwrap_or(PATIENCE);
+    let until = Instant::now() + patience;
     note(&format!("waiting until {} are one flock", all.join(" ")));
     loop {
-        let look = |work: &Work<'_>| Ok(ssh.run(work.host, "ask its fulcrum", &script::status(&work.layout), &[]).ok());
+        // One that stands still does not hold up the others for longer than there is time.
+        let look =
+            |work: &Work<'_>| Ok(ssh.ask(work.host, "ask its fulcrum", &script::status(&work.layout), until).ok());
         let said: Vec<Option<String>> = each(works, look)?;
         let members = |text: &Option<String>| -> Vec<String> {
             let status =
@@ -317,7 +322,8 @@ fn wait(global: &Global, ssh: &Ssh, works: &[Work<'_>]) -> Result<Vec<Vec<String
         }
         if Instant::now() >= until {
             for (work, _) in works.iter().zip(&seen).filter(|(_, members)| members.is_empty()) {
-                let log = ssh.run(work.host, "read its log", &script::log(&work.layout), &[]).unwrap_or_default();
+                let log = ssh.ask(work.host, "read its log", &script::log(&work.layout), Instant::now() + LOG);
+                let log = log.unwrap_or_else(|error| error.cause);
                 note(&format!(
                     "{}: its fulcrum does not answer; its log ends with:\n{}",
                     work.host.ssh,
