@@ -78,7 +78,7 @@ struct Created {
     bloc: String,
     ca: String,
     dry_run: bool,
-    /// Whether all of them are members of one flock.
+    /// Whether all of them are members of one flock, with whoever else is.
     one_flock: bool,
     hosts: Vec<CreatedHost>,
 }
@@ -179,10 +179,8 @@ pub(crate) fn run(global: &Global, args: &CreateArgs) -> Outcome {
         }
         each(&works, |work| work.perform(&ssh, &binary))?;
     }
-    let seen = if args.dry_run { vec![Vec::new(); works.len()] } else { wait(patience, &ssh, &works)? };
-    let mut wanted: Vec<String> = hosts.iter().map(|host| host.node.to_string()).collect();
-    wanted.sort();
-    let one_flock = !args.dry_run && seen.iter().all(|members| *members == wanted);
+    let (one_flock, seen) =
+        if args.dry_run { (false, vec![Vec::new(); works.len()]) } else { wait(patience, &ssh, &works)? };
     let host = |(work, members): (&Work<'_>, Vec<String>)| CreatedHost {
         node: work.host.node.to_string(),
         host: work.host.ssh.clone(),
@@ -300,27 +298,43 @@ fn each<'a, T: Sync, U: Send>(
     }))
 }
 
-/// Asks each host until all say that all are members; then, or when time is up, what each says.
-fn wait(patience: Duration, ssh: &Ssh, works: &[Work<'_>]) -> Result<Vec<Vec<String>>, ErrorDoc> {
-    let mut all: Vec<String> = works.iter().map(|work| work.host.node.to_string()).collect();
-    all.sort();
+/// Whether all say the same of their flock, and everybody who was named is in it. Others may be: whoever else has a
+/// certificate of the bloc, a second fulcrum, a visitor.
+fn together(works: &[Work<'_>], seen: &[Vec<String>]) -> bool {
+    let Some(first) = seen.first() else { return false };
+    let named = |work: &Work<'_>| first.iter().any(|member| member == work.host.node.as_str());
+    works.iter().all(named) && seen.iter().all(|members| members == first)
+}
+
+/// The members of a flock, as one says in `status`.
+fn members(text: &str) -> Vec<String> {
+    let status = serde_json::from_str::<crux_api::json::Doc<Status>>(text);
+    status.map(|doc| doc.0.confab.members).unwrap_or_default()
+}
+
+/// Asks each host until they are [`together`] or time is up: whether they are, and what each says.
+fn wait(patience: Duration, ssh: &Ssh, works: &[Work<'_>]) -> Result<(bool, Vec<Vec<String>>), ErrorDoc> {
+    let all: Vec<&str> = works.iter().map(|work| work.host.node.as_str()).collect();
     let until = Instant::now() + patience;
     note(&format!("waiting until {} are one flock", all.join(" ")));
+    let mut seen = vec![Vec::new(); works.len()];
     loop {
         // One that stands still does not hold up the others for longer than there is time.
         let look =
             |work: &Work<'_>| Ok(ssh.ask(work.host, "ask its fulcrum", &script::status(&work.layout), until).ok());
         let said: Vec<Option<String>> = each(works, look)?;
-        let members = |text: &Option<String>| -> Vec<String> {
-            let status =
-                text.as_deref().and_then(|text| serde_json::from_str::<crux_api::json::Doc<Status>>(text).ok());
-            status.map(|doc| doc.0.confab.members).unwrap_or_default()
-        };
-        let seen: Vec<Vec<String>> = said.iter().map(members).collect();
-        if seen.iter().all(|members| *members == all) {
-            return Ok(seen);
+        let time_is_up = Instant::now() >= until;
+        let now = said.iter().all(Option::is_some);
+        for (seen, text) in seen.iter_mut().zip(said) {
+            // Whose answer was cut short has said something before, which is shown but makes no flock.
+            if text.is_some() || !time_is_up {
+                *seen = text.map_or_else(Vec::new, |text| members(&text));
+            }
         }
-        if Instant::now() >= until {
+        if now && together(works, &seen) {
+            return Ok((true, seen));
+        }
+        if time_is_up {
             for (work, _) in works.iter().zip(&seen).filter(|(_, members)| members.is_empty()) {
                 let log = ssh.ask(work.host, "read its log", &script::log(&work.layout), Instant::now() + LOG);
                 let log = log.unwrap_or_else(|error| error.cause);
@@ -330,7 +344,7 @@ fn wait(patience: Duration, ssh: &Ssh, works: &[Work<'_>]) -> Result<Vec<Vec<Str
                     log.trim_end()
                 ));
             }
-            return Ok(seen);
+            return Ok((false, seen));
         }
         thread::sleep(AGAIN);
     }
@@ -357,7 +371,7 @@ fn text(created: &Created, format: Format) -> String {
         (false, true) => format!(
             "\nbloc {} is one flock of {}\nkeep {} safe: it is the CA\nnext: crux --at {first} bloc status",
             created.bloc,
-            created.hosts.len(),
+            created.hosts.first().map_or(0, |host| host.members.len()),
             created.ca
         ),
         (false, false) => {
