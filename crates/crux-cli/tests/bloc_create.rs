@@ -222,9 +222,11 @@ fn what_stands_in_the_way_is_named_and_left_alone() {
 
     let ran = hosts.run("other", &["--ca", "acme-ca"]);
     ran.failed(2, "E200", &["the CA in acme-ca is of bloc acme"]);
-    let ran = hosts.run("other", &[]);
-    ran.failed_among_logs(1, "E100", &["h1: ", "has a certificate already, and it would be refused"]);
-    fs::remove_dir_all(hosts.world.path("other-ca")).unwrap();
+    hosts.world.crux(&["ca", "init", "--bloc", "acme", "--out", "second-ca"]).done();
+    let ran = hosts.run("acme", &["--ca", "second-ca"]);
+    let refused = ["h1: ", "has a certificate already, and it would be refused", "--ca DIR", "signed by none"];
+    assert!(!ran.err.contains("out of the way"), "{}", ran.err);
+    ran.failed_among_logs(1, "E100", &refused);
     let ran = hosts.run("acme", &["--listen", "4000"]);
     ran.failed_among_logs(1, "E100", &["h1: ", "crux.toml is there and says something else"]);
     let mut plain = hosts.world.command();
@@ -292,4 +294,27 @@ fn whoever_else_is_in_the_flock_is_no_reason_to_wait() {
     let ran = hosts.run("acme", &["--timeout", "10s"]);
     assert_eq!(ran.code, 6, "{}", ran.err);
     assert!(ran.out.contains("not one flock yet"), "{}", ran.out);
+}
+
+#[test]
+fn a_second_run_from_another_directory_makes_no_second_ca() {
+    let hosts = Hosts::new();
+    hosts.run("acme", &[]).done();
+    let elsewhere = hosts.world.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    hosts.calls();
+    for more in [&[][..], &["--dry-run"]] {
+        let ran = hosts.world.run(hosts.command("acme", more).current_dir(&elsewhere));
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0, "nothing is made here: {}", ran.err);
+        // All of them are named, not only the first.
+        for host in ["h1", "h2", "h3"] {
+            assert!(ran.err.contains(&format!("{host}: ")), "{}", ran.err);
+        }
+        assert!(!ran.err.contains("out of the way"), "that would be another bloc of the same name: {}", ran.err);
+        ran.failed_among_logs(1, "E100", &["there is no CA in acme-ca that issued it", "--ca DIR"]);
+    }
+    let calls = hosts.calls();
+    assert!(!calls.contains("; mv "), "nothing is changed there: {calls}");
+    let ca = hosts.world.path("acme-ca").display().to_string();
+    hosts.world.run(hosts.command("acme", &["--ca", &ca]).current_dir(&elsewhere)).done();
 }

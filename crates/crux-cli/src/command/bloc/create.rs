@@ -105,13 +105,18 @@ fn failed(cause: impl Into<String>, next: &str) -> ErrorDoc {
     ErrorDoc::new(Code::Failed, cause, next)
 }
 
-/// Makes or opens the CA.
-fn authority(bloc: &BlocName, dir: &Path) -> Result<Ca, ErrorDoc> {
-    let refused = |e: PkiError| failed(e.to_string(), "--ca DIR: one that crux ca init made, or a new directory");
-    // What another command began to make is no CA yet; init says so rather than overwriting it.
-    let ca = if dir.join("ca.pem").exists() { Ca::open(dir) } else { Ca::init(bloc.clone(), dir) }.map_err(refused)?;
+fn refused(e: PkiError) -> ErrorDoc {
+    failed(e.to_string(), "--ca DIR: one that crux ca init made, or a new directory")
+}
+
+/// Opens the CA, if there is one.
+fn authority(bloc: &BlocName, dir: &Path) -> Result<Option<Ca>, ErrorDoc> {
+    if !dir.join("ca.pem").exists() {
+        return Ok(None);
+    }
+    let ca = Ca::open(dir).map_err(refused)?;
     if ca.bloc() == bloc {
-        return Ok(ca);
+        return Ok(Some(ca));
     }
     let cause = format!("the CA in {} is of bloc {}; nothing was changed", dir.display(), ca.bloc());
     let next = format!("crux bloc create {} …, or --ca another directory", ca.bloc());
@@ -145,16 +150,15 @@ pub(crate) fn run(global: &Global, args: &CreateArgs) -> Outcome {
     // All are looked at before anything is made anywhere.
     let patience = global.timeout.unwrap_or(PATIENCE);
     let looked = each(&hosts, |host| look(&ssh, host, args, Instant::now() + patience))?;
-    let mut ca = match (args.dry_run, dir.join("ca.pem").exists()) {
-        (true, false) => None,
-        _ => Some(authority(&bloc, &dir)?),
-    };
+    let ca = authority(&bloc, &dir)?;
+    let ca_name = dir.display().to_string();
     let addrs: Vec<String> = looked.iter().map(|looked| seed(&looked.name, args.listen)).collect();
     let mut planned = Vec::new();
     for ((host, looked), addr) in hosts.iter().zip(looked).zip(&addrs) {
         let wish = Wish {
             bloc: &bloc,
             node: &host.node,
+            ca: &ca_name,
             roots: ca.as_ref().map(|ca| ca.roots().cloned().collect()).unwrap_or_default(),
             binary: &binary.sha256,
             machine: &binary.machine,
@@ -167,8 +171,10 @@ pub(crate) fn run(global: &Global, args: &CreateArgs) -> Outcome {
     }
     let mut works = all(planned)?;
     if !args.dry_run {
-        let ca = ca.as_mut().ok_or_else(|| failed("there is no CA", "crux ca init"))?;
-        operator(ca, &args.operator)?;
+        // Nobody has a certificate of another CA, or there would be no plan: only now one is made. What another command
+        // began to make is no CA yet; init says so rather than overwriting it.
+        let mut ca = ca.map_or_else(|| Ca::init(bloc.clone(), &dir).map_err(refused), Ok)?;
+        operator(&mut ca, &args.operator)?;
         for work in works.iter_mut().filter(|work| work.steps.contains(&Step::Identity)) {
             let mut request = IssueRequest::new(Role::Node(work.host.node.clone()));
             request.labels = args.label.iter().cloned().collect::<BTreeMap<_, _>>();
@@ -191,7 +197,7 @@ pub(crate) fn run(global: &Global, args: &CreateArgs) -> Outcome {
     };
     let created = Created {
         bloc: bloc.to_string(),
-        ca: dir.display().to_string(),
+        ca: ca_name,
         dry_run: args.dry_run,
         one_flock,
         hosts: works.iter().zip(seen).map(host).collect(),

@@ -2,7 +2,7 @@
 
 use crux_api::json::{Code, ErrorDoc};
 use crux_names::{BlocName, NodeName};
-use crux_pki::{CertificateDer, Role, Trust, certificates_of_pem, unix_now};
+use crux_pki::{CertificateDer, Refusal, Role, Trust, certificates_of_pem, unix_now};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A host, as ssh knows it, and the node that it becomes.
@@ -131,6 +131,8 @@ impl Step {
 pub(super) struct Wish<'a> {
     pub(super) bloc: &'a BlocName,
     pub(super) node: &'a NodeName,
+    /// The directory of the CA, for people.
+    pub(super) ca: &'a str,
     /// The roots of the CA; none if there is no CA yet.
     pub(super) roots: Vec<CertificateDer<'static>>,
     /// SHA-256 of the binary.
@@ -195,9 +197,13 @@ pub(super) fn plan(host: &Host, facts: &Facts, layout: &Layout, wish: &Wish<'_>)
         None => steps.push(Step::Identity),
         Some(pem) => match standing(pem, wish) {
             Ok(()) => {}
-            Err(why) => {
-                let next = format!("take another host, or move {} there out of the way", layout.identity);
-                return refuse(format!("{} has a certificate already, and {why}", layout.identity), next);
+            Err(Foreign { why, next }) => {
+                let next = next.unwrap_or_else(|| {
+                    let look = format!("ssh {} cat {}/cert.pem", host.ssh, layout.identity);
+                    format!("look at it: {look}; or take another host")
+                });
+                let cause = format!("{} has a certificate already, and {why}; nothing was changed", layout.identity);
+                return refuse(cause, next);
             }
         },
     }
@@ -261,18 +267,42 @@ fn started(unit: &str) -> (&str, Vec<&str>) {
     (path, starts)
 }
 
-/// Whether a certificate that is there is this node's, of this CA.
-fn standing(pem: &str, wish: &Wish<'_>) -> Result<(), String> {
-    let chain = certificates_of_pem(pem.as_bytes())?;
+/// Why a certificate is not taken for what would be installed, and what to try, if there is something.
+struct Foreign {
+    why: String,
+    next: Option<String>,
+}
+
+/// Whether a certificate that is there is this node's, of this CA. Whose it is not is never told to be put away: under a new
+/// one of another CA a machine is in another bloc, though that has the same name.
+fn standing(pem: &str, wish: &Wish<'_>) -> Result<(), Foreign> {
+    let foreign = |why: String| Foreign { why, next: None };
+    let chain = certificates_of_pem(pem.as_bytes()).map_err(foreign)?;
+    let elsewhere = "the same command with --ca DIR, the directory of the CA that issued it; or take another host";
+    let of_another = |why: String| Foreign { why, next: Some(elsewhere.to_owned()) };
     if wish.roots.is_empty() {
-        return Err("there is no CA here that issued it; --ca DIR names it".to_owned());
+        return Err(of_another(format!("there is no CA in {} that issued it", wish.ca)));
     }
-    let trust = Trust::new(wish.bloc.clone(), wish.roots.iter().cloned()).map_err(|e| e.to_string())?;
-    let admitted =
-        trust.verify_chain(&chain, unix_now()).map_err(|refusal| format!("it would be refused: {refusal}"))?;
+    let trust = Trust::new(wish.bloc.clone(), wish.roots.iter().cloned()).map_err(|e| foreign(e.to_string()))?;
+    let admitted = trust.verify_chain(&chain, unix_now()).map_err(|refusal| {
+        let why = format!("it would be refused: {refusal}");
+        match refusal {
+            Refusal::Untrusted | Refusal::OtherBloc { .. } => of_another(why),
+            Refusal::Expired { .. } => {
+                let next =
+                    format!("crux ca renew, or crux ca issue --ca {} --node {}, and install that", wish.ca, wish.node);
+                Foreign { why, next: Some(next) }
+            }
+            _ => foreign(why),
+        }
+    })?;
     match &admitted.identity().role {
         Role::Node(node) if node == wish.node => Ok(()),
-        role => Err(format!("it is of {role}, not of node/{}", wish.node)),
+        Role::Node(node) => Err(Foreign {
+            why: format!("it is of node/{node}, not of node/{}", wish.node),
+            next: Some(format!("--ssh {node}=HOST, if it is to stay {node}; or take another host")),
+        }),
+        role => Err(foreign(format!("it is of {role}, not of node/{}", wish.node))),
     }
 }
 
@@ -328,6 +358,7 @@ mod tests {
         let wish = Wish {
             bloc: &bloc,
             node: &node,
+            ca: "acme-ca",
             roots: ca.roots().cloned().collect(),
             binary: "aa",
             machine: "Linux x86_64",

@@ -223,6 +223,7 @@ mod tests {
         let wish = plan::Wish {
             bloc: &bloc,
             node: &host.node,
+            ca: "acme-ca",
             roots: Vec::new(),
             binary: "aa",
             machine: "Linux x86_64",
