@@ -2,10 +2,11 @@
 //! what is left when something fails, and that it goes on from there. Real hosts: `crux-lab/tests/bloc.rs`.
 
 mod help;
-use help::fulcrum::until;
+use help::fulcrum::{Fulcrum, until};
 use help::{Ran, World};
 use serde_json::{Value, json};
 use std::fs::{self, File};
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -19,7 +20,7 @@ while [ $# -gt 0 ]; do
 done
 host=$1
 shift
-if [ -n "$asked" ]; then echo "user ann"; echo "hostname 10.0.0.${host#h}"; exit 0; fi
+if [ -n "$asked" ]; then echo "user ann"; echo "hostname 127.0.0.${host#h}"; exit 0; fi
 if [ -e "$FAKE/$host/down" ]; then echo "ssh: connect to host $host port 22: Connection refused" >&2; exit 255; fi
 HOME="$FAKE/$host"
 export HOME
@@ -173,7 +174,7 @@ fn hosts_become_a_bloc_and_a_second_run_does_what_was_missing() {
     let all = ["install crux", "install its certificate", "write its settings", "start it"].map(str::to_owned);
     assert_eq!(hosts.did(&ran), [nothing.clone(), nothing.clone(), all.to_vec()]);
     let created: Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!((&created["one_flock"], &created["hosts"][2]["addr"]), (&true.into(), &"10.0.0.3:2789".into()));
+    assert_eq!((&created["one_flock"], &created["hosts"][2]["addr"]), (&true.into(), &"127.0.0.3:2789".into()));
     assert_eq!(fs::read(hosts.at("h1", "cx/identity/cert.pem")).unwrap(), cert, "it was left alone");
 
     // What stands there: only its owner may look at it, and each knows the others.
@@ -184,7 +185,7 @@ fn hosts_become_a_bloc_and_a_second_run_does_what_was_missing() {
         (bundle.identity().to_string(), &bundle.labels()["zone"]),
         ("spiffe://acme/node/h3".into(), &"a".into())
     );
-    assert!(bundle.settings().unwrap().contains(r#"seed = ["10.0.0.1:2789", "10.0.0.2:2789"]"#));
+    assert!(bundle.settings().unwrap().contains(r#"seed = ["127.0.0.1:2789", "127.0.0.2:2789"]"#));
     let config = fs::read_to_string(hosts.at("h3", "cx/crux.toml")).unwrap();
     assert!(config.contains("listen = \"[::]:2789\"\nexpect = 3\n"), "{config}");
     let up = fs::read_to_string(hosts.at("h3", "runs")).unwrap();
@@ -317,4 +318,63 @@ fn a_second_run_from_another_directory_makes_no_second_ca() {
     assert!(!calls.contains("; mv "), "nothing is changed there: {calls}");
     let ca = hosts.world.path("acme-ca").display().to_string();
     hosts.world.run(hosts.command("acme", &["--ca", &ca]).current_dir(&elsewhere)).done();
+}
+
+/// A port that nobody has on loopback, for UDP and TCP.
+fn free_port() -> u16 {
+    until("a port is free", || {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = udp.local_addr().unwrap().port();
+        TcpListener::bind(("127.0.0.1", port)).ok().map(|_| port)
+    })
+}
+
+/// The command that the last line of an answer says to try next, without the program.
+fn next(ran: &Ran) -> Vec<String> {
+    let line = ran.done().lines().find_map(|line| line.strip_prefix("next: crux ")).expect("a next step");
+    line.split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn whoever_has_the_profile_of_another_bloc_or_none_is_given_an_operator_who_is_answered() {
+    let hosts = Hosts::new();
+    hosts.world.crux(&["ca", "init", "--bloc", "other", "--out", "other-ca"]).done();
+    hosts.world.crux(&["ca", "issue", "--ca", "other-ca", "--operator", "bob"]).done();
+    let profile = fs::read(hosts.world.path("config/crux/profile/cert.pem")).unwrap();
+    let port = free_port().to_string();
+    let ran = hosts.run("acme", &["--listen", &port]);
+    let words = next(&ran);
+    assert!(ran.err.contains("is of bloc other"), "{}", ran.err);
+    assert_eq!(fs::read(hosts.world.path("config/crux/profile/cert.pem")).unwrap(), profile, "it is left alone");
+    // A real fulcrum with the certificate that was installed there.
+    let addr = format!("127.0.0.1:{port}");
+    let ports = ["--listen", &addr, "--api", &addr];
+    let fulcrum = Fulcrum::start(&hosts.world, "fake/h1/cx/identity", "state-h1", &ports);
+    fulcrum.answers();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let said = until("the API port answers", || {
+        let ran = hosts.world.crux(&words);
+        (ran.code != 5).then_some(ran)
+    });
+    assert!(said.out.contains("bloc     acme, as h1 has it"), "{words:?}: {}{}", said.out, said.err);
+
+    // The same one again; and so without a place for a profile, or with somebody else named for all commands.
+    let again = hosts.run("acme", &["--listen", &port]);
+    assert_eq!(next(&again), words, "{}", again.err);
+    let mut nowhere = hosts.command("acme", &["--listen", &port]);
+    let ran = hosts.world.run(nowhere.env_remove("HOME").env_remove("XDG_CONFIG_HOME"));
+    assert_eq!(next(&ran), words, "{}", ran.err);
+    fs::rename(hosts.world.path("config/crux/profile"), hosts.world.path("bob")).unwrap();
+    let ran = hosts.world.run(hosts.command("acme", &["--listen", &port]).env("CRUX_AS", hosts.world.path("bob")));
+    assert_eq!(next(&ran), words, "{}", ran.err);
+
+    // One that cannot be used any more is not handed out.
+    fs::write(hosts.world.path("acme-ca/operator-admin/cert.pem"), profile).unwrap();
+    let mut nowhere = hosts.command("acme", &["--listen", &port]);
+    let ran = hosts.world.run(nowhere.env_remove("HOME").env_remove("XDG_CONFIG_HOME"));
+    ran.failed_among_logs(1, "E102", &["acme-ca/operator-admin", "move it out of the way"]);
+    // With a profile that serves, nothing else is needed.
+    let ran = hosts.run("acme", &["--listen", &port]);
+    assert_eq!(next(&ran)[0], "--at", "{}", ran.err);
+    fulcrum.stop();
 }

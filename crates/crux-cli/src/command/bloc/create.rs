@@ -5,9 +5,11 @@
 //! | file | subject |
 //! |---|---|
 //! | `plan` | what there is, what is missing: no IO |
+//! | `operator` | whose certificate asks the new fulcrums |
 //! | `script` | what is run on a host: texts for its shell |
 //! | `ssh` | the system's `ssh`, with the operator's own configuration and agent |
 
+mod operator;
 mod plan;
 mod script;
 mod ssh;
@@ -16,10 +18,9 @@ use self::plan::{Facts, Host, Layout, Step, Wish};
 use self::ssh::Ssh;
 use crate::Outcome;
 use crate::args::{Global, key_value};
-use crate::operator::profile;
 use crate::output::{Format, note, table};
 use crux_api::json::{Code, ErrorDoc, Kind, Status};
-use crux_names::{BlocName, OperatorName};
+use crux_names::BlocName;
 use crux_pki::zeroize::Zeroizing;
 use crux_pki::{Ca, IssueRequest, PkiError, Role};
 use serde::Serialize;
@@ -64,7 +65,7 @@ pub(crate) struct CreateArgs {
     /// The crux that is installed [default: this one]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
-    /// Who is given an operator's certificate in the profile of this machine, if there is none yet
+    /// Who is given an operator's certificate: in the profile of this machine, or beside the CA if that is another's
     #[arg(long, value_name = "NAME", default_value = "admin")]
     operator: String,
     /// Only look, and say what would be done
@@ -78,6 +79,8 @@ struct Created {
     bloc: String,
     ca: String,
     dry_run: bool,
+    /// The operator's bundle to name with `--as`; null if the profile, or what was given, serves.
+    operator: Option<String>,
     /// Whether all of them are members of one flock, with whoever else is.
     one_flock: bool,
     hosts: Vec<CreatedHost>,
@@ -123,23 +126,6 @@ fn authority(bloc: &BlocName, dir: &Path) -> Result<Option<Ca>, ErrorDoc> {
     Err(ErrorDoc::new(Code::Usage, cause, next))
 }
 
-/// An operator's certificate for whoever runs this, unless one is there.
-fn operator(ca: &mut Ca, name: &str) -> Result<(), ErrorDoc> {
-    let name = OperatorName::parse(name)
-        .map_err(|e| ErrorDoc::new(Code::Usage, format!("--operator: {e}"), "crux bloc create --help"))?;
-    let Some(path) = profile() else { return Ok(()) };
-    if path.exists() {
-        note(&format!("operator: the profile in {} stays as it is", path.display()));
-        return Ok(());
-    }
-    let next = "crux ca issue --ca DIR --operator NAME";
-    let bundle = ca.issue_again(IssueRequest::new(Role::Operator(name.clone())));
-    let bundle = bundle.map_err(|e| failed(e.to_string(), next))?;
-    bundle.save(&path).map_err(|e| failed(e.to_string(), next))?;
-    note(&format!("operator: {name}, in the profile {}", path.display()));
-    Ok(())
-}
-
 pub(crate) fn run(global: &Global, args: &CreateArgs) -> Outcome {
     let bloc = BlocName::parse(&args.name)
         .map_err(|e| ErrorDoc::new(Code::Usage, e.to_string(), "crux bloc create --help"))?;
@@ -170,11 +156,12 @@ pub(crate) fn run(global: &Global, args: &CreateArgs) -> Outcome {
         planned.push(steps.map(|steps| Work { host, addr, layout, steps, bundle: None, config }));
     }
     let mut works = all(planned)?;
+    let mut operator = None;
     if !args.dry_run {
         // Nobody has a certificate of another CA, or there would be no plan: only now one is made. What another command
         // began to make is no CA yet; init says so rather than overwriting it.
         let mut ca = ca.map_or_else(|| Ca::init(bloc.clone(), &dir).map_err(refused), Ok)?;
-        operator(&mut ca, &args.operator)?;
+        operator = operator::operator(&mut ca, &dir, &args.operator, global.r#as.as_deref())?;
         for work in works.iter_mut().filter(|work| work.steps.contains(&Step::Identity)) {
             let mut request = IssueRequest::new(Role::Node(work.host.node.clone()));
             request.labels = args.label.iter().cloned().collect::<BTreeMap<_, _>>();
@@ -199,6 +186,7 @@ pub(crate) fn run(global: &Global, args: &CreateArgs) -> Outcome {
         bloc: bloc.to_string(),
         ca: ca_name,
         dry_run: args.dry_run,
+        operator: operator.map(|path| path.display().to_string()),
         one_flock,
         hosts: works.iter().zip(seen).map(host).collect(),
     };
@@ -372,10 +360,11 @@ fn text(created: &Created, format: Format) -> String {
     let head = ["NODE", "ADDRESS", "KEPT BY", "FLOCK", if created.dry_run { "WOULD" } else { "DID" }];
     let mut text = table(head, rows);
     let first = created.hosts.first().map_or("", |host| host.addr.as_str());
+    let name = created.operator.as_ref().map_or_else(String::new, |path| format!("--as {path} "));
     text += &match (created.dry_run, created.one_flock) {
         (true, _) => "\nnext: the same command without --dry-run".to_owned(),
         (false, true) => format!(
-            "\nbloc {} is one flock of {}\nkeep {} safe: it is the CA\nnext: crux --at {first} bloc status",
+            "\nbloc {} is one flock of {}\nkeep {} safe: it is the CA\nnext: crux {name}--at {first} bloc status",
             created.bloc,
             created.hosts.first().map_or(0, |host| host.members.len()),
             created.ca
