@@ -216,8 +216,8 @@ pub const MUTANTS: &[Mutant] = &[
         name: "name-lives",
         rule: "a flock's name lives while its leader's line lives",
         file: MACHINE,
-        find: "if self.leads() { self.view.head.header.name.clone() }",
-        replace: "if false { self.view.head.header.name.clone() }",
+        find: "Some(seat) if seat > 0 => name::of_part",
+        replace: "Some(seat) => name::of_part",
         tests: &[Sim("liveness", "the_name_outlives_a_member"), Run(SWARM)],
     },
     Mutant {

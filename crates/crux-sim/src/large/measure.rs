@@ -378,11 +378,20 @@ fn parted_pair(crowd: &mut Crowd) -> Vec<Line> {
     let (a, b) = (others[0], others[others.len() / 2]);
     crowd.world.set_path(a, b, false);
     crowd.world.set_path(b, a, false);
+    let size_at =
+        |crowd: &Crowd, at: usize| crowd.world.slots[at].node.as_ref().map_or(0, |bird| bird.flock.view().roster.len());
     let out = |crowd: &Crowd| {
-        let view = crowd.world.slots[leader].node.as_ref().map_or(0, |bird| bird.flock.view().roster.len());
+        let view = size_at(crowd, leader);
         if view + 1 == size { Ok(()) } else { Err(format!("the leader's view has {view} members")) }
     };
+    let begin = crowd.world.now;
     let took = crowd.until(secs(400), out);
+    // Who is out hears of it: with that the eviction is over.
+    let knows = |crowd: &Crowd| {
+        let alone = [a, b].into_iter().any(|at| size_at(crowd, at) == 1);
+        if alone { Ok(()) } else { Err(String::from("neither of the pair is on its own")) }
+    };
+    let known = crowd.until(LIMIT, knows).map(|_| crowd.world.now.since(begin));
     crowd.run_for(secs(2));
     crowd.forget();
     crowd.run_for(secs(if size > 1000 { 30 } else { 120 }));
@@ -391,7 +400,11 @@ fn parted_pair(crowd: &mut Crowd) -> Vec<Line> {
     who.truncate(4);
     let quiet = Line::new(format!("9: views installed in the time after it, N={size}"), after.to_string(), "", "0");
     let told = format!("the pair is {a} and {b}; installed (who, of how many): {}", who.join(", "));
-    vec![Line::time(shown, &took, target), if after == 0 { quiet } else { quiet.note(told) }]
+    vec![
+        Line::time(shown, &took, target),
+        Line::time(format!("9: until who is out is on its own, N={size}"), &known, ""),
+        if after == 0 { quiet } else { quiet.note(told) },
+    ]
 }
 
 fn loss(size: usize, time: u64) -> Vec<Line> {
