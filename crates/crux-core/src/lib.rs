@@ -23,5 +23,6 @@ pub mod io;
 pub mod khan;
 mod lists;
 pub mod picture;
+pub mod resources;
 pub mod services;
 pub mod wire;

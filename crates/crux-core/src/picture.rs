@@ -6,6 +6,7 @@
 use crate::facts::value::Cordon;
 use crate::flock::view::ViewId;
 use crate::flock::{Outside, Sibling};
+use crate::resources::Resources;
 use crate::services::access::Entry;
 use crate::services::instance::{InstanceId, ServiceRef};
 use crate::services::plan::PlanId;
@@ -140,6 +141,10 @@ pub struct RosterLine {
     pub visitor: bool,
     /// Its labels: its certificate's, and over them the operators'.
     pub labels: BTreeMap<String, String>,
+    /// What it has for services; `None`: it has not said so.
+    pub capacity: Option<Resources>,
+    /// What those ask for that plans have on it.
+    pub used: Resources,
     /// The horde at which it stands in, and for whom.
     pub stands_in: Option<(HordeName, FulcrumId)>,
     /// Whether an operator keeps new work from it, and whether what runs there moves away.
@@ -170,6 +175,10 @@ pub struct HordeLine {
     pub want: Option<u32>,
     /// Which fulcrums it may take, in the operator's words.
     pub admits: String,
+    /// How much its services may ask for, if that is limited.
+    pub quota: Option<Resources>,
+    /// How much they ask for, by its plan.
+    pub used: Resources,
     /// Home members, sorted by name.
     pub home: Vec<FulcrumId>,
     /// Those of them in this flock, in roster order: the first is the seat.

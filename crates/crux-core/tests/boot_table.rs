@@ -69,6 +69,11 @@ impl World {
         self.known.take("horde/web", Some(&horde.encode_to_vec().into()));
     }
 
+    fn want_admin(&mut self, want: u32, admits: &str) {
+        let fact = Horde { want, r#where: admits.into(), ..Horde::default() };
+        self.known.take("horde/ADMIN", Some(&fact.encode_to_vec().into()));
+    }
+
     fn nobody_is_admin(&mut self) {
         for (who, horde) in [("n1", "web"), ("n2", ""), ("n3", "")] {
             self.row(who, &Row { horde: horde.into(), ..Row::default() });
@@ -95,11 +100,11 @@ impl World {
             me: &me,
             labels: &labels,
             admission: 1,
+            capacity: None,
             row: self.known.rows().get(&me),
             leader: self.leader,
             stable: self.stable,
             settled: self.settled,
-            flock: roster.len(),
             answers: self.answers,
             admin_answers: self.admin_answers,
             roles: &roles,
@@ -135,6 +140,50 @@ const SCENES: &[Scene] = &[
         },
     },
     Scene { words: "ADMIN has three and offers the flag", change: |w| w.offered_admin = true },
+    Scene {
+        words: "the operator wants four of ADMIN, which has three and offers the flag",
+        change: |w| {
+            w.want_admin(4, "");
+            w.offered_admin = true;
+        },
+    },
+    Scene {
+        words: "the operator pins ADMIN to n5, and the others lead and carry the flag",
+        change: |w| {
+            w.want_admin(1, "node under n5");
+            w.offered_admin = true;
+        },
+    },
+    Scene {
+        words: "nobody carries the flag, another leads, and the operator pins ADMIN to n5",
+        change: |w| {
+            w.nobody_is_admin();
+            w.want_admin(1, "node under n5");
+        },
+    },
+    Scene {
+        words: "the operator pins ADMIN to n3, which carries the flag",
+        change: |w| {
+            w.want_admin(1, "node under n3");
+            w.offered_admin = true;
+        },
+    },
+    Scene {
+        words: "the operator pins ADMIN to n2, which is here and does not carry the flag yet",
+        change: |w| {
+            w.row("n2", &Row::default());
+            w.want_admin(1, "node under n2");
+            w.offered_admin = true;
+        },
+    },
+    Scene {
+        words: "it leads a flock without ADMIN, and the operator pins ADMIN to n7, which is not here",
+        change: |w| {
+            w.nobody_is_admin();
+            w.leader = true;
+            w.want_admin(1, "node under n7");
+        },
+    },
     Scene {
         words: "its services do not answer yet",
         change: |w| {

@@ -50,6 +50,7 @@ impl Alone {
             Config {
                 flock,
                 certificate: Certificate { admission: 1, ..Certificate::default() },
+                capacity: None,
                 seen: BTreeMap::new(),
             },
         );

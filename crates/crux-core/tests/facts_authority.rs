@@ -5,9 +5,10 @@ mod common;
 use bytes::Bytes;
 use common::{Disk, Net, WALL, bloc, horde, id, manifest, member, operator, place, row, seal, version};
 use crux_core::facts::authority::{Refusal, authorise};
-use crux_core::facts::value::{Check, Cordon, Expulsion, File, Labels, Manifest, Place, Row, muster_path};
+use crux_core::facts::value::{Check, Cordon, Expulsion, File, Horde, Labels, Manifest, Place, Row, muster_path};
 use crux_core::facts::version::{Author, Stamp, Statement};
 use crux_core::facts::{Input, Output};
+use crux_core::resources::Resources;
 use prost::Message as _;
 
 fn bytes(message: &impl prost::Message) -> Option<Bytes> {
@@ -28,6 +29,35 @@ fn statement(path: &str, author: Author, value: Option<Bytes>) -> Statement {
 
 fn muster(manifest: &Manifest) -> String {
     muster_path(&"api".parse().unwrap(), &Manifest::revision(&manifest.encode_to_vec()))
+}
+
+/// The built-in hordes need no fact; one that stands there says only what such a horde can be told.
+#[test]
+fn facts_of_built_in_hordes_and_amounts_have_their_bounds() {
+    let cores = |cpu_milli| Some(Resources { cpu_milli, ..Resources::default() });
+    let (want, quota) = (|want| Horde { want, ..Horde::default() }, cores(8_000));
+    for (path, fact, good) in [
+        ("horde/ADMIN", Horde { r#where: "node under n1".into(), ..want(1) }, true),
+        ("horde/ADMIN", want(0), false),
+        ("horde/ADMIN", Horde { vacancy_after_ms: 1, ..want(1) }, false),
+        ("horde/ADMIN", Horde { sets: [("big".into(), "ALL".into())].into(), ..want(1) }, false),
+        ("horde/ADMIN", Horde { quota, ..want(1) }, false),
+        ("horde/main", Horde { quota, ..want(0) }, true),
+        ("horde/main", want(1), false),
+        ("horde/main", Horde { r#where: "zone=a".into(), ..want(0) }, false),
+        ("horde/web", Horde { quota, ..want(0) }, true),
+        ("horde/web", Horde { quota: cores(10_000_001), ..want(0) }, false),
+    ] {
+        let judged = authorise(&bloc(), &statement(path, operator(), bytes(&fact)));
+        assert_eq!(judged.is_ok(), good, "{path} {fact:?}: {judged:?}");
+        assert!(good || matches!(judged, Err(Refusal::Field(_))));
+    }
+    let big = Manifest { resources: cores(u64::MAX), ..manifest() };
+    let node = Author::Fulcrum(id("n0"));
+    let liar = Row { capacity: cores(u64::MAX), ..row("web") };
+    for (path, author, value) in [(muster(&big), operator(), bytes(&big)), ("row/n0/0".into(), node, bytes(&liar))] {
+        assert!(matches!(authorise(&bloc(), &statement(&path, author, value)), Err(Refusal::Field(_))), "{path}");
+    }
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! the sections that it needs, and what is expected; a case that fails prints what came out instead.
 
 use crux_core::hash::Random;
-use crux_core::khan::{self, Host, HostState, Placement, StageCounts, Stages, World};
+use crux_core::khan::{self, Ask, Host, HostState, Placement, Quota, StageCounts, Stages, World};
+use crux_core::resources::Resources;
 use crux_names::{FulcrumId, ServiceName};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -40,6 +41,20 @@ fn service(name: &str) -> ServiceName {
     name.parse().unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// `has:cpu=2,memory=512`: cores with up to three decimals, bytes.
+fn resources(word: &str) -> Resources {
+    let mut all = Resources::default();
+    for pair in word.split_once(':').map_or(word, |(_, rest)| rest).split(',') {
+        match pair.split_once('=').expect("name=amount") {
+            ("cpu", cores) => all.cpu_milli = (cores.parse::<f64>().expect("cores") * 1000.0).round() as u64,
+            ("memory", bytes) => all.memory = bytes.parse().expect("bytes"),
+            ("disk", bytes) => all.disk = bytes.parse().expect("bytes"),
+            (name, _) => panic!("{name:?} is no resource"),
+        }
+    }
+    all
+}
+
 fn world(case: &Case) -> World {
     let mut world = World::default();
     for line in case.get("hosts").map_or("", String::as_str).lines() {
@@ -50,6 +65,8 @@ fn world(case: &Case) -> World {
             match word {
                 "(cordoned)" => about.state = HostState::Cordoned,
                 "(frozen)" => about.state = HostState::Frozen,
+                _ if word.starts_with("has:") => about.capacity = Some(resources(word)),
+                _ if word.starts_with("busy:") => about.busy = resources(word),
                 _ => {
                     let (key, value) = word.split_once('=').unwrap_or((word, ""));
                     about.labels.insert(key.into(), value.into());
@@ -65,6 +82,19 @@ fn world(case: &Case) -> World {
             let (on, rank) = on.split_once('@').unwrap_or((on, "0"));
             all.entry(host(on)).or_default().push(rank.parse().expect("a rank is a number"));
         }
+    }
+    for line in case.get("asks").map_or("", String::as_str).lines() {
+        let (name, asks) = line.split_once(": ").expect("service: what it asks for");
+        let mut words = asks.split_whitespace();
+        let mut ask = Ask { each: resources(words.next().expect("an ask")), ..Ask::default() };
+        for word in words {
+            let (rank, used) = word.trim_start_matches('@').split_once(':').expect("@rank:what it uses");
+            ask.runs.insert(rank.parse().expect("a rank"), resources(used));
+        }
+        world.asks.insert(service(name), ask);
+    }
+    if let Some(most) = case.get("quota") {
+        world.quota = Some(Quota { of: "horde web".into(), most: resources(most.trim_end()) });
     }
     world
 }
@@ -297,6 +327,82 @@ fn groups_differ_by_no_more_than_they_must() {
             assert!(has + 1 >= most || has == room, "seed {seed}: zone {zone} has {has} of {room}, another {most}");
         }
     }
+}
+
+/// The most that one pick could place new, found by trying everything: hosts with so many more places each, so much left, an
+/// ask, and so much left of the quota.
+fn most_new(hosts: &[(u32, u64)], ask: u64, quota: u64, count: u32) -> u32 {
+    let Some(((places, left), rest)) = hosts.split_first() else { return 0 };
+    let here = (0..=count.min(*places)).filter(|new| u64::from(*new) * ask <= *left && u64::from(*new) * ask <= quota);
+    here.map(|new| new + most_new(rest, ask, quota - u64::from(new) * ask, count - new)).max().unwrap_or(0)
+}
+
+#[test]
+fn resources_keep_what_runs_let_in_what_fits_and_nothing_else() {
+    let mut lacked = 0;
+    for seed in 0..3000 {
+        let mut dice = Dice(Random::new(seed));
+        let hosts = 1 + dice.below(4);
+        let mut world = dice.world(hosts);
+        for about in world.hosts.values_mut() {
+            about.capacity =
+                (dice.below(8) > 0).then(|| Resources { cpu_milli: dice.below(12), ..Resources::default() });
+        }
+        let cpu = |cpu_milli| Resources { cpu_milli, ..Resources::default() };
+        let asks = ["a", "b"].map(|name| (service(name), 1 + dice.below(3)));
+        for (name, each) in &asks {
+            world.asks.insert(name.clone(), Ask { each: cpu(*each), ..Ask::default() });
+        }
+        let quota = (dice.below(3) > 0).then(|| 1 + dice.below(24));
+        world.quota = quota.map(|most| Quota { of: "horde web".into(), most: cpu(most) });
+        let counts = [dice.below(7) as u32, dice.below(7) as u32];
+        let program = khan::parse(&format!("pick(a, {}, ALL) pick(b, {}, ALL)", counts[0], counts[1])).unwrap();
+        let placement = khan::place(&program, &world);
+        assert_eq!(placement, khan::place(&program, &world), "seed {seed}: deterministic");
+        let free = khan::place(&program, &World { asks: BTreeMap::new(), quota: None, ..world.clone() });
+        // What is on each host from the beginning, and what the quota counts of what stays.
+        let mut used: BTreeMap<&FulcrumId, u64> = BTreeMap::new();
+        for (name, each) in &asks {
+            for (on, ranks) in &world.running[name] {
+                *used.entry(on).or_default() += each * ranks.len() as u64;
+            }
+        }
+        let mut counted = 0;
+        for (place, (name, each)) in asks.iter().enumerate() {
+            let before = &world.running[name];
+            let on = &placement.services[name].on;
+            let keeps = kept(before, on);
+            assert_eq!(keeps, kept(before, &free.services[name].on), "seed {seed}: {name} keeps what it could");
+            let later: u64 = asks[place + 1..]
+                .iter()
+                .map(|(name, each)| each * world.running[name].values().map(|ranks| ranks.len() as u64).sum::<u64>())
+                .sum();
+            counted += u64::from(keeps) * each;
+            let left = quota.map_or(u64::MAX / 2, |most| most.saturating_sub(counted + later));
+            let cap = counts[place].div_ceil(hosts as u32);
+            let mut open = Vec::new();
+            let mut new = 0;
+            for (id, about) in &world.hosts {
+                let ran = before.get(id).map_or(0, |ranks| ranks.len() as u32);
+                let has = on.get(id).copied().unwrap_or(0);
+                let here =
+                    about.capacity.map_or(0, |has| has.cpu_milli).saturating_sub(used.get(id).copied().unwrap_or(0));
+                open.push((cap.saturating_sub(ran.min(cap)), here));
+                let more = has.saturating_sub(ran);
+                assert!(u64::from(more) * each <= here, "seed {seed}: {more} of {name} do not fit on {id}");
+                *used.entry(id).or_default() += u64::from(more) * each;
+                new += more;
+            }
+            assert!(u64::from(new) * each <= left, "seed {seed}: {new} of {name} are more than the quota leaves");
+            let best = most_new(&open, *each, left, counts[place].saturating_sub(keeps));
+            assert_eq!(new, best, "seed {seed}: {name} gets as many as it can");
+            counted += u64::from(new) * each;
+            let missing: u64 = placement.missing.iter().filter(|one| one.service == *name).map(|one| one.missing).sum();
+            assert_eq!(missing, u64::from(counts[place] - keeps - new), "seed {seed}: {name} says what it lacks");
+            lacked += missing;
+        }
+    }
+    assert!(lacked > 100, "nothing was scarce");
 }
 
 #[test]

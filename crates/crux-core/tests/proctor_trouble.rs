@@ -36,7 +36,7 @@ fn the_word_of_who_left_the_horde_does_not_outlive_the_office_in_which_it_was_sa
             proctor.report(from, instances);
         }
         let (sets, wanted, young) = (&sets, &wants, false);
-        let seen = Seen { view: &view, roster: &roster, homes, sets, wanted, young, verdicts: &verdicts };
+        let seen = Seen { view: &view, roster: &roster, homes, sets, quota: None, wanted, young, verdicts: &verdicts };
         proctor.step(now, &seen).into_iter().rev().find_map(|output| match output {
             Output::Plan(plan) => Some(plan),
             Output::Ask(_) => None,
@@ -78,7 +78,7 @@ fn a_new_holder_of_the_seat_goes_on_counting_where_deans_are() {
     let roster = [n1.clone()];
     let step = |proctor: &mut Proctor| {
         let (homes, sets, wanted, young) = (&homes, &sets, &wants, false);
-        let seen = Seen { view: &view, roster: &roster, homes, sets, wanted, young, verdicts: &verdicts };
+        let seen = Seen { view: &view, roster: &roster, homes, sets, quota: None, wanted, young, verdicts: &verdicts };
         proctor.step(Time::from_millis(1000), &seen).into_iter().find_map(|output| match output {
             Output::Plan(plan) => Some(plan.id.generation),
             Output::Ask(_) => None,

@@ -113,7 +113,14 @@ impl World {
             known.take(path, Some(&value.clone().into()));
         }
         let labels = BTreeMap::from([("zone".to_string(), "a".to_string())]);
-        let config = Config { me: self.member(name), labels, admission: 1, seed: self.boots[name], pace: Pace(1000) };
+        let config = Config {
+            me: self.member(name),
+            labels,
+            admission: 1,
+            capacity: None,
+            seed: self.boots[name],
+            pace: Pace(1000),
+        };
         let view = self.view(&[name]);
         let services = Services::new(self.now, config, view);
         self.nodes.insert(name.into(), Node { services, known, facts, running: BTreeMap::new() });

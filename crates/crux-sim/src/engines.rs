@@ -80,6 +80,7 @@ impl Life {
                 // Nothing is signed here.
                 chain: Vec::new(),
             },
+            capacity: None,
             seen: machine.book.iter().map(|entry| (entry.fulcrum.clone(), entry.seen)).collect(),
         };
         let engine = Engine::new(now, config);

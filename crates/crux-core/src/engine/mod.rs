@@ -14,6 +14,7 @@ use crate::facts::{self, Certificate, Facts};
 use crate::flock::{self, Flock};
 use crate::io::{BookEntry, Command, Event, Input, Output, Reply, Report, RequestId};
 use crate::picture::Confab;
+use crate::resources::Resources;
 use crate::services::effect::Outcome;
 use crate::services::known::Known;
 use crate::services::pace::Pace;
@@ -34,6 +35,8 @@ pub struct Config {
     pub flock: flock::Config,
     /// Its certificate, until [`Input::Certificate`] tells of another one.
     pub certificate: Certificate,
+    /// What it has for services; `None`: nothing is known of it, so it gets no service that asks for anything.
+    pub capacity: Option<Resources>,
     /// When the fulcrums of the address book were last in touch, by this node's wall clock.
     pub seen: BTreeMap<FulcrumId, Wall>,
 }
@@ -82,6 +85,7 @@ impl Engine {
             me: me.clone(),
             labels: config.certificate.labels.clone(),
             admission: config.certificate.admission,
+            capacity: config.capacity,
             seed: seed ^ 0x5e71,
             pace: Pace(timers),
         };

@@ -10,10 +10,13 @@ use crate::picture::{
     AccessLine, Claim, ClaimKind, Confab, ExpelledLine, FactsLine, HordeLine, HordeState, InstanceLine, InstanceState,
     MemberState, OutsideLine, ProgramLine, Reason, RosterLine, ServiceLine, Status, Subject,
 };
+use crate::resources::{NAMES, Resources};
 use crate::services::Services;
 use crate::services::access::Listed;
+use crate::services::admin;
 use crate::services::instance::{Instance, InstanceId, Phase, ServiceRef};
 use crate::services::known::Known;
+use crate::services::plan::{Entry, Plan};
 use crate::services::roles::{HordeRoles, Substitute, home_of, stands_in};
 use crate::services::vacancy;
 use crate::services::verdict::{Health, Verdict};
@@ -56,6 +59,7 @@ impl Engine {
     pub fn status(&self, now: Time, wall: Wall) -> Status {
         let flock = self.flock.status(now);
         let instances = self.instance_lines(wall);
+        let used = self.used();
         let roster = flock.members.into_iter().map(|member| {
             let id = &member.seat.member.id;
             let row = self.known.rows().get(id);
@@ -67,6 +71,8 @@ impl Engine {
                 admin: self.services.roles().admin().contains(id),
                 visitor: member.seat.visitor,
                 labels: self.known.labels(id),
+                capacity: row.and_then(|row| row.capacity),
+                used: used.get(id).copied().unwrap_or_default(),
                 stands_in: row.filter(|row| !row.left).and_then(stands_in),
                 cordon: self.known.cordon(id).cloned(),
                 state: if member.suspect { MemberState::Suspect } else { MemberState::Member },
@@ -179,11 +185,11 @@ impl Engine {
     fn horde_lines(&self, now: Time) -> Vec<HordeLine> {
         let roles = self.services.roles();
         let mut names: BTreeSet<&HordeName> = roles.hordes.keys().chain(self.known.hordes().keys()).collect();
-        let main = HordeName::main();
-        names.insert(&main);
+        let built_in = [HordeName::main(), HordeName::admin()];
+        names.extend(&built_in);
         let line = |name: &HordeName| {
             let members = roles.hordes.get(name).cloned().unwrap_or_default();
-            let want = self.known.hordes().get(name).map(|fact| fact.want);
+            let want = self.known.want(name);
             let home = members.home();
             let lacks = want.map_or(0, |want| (want as usize).saturating_sub(home.len()));
             let mut why: Vec<String> = self.why_missing(now, name, &members).collect();
@@ -192,10 +198,23 @@ impl Engine {
                 None if lacks > 0 => why.push(format!("{lacks} fewer than wanted")),
                 None => {}
             }
+            let quota = self.known.hordes().get(name).and_then(|fact| fact.quota);
+            let used = self.used_by(name);
+            if let Some(quota) = quota {
+                let over = quota.as_limit().lacks(&used).next().is_some();
+                let more = if over { ", and nothing new that asks for it is placed" } else { "" };
+                why.push(format!("quota {quota}, {used} in use{more}"));
+            }
+            let is_admin = *name == HordeName::admin();
+            if is_admin && !roles.carriers.waits.is_empty() {
+                why.push(roles.carriers.waits.clone());
+            }
             HordeLine {
                 name: name.clone(),
-                want,
+                want: if is_admin { Some(admin::size(&self.known)) } else { want },
                 admits: self.known.hordes().get(name).map(|fact| fact.r#where.clone()).unwrap_or_default(),
+                quota,
+                used,
                 state: members.standing(want),
                 seat: members.seat().cloned(),
                 home,
@@ -206,6 +225,35 @@ impl Engine {
             }
         };
         names.into_iter().map(line).collect()
+    }
+
+    /// What the plans have on each fulcrum asks for. What has ended is in use no more.
+    fn used(&self) -> BTreeMap<FulcrumId, Resources> {
+        let mut used: BTreeMap<FulcrumId, Resources> = BTreeMap::new();
+        for (entry, ask) in self.services.plans().values().flat_map(|heard| self.asks_of(&heard.word)) {
+            let there = used.entry(entry.on.clone()).or_default();
+            *there = there.plus(ask);
+        }
+        used
+    }
+
+    fn used_by(&self, horde: &HordeName) -> Resources {
+        let plan = self.services.plans().get(horde);
+        let asks = plan.into_iter().flat_map(|heard| self.asks_of(&heard.word));
+        asks.fold(Resources::default(), |sum, (_, ask)| sum.plus(ask))
+    }
+
+    fn asks_of<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = (&'a Entry, Resources)> {
+        let verdicts = self.services.verdicts().get(&plan.horde);
+        let done: BTreeSet<&InstanceId> = verdicts
+            .iter()
+            .flat_map(|heard| &heard.word)
+            .filter(|verdict| verdict.health == Health::Done)
+            .map(|verdict| &verdict.subject)
+            .collect();
+        let ask = |entry: &Entry| self.known.revision(&entry.of.service, &entry.revision)?.manifest.resources;
+        let runs = move |entry: &&Entry| entry.instance.as_ref().is_none_or(|id| !done.contains(id));
+        plan.entries.iter().filter(runs).filter_map(move |entry| Some((entry, ask(entry)?)))
     }
 
     /// Where those are whom a horde misses, and who stands in for them: those together of whom the same is to be said.
@@ -517,6 +565,7 @@ impl Engine {
                 (false, false) => format!("its row names horde {horde}"),
             };
             reasons.push(reason(id, "home", "own-row", Vec::from([input("horde", horde)]), text));
+            reasons.push(why_room(line));
             if let Some((horde, of)) = &line.stands_in {
                 let text = format!("it works for horde {horde} meanwhile, in the place of {of}");
                 reasons.push(reason(id, "stands in", "own-row", Vec::from([input("horde", horde)]), text));
@@ -603,6 +652,24 @@ impl Engine {
     }
 }
 
+/// What a fulcrum has, and what is in use of it.
+fn why_room(line: &RosterLine) -> Reason {
+    let id = &line.member.id;
+    let Some(capacity) = line.capacity else {
+        let text = format!("{id} has not said what it has, so it gets no service that asks for anything");
+        return reason(id, "room", "own-row", Vec::new(), text);
+    };
+    let over = capacity.lacks(&line.used).map(|which| NAMES[which]).collect::<Vec<_>>().join(" and ");
+    let text = match over.as_str() {
+        "" => format!("{id} has {capacity}; what runs there asks for {}", line.used),
+        over => format!(
+            "{id} has {capacity}; what runs there asks for {}: more {over} than there is, so nothing new that asks for it comes",
+            line.used
+        ),
+    };
+    reason(id, "room", "own-row", Vec::from([input("has", capacity), input("in use", line.used)]), text)
+}
+
 fn why_horde(line: &HordeLine) -> Reason {
     let state = match line.state {
         HordeState::Whole => "whole",
@@ -610,16 +677,27 @@ fn why_horde(line: &HordeLine) -> Reason {
         HordeState::Thin => "thin",
     };
     let want = line.want.map_or_else(|| "nothing".to_string(), |want| want.to_string());
-    let inputs = [
+    let mut inputs = Vec::from([
         input("want", want),
         input("home", line.home.len()),
         input("present", line.present.len()),
         input("absent", line.absent.len()),
         input("substitutes", line.substitutes.len()),
         input("where", &line.admits),
-    ];
-    let text = if line.why.is_empty() { String::from("every home member is here") } else { line.why.clone() };
-    reason(&line.name, state, "home-members", inputs.into(), text)
+    ]);
+    if let Some(quota) = line.quota {
+        inputs.extend([input("quota", quota), input("in use", line.used)]);
+    }
+    let is_admin = line.name == HordeName::admin();
+    let text = match line.want {
+        _ if !line.why.is_empty() => line.why.clone(),
+        Some(want) if is_admin && line.home.len() < want as usize => {
+            format!("{} of {want} carry its flag; it grows with those who may", line.home.len())
+        }
+        _ if is_admin => String::from("all that should carry its flag do"),
+        _ => String::from("every home member is here"),
+    };
+    reason(&line.name, state, "home-members", inputs, text)
 }
 
 fn why_instance(line: &InstanceLine) -> Reason {

@@ -19,6 +19,7 @@
 use super::path::{BadPath, Path};
 use super::value::{Check, Cordon, Expulsion, File, HORIZON_MIN, Horde, Horizon, Labels, Manifest, Place, Row};
 use super::version::{Author, Statement};
+use crate::resources::Resources;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use core::fmt;
@@ -108,7 +109,7 @@ pub fn authorise(bloc: &BlocName, statement: &Statement) -> Result<Path, Refusal
 
 fn judge(path: &Path, value: &[u8]) -> Result<(), Refusal> {
     match path {
-        Path::Horde(_) => horde(&read(value)?),
+        Path::Horde(name) => horde(name, &read(value)?),
         Path::Muster(service, revision) => {
             let manifest: Manifest = read(value)?;
             require(Manifest::revision(value) == *revision, "the revision is not the hash of the manifest")?;
@@ -155,7 +156,18 @@ const fn require(holds: bool, otherwise: &'static str) -> Result<(), Refusal> {
     if holds { Ok(()) } else { Err(Refusal::Field(otherwise)) }
 }
 
-fn horde(horde: &Horde) -> Result<(), Refusal> {
+fn horde(name: &HordeName, horde: &Horde) -> Result<(), Refusal> {
+    let plain = horde.sets.is_empty() && horde.vacancy_after_ms == 0;
+    if *name == HordeName::admin() {
+        require(horde.want > 0, "want: at least one fulcrum carries the ADMIN flag")?;
+        let plain = plain && horde.quota.is_none();
+        require(plain, "ADMIN is built in: its fact says how many carry its flag (want) and which may (where)")?;
+    }
+    if *name == HordeName::main() {
+        let plain = plain && horde.want == 0 && horde.r#where.is_empty();
+        require(plain, "main is built in and takes whom no other horde has: its fact says its quota")?;
+    }
+    require(bounded(horde.quota.as_ref()), "quota: more than 10000 cores or a pebibyte")?;
     require(horde.r#where.len() <= FIELD_MAX, "where: longer than 4096 bytes")?;
     require(horde.sets.len() <= MANY, "sets: more than 4096")?;
     require(
@@ -192,11 +204,16 @@ pub fn judge_manifest(manifest: &Manifest) -> Result<(), Refusal> {
     require(manifest.ports.keys().all(|name| port_name(name)), "ports: a name is a label of up to 63 bytes")?;
     require(manifest.ports.values().all(|port| u16::try_from(*port).is_ok()), "ports: a port is at most 65535")?;
     manifest.check.as_ref().map_or(Ok(()), |asked| check(asked, manifest))?;
+    require(bounded(manifest.resources.as_ref()), "resources: more than 10000 cores or a pebibyte")?;
     require(
         manifest.stop_signal.len() <= 16
             && manifest.stop_signal.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()),
         "stop_signal: a signal's name in capitals: TERM, INT, USR1",
     )
+}
+
+fn bounded(resources: Option<&Resources>) -> bool {
+    resources.is_none_or(Resources::is_bounded)
 }
 
 fn port_name(name: &str) -> bool {
@@ -263,5 +280,6 @@ fn row(row: &Row) -> Result<(), Refusal> {
         (row.stands_in.is_empty() && row.stands_for.is_empty()) || (place && whose),
         "stands_in: a horde, and stands_for: its home member; or neither",
     )?;
+    require(bounded(row.capacity.as_ref()), "capacity: more than 10000 cores or a pebibyte")?;
     labels(&row.labels)
 }

@@ -13,6 +13,7 @@
 //! | `horizon` | [`Horizon`] | operator |
 
 use crate::hash::sha256;
+use crate::resources::Resources;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -131,6 +132,9 @@ pub struct Horde {
     /// [`VACANCY_AFTER_MS`], [`VACANCY_NEVER_MS`]: for ever.
     #[prost(uint64, tag = "4")]
     pub vacancy_after_ms: u64,
+    /// How much its services may ask for, all together; a zero in it, or none of it: without a limit.
+    #[prost(message, optional, tag = "5")]
+    pub quota: Option<Resources>,
 }
 
 /// One file that an instance finds in its directory.
@@ -217,6 +221,9 @@ pub struct Manifest {
     /// Never restarted: exit 0 is `done`.
     #[prost(bool, tag = "12")]
     pub once: bool,
+    /// What each instance asks for; a zero in it, or none of it: nothing.
+    #[prost(message, optional, tag = "13")]
+    pub resources: Option<Resources>,
 }
 
 impl Manifest {
@@ -278,6 +285,9 @@ pub struct Row {
     /// too large those go first that came last.
     #[prost(uint64, tag = "8")]
     pub since: u64,
+    /// What it has for services, as it was measured at its start and has its share of; none: it has not said so.
+    #[prost(message, optional, tag = "9")]
+    pub capacity: Option<Resources>,
 }
 
 impl Row {

@@ -13,6 +13,8 @@ pub(super) struct Candidate {
     pub takes: bool,
     /// How many it may carry of this pick beside everything else that is there.
     pub most: u32,
+    /// How many more of this pick its resources allow beside everything that runs there.
+    pub fits: u32,
     /// Ranks of what runs there of this service, best first.
     pub running: Vec<u64>,
     /// How much better off later picks are with this host used.
@@ -35,25 +37,33 @@ pub(super) struct Chosen {
 impl Candidate {
     /// How many it may hold at most.
     fn room(&self, cap: u32) -> u32 {
-        if self.takes { self.cap(cap) } else { self.keepable(cap) }
+        let new = if self.takes { self.fits } else { 0 };
+        self.cap(cap).min(self.keepable(cap).saturating_add(new))
     }
 
-    fn keepable(&self, cap: u32) -> u32 {
+    /// How many of what runs there it may go on holding. Resources do not count here: what runs is not put out for them.
+    pub(super) fn keepable(&self, cap: u32) -> u32 {
         self.cap(cap).min(self.running.len() as u32)
     }
 
-    fn cap(&self, cap: u32) -> u32 {
+    pub(super) fn cap(&self, cap: u32) -> u32 {
         cap.min(self.most)
     }
 }
 
-/// Chooses hosts for `count` instances, at most `cap` each, spread over groups first if `spread`. With `eager`, at least
-/// one goes to a host that later picks need. The answers stand in the order of the candidates.
-pub(super) fn choose(candidates: &[Candidate], count: u32, cap: u32, spread: bool, eager: bool) -> Vec<Chosen> {
+/// Chooses hosts for `count` instances, at most `cap` each and `budget` of them new, spread over groups first if `spread`.
+/// With `eager`, at least one goes to a host that later picks need. The answers stand in the order of the candidates.
+pub(super) fn choose(
+    candidates: &[Candidate],
+    (count, cap): (u32, u32),
+    mut budget: u32,
+    spread: bool,
+    eager: bool,
+) -> Vec<Chosen> {
     let mut chosen = alloc::vec![Chosen::default(); candidates.len()];
     if !spread {
         let all: Vec<usize> = (0..candidates.len()).collect();
-        fill(candidates, &all, count, cap, eager, &mut chosen);
+        fill(candidates, &all, (count, cap), &mut budget, eager, &mut chosen);
         return chosen;
     }
     let mut groups: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
@@ -71,31 +81,49 @@ pub(super) fn choose(candidates: &[Candidate], count: u32, cap: u32, spread: boo
     let key = |group: usize, level: u64| (level, level >= keepable[group], hash(&groups[group]), group);
     let mut targets = alloc::vec![0u64; groups.len()];
     let mut queue: BTreeSet<_> = (0..groups.len()).filter(|g| room[*g] > 0).map(|g| key(g, 0)).collect();
-    for _ in 0..count {
+    let (mut left, mut news) = (count, budget);
+    while left > 0 {
         let Some((level, _, _, group)) = queue.pop_first() else { break };
+        if level >= keepable[group] {
+            if news == 0 {
+                continue;
+            }
+            news -= 1;
+        }
         targets[group] = level + 1;
+        left -= 1;
         if room[group] > level + 1 {
             queue.insert(key(group, level + 1));
         }
     }
     for (members, target) in groups.iter().zip(targets) {
-        fill(candidates, members, u32::try_from(target).unwrap_or(count), cap, eager, &mut chosen);
+        let target = u32::try_from(target).unwrap_or(count);
+        fill(candidates, members, (target, cap), &mut budget, eager, &mut chosen);
     }
     chosen
 }
 
-fn fill(candidates: &[Candidate], members: &[usize], count: u32, cap: u32, eager: bool, chosen: &mut [Chosen]) {
+fn fill(
+    candidates: &[Candidate],
+    members: &[usize],
+    (count, cap): (u32, u32),
+    budget: &mut u32,
+    eager: bool,
+    chosen: &mut [Chosen],
+) {
     let mut left = count;
     let wanted = |index: &usize| candidates[*index].score > 0;
     if eager
         && left > 0
         && cap > 0
+        && *budget > 0
         && !members.iter().any(|index| wanted(index) && !candidates[*index].running.is_empty())
     {
-        let open =
-            members.iter().filter(|index| wanted(index) && candidates[**index].takes && candidates[**index].most > 0);
+        let takes = |one: &Candidate| one.takes && one.most > 0 && one.fits > 0;
+        let open = members.iter().filter(|index| wanted(index) && takes(&candidates[**index]));
         if let Some(best) = open.min_by_key(|index| (-candidates[**index].score, candidates[**index].hash)) {
             chosen[*best].new += 1;
+            *budget -= 1;
             left -= 1;
         }
     }
@@ -122,15 +150,16 @@ fn fill(candidates: &[Candidate], members: &[usize], count: u32, cap: u32, eager
     let key = |index: usize, load: u32| (load, -candidates[index].score, candidates[index].hash, index);
     let mut queue: BTreeSet<_> = members
         .iter()
-        .filter(|index| candidates[**index].takes)
+        .filter(|index| candidates[**index].takes && chosen[**index].new < candidates[**index].fits)
         .map(|&index| key(index, chosen[index].kept + chosen[index].new))
         .filter(|(load, _, _, index)| *load < candidates[*index].cap(cap))
         .collect();
-    while left > 0 {
+    while left > 0 && *budget > 0 {
         let Some((load, _, _, index)) = queue.pop_first() else { break };
         chosen[index].new += 1;
+        *budget -= 1;
         left -= 1;
-        if load + 1 < candidates[index].cap(cap) {
+        if load + 1 < candidates[index].cap(cap) && chosen[index].new < candidates[index].fits {
             queue.insert(key(index, load + 1));
         }
     }

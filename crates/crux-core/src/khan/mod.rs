@@ -24,6 +24,7 @@ mod lexer;
 mod parser;
 mod place;
 mod start;
+mod weigh;
 
 pub use self::ast::{At, Condition, Need, Number, Op, Pick, Program, Set, Stage, Start, Statement};
 pub use self::error::{Error, Problem};
@@ -31,3 +32,4 @@ pub use self::filter::{Term, Where, parse_where};
 pub use self::parser::{parse, parse_condition, parse_set};
 pub use self::place::{Host, HostState, Missing, Placed, Placement, World, place};
 pub use self::start::{StageCounts, Stages, Waiting, may_start};
+pub use self::weigh::{Ask, Quota};

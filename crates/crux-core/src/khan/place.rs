@@ -3,7 +3,9 @@
 
 use super::ast::{Number, Op, Pick, Program, Set, Statement};
 use super::choose::{Candidate, Chosen, choose};
+use super::weigh::{Ask, Ledger, Quota};
 use crate::hash::stable64;
+use crate::resources::Resources;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -33,6 +35,10 @@ pub struct Host {
     pub labels: BTreeMap<String, String>,
     /// What it may get.
     pub state: HostState,
+    /// What it has for services; `None`: it has not said so yet, and nothing that asks for anything goes there.
+    pub capacity: Option<Resources>,
+    /// What is in use there beside what `World::running` tells.
+    pub busy: Resources,
 }
 
 /// What placement starts from.
@@ -47,6 +53,10 @@ pub struct World {
     pub hosts: BTreeMap<FulcrumId, Host>,
     /// What runs now: for each instance its rank. Where not all can stay, those of the lowest ranks do.
     pub running: BTreeMap<ServiceName, BTreeMap<FulcrumId, Vec<u64>>>,
+    /// What services ask for. One that is not in here asks for nothing.
+    pub asks: BTreeMap<ServiceName, Ask>,
+    /// How much all of them together may ask for, if that is limited.
+    pub quota: Option<Quota>,
 }
 
 /// Where one service goes.
@@ -84,6 +94,8 @@ pub struct Placement {
 
 /// Places every pick of the program: exactly its number, at most ⌈n/|set|⌉ on a host, with the fewest moves from what
 /// runs now; ties by stable hash. The same input gives the same placement everywhere.
+///
+/// Nothing new goes where it does not fit, nor beyond the quota; what runs stays, whether it fits or not.
 #[must_use]
 pub fn place(program: &Program, world: &World) -> Placement {
     let planner = Planner::new(program, world);
@@ -97,15 +109,25 @@ pub fn place(program: &Program, world: &World) -> Placement {
     if short(&second) < short(&placement) { second } else { placement }
 }
 
-type Bits = Vec<bool>;
+pub(super) type Bits = Vec<bool>;
 
-struct Planner<'p> {
+pub(super) struct Planner<'p> {
     program: &'p Program,
-    world: &'p World,
-    hosts: Vec<(&'p FulcrumId, &'p Host)>,
+    pub(super) world: &'p World,
+    pub(super) hosts: Vec<(&'p FulcrumId, &'p Host)>,
     /// Picks whose value some other pick may see.
     watched: Vec<bool>,
-    picks: Vec<&'p Pick>,
+    pub(super) picks: Vec<&'p Pick>,
+}
+
+/// What runs and is not placed yet or too many, by host.
+pub(super) type Pool = BTreeMap<ServiceName, BTreeMap<FulcrumId, Vec<u64>>>;
+
+/// One round of placing, as far as it has come.
+struct Round {
+    pool: Pool,
+    ledger: Ledger,
+    placement: Placement,
 }
 
 struct Walk<'p, 'w> {
@@ -200,8 +222,8 @@ impl<'p> Planner<'p> {
 
     /// Places everything. Says besides whether a pick that depends on others found nothing.
     fn run(&self, eager: bool) -> (Placement, bool) {
-        let mut placement = Placement::default();
-        let mut pool = self.world.running.clone();
+        let pool = self.world.running.clone();
+        let mut round = Round { pool, ledger: Ledger::new(self), placement: Placement::default() };
         let mut known: BTreeMap<usize, Bits> = BTreeMap::new();
         let mut starved = false;
         let names = self.walk(&mut |index, count, set| {
@@ -209,13 +231,13 @@ impl<'p> Planner<'p> {
             let used = match count {
                 Err(why) => {
                     // How many is unknown: what runs there stays, nothing moves.
-                    placement.missing.push(Missing { service: pick.service.clone(), missing: 0, why });
+                    round.placement.missing.push(Missing { service: pick.service.clone(), missing: 0, why });
                     let running = self.world.running.get(&pick.service);
                     let here = |host: usize| running.and_then(|on| on.get(self.hosts[host].0)).map_or(0, Vec::len);
                     let count = (0..set.len()).filter(|host| set[*host]).map(here).sum::<usize>();
                     let count = u32::try_from(count).unwrap_or(u32::MAX);
                     let scores = vec![0; set.len()];
-                    self.pick(pick, (count, count), &set, &scores, eager, &mut pool, &mut placement)
+                    self.pick(index, (count, count), &set, &scores, eager, &mut round)
                 }
                 Ok(count) => {
                     let scores = self.scores(index, &set, &known);
@@ -224,7 +246,7 @@ impl<'p> Planner<'p> {
                     let share = self.share(&self.without_avoided(pick, &set));
                     // Where every host of the set is cordoned, what runs there may still stay.
                     let cap = if share == 0 { count } else { count.div_ceil(share) };
-                    self.pick(pick, (count, cap), &set, &scores, eager, &mut pool, &mut placement)
+                    self.pick(index, (count, cap), &set, &scores, eager, &mut round)
                 }
             };
             known.insert(index, used.clone());
@@ -232,19 +254,14 @@ impl<'p> Planner<'p> {
         });
         for (name, bits) in names {
             let hosts = self.hosts.iter().zip(bits).filter(|(_, used)| *used);
-            placement.sets.insert(name.into(), hosts.map(|((id, _), _)| (*id).clone()).collect());
+            round.placement.sets.insert(name.into(), hosts.map(|((id, _), _)| (*id).clone()).collect());
         }
-        (placement, starved)
+        (round.placement, starved)
     }
 
     /// What each host carries besides this pick: what is placed there, and what runs there of services and picks that
     /// are not placed yet or too many and still there.
-    fn loads(
-        &self,
-        pick: &Pick,
-        pool: &BTreeMap<ServiceName, BTreeMap<FulcrumId, Vec<u64>>>,
-        placement: &Placement,
-    ) -> Vec<u32> {
+    fn loads(&self, pick: &Pick, pool: &Pool, placement: &Placement) -> Vec<u32> {
         if self.world.most.is_none() {
             return vec![0; self.hosts.len()];
         }
@@ -288,19 +305,20 @@ impl<'p> Planner<'p> {
         u32::try_from(hosts.count()).unwrap_or(u32::MAX)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one call, and a struct for it would only rename the arguments")]
     fn pick(
         &self,
-        pick: &Pick,
+        index: usize,
         (count, cap): (u32, u32),
         set: &Bits,
         scores: &[i64],
         eager: bool,
-        pool: &mut BTreeMap<ServiceName, BTreeMap<FulcrumId, Vec<u64>>>,
-        placement: &mut Placement,
+        round: &mut Round,
     ) -> Bits {
+        let pick = self.picks[index];
+        let Round { pool, ledger, placement } = round;
         let loads = self.loads(pick, pool, placement);
         let avoid = self.avoided(pick, set);
+        let purse = ledger.purse(self, index, set, pool);
         let pool = pool.entry(pick.service.clone()).or_default();
         let mut candidates = Vec::new();
         for (host, (id, about)) in self.hosts.iter().enumerate().filter(|(host, _)| set[*host]) {
@@ -314,6 +332,7 @@ impl<'p> Planner<'p> {
                 host,
                 takes: about.state == HostState::Open && avoided.is_none(),
                 most: self.world.most.map_or(u32::MAX, |most| most.saturating_sub(loads[host])),
+                fits: ledger.fits(self, host, &pick.service),
                 running,
                 score: scores[host],
                 hash: stable64(&[pick.service.as_str(), &id.to_string()]),
@@ -321,12 +340,16 @@ impl<'p> Planner<'p> {
             });
         }
         let share = self.share(&self.without_avoided(pick, set));
-        let chosen = choose(&candidates, count, cap, pick.by.is_some(), eager);
+        let choose = |budget| choose(&candidates, (count, cap), budget, pick.by.is_some(), eager);
+        let mut chosen = choose(u32::MAX);
+        if let Some(budget) = purse.budget(&candidates, &chosen, (count, cap)) {
+            chosen = choose(budget);
+        }
         let placed = placement.services.entry(pick.service.clone()).or_default();
         placed.wanted += u64::from(count);
         let mut used = vec![false; self.hosts.len()];
         let mut total = 0;
-        for (candidate, Chosen { kept, new }) in candidates.iter().zip(chosen) {
+        for (candidate, &Chosen { kept, new }) in candidates.iter().zip(&chosen) {
             if kept + new == 0 {
                 continue;
             }
@@ -336,8 +359,9 @@ impl<'p> Planner<'p> {
             *placed.on.entry(id.clone()).or_default() += kept + new;
             if let Some(ranks) = pool.get_mut(id) {
                 ranks.sort_unstable();
-                ranks.drain(..kept as usize);
+                ledger.keep(self, &pick.service, ranks.drain(..kept as usize));
             }
+            ledger.place(self, candidate.host, &pick.service, new);
             let why = match (kept, new) {
                 (_, 0) => format!("{pick}: stays where it runs"),
                 (0, _) => format!("{pick}: of {share} hosts with at most {cap} each, one of the emptiest"),
@@ -361,8 +385,17 @@ impl<'p> Planner<'p> {
                     let most = self.world.most.unwrap_or(u32::MAX);
                     why.push(format!("{full} carry {most} instances, which is the most that one fulcrum may"));
                 }
+                let tight = candidates
+                    .iter()
+                    .zip(&chosen)
+                    .filter(|(one, Chosen { kept, new })| one.takes && kept + new < one.cap(cap) && *new >= one.fits);
+                let tight: Vec<usize> = tight.map(|(one, _)| one.host).collect();
+                why.extend(ledger.tight(self, &pick.service, &tight));
+                why.extend(ledger.spent(self, &pick.service, &purse, count - total));
                 if !closed.is_empty() {
                     why.push(format!("{closed} take nothing new, and at most {cap} may run on a host"));
+                } else if !tight.is_empty() && cap < count {
+                    why.push(format!("at most {cap} may run on a host"));
                 }
                 format!("{pick}: {}", why.join("; "))
             };

@@ -7,9 +7,10 @@
 use super::admit::Admits;
 use super::known::Known;
 use super::pace::Pace;
-use super::roles::{ADMIN_SIZE, HordeRoles, Roles, home_of, stands_in};
+use super::roles::{HordeRoles, Roles, home_of, stands_in};
 use super::vacancy::{self, Absences};
 use crate::facts::value::Row;
+use crate::resources::Resources;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -24,6 +25,8 @@ pub struct Situation<'a> {
     pub labels: &'a BTreeMap<String, String>,
     /// The admission of its certificate.
     pub admission: u32,
+    /// What it has for services, as it was measured at its start.
+    pub capacity: Option<Resources>,
     /// Its own row; `None` before it wrote one.
     pub row: Option<&'a Row>,
     /// Whether it leads the flock.
@@ -32,8 +35,6 @@ pub struct Situation<'a> {
     pub stable: bool,
     /// Whether it has been stable for so long that facts which others hold have arrived.
     pub settled: bool,
-    /// How many members the flock has.
-    pub flock: usize,
     /// Whether the services that a member needs run here and answer.
     pub answers: bool,
     /// Whether those that ADMIN needs do, too.
@@ -63,16 +64,36 @@ impl Situation<'_> {
         self.row.map_or("", |row| row.admin.as_str())
     }
 
+    /// What its row says that it has: what was said before, unless that has changed by a step.
+    fn told_capacity(&self) -> Option<Resources> {
+        match (self.capacity, self.row.and_then(|row| row.capacity)) {
+            (Some(now), Some(told)) if !now.differs(&told) => Some(told),
+            (now, _) => now,
+        }
+    }
+
+    /// Whether its row agrees with its certificate, and with what it has.
+    fn is_described(&self) -> bool {
+        self.row.is_some_and(|row| {
+            let told = row.capacity == self.told_capacity();
+            row.labels == *self.labels && row.admitted() == self.admission && told
+        })
+    }
+
     fn home(&self) -> (HordeName, bool) {
         self.row.map_or_else(|| (HordeName::main(), false), home_of)
     }
 
     fn admin_wants_more(&self) -> bool {
-        self.roles.flagged() < ADMIN_SIZE.min(self.flock)
+        self.roles.carriers.has(self.me) && self.roles.flags_open() > 0
     }
 
     /// How many more home members the facts want for a horde; negative: fewer. `None` if no fact wants the horde.
     fn missing(&self, horde: &HordeName) -> Option<i64> {
+        // A fact of `main` tells of its quota; nobody counts its members.
+        if *horde == HordeName::main() {
+            return None;
+        }
         let want = i64::from(self.known.hordes().get(horde)?.want);
         let have = self.roles.hordes.get(horde).map_or(0, |roles| roles.home().len());
         Some(want - i64::try_from(have).unwrap_or(i64::MAX))
@@ -146,9 +167,9 @@ pub const TABLE: &[Rule] = &[
     },
     Rule {
         id: "admin-founded",
-        applies: |s| s.flag().is_empty() && s.leader && s.stable && s.roles.flagged() == 0,
+        applies: |s| s.flag().is_empty() && s.stable && s.roles.founds_admin(s.me, s.leader),
         writes: |_, row| row.admin = format!("+{ADMIN}"),
-        why: "it leads a stable flock in which nobody carries the ADMIN flag",
+        why: "nobody carries the ADMIN flag in this stable flock, which it leads or in which it is whom the operator named",
     },
     Rule {
         id: "admin-offered",
@@ -164,9 +185,9 @@ pub const TABLE: &[Rule] = &[
     },
     Rule {
         id: "admin-surplus",
-        applies: |s| s.settled && s.roles.admin().iter().position(|id| id == s.me).is_some_and(|at| at >= ADMIN_SIZE),
+        applies: |s| s.settled && s.roles.flag_is_surplus(s.me),
         writes: |_, row| row.admin = String::new(),
-        why: "three elder members of the flock carry the ADMIN flag",
+        why: "enough elder members of the flock, or those whom the operator named, carry the ADMIN flag",
     },
     Rule {
         id: "horde-deleted",
@@ -253,14 +274,14 @@ pub const TABLE: &[Rule] = &[
     },
     Rule {
         id: "labels",
-        applies: |s| s.stable && s.row.is_none_or(|row| row.labels != *s.labels || row.admitted() != s.admission),
+        applies: |s| s.stable && !s.is_described(),
         writes: |_, _| {},
-        why: "the flock has to know its labels and its admission",
+        why: "the flock has to know its labels, its admission and what it has",
     },
 ];
 
 /// The row that this fulcrum should write now, with the line that says so. Every row carries the certificate's labels and
-/// admission.
+/// admission, and what the fulcrum has.
 #[must_use]
 pub fn next(situation: &Situation<'_>) -> Option<(Row, &'static Rule)> {
     let rule = TABLE.iter().find(|rule| (rule.applies)(situation))?;
@@ -268,6 +289,7 @@ pub fn next(situation: &Situation<'_>) -> Option<(Row, &'static Rule)> {
     row.labels = situation.labels.clone();
     row.admission = situation.admission;
     (rule.writes)(situation, &mut row);
+    row.capacity = situation.told_capacity();
     (situation.row != Some(&row)).then_some((row, rule))
 }
 
@@ -291,6 +313,7 @@ mod tests {
         offered: Option<HordeName>,
         stands_for: Option<FulcrumId>,
         idle: bool,
+        capacity: Option<Resources>,
         /// For how long whoever is missed has been so.
         missed_ms: u64,
     }
@@ -312,6 +335,7 @@ mod tests {
                 offered: None,
                 stands_for: None,
                 idle: true,
+                capacity: None,
                 missed_ms: VACANCY_AFTER_MS,
             }
         }
@@ -343,11 +367,11 @@ mod tests {
                     me: &self.me,
                     labels: &self.labels,
                     admission: 1,
+                    capacity: self.capacity,
                     row: self.known.rows().get(&self.me),
                     leader: self.roster[0].member.id == self.me,
                     stable: self.stable,
                     settled: self.stable,
-                    flock: self.roster.len(),
                     answers: true,
                     admin_answers: true,
                     roles: &roles,
@@ -406,6 +430,54 @@ mod tests {
         assert_eq!(late.run(), ["labels"]);
         late.row("n4", "", "ADMIN");
         assert_eq!(late.run(), ["admin-surplus"]);
+    }
+
+    #[test]
+    fn what_a_fulcrum_has_is_said_again_only_when_it_has_changed_by_a_step() {
+        let mut world = World::new("n2", &["n1", "n2"]);
+        let of = |cpu_milli, memory| Some(Resources { cpu_milli, memory, disk: 1 << 40 });
+        let told = |world: &World| world.known.rows()[&world.me].capacity;
+        world.row("n2", "", "");
+        world.capacity = of(4_000, 8_000);
+        assert_eq!(world.run(), ["labels"]);
+        assert_eq!(told(&world), world.capacity);
+        world.capacity = of(4_000, 8_500);
+        assert!(world.run().is_empty(), "a kernel that keeps more for itself is not worth a signature");
+        world.row("n1", "", "ADMIN");
+        world.offered_admin = true;
+        assert_eq!(world.run(), ["admin-offered", "admin-answers"]);
+        assert_eq!(told(&world), of(4_000, 8_000), "nor does it come along with other news");
+        world.capacity = of(2_000, 8_500);
+        assert_eq!(world.run(), ["labels"]);
+        assert_eq!(told(&world), world.capacity);
+    }
+
+    #[test]
+    fn an_operators_number_and_pin_of_admin_count_and_never_leave_a_part_without_it() {
+        let at = |me: &str, want: u32, admits: &str| {
+            let mut world = World::new(me, &["n1", "n2", "n3"]);
+            for (who, flag) in [("n1", "ADMIN"), ("n2", "ADMIN"), ("n3", "")] {
+                world.row(who, "", flag);
+            }
+            world.want("ADMIN", want, admits);
+            world
+        };
+        assert_eq!(at("n2", 1, "").run(), ["admin-surplus"], "the eldest stays");
+        assert!(at("n1", 1, "").run().is_empty());
+        assert!(at("n1", 1, "node under n3").run().is_empty(), "n3 has to carry the flag first");
+        let mut moved = at("n1", 1, "node under n3");
+        moved.row("n3", "", "+ADMIN");
+        assert!(moved.run().is_empty(), "and to answer");
+        moved.row("n3", "", "ADMIN");
+        assert_eq!(moved.run(), ["admin-surplus"]);
+        let mut named = at("n3", 1, "node under n3");
+        named.offered_admin = true;
+        assert_eq!(named.run(), ["admin-offered", "admin-answers"]);
+        for who in ["n1", "n2"] {
+            assert!(at(who, 1, "node under n9").run().len() <= 1, "n9 is not here: the flag goes by the roster");
+        }
+        assert!(at("n1", 1, "node under n9").run().is_empty(), "and the eldest keeps it");
+        assert!(at("n1", 0, "").run().is_empty(), "nobody can want none");
     }
 
     #[test]

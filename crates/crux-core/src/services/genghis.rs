@@ -8,10 +8,9 @@
 use super::admit::Admits;
 use super::known::Known;
 use super::pace::{Pace, seconds};
-use super::roles::{ADMIN_SIZE, HordeRoles, Roles};
+use super::roles::{HordeRoles, Roles};
 use super::vacancy::{self, Absences};
 use crate::facts::value::Horde;
-use crate::flock::view::Seat;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -43,8 +42,6 @@ pub struct Word {
 /// What genghis looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct Sees<'a> {
-    /// Who is here.
-    pub roster: &'a [Seat],
     /// Who sits where.
     pub roles: &'a Roles,
     /// What the facts say.
@@ -171,26 +168,18 @@ impl Sees<'_> {
     }
 
     fn flags(&self, word: &mut Word) {
-        let mut flagged: Vec<FulcrumId> = self.roles.admin().to_vec();
-        if let Some(admin) = self.roles.hordes.get(&HordeName::admin()) {
-            flagged.extend(admin.joining.iter().cloned());
-        }
-        let left = |id: &FulcrumId| self.known.rows().get(id).is_some_and(|row| row.left);
-        let full: Vec<&FulcrumId> = self
-            .roster
-            .iter()
-            .filter(|seat| !seat.visitor)
-            .map(|seat| &seat.member.id)
-            .filter(|id| !left(id))
-            .collect();
-        let size = ADMIN_SIZE.min(full.len());
-        while flagged.len() < size {
+        let carriers = &self.roles.carriers;
+        let admin = self.roles.hordes.get(&HordeName::admin());
+        let flagged = admin.into_iter().flat_map(|admin| admin.present.iter().chain(&admin.joining));
+        let mut flagged: Vec<FulcrumId> = flagged.filter(|id| carriers.has(id)).cloned().collect();
+        let had = flagged.len();
+        while flagged.len() < carriers.size {
             let crowd = |id: &FulcrumId| flagged.iter().filter(|other| self.zone(other) == self.zone(id)).count();
-            let candidates = full.iter().filter(|id| !flagged.contains(id));
+            let candidates = carriers.may.iter().filter(|id| !flagged.contains(id));
             // Roster order breaks ties: `min_by_key` keeps the first. A cordoned one is better than none.
             let best = candidates.min_by_key(|id| (self.known.cordon(id).is_some(), crowd(id)));
-            let Some(to) = best.map(|id| (*id).clone()) else { break };
-            let why = format!("ADMIN wants {size} members and has {}", self.roles.flagged());
+            let Some(to) = best.cloned() else { break };
+            let why = format!("ADMIN wants {} members and has {had}", carriers.size);
             word.offers.push(Offer { to: to.clone(), horde: HordeName::admin(), stands_for: None, why });
             flagged.push(to);
         }
@@ -212,6 +201,7 @@ mod tests {
     use super::super::roles::roles;
     use super::*;
     use crate::facts::value::{Horde, Row};
+    use crate::flock::view::Seat;
     use crux_names::{Boot, Member};
     use prost::Message;
 
@@ -246,7 +236,7 @@ mod tests {
         let mut absences = Absences::default();
         absences.look(Time::ZERO, &roles);
         let now = Time::from_millis(millis);
-        let word = word(&Sees { roster: &roster, roles: &roles, known, absences: &absences, now, pace: Pace(1000) });
+        let word = word(&Sees { roles: &roles, known, absences: &absences, now, pace: Pace(1000) });
         let text = |offer: &Offer| match &offer.stands_for {
             Some(of) => format!("{}:{} for {of}", offer.to, offer.horde),
             None => format!("{}:{}", offer.to, offer.horde),
@@ -369,5 +359,13 @@ mod tests {
         row(&mut known, "n4", "", "", "a");
         assert_eq!(said(&["n1", "n2", "n3", "n4"], &known).0, ["n3:ADMIN", "n2:ADMIN"]);
         assert_eq!(said(&["n1", "n2"], &known).0, ["n2:ADMIN"]);
+        want(&mut known, "ADMIN", 4, "");
+        assert_eq!(said(&["n1", "n2", "n3", "n4"], &known).0, ["n3:ADMIN", "n2:ADMIN", "n4:ADMIN"]);
+        want(&mut known, "ADMIN", 3, "node under n4");
+        assert_eq!(said(&["n1", "n2", "n3", "n4"], &known).0, ["n4:ADMIN"], "n1 does not count any more");
+        want(&mut known, "ADMIN", 2, "node under n9");
+        assert_eq!(said(&["n1", "n2", "n3", "n4"], &known).0, ["n3:ADMIN"], "n9 is not here");
+        want(&mut known, "ADMIN", 1, "");
+        assert!(said(&["n1", "n2", "n3", "n4"], &known).0.is_empty());
     }
 }

@@ -8,6 +8,7 @@ use super::instance::ServiceRef;
 pub use super::muster::Revision;
 use super::{muster, vacancy};
 use crate::facts::value::{Cordon, Expulsion, Horde, Labels, Place, Row};
+use crate::resources::Resources;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -114,6 +115,14 @@ impl Known {
         &self.hordes
     }
 
+    /// How many home members an operator wants of a horde. Nobody counts those of `main` and ADMIN: everybody is of `main` who
+    /// is nowhere else, and ADMIN is a flag.
+    #[must_use]
+    pub fn want(&self, horde: &HordeName) -> Option<u32> {
+        let counts = *horde != HordeName::main() && *horde != HordeName::admin();
+        self.hordes.get(horde).filter(|_| counts).map(|fact| fact.want)
+    }
+
     /// Every fulcrum's own row.
     #[must_use]
     pub fn rows(&self) -> &BTreeMap<FulcrumId, Row> {
@@ -163,6 +172,13 @@ impl Known {
             .range(from..)
             .take_while(move |((name, _), _)| name == service)
             .map(|((_, hash), entry)| (hash, entry))
+    }
+
+    /// What instances of a service ask for, by revision; one that asks for nothing is not in here.
+    #[must_use]
+    pub fn asks(&self, service: &ServiceName) -> BTreeMap<Hash256, Resources> {
+        let ask = |entry: &Revision| entry.manifest.resources.filter(|ask| !ask.is_none());
+        self.revisions(service).filter_map(|(revision, entry)| Some((*revision, ask(entry)?))).collect()
     }
 
     /// The labels of a fulcrum: its certificate's, which it declares in its row, and over them the operators'.

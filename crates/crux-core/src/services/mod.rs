@@ -5,6 +5,7 @@
 //! Frozen for the rooms that build on it: [`instance`], [`plan`], [`verdict`] and [`message`].
 
 pub mod access;
+pub mod admin;
 pub mod admit;
 pub mod boot;
 pub mod dean;
@@ -50,6 +51,7 @@ use self::verdict::Verdict;
 use self::yurt::Yurt;
 use crate::facts::value::Row;
 use crate::flock::view::{View, ViewId};
+use crate::resources::Resources;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
@@ -68,6 +70,8 @@ pub struct Config {
     pub labels: BTreeMap<String, String>,
     /// Its admission, until then.
     pub admission: u32,
+    /// What it has for services, if that is known.
+    pub capacity: Option<Resources>,
     /// Source of jitter.
     pub seed: u64,
     /// Scales every timer.

@@ -6,15 +6,13 @@
 //! `main`. A row `+name` is on its way: it is of the horde, but never its seat before its services answer. Who says that it
 //! stands in counts as a substitute only where the operators' facts let it.
 
+use super::admin::Carriers;
 use super::known::Known;
 use crate::facts::value::Row;
 use crate::flock::view::Seat;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use crux_names::{ADMIN, FulcrumId, HordeName};
-
-/// How many flagged fulcrums ADMIN grows to, as far as the flock has them.
-pub const ADMIN_SIZE: usize = 3;
 
 /// Who works for a horde in the place of an absent home member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +60,8 @@ impl HordeRoles {
 pub struct Roles {
     /// Every horde that has a member, ADMIN among them.
     pub hordes: BTreeMap<HordeName, HordeRoles>,
+    /// Who may carry the ADMIN flag here, and how many do.
+    pub carriers: Carriers,
     homes: BTreeMap<FulcrumId, HordeName>,
 }
 
@@ -148,6 +148,7 @@ pub fn roles(roster: &[Seat], known: &Known) -> Roles {
         }
         roles.homes.insert(id.clone(), home);
     }
+    roles.carriers = Carriers::of(roster, known);
     for (id, row) in rows {
         if roles.homes.contains_key(id) || row.left {
             continue;

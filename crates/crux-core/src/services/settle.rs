@@ -13,6 +13,7 @@ use super::roles::{Roles, roles};
 use super::verdict::Health;
 use super::{Output, Services, boot, dean, genghis, programs, vacancy};
 use crate::facts::value::{Row, row_path};
+use crate::resources::Resources;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -27,6 +28,7 @@ const ROUNDS: usize = 32;
 pub(super) struct Brief {
     homes: BTreeMap<FulcrumId, Home>,
     sets: BTreeMap<String, String>,
+    quota: Option<Resources>,
     wanted: BTreeMap<ServiceRef, Wanted>,
 }
 
@@ -52,7 +54,8 @@ fn brief(horde: &HordeName, roles: &Roles, known: &Known) -> Brief {
         let drained = cordon.is_some_and(|cordon| cordon.drain);
         // Who works elsewhere meanwhile, and who stood in long enough, is emptied as if an operator had said so.
         let draining = drained || members.lent.contains(id) || (substitute && next_to_go == Some(id));
-        (id.clone(), Home { labels: known.labels(id), cordoned: cordon.is_some(), draining, substitute })
+        let (labels, capacity) = (known.labels(id), known.rows().get(id).and_then(|row| row.capacity));
+        (id.clone(), Home { labels, capacity, cordoned: cordon.is_some(), draining, substitute })
     };
     let homes = members.present.iter().chain(&members.absent).map(|id| member(id, false));
     let substitutes = members.substitutes.iter().map(|substitute| member(&substitute.id, true));
@@ -67,12 +70,14 @@ fn brief(horde: &HordeName, roles: &Roles, known: &Known) -> Brief {
             on_rejoin: place.on_rejoin.clone(),
             single: place.single,
             once,
+            asks: known.asks(&of.service),
         };
         Some((of.clone(), wanted))
     });
     Brief {
         homes: homes.chain(substitutes).collect(),
         sets: known.hordes().get(horde).map(|fact| fact.sets.clone()).unwrap_or_default(),
+        quota: known.hordes().get(horde).and_then(|fact| fact.quota),
         wanted: wanted.collect(),
     }
 }
@@ -245,11 +250,11 @@ impl Services {
             me,
             labels: &self.config.labels,
             admission: self.config.admission,
+            capacity: self.config.capacity,
             row,
             leader: self.view.leader().member == self.config.me,
             stable: self.stable_since.is_some(),
             settled: self.settled(now),
-            flock: self.view.roster.len(),
             answers: self.adopted,
             admin_answers: self.admin_answers(now),
             roles: &self.roles,
@@ -278,7 +283,7 @@ impl Services {
             return;
         }
         self.unsaid = false;
-        let want = |horde: &HordeName| known.hordes().get(horde).map(|fact| fact.want);
+        let want = |horde: &HordeName| known.want(horde);
         out.extend(self.said.news(&self.roles, want).into_iter().map(Output::Event));
     }
 
@@ -333,6 +338,7 @@ impl Services {
                 roster: &roster,
                 homes: &brief.homes,
                 sets: &brief.sets,
+                quota: brief.quota,
                 wanted: &brief.wanted,
                 young,
                 verdicts: &verdicts,
@@ -482,8 +488,8 @@ impl Services {
             self.told.offers.clear();
             return;
         }
-        let (roster, roles, absences, pace) = (&self.view.roster, &self.roles, &self.absences, self.config.pace);
-        let word = genghis::word(&genghis::Sees { roster, roles, known, absences, now, pace });
+        let (roles, absences, pace) = (&self.roles, &self.absences, self.config.pace);
+        let word = genghis::word(&genghis::Sees { roles, known, absences, now, pace });
         if word.waits != self.told.waits || (repeat && !word.waits.is_empty()) {
             self.told.waits = word.waits.clone();
             let waits = word.waits.into_iter().collect();

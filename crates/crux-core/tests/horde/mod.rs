@@ -3,6 +3,7 @@
 
 pub use crux_core::flock::view::ViewId;
 pub use crux_core::hash::{Random, sha256};
+pub use crux_core::resources::Resources;
 pub use crux_core::services::instance::{Instance, InstanceId, Phase, ServiceRef};
 pub use crux_core::services::plan::{Plan, PlanId};
 pub use crux_core::services::proctor::{Home, Output, Proctor, Seen, Wanted};
@@ -31,6 +32,7 @@ pub fn wanted(place: &str) -> Wanted {
         on_rejoin: String::new(),
         single: false,
         once: false,
+        asks: BTreeMap::new(),
     }
 }
 
@@ -56,6 +58,7 @@ pub struct Field {
     pub views: BTreeMap<u32, (ViewId, Vec<Member>)>,
     pub homes: BTreeMap<FulcrumId, Home>,
     pub sets: BTreeMap<String, String>,
+    pub quota: Option<Resources>,
     pub wanted: BTreeMap<ServiceRef, Wanted>,
     /// Instances that are not ready though they run.
     pub sick: BTreeMap<InstanceId, Health>,
@@ -76,6 +79,7 @@ impl Field {
             views: BTreeMap::new(),
             homes: BTreeMap::new(),
             sets: BTreeMap::new(),
+            quota: None,
             wanted: BTreeMap::new(),
             sick: BTreeMap::new(),
             slow: false,
@@ -169,6 +173,7 @@ impl Field {
                 roster: &roster,
                 homes: &self.homes,
                 sets: &self.sets,
+                quota: self.quota,
                 wanted: &self.wanted,
                 young: false,
                 verdicts: &verdicts,

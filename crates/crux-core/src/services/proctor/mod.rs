@@ -5,11 +5,13 @@
 //! know who was lost and when. Only the seat of the horde plans: the first present home member by roster seniority.
 //!
 //! What this form does not do yet: updates roll one at a time without rollback; `keep-home`, `restart` and `hook` remove
-//! surplus as `keep-oldest` does; resources and quotas are not weighed.
+//! surplus as `keep-oldest` does. Resources are weighed by what is asked for, not by what is used, and of the fulcrums of
+//! this horde only: what a fulcrum still runs of a horde that it left is not seen.
 
 mod planning;
 mod policy;
 mod trouble;
+mod weigh;
 
 pub use self::policy::{BadPolicy, OnRejoin, OnSplit};
 
@@ -20,6 +22,7 @@ use super::instance::{Instance, InstanceId, Phase, ServiceRef};
 use super::plan::{Plan, PlanId};
 use super::verdict::Health;
 use crate::flock::view::ViewId;
+use crate::resources::Resources;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -42,6 +45,8 @@ pub const MOST: u32 = 100;
 pub struct Home {
     /// Its labels: the certificate's and the operators'.
     pub labels: BTreeMap<String, String>,
+    /// What it has for services; `None`: it has not said so yet.
+    pub capacity: Option<Resources>,
     /// Whether it takes nothing new.
     pub cordoned: bool,
     /// Whether what runs there moves away, as far as others can take it.
@@ -67,6 +72,8 @@ pub struct Wanted {
     pub single: bool,
     /// From the manifest: never restarted, exit 0 is `done`.
     pub once: bool,
+    /// What an instance asks for, by revision; one that is not in here asks for nothing.
+    pub asks: BTreeMap<Hash256, Resources>,
 }
 
 /// Everything that a proctor sees, as it is now. The caller fills it from view, facts and verdicts.
@@ -80,6 +87,8 @@ pub struct Seen<'a> {
     pub homes: &'a BTreeMap<FulcrumId, Home>,
     /// The horde's named khan sets.
     pub sets: &'a BTreeMap<String, String>,
+    /// How much its services may ask for, all together.
+    pub quota: Option<Resources>,
     /// The horde's services. What is not in here is in no plan, so its deans stop it.
     pub wanted: &'a BTreeMap<ServiceRef, Wanted>,
     /// Whether this life has begun so lately, and its flock is so little known to be complete, that it may be doubling

@@ -4,8 +4,11 @@ use super::super::instance::{Instance, InstanceId, Phase, ServiceRef};
 use super::super::plan::{Entry, Shortfall};
 use super::super::verdict::Health;
 use super::policy::{Lost, OnRejoin, OnSplit};
+use super::weigh::{self, Renewal};
 use super::{MOST, Proctor, Seen, Wanted};
 use crate::khan::{self, Condition, Host, HostState, Placement, Program, StageCounts, Stages, Statement, World};
+use crate::khan::{Ask, Quota};
+use crate::resources::Resources;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -27,15 +30,15 @@ pub(super) struct Content {
 
 /// Something that fills, or is about to fill, a place of a plan.
 #[derive(Clone, Debug)]
-struct Unit {
-    on: FulcrumId,
+pub(super) struct Unit {
+    pub(super) on: FulcrumId,
     slot: u32,
-    revision: Hash256,
+    pub(super) revision: Hash256,
     /// `None`: a plan asks for it and no dean has told of it yet.
     instance: Option<InstanceId>,
     started: Option<Wall>,
     runs: bool,
-    ready: bool,
+    pub(super) ready: bool,
     /// Nothing is known yet of how it is.
     unknown: bool,
     /// It keeps failing where it is.
@@ -43,15 +46,19 @@ struct Unit {
     done: bool,
     /// It ended badly and is never restarted.
     failed: bool,
+    /// It has ended and is there no more.
+    pub(super) ended: bool,
+    /// What becomes of it if it is of another revision than the wanted one.
+    pub(super) renewal: Renewal,
     /// The reason that the plan gave for it, while it is only asked for.
     why: Option<String>,
 }
 
 /// What there is of one service.
 #[derive(Clone, Debug, Default)]
-struct Stock {
+pub(super) struct Stock {
     /// The best first.
-    units: Vec<Unit>,
+    pub(super) units: Vec<Unit>,
     /// Still there, but stopping, dropped or dead.
     leaving: Vec<InstanceId>,
     /// Those of them that a verdict calls dead.
@@ -103,7 +110,9 @@ impl<'a> Planning<'a> {
         for (of, wanted) in seen.wanted {
             planning.intents.insert(of, read(of, wanted, &sets, &broken));
         }
-        planning.place(sets);
+        let settled = planning.silent.is_empty() && proctor.hold.is_none() && !seen.young;
+        let asks = weigh::weigh(&proctor.horde, seen, &mut planning.stocks, settled);
+        planning.place(sets, asks);
         planning
     }
 
@@ -191,6 +200,8 @@ impl<'a> Planning<'a> {
                 failing: false,
                 done: health == Some(&Health::Done),
                 failed: false,
+                ended: false,
+                renewal: Renewal::Here,
                 why: Some(entry.why.clone()),
             });
             matched.insert(stock.units.len() - 1);
@@ -198,8 +209,9 @@ impl<'a> Planning<'a> {
     }
 
     /// Asks khan, for the world as it is, or during a hold as it was.
-    fn place(&mut self, sets: Vec<Statement>) {
-        let mut world = World { most: Some(MOST), ..World::default() };
+    fn place(&mut self, sets: Vec<Statement>, mut asks: BTreeMap<ServiceRef, Ask>) {
+        let quota = self.seen.quota.map(|most| Quota { of: format!("horde {}", self.proctor.horde), most });
+        let mut world = World { most: Some(MOST), quota, ..World::default() };
         for (id, home) in self.seen.homes {
             let lost = self.proctor.hold.as_ref().and_then(|hold| hold.lost.get(id));
             let state = match lost {
@@ -212,7 +224,8 @@ impl<'a> Planning<'a> {
                 None if self.silent.contains(&id) => HostState::Frozen,
                 None => HostState::Open,
             };
-            world.hosts.insert(id.clone(), Host { labels: home.labels.clone(), state });
+            let (labels, capacity) = (home.labels.clone(), home.capacity);
+            world.hosts.insert(id.clone(), Host { labels, state, capacity, busy: Resources::default() });
         }
         for (of, stock) in &self.stocks {
             let avoided = self.proctor.trouble.avoided(of, self.seen.wanted[*of].revision);
@@ -225,8 +238,28 @@ impl<'a> Planning<'a> {
                 world.avoid.insert(of.service.clone(), avoid);
             }
             let running = world.running.entry(of.service.clone()).or_default();
+            let mut ask = asks.remove(*of).unwrap_or_default();
             for (rank, unit) in stock.units.iter().enumerate() {
+                if matches!(unit.renewal, Renewal::Elsewhere(_)) {
+                    // What is there until its successor is ready takes room, and fills no place.
+                    let weight = weigh::ask(&self.seen.wanted[*of], &unit.revision);
+                    if let Some(host) = world.hosts.get_mut(&unit.on) {
+                        host.busy = host.busy.plus(weight);
+                    }
+                    continue;
+                }
                 running.entry(unit.on.clone()).or_default().push(rank as u64);
+            }
+            // What its policy withholds in this part takes no room.
+            let allowed = self.intents.get(*of).is_some_and(|intent| {
+                intent.as_ref().is_ok_and(|intent| intent.on_split.allows(self.seen.homes, &self.here).is_ok())
+            });
+            if !allowed {
+                let each = core::mem::take(&mut ask.each);
+                (0..stock.units.len() as u64).for_each(|rank| _ = ask.runs.entry(rank).or_insert(each));
+            }
+            if ask != Ask::default() {
+                world.asks.insert(of.service.clone(), ask);
             }
             for (id, lost) in self.proctor.hold.iter().flat_map(|hold| &hold.lost) {
                 if let Lost::Gone(ran) = lost {
@@ -303,6 +336,10 @@ impl<'a> Planning<'a> {
         if failed > 0 {
             let why = "ended badly and is never restarted; a new revision runs it again".into();
             content.say(of, u32::try_from(failed).unwrap_or(u32::MAX), why);
+        }
+        for (why, old) in hindrances(&stock.units) {
+            let (old, new) = (old.short(), intent.wanted.revision.short());
+            content.say(of, 0, format!("update from {old} to {new} has no room: {why}"));
         }
         for missing in self.placement.missing.iter().filter(|missing| missing.service == of.service) {
             content.say(of, u32::try_from(missing.missing).unwrap_or(u32::MAX), missing.why.clone());
@@ -400,13 +437,15 @@ impl<'a> Planning<'a> {
         }
     }
 
-    /// What runs on a draining host stays, as far as no other host can take it.
+    /// What runs on a draining host, or has no room there for its next revision, stays, as far as no other host can take it.
     fn strand(&self, kept: &mut Vec<Unit>, surplus: &mut Vec<Unit>, lacking: u32) {
         let draining = |unit: &Unit| self.seen.homes.get(&unit.on).is_some_and(|home| home.draining);
+        let moves = |unit: &Unit| matches!(unit.renewal, Renewal::Elsewhere(_));
         for _ in 0..lacking {
-            let Some(index) = surplus.iter().position(draining) else { return };
+            let Some(index) = surplus.iter().position(|unit| draining(unit) || moves(unit)) else { return };
             let mut unit = surplus.remove(index);
-            unit.why = Some(format!("{} is drained, but no other host can take this", unit.on));
+            let what = if draining(&unit) { "is drained" } else { "has no room for its update" };
+            unit.why = Some(format!("{} {what}, but no other host can take this", unit.on));
             kept.push(unit);
         }
     }
@@ -555,6 +594,8 @@ impl Unit {
             failing: false,
             done: health == Health::Done,
             failed: instance.phase == Phase::Gone && health == Health::Dead,
+            ended: instance.phase == Phase::Gone,
+            renewal: Renewal::Here,
             why: None,
         }
     }
@@ -595,8 +636,17 @@ fn next_to_roll(kept: &[Unit], wanted: &Wanted) -> Option<usize> {
     if kept.iter().any(|unit| current(unit) && !unit.ready) {
         return None;
     }
-    let old = kept.iter().enumerate().filter(|(_, unit)| !current(unit));
+    let old = kept.iter().enumerate().filter(|(_, unit)| !current(unit) && unit.renewal == Renewal::Here);
     old.min_by_key(|(_, unit)| (unit.ready, unit.slot, unit.on.clone())).map(|(index, _)| index)
+}
+
+/// Why instances are not brought to the wanted revision where they run, each reason once, with the revision that they are of.
+fn hindrances(units: &[Unit]) -> BTreeSet<(String, Hash256)> {
+    let why = |unit: &Unit| match &unit.renewal {
+        Renewal::Here => None,
+        Renewal::Elsewhere(why) | Renewal::Waits(why) => Some((why.clone(), unit.revision)),
+    };
+    units.iter().filter_map(why).collect()
 }
 
 fn name(id: &InstanceId) -> String {
