@@ -66,6 +66,8 @@ fn roster() -> Vec<RosterEntry> {
         cordoned: true,
         draining: true,
         cordon_reason: Some("new disk".into()),
+        capacity: Some(resources(4_000, 8_589_934_592)),
+        used: resources(1_500, 268_435_456),
         state: MemberState::Suspect,
         link: Some(link),
     }]
@@ -81,6 +83,10 @@ fn outside() -> Vec<Outside> {
     }]
 }
 
+fn resources(cpu_milli: u64, memory: u64) -> Resources {
+    Resources { cpu_milli: Counter(cpu_milli), memory: Counter(memory), disk: Counter(0) }
+}
+
 fn horde() -> Horde {
     Horde {
         name: "web".into(),
@@ -90,6 +96,8 @@ fn horde() -> Horde {
         absent: vec!["n4".into()],
         substitutes: vec!["n5".into()],
         state: HordeState::Parted,
+        quota: Some(resources(8_000, 17_179_869_184)),
+        used: resources(7_500, 0),
         why: "n4: not seen here, n5 stands in".into(),
     }
 }

@@ -51,6 +51,7 @@ pub(crate) fn up(settings: UpSettings) -> Result<(), ErrorDoc> {
         expect,
         fulcrum,
         timers,
+        share,
         dev_child,
     } = settings;
     let inspect = match identity.exists() {
@@ -73,6 +74,7 @@ pub(crate) fn up(settings: UpSettings) -> Result<(), ErrorDoc> {
         expect,
         fulcrum,
         timers,
+        share,
         dev_child,
     };
     crux_node::up::run(config).map_err(|e| {

@@ -60,6 +60,10 @@ pub(crate) struct Layer {
     /// Do not announce this fulcrum on the local link, nor listen there for others of the bloc
     #[arg(long, env = "CRUX_NO_MULTICAST", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(crate) no_multicast: Option<bool>,
+    /// Which part of this machine's cores, memory and disk its services may use, where several fulcrums or other programs
+    /// share it [default: 1]
+    #[arg(long, env = "CRUX_SHARE", value_name = "SHARE")]
+    pub(crate) share: Option<f64>,
     #[command(flatten)]
     #[serde(flatten)]
     pub(crate) later: Later,
@@ -69,9 +73,6 @@ pub(crate) struct Layer {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, clap::Args)]
 #[serde(default)]
 pub(crate) struct Later {
-    /// How much of this machine services may use (not yet in this version)
-    #[arg(long, env = "CRUX_SHARE", value_name = "SHARE")]
-    share: Option<f64>,
     /// Serve as a gateway (not yet in this version)
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     gateway: Option<bool>,
@@ -87,12 +88,8 @@ impl Later {
     /// The first setting that asks for something this version does not do; `off` asks for nothing.
     fn wanted(&self) -> Option<&'static str> {
         let on = |value: &Option<String>| value.as_deref().is_some_and(|value| value != "off");
-        let wants = [
-            ("share", self.share.is_some()),
-            ("gateway", self.gateway == Some(true)),
-            ("beacon", self.beacon.is_some()),
-            ("dns", on(&self.dns)),
-        ];
+        let wants =
+            [("gateway", self.gateway == Some(true)), ("beacon", self.beacon.is_some()), ("dns", on(&self.dns))];
         wants.into_iter().find_map(|(name, wanted)| wanted.then_some(name))
     }
 
@@ -105,7 +102,6 @@ impl Later {
 
     fn over(self, under: Self) -> Self {
         Self {
-            share: self.share.or(under.share),
             gateway: self.gateway.or(under.gateway),
             beacon: self.beacon.or(under.beacon),
             dns: self.dns.or(under.dns),
@@ -130,6 +126,7 @@ impl Layer {
             fulcrum: self.fulcrum.or(under.fulcrum),
             timers: self.timers.or(under.timers),
             no_multicast: self.no_multicast.or(under.no_multicast),
+            share: self.share.or(under.share),
             later: self.later.over(under.later),
         }
     }
@@ -240,6 +237,8 @@ pub(crate) struct UpSettings {
     pub(crate) fulcrum: FulcrumName,
     /// Scale of every timer.
     pub(crate) timers: f64,
+    /// Which part of the machine is for its services.
+    pub(crate) share: f64,
     /// The child of a dev cluster.
     pub(crate) dev_child: bool,
 }
@@ -330,6 +329,14 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
     if layer.expect == Some(0) {
         return Err(wrong("expect", "a flock has at least one member".to_owned()));
     }
+    let share = layer.share.unwrap_or(1.0);
+    // What is no number is not above 0 either.
+    if !(share > 0.0 && share <= 1.0) {
+        return Err(wrong(
+            "share",
+            format!("{share} is no part of this machine; it is more than 0 and at most 1, like 0.5"),
+        ));
+    }
     let seeds = layer.seed.unwrap_or_default();
     for seed in &seeds {
         check_seed(seed).map_err(|problem| wrong("seed", problem))?;
@@ -348,6 +355,7 @@ pub(crate) fn resolve(flags: Layer, config: Option<&Path>, dev_child: bool) -> R
         expect: layer.expect,
         fulcrum,
         timers: layer.timers.unwrap_or(1.0),
+        share,
         dev_child,
     })
 }
@@ -431,6 +439,18 @@ mod tests {
         );
         assert!(resolve("dns = \"off\"\nvisitor = false\n").is_ok());
         assert!(resolve("listen = \"x\"\n").unwrap_err().cause.contains("\"x\" is not ADDR:PORT"));
+    }
+
+    #[test]
+    fn a_share_is_a_part_of_the_machine() {
+        let of = |share| resolve(Layer { share, ..Layer::default() }, None, true).map(|settings| settings.share);
+        assert_eq!(of(None).unwrap(), 1.0);
+        assert_eq!((of(Some(0.25)).unwrap(), of(Some(1.0)).unwrap()), (0.25, 1.0));
+        for bad in [0.0, -0.5, 1.01, f64::NAN, f64::INFINITY] {
+            let error = of(Some(bad)).unwrap_err();
+            assert_eq!(error.code, Code::BadConfig);
+            assert!(error.cause.starts_with("share: ") && error.cause.contains("at most 1"), "{}", error.cause);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::{bloc, slow, target, text, texts};
 use bytes::Bytes;
 use crux_api::backup::{self, Contents, Packer};
 use crux_api::grpc::{AddReply, AddRequest, ConfabRequest, ConfabView, ListReply, ListRequest, WhoReply, WhoRequest};
-use crux_api::intent::{Intent, parse_duration};
+use crux_api::intent::{Intent, parse_bytes, parse_cpu, parse_duration, parse_quota};
 use crux_api::json::*;
 use crux_api::routes::{DownRequest, ForgetRequest, LabRequest, RestoreRequest, WriteRequest};
 use crux_core::facts::authority::authorise;
@@ -24,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     target("hex", hex, hexes),
     target("error_code", error_code, codes),
     target("duration", duration, durations),
+    target("resources", resources, amounts),
     slow(target("manifest", manifest, manifests)),
     target("grpc", grpc, grpcs),
     slow(target("backup", backup, backups)),
@@ -180,6 +181,24 @@ pub fn duration(data: &[u8]) {
     }
 }
 
+fn amounts() -> Vec<Vec<u8>> {
+    texts(&["8", "0.5", "256M", "1024T", "cpu=8,memory=16G,disk=1T", "cpu=0.001", "none", "18446744073709551616.5"])
+}
+
+/// Cores and sizes are bounded, and a quota that names nothing is none.
+pub fn resources(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    if let Ok(milli) = parse_cpu(text) {
+        assert!((1..=10_000_000).contains(&milli));
+    }
+    if let Ok(bytes) = parse_bytes(text) {
+        assert!((1..=1 << 50).contains(&bytes));
+    }
+    if let Ok(Some(quota)) = parse_quota(text) {
+        assert!(quota.is_bounded() && !quota.is_none());
+    }
+}
+
 fn manifests() -> Vec<Vec<u8>> {
     texts(&[
         r#"
@@ -187,6 +206,10 @@ fn manifests() -> Vec<Vec<u8>> {
 want  = 5
 where = "zone=a & node under site-a"
 sets.big = "ALL & LABEL(size=big)"
+quota = { cpu = 8, memory = "16G" }
+
+[horde.ADMIN]
+want = 1
 
 [service.api]
 horde     = "web"
@@ -198,6 +221,7 @@ ports     = { http = 0 }
 check     = { http = "/healthz", port = "http", every = "2s" }
 restart   = { from = "500ms", to = "1m" }
 stop      = { signal = "INT", grace = "3s" }
+resources = { cpu = 0.5, memory = "256M" }
 single    = false
 on_split  = "majority"
 on_rejoin = "keep-oldest"

@@ -7,6 +7,7 @@ use crux_core::facts::authority::authorise;
 use crux_core::facts::path::Path;
 use crux_core::facts::value::{Check, Cordon, Expulsion, File, Horde, Labels, Manifest, Place, Row, muster_path};
 use crux_core::facts::version::{Author, Checked, Sealed, Stamp, Statement};
+use crux_core::resources::Resources;
 use crux_core::services::muster;
 use crux_names::ServiceName;
 use prost::Message;
@@ -96,6 +97,7 @@ fn values() -> Vec<Vec<u8>> {
         restart_to_ms: 60_000,
         stop_signal: "INT".into(),
         stop_grace_ms: 3_000,
+        resources: Some(Resources { cpu_milli: 500, memory: 256 << 20, disk: 0 }),
         ..Manifest::default()
     };
     let place = Place {
@@ -111,8 +113,10 @@ fn values() -> Vec<Vec<u8>> {
         r#where: "zone=a & node under site-a".into(),
         sets: pairs(&[("big", "LABEL(size=big)")]),
         vacancy_after_ms: 30_000,
+        quota: Some(Resources { cpu_milli: 8_000, memory: 16 << 30, disk: 0 }),
     };
-    let row = Row { horde: "web".into(), labels: pairs(&[("zone", "a")]), ..Row::default() };
+    let capacity = Some(Resources { cpu_milli: 4_000, memory: 8 << 30, disk: 1 << 40 });
+    let row = Row { capacity, horde: "web".into(), labels: pairs(&[("zone", "a")]), ..Row::default() };
     let expulsion = Expulsion { up_to: 2, reason: "stolen".into() };
     vec![
         manifest.encode_to_vec(),

@@ -34,7 +34,7 @@ short_runs! {
     hello welcome frame_length peer_words
     announcement probe_source probe_list book_row instance_log journal added_entries supervisor peer_part file_question
     file_answer health_answer dev_files lab_request api_query page_host store_file
-    documents requests event_stream hex error_code duration manifest grpc backup
+    documents requests event_stream hex error_code duration resources manifest grpc backup
 }
 
 /// Every good input is one: a target whose seeds are all refused fuzzes nothing but its first check.

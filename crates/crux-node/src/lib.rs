@@ -8,6 +8,7 @@
 mod api;
 mod ask;
 mod audit;
+mod capacity;
 pub mod dev;
 mod driver;
 pub mod effects;

@@ -60,6 +60,8 @@ pub struct UpConfig {
     pub fulcrum: FulcrumName,
     /// What every timer is multiplied with: 1 is the default, a dev cluster runs at 0.25. Needs no agreement.
     pub timers: f64,
+    /// Which part of this machine its services may use: more than 0, at most 1.
+    pub share: f64,
     /// The child of a dev cluster: its links can be broken on purpose, and it goes down, services included, when its
     /// standard input ends. Only on loopback.
     pub dev_child: bool,

@@ -51,6 +51,9 @@ fn describe_horde(horde: &Horde) -> String {
         VACANCY_NEVER_MS => text += "; vacancies stay",
         after => text += &format!("; vacancies after {} s", after as f64 / 1_000.0),
     }
+    if let Some(quota) = &horde.quota {
+        text += &format!("; quota {quota}");
+    }
     for (name, set) in &horde.sets {
         text += &format!("; {name} := {set}");
     }
@@ -75,6 +78,9 @@ fn describe_manifest(manifest: &Manifest) -> String {
         let target =
             if check.kind == "exec" { check.command.join(" ") } else { format!("{}{}", check.port, check.path) };
         text += &format!("; check {} {target}", check.kind);
+    }
+    if let Some(resources) = &manifest.resources {
+        text += &format!("; asks for {resources}");
     }
     if manifest.once {
         text += "; never restarted";
@@ -108,6 +114,9 @@ fn describe_row(row: &Row) -> String {
     }
     if !row.admin.is_empty() {
         text += &format!(", {}", row.admin);
+    }
+    if let Some(capacity) = &row.capacity {
+        text += &format!(", has {capacity}");
     }
     for (key, value) in &row.labels {
         text += &format!(", {key}={value}");

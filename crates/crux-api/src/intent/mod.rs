@@ -10,13 +10,16 @@ mod files;
 mod horde;
 mod khan;
 mod read;
+mod resources;
 mod service;
 
+pub use crux_core::resources::Resources;
 pub use describe::{Diff, describe, diff};
 pub use duration::{BadDuration, parse_duration};
 pub use files::{Upload, hash_file};
-pub use horde::{HordeIntent, own_horde_name, vacancy_after};
+pub use horde::{HordeIntent, own_horde_name, settable_horde_name, vacancy_after};
 pub use read::ManifestError;
+pub use resources::{parse_bytes, parse_cpu, parse_quota};
 pub use service::{BUILTINS, ServiceIntent, check_on_split, check_port, check_port_name, pick, service_horde};
 
 use crate::json::{Code, ErrorDoc, to_hex};

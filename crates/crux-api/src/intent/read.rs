@@ -162,6 +162,16 @@ impl<'s> Section<'s> {
         }
     }
 
+    /// A number with or without a decimal point, as it is written.
+    pub(super) fn decimal(&self, key: &str, what: &str) -> Read<String> {
+        let Some(value) = self.value(key) else { return Ok(None) };
+        match value.get_ref() {
+            DeValue::Integer(int) if int.radix() == 10 => Ok(Some(int.as_str().to_owned())),
+            DeValue::Float(float) => Ok(Some(float.as_str().to_owned())),
+            _ => Err(self.expected(key, value, what)),
+        }
+    }
+
     pub(super) fn duration(&self, key: &str) -> Read<Duration> {
         let Some(text) = self.string(key)? else { return Ok(None) };
         super::parse_duration(&text).map(Some).map_err(|e| self.wrong(key, e.to_string()))

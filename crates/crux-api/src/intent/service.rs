@@ -2,10 +2,11 @@
 
 use super::files::{self, Upload};
 use super::read::{Allowed, ManifestError, Section};
-use super::{Intent, khan};
+use super::{Intent, khan, resources};
 use crate::json::Code;
 use crate::write::NewFact;
 use crux_core::facts::value::{Check, File, Manifest, Place, muster_path, place_path};
+use crux_core::resources::Resources;
 use crux_names::{ADMIN, HordeName, ServiceName};
 use prost::Message;
 use std::collections::BTreeMap;
@@ -29,8 +30,9 @@ const ALLOWED: Allowed = Allowed {
         "single",
         "on_split",
         "on_rejoin",
+        "resources",
     ],
-    not_yet: &["user", "resources", "update", "hooks", "calls", "expose", "secrets", "heartbeat", "liveness"],
+    not_yet: &["user", "update", "hooks", "calls", "expose", "secrets", "heartbeat", "liveness"],
 };
 const CHECK: Allowed = Allowed { keys: &["http", "tcp", "exec", "port", "every"], not_yet: &["grpc", "heartbeat"] };
 const RESTART: Allowed = Allowed { keys: &["from", "to"], not_yet: &[] };
@@ -80,6 +82,8 @@ pub struct ServiceIntent {
     pub on_split: String,
     /// What happens to surplus after a rejoin; empty: `keep-oldest`.
     pub on_rejoin: String,
+    /// What each instance asks for; none: nothing.
+    pub resources: Option<Resources>,
 }
 
 impl ServiceIntent {
@@ -104,6 +108,7 @@ impl ServiceIntent {
             single: false,
             on_split: String::new(),
             on_rejoin: String::new(),
+            resources: None,
         }
     }
 
@@ -139,6 +144,7 @@ impl ServiceIntent {
         service.read_restart(section)?;
         service.read_stop(section)?;
         service.read_policy(section)?;
+        service.resources = resources::read(section, "resources")?;
         service.validate().map_err(|(key, problem)| section.wrong(key, problem))?;
         Ok(service)
     }
@@ -339,6 +345,7 @@ impl ServiceIntent {
             stop_signal: self.stop_signal.clone(),
             stop_grace_ms: millis(self.stop_grace),
             once: self.once,
+            resources: self.resources,
         }
         .encode_to_vec();
         if manifest.len() > super::VALUE_MAX {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::json::{ChangeAction, Counter, Fact, Head, to_hex};
 use crux_core::facts::value::{Horde, Manifest, Place};
+use crux_core::resources::Resources;
 use prost::Message;
 
 const GOOD: &str = r#"
@@ -10,6 +11,13 @@ const GOOD: &str = r#"
 want  = 5
 where = "zone=a & node under site-a"
 sets.big = "ALL & LABEL(size=big)"
+quota = { cpu = 8, memory = "16G" }
+
+[horde.ADMIN]
+where = "node under n1"
+
+[horde.main]
+quota = { disk = "1T" }
 
 [service.api]
 horde     = "web"
@@ -25,6 +33,7 @@ stop      = { signal = "INT", grace = "3s" }
 single    = false
 on_split  = "majority"
 on_rejoin = "keep-oldest"
+resources = { cpu = 0.5, memory = "256M" }
 
 [service.once]
 run     = ["sh", "-c", "true"]
@@ -57,8 +66,16 @@ fn a_manifest_becomes_facts_and_files() {
         (5, "zone=a & node under site-a", "ALL & LABEL(size=big)")
     );
 
+    let quota = Resources { cpu_milli: 8_000, memory: 16 << 30, disk: 0 };
+    assert_eq!(horde.quota, Some(quota));
+    let admin = Horde::decode(value("horde/ADMIN").as_slice()).unwrap();
+    assert_eq!((admin.want, admin.r#where.as_str(), admin.quota), (3, "node under n1", None));
+    let main = Horde::decode(value("horde/main").as_slice()).unwrap();
+    assert_eq!((main.want, main.quota.map(|quota| quota.disk)), (0, Some(1 << 40)));
+
     let bytes = value("muster/api/");
     let manifest = Manifest::decode(bytes.as_slice()).unwrap();
+    assert_eq!(manifest.resources, Some(Resources { cpu_milli: 500, memory: 256 << 20, disk: 0 }));
     assert_eq!(manifest.run, ["bin/api", "--port", "${port.http}"]);
     let files: Vec<(&str, bool)> = manifest.files.iter().map(|file| (file.path.as_str(), file.executable)).collect();
     assert_eq!(files, [("bin/api", true), ("page.html", false)]);
@@ -94,11 +111,44 @@ fn errors_point() {
         (
             "[service.api]\nrun = [\"a\"]\nplcae = \"x\"\n",
             "m.toml:3:1: service.api.plcae: unknown key; allowed here: horde, place, count, after, run, builtin, files, \
-             env, ports, check, restart, stop, single, on_split, on_rejoin",
+             env, ports, check, restart, stop, single, on_split, on_rejoin, resources",
         ),
         (
-            "[service.api]\nrun = [\"a\"]\nresources = { cpu = 1 }\n",
-            "m.toml:3:1: service.api.resources: not yet supported in this version; remove it",
+            "[service.api]\nrun = [\"a\"]\nupdate = { at_a_time = 1 }\n",
+            "m.toml:3:1: service.api.update: not yet supported in this version; remove it",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nresources = { cpu = 0 }\n",
+            "m.toml:3:21: service.api.resources.cpu: \"0\" is no number of cores; write it like 8 or 0.5, from 0.001 to 10000",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nresources = { cpu = \"1\" }\n",
+            "m.toml:3:21: service.api.resources.cpu: expected a number of cores, like 8 or 0.5, found \"1\"",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nresources = { cpu = 0.5, memory = \"256\" }\n",
+            "m.toml:3:35: service.api.resources.memory: \"256\" is no size; write it like 512K, 256M, 16G or 1T, at most \
+             1024T (K is 1024 bytes)",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nresources = { gpu = 1 }\n",
+            "m.toml:3:15: service.api.resources.gpu: unknown key; allowed here: cpu, memory, disk",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nresources = {}\n",
+            "m.toml:3:13: service.api.resources: it names nothing; allowed here: cpu, memory, disk",
+        ),
+        (
+            "[horde.web]\nwant = 1\nquota = { memory = 16 }\n",
+            "m.toml:3:20: horde.web.quota.memory: expected a string, found the number 16",
+        ),
+        (
+            "[horde.ADMIN]\nwant = 0\n",
+            "m.toml:2:8: horde.ADMIN.want: at least one fulcrum carries the ADMIN flag; say 1 or more (3 is the default)",
+        ),
+        (
+            "[horde.ADMIN]\nquota = { cpu = 1 }\n",
+            "m.toml:2:9: horde.ADMIN.quota: ADMIN has no quota: it is a flag, and its members are at home in other hordes",
         ),
         ("[hordes.web]\n", "m.toml:1:2: hordes: unknown key; allowed here: horde, service"),
         ("[horde.web]\nwant = \"5\"\n", "m.toml:2:8: horde.web.want: expected a number from 0 to 100000, found \"5\""),
@@ -118,7 +168,10 @@ fn errors_point() {
             "[horde.web]\nwant = 1\nvacancy_after = \"0s\"\n",
             "m.toml:3:17: horde.web.vacancy_after: 0 would have places filled that nobody misses; write it like 10m, or `never`",
         ),
-        ("[horde.main]\nwant = 1\n", "m.toml:1:8: horde.main: main is built in and needs no fact; choose another name"),
+        (
+            "[horde.main]\nwant = 1\n",
+            "m.toml:2:8: horde.main.want: main is built in and takes whom no other horde has: only its quota can be set",
+        ),
         (
             "[horde.Web]\nwant = 1\n",
             "m.toml:1:8: horde.Web: \"Web\" is not a horde name: the character at byte 0 is not a lower-case letter, a \

@@ -96,10 +96,41 @@ pub struct RosterEntry {
     /// Why, in the operator's words; `null` if it is neither.
     #[serde(default)]
     pub cordon_reason: Option<String>,
+    /// What it has for services; `null`: it has not said so.
+    #[serde(default)]
+    pub capacity: Option<Resources>,
+    /// What those ask for that plans have on it.
+    #[serde(default)]
+    pub used: Resources,
     /// How it is.
     pub state: MemberState,
     /// The link from here to it; `null` for this fulcrum itself.
     pub link: Option<Link>,
+}
+
+/// Cores, memory and disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Resources {
+    /// Thousandths of a core.
+    pub cpu_milli: Counter,
+    /// Bytes of memory.
+    pub memory: Counter,
+    /// Bytes of the file system that holds the state.
+    pub disk: Counter,
+}
+
+impl From<crux_core::resources::Resources> for Resources {
+    fn from(of: crux_core::resources::Resources) -> Self {
+        Self { cpu_milli: Counter(of.cpu_milli), memory: Counter(of.memory), disk: Counter(of.disk) }
+    }
+}
+
+impl std::fmt::Display for Resources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let of = crux_core::resources::Resources::from_amounts([self.cpu_milli.0, self.memory.0, self.disk.0]);
+        std::fmt::Display::fmt(&of, f)
+    }
 }
 
 /// How a member of the flock is.
@@ -205,7 +236,8 @@ pub struct Twins {
 pub struct Horde {
     /// Its name.
     pub name: String,
-    /// How many home members operators want; `null` for `main` and ADMIN, which take whom they get.
+    /// How many home members operators want, of ADMIN how many carry its flag where the flock has them; `null` for `main`,
+    /// which takes whom it gets.
     pub want: Option<u32>,
     /// Home members, sorted.
     pub home: Vec<String>,
@@ -215,6 +247,12 @@ pub struct Horde {
     pub absent: Vec<String>,
     /// Members that stand in for absent ones.
     pub substitutes: Vec<String>,
+    /// How much its services may ask for, all together, a zero of what is not limited; `null`: without a limit.
+    #[serde(default)]
+    pub quota: Option<Resources>,
+    /// How much they ask for, by its plan.
+    #[serde(default)]
+    pub used: Resources,
     /// How it is.
     pub state: HordeState,
     /// What it misses and waits for; for people, empty if nothing.

@@ -7,10 +7,13 @@ use crate::operator::{fact_at, in_force};
 use crate::output::{Format, names};
 use clap::{Args, Subcommand};
 use crux_api::client::encode;
-use crux_api::intent::{HordeIntent, Intent, own_horde_name, vacancy_after};
+use crux_api::intent::{
+    HordeIntent, Intent, Resources, own_horde_name, parse_quota, settable_horde_name, vacancy_after,
+};
 use crux_api::json::{Code, ErrorDoc, FactList, HordeList, from_hex};
 use crux_api::routes;
 use crux_api::write::NewFact;
+use crux_names::HordeName;
 
 /// Hordes.
 #[derive(Debug, Subcommand)]
@@ -53,17 +56,21 @@ pub(crate) struct CreateArgs {
     /// How long a home member is missed before another stands in for it: 10m, or `never` [default: 10m]
     #[arg(long, value_name = "TIME", value_parser = vacancy_after)]
     vacancy_after: Option<u64>,
+    /// How much its services may ask for, all together: `cpu=8,memory=16G,disk=1T`, any of them
+    #[arg(long, value_name = "QUOTA", value_parser = quota)]
+    quota: Option<Quota>,
 }
 
 /// Changes of a horde.
 #[derive(Debug, Args)]
 pub(crate) struct SetArgs {
-    /// Its name
+    /// Its name; of those that are built in, `main` takes a quota, and ADMIN how many carry its flag
+    /// (--want) and which may (--where)
     name: String,
     /// How many home members it should have
     #[arg(long, value_name = "N")]
     want: Option<u32>,
-    /// Which fulcrums it may take
+    /// Which fulcrums it may take; an empty text: any
     #[arg(long = "where", value_name = "WORDS")]
     r#where: Option<String>,
     /// A named set; an empty text removes it; may be given several times
@@ -72,14 +79,28 @@ pub(crate) struct SetArgs {
     /// How long a home member is missed before another stands in for it: 10m, or `never`
     #[arg(long, value_name = "TIME", value_parser = vacancy_after)]
     vacancy_after: Option<u64>,
+    /// How much its services may ask for, all together: `cpu=8,memory=16G,disk=1T`, any of them; `none` takes it away.
+    /// It replaces the whole quota
+    #[arg(long, value_name = "QUOTA", value_parser = quota)]
+    quota: Option<Quota>,
+}
+
+/// A quota, or that there is none.
+#[derive(Clone, Copy, Debug)]
+struct Quota(Option<Resources>);
+
+fn quota(text: &str) -> Result<Quota, String> {
+    parse_quota(text).map(Quota)
 }
 
 fn usage(problem: String) -> ErrorDoc {
-    ErrorDoc::new(
-        Code::Usage,
-        format!("{problem}; nothing was changed"),
-        "crux horde create web --want 3 --where zone=a",
-    )
+    let next = "crux horde create web --want 3 --where zone=a";
+    ErrorDoc::new(Code::Usage, format!("{problem}; nothing was changed"), next)
+}
+
+fn usage_of_admin(problem: String) -> ErrorDoc {
+    let next = "crux horde set ADMIN --want 3 --where 'node under n1'";
+    ErrorDoc::new(Code::Usage, format!("{problem}; nothing was changed"), next)
 }
 
 fn missing(name: &str) -> ErrorDoc {
@@ -96,7 +117,7 @@ async fn placed_in(ctx: &Ctx, horde: &str) -> Result<Vec<String>, ErrorDoc> {
 }
 
 async fn write(ctx: &Ctx, horde: HordeIntent) -> Outcome {
-    horde.check().map_err(usage)?;
+    horde.check().map_err(if horde.name == HordeName::admin() { usage_of_admin } else { usage })?;
     let mut intent = Intent::default();
     horde.lower(&mut intent);
     ctx.make_so(&intent).await
@@ -125,6 +146,7 @@ pub(crate) async fn run(ctx: &Ctx, command: HordeCommand) -> Outcome {
                 r#where: args.r#where,
                 sets: args.set.into_iter().collect(),
                 vacancy_after_ms: args.vacancy_after.unwrap_or_default(),
+                quota: args.quota.and_then(|Quota(quota)| quota),
             };
             let path = format!("horde/{}", horde.name);
             if in_force(fact_at(&ctx.client(), &path).await?.as_ref()) {
@@ -138,12 +160,16 @@ pub(crate) async fn run(ctx: &Ctx, command: HordeCommand) -> Outcome {
             write(ctx, horde).await
         }
         HordeCommand::Set(args) => {
-            let name = own_horde_name(&args.name).map_err(usage)?;
+            let name = settable_horde_name(&args.name).map_err(usage)?;
             let fact = fact_at(&ctx.client(), &format!("horde/{name}")).await?;
             let value = fact.as_ref().and_then(|fact| fact.heads.first()).and_then(|head| head.value.as_deref());
-            let Some(value) = value else { return Err(missing(name.as_str())) };
-            let value = from_hex(value).map_err(|e| e.to_string());
-            let horde = value.and_then(|value| HordeIntent::decode(name, &value));
+            let horde = match value {
+                Some(value) => {
+                    from_hex(value).map_err(|e| e.to_string()).and_then(|value| HordeIntent::decode(name, &value))
+                }
+                None if own_horde_name(name.as_str()).is_err() => Ok(HordeIntent::built_in(name)),
+                None => return Err(missing(name.as_str())),
+            };
             let mut horde = horde.map_err(|problem| {
                 ErrorDoc::new(
                     Code::Failed,
@@ -154,6 +180,9 @@ pub(crate) async fn run(ctx: &Ctx, command: HordeCommand) -> Outcome {
             horde.want = args.want.unwrap_or(horde.want);
             horde.r#where = args.r#where.unwrap_or(horde.r#where);
             horde.vacancy_after_ms = args.vacancy_after.unwrap_or(horde.vacancy_after_ms);
+            if let Some(Quota(quota)) = args.quota {
+                horde.quota = quota;
+            }
             horde.sets.extend(args.set);
             horde.sets.retain(|_, text| !text.trim().is_empty());
             write(ctx, horde).await

@@ -5,7 +5,9 @@ use crate::Outcome;
 use crate::args::key_value;
 use crate::output::note;
 use clap::Args;
-use crux_api::intent::{Intent, ServiceIntent, check_on_split, check_port_name, service_horde};
+use crux_api::intent::{
+    Intent, Resources, ServiceIntent, check_on_split, check_port_name, parse_bytes, parse_cpu, service_horde,
+};
 use crux_api::json::{Code, ErrorDoc};
 use crux_names::ServiceName;
 use std::path::{Path, PathBuf};
@@ -40,6 +42,15 @@ pub(crate) struct RunArgs {
     /// What happens in a split: each-side, majority, home:NAME or stop
     #[arg(long, value_name = "P")]
     on_split: Option<String>,
+    /// Cores that each instance asks for, like 0.5: it goes where they are left
+    #[arg(long, value_name = "CORES", value_parser = parse_cpu)]
+    cpu: Option<u64>,
+    /// Memory that each instance asks for, like 256M
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    memory: Option<u64>,
+    /// Disk that each instance asks for, like 1G
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    disk: Option<u64>,
     /// The program and its arguments; a local file is pushed
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     cmd: Vec<String>,
@@ -127,6 +138,8 @@ fn service(args: RunArgs, uploads: &mut Vec<crux_api::intent::Upload>) -> Result
         check_on_split(&policy).map_err(usage)?;
         service.on_split = policy;
     }
+    let [cpu_milli, memory, disk] = [args.cpu, args.memory, args.disk].map(Option::unwrap_or_default);
+    service.resources = Some(Resources { cpu_milli, memory, disk }).filter(|asked| !asked.is_none());
     service.validate().map_err(|(key, problem)| usage(format!("{key}: {problem}")))?;
     Ok(service)
 }
@@ -159,6 +172,9 @@ mod tests {
             files: Vec::new(),
             check: Some("http:http:/healthz".to_owned()),
             on_split: Some("majority".to_owned()),
+            cpu: Some(500),
+            memory: None,
+            disk: None,
             cmd: cmd.iter().map(|word| (*word).to_owned()).collect(),
         }
     }
@@ -182,6 +198,7 @@ mod tests {
         assert_eq!(uploads[0].source, program);
         assert_eq!(service.ports, BTreeMap::from([("http".to_owned(), 0), ("admin".to_owned(), 8080)]));
         assert_eq!(service.place, "pick(server, 3, ALL)");
+        assert_eq!(service.resources.map(|asked| asked.to_string()).as_deref(), Some("cpu 0.5"));
     }
 
     #[test]

@@ -246,9 +246,12 @@ fn roster_table(roster: &[RosterEntry], wide: bool) -> String {
                 ms(link.and_then(|link| link.rtt_ms)),
                 link.and_then(|link| link.age_s).map_or_else(|| "-".to_owned(), |age| format!("{age:.0}s")),
                 entry.boot.clone(),
+                entry.capacity.map_or_else(|| "-".to_owned(), |capacity| capacity.to_string()),
+                entry.used.to_string(),
             ]
         });
-        return table(["FULCRUM", "STATE", "HORDE", "ROLE", "ADDRESS", "SINCE", "RTT", "LINK", "BOOT"], rows);
+        let head = ["FULCRUM", "STATE", "HORDE", "ROLE", "ADDRESS", "SINCE", "RTT", "LINK", "BOOT", "HAS", "IN USE"];
+        return table(head, rows);
     }
     let rows = roster.iter().map(|entry| {
         let rtt = ms(entry.link.and_then(|link| link.rtt_ms));

@@ -136,6 +136,8 @@ pub(crate) fn roster(from: &picture::Status, links: &LinkTable) -> Vec<json::Ros
         admin: line.admin,
         visitor: line.visitor,
         admission: line.admission,
+        capacity: line.capacity.map(Into::into),
+        used: line.used.into(),
         stands_in: line.stands_in.as_ref().map(|(horde, _)| horde.to_string()),
         stands_for: line.stands_in.as_ref().map(|(_, of)| of.to_string()),
         cordoned: line.cordon.is_some(),
@@ -248,6 +250,8 @@ pub(crate) fn hordes(from: &picture::Status) -> Vec<json::Horde> {
         absent: names(&line.absent),
         substitutes: names(line.substitutes.iter().map(|substitute| &substitute.id)),
         why: line.why.clone(),
+        quota: line.quota.map(Into::into),
+        used: line.used.into(),
         state: match line.state {
             picture::HordeState::Whole => json::HordeState::Whole,
             picture::HordeState::Parted => json::HordeState::Parted,

@@ -106,6 +106,8 @@ impl Child {
             command.arg("--seed").arg(seed.to_string());
         }
         command.arg("--timers").arg(family.timers.to_string());
+        // They share this machine.
+        command.arg("--share").arg(format!("{:.4}", 1.0 / family.addrs.len() as f64));
         command.arg("--expect").arg(family.addrs.len().to_string());
         // Each takes a free one, told to its peers over the links.
         command.args(["--api", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]);

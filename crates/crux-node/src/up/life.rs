@@ -6,6 +6,7 @@ use super::{UpError, link_key};
 use crate::api::{self, Door, OfInstance};
 use crate::ask::Asker;
 use crate::audit::Audit;
+use crate::capacity;
 use crate::dev;
 use crate::driver::{ASKS, Channels, Clock, Driver, End, Hands, Inbox, LINK_EVENTS, REPORTS, check_loaded};
 use crate::effects::{Effects, EffectsConfig, SOCKET, Serve};
@@ -144,8 +145,9 @@ pub(super) async fn live(
         visitor: config.visitor,
     };
     let seen = book.into_iter().map(|entry| (entry.fulcrum, entry.seen)).collect();
-    let engine =
-        Engine::new(now.time, engine::Config { flock, certificate: crux_pki::facts::certificate(bundle), seen });
+    let certificate = crux_pki::facts::certificate(bundle);
+    let capacity = Some(capacity::measure(&config.state, config.share));
+    let engine = Engine::new(now.time, engine::Config { flock, certificate, capacity, seen });
 
     let (stop_api, stopped) = watch::channel(false);
     let door = Door {
