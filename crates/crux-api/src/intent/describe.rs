@@ -76,6 +76,13 @@ fn describe_manifest(manifest: &Manifest) -> String {
             if check.kind == "exec" { check.command.join(" ") } else { format!("{}{}", check.port, check.path) };
         text += &format!("; check {} {target}", check.kind);
     }
+    if let Some(hooks) = &manifest.hooks {
+        for (word, command) in [("parted", &hooks.parted), ("rejoined", &hooks.rejoined)] {
+            if !command.is_empty() {
+                text += &format!("; hook {word} {}", command.join(" "));
+            }
+        }
+    }
     if manifest.once {
         text += "; never restarted";
     }

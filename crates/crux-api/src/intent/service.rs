@@ -2,10 +2,10 @@
 
 use super::files::{self, Upload};
 use super::read::{Allowed, ManifestError, Section};
-use super::{Intent, khan};
+use super::{Intent, hooks, khan};
 use crate::json::Code;
 use crate::write::NewFact;
-use crux_core::facts::value::{Check, File, Manifest, Place, muster_path, place_path};
+use crux_core::facts::value::{Check, File, Hooks, Manifest, Place, muster_path, place_path};
 use crux_names::{ADMIN, HordeName, ServiceName};
 use prost::Message;
 use std::collections::BTreeMap;
@@ -29,8 +29,9 @@ const ALLOWED: Allowed = Allowed {
         "single",
         "on_split",
         "on_rejoin",
+        "hooks",
     ],
-    not_yet: &["user", "resources", "update", "hooks", "calls", "expose", "secrets", "heartbeat", "liveness"],
+    not_yet: &["user", "resources", "update", "calls", "expose", "secrets", "heartbeat", "liveness"],
 };
 const CHECK: Allowed = Allowed { keys: &["http", "tcp", "exec", "port", "every"], not_yet: &["grpc", "heartbeat"] };
 const RESTART: Allowed = Allowed { keys: &["from", "to"], not_yet: &[] };
@@ -80,6 +81,8 @@ pub struct ServiceIntent {
     pub on_split: String,
     /// What happens to surplus after a rejoin; empty: `keep-oldest`.
     pub on_rejoin: String,
+    /// What is run for each instance when its horde is parted or has rejoined.
+    pub hooks: Option<Hooks>,
 }
 
 impl ServiceIntent {
@@ -104,6 +107,7 @@ impl ServiceIntent {
             single: false,
             on_split: String::new(),
             on_rejoin: String::new(),
+            hooks: None,
         }
     }
 
@@ -139,6 +143,7 @@ impl ServiceIntent {
         service.read_restart(section)?;
         service.read_stop(section)?;
         service.read_policy(section)?;
+        service.hooks = hooks::read(section, &service.ports)?;
         service.validate().map_err(|(key, problem)| section.wrong(key, problem))?;
         Ok(service)
     }
@@ -339,6 +344,7 @@ impl ServiceIntent {
             stop_signal: self.stop_signal.clone(),
             stop_grace_ms: millis(self.stop_grace),
             once: self.once,
+            hooks: self.hooks.clone(),
         }
         .encode_to_vec();
         if manifest.len() > super::VALUE_MAX {
@@ -408,7 +414,7 @@ pub fn check_port_name(name: &str) -> Result<(), String> {
 }
 
 /// That each `${port.NAME}` in a word names a port.
-fn check_ports_used(word: &str, ports: &BTreeMap<String, u32>) -> Result<(), String> {
+pub(super) fn check_ports_used(word: &str, ports: &BTreeMap<String, u32>) -> Result<(), String> {
     let mut rest = word;
     while let Some(start) = rest.find("${port.") {
         rest = &rest[start + "${port.".len()..];
