@@ -185,7 +185,7 @@ async fn begin(life: &Life, exe: &Path) -> Result<(Child, Started), String> {
             let limit = ANSWER.as_secs();
             format!("its supervisor {} said nothing for {limit} s; look at this machine's load and disk", exe.display())
         }
-        Err(_) => format!("its supervisor {} ended without a word", exe.display()),
+        Ok(Said::Hooked { .. }) | Err(_) => format!("its supervisor {} ended without a word", exe.display()),
     };
     // Whatever went wrong, no supervisor may be left that starts it later.
     if silent {
