@@ -156,6 +156,7 @@ pub const GRPC: &[(&str, Right)] = &[
     ("/crux.v1.Access/List", Right::Read),
     ("/crux.v1.Confab/Get", Right::Read),
     ("/crux.v1.Confab/Watch", Right::Read),
+    ("/crux.v1.Events/Watch", Right::Read),
     ("/grpc.health.v1.Health/Check", Right::Read),
     ("/grpc.health.v1.Health/Watch", Right::Read),
     ("/crux.v1.Yurt/Who", Right::Read),
@@ -168,6 +169,7 @@ pub const INSTANCE: &[&str] = &[
     "/crux.v1.Access/List",
     "/crux.v1.Confab/Get",
     "/crux.v1.Confab/Watch",
+    "/crux.v1.Events/Watch",
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/Watch",
 ];

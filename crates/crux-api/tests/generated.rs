@@ -9,7 +9,7 @@ use std::path::Path;
 fn committed_grpc_code_is_what_the_protos_give() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let protos = here.join("proto");
-    let files = ["crux/v1/access.proto", "crux/v1/confab.proto", "crux/v1/yurt.proto"];
+    let files = ["crux/v1/access.proto", "crux/v1/confab.proto", "crux/v1/events.proto", "crux/v1/yurt.proto"];
     let set = protox::compile(files, [&protos]).expect("the protos compile");
     let out = tempfile::tempdir().expect("a directory");
     tonic_prost_build::configure()

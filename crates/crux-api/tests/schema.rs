@@ -410,6 +410,20 @@ fn the_bloc_at_a_glance_is_as_promised() {
 }
 
 #[test]
+fn what_hooks_read_is_as_promised() {
+    agrees(Told {
+        number: Counter(3),
+        event: "parted".into(),
+        instance: "n1:697df3c0:4".into(),
+        service: "api".into(),
+        horde: "web".into(),
+        present: vec!["n1".into(), "n2".into()],
+        absent: vec!["n3".into()],
+        at: AT.into(),
+    });
+}
+
+#[test]
 fn backups_are_as_promised() {
     agrees(backup());
     agrees(BlocFacts {

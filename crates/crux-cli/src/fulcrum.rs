@@ -113,3 +113,8 @@ pub(crate) fn dev(size: usize, keep: Option<PathBuf>, page: Option<SocketAddr>) 
 pub(crate) fn supervise(dir: &Path) -> ExitCode {
     crux_node::effects::supervise_main(dir)
 }
+
+/// Runs a hook of the instance in this directory.
+pub(crate) fn run_hook(dir: &Path, number: &str, timeout_ms: &str) -> ExitCode {
+    crux_node::effects::hook_main(dir, number, timeout_ms)
+}

@@ -28,9 +28,16 @@ fn main() -> ExitCode {
     // The supervisor must be alone in its process: no thread, no runtime, no log before it.
     let mut words = std::env::args_os().skip(1);
     if words.next().is_some_and(|word| word == "supervise") {
-        return match (words.next(), words.next()) {
-            (Some(dir), None) => fulcrum::supervise(dir.as_ref()),
-            _ => output::fail(&ErrorDoc::new(Code::Usage, "supervise takes one directory", "crux help"), None),
+        let words: Vec<_> = words.collect();
+        return match words.as_slice() {
+            [dir] => fulcrum::supervise(dir.as_ref()),
+            [dir, number, timeout_ms] => {
+                fulcrum::run_hook(dir.as_ref(), &number.to_string_lossy(), &timeout_ms.to_string_lossy())
+            }
+            _ => {
+                let cause = "supervise takes a directory, and for a hook its number and its timeout in milliseconds";
+                output::fail(&ErrorDoc::new(Code::Usage, cause, "crux help"), None)
+            }
         };
     }
     let cli = match args::parse() {

@@ -9,6 +9,7 @@ use crate::facts::version::Checked;
 use crate::flock::message::Datagram;
 use crate::services::access;
 pub use crate::services::effect::{Effect, Ended, Event, StartSpec};
+pub use crate::services::hooks::{HookEnd, Kept, Telling, Word};
 use crate::services::instance::{Instance, InstanceId};
 use crate::wire::Frame;
 use alloc::collections::BTreeMap;
@@ -208,6 +209,8 @@ pub enum Report {
         instances: Vec<Instance>,
         /// What ended and was not cleaned, as far as it is known how.
         ended: Vec<Ended>,
+        /// What those that run had been told of their hordes.
+        told: Vec<Kept>,
     },
     /// A process runs.
     Started {
@@ -251,6 +254,15 @@ pub enum Report {
         hash: Hash256,
         /// Why not, for people.
         result: Result<(), String>,
+    },
+    /// A hook of an instance ended.
+    Hooked {
+        /// Of which instance.
+        id: InstanceId,
+        /// The number of the word with which it was run.
+        number: u64,
+        /// How.
+        end: HookEnd,
     },
     /// This fulcrum's own door was asked something.
     Knocked {

@@ -317,6 +317,8 @@ pub struct InstanceLine {
     pub verdict: Option<Verdict>,
     /// Why it is where it is.
     pub why: String,
+    /// How its last hook is, in a sentence; empty if it had none.
+    pub hook: String,
     /// Whose word the state is.
     pub claim: Claim,
 }

@@ -56,7 +56,7 @@ impl Alone {
         );
         let first = [
             Input::Loaded { versions: Vec::new() },
-            Input::Report(Report::Adopted { instances: Vec::new(), ended: Vec::new() }),
+            Input::Report(Report::Adopted { instances: Vec::new(), ended: Vec::new(), told: Vec::new() }),
         ];
         let (todo, replies, events, links) = (first.into(), Vec::new(), Vec::new(), Vec::new());
         Self { engine, now, todo, replies, events, links, nonce: 0, finished: false }

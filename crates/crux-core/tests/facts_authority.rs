@@ -5,7 +5,9 @@ mod common;
 use bytes::Bytes;
 use common::{Disk, Net, WALL, bloc, horde, id, manifest, member, operator, place, row, seal, version};
 use crux_core::facts::authority::{Refusal, authorise};
-use crux_core::facts::value::{Check, Cordon, Expulsion, File, Horde, Labels, Manifest, Place, Row, muster_path};
+use crux_core::facts::value::{
+    Check, Cordon, Expulsion, File, Hooks, Horde, Labels, Manifest, Place, Row, muster_path,
+};
 use crux_core::facts::version::{Author, Stamp, Statement};
 use crux_core::facts::{Input, Output};
 use crux_core::resources::Resources;
@@ -141,6 +143,10 @@ fn nothing_malformed_is_stored() {
         ..Check::default()
     };
     let port = |port: u32| std::collections::BTreeMap::from([("http".to_owned(), port)]);
+    let hooks = |parted: &[&str], timeout_ms: u64| {
+        let parted = parted.iter().map(|word| (*word).to_owned()).collect();
+        Some(Hooks { parted, timeout_ms, ..Hooks::default() })
+    };
     for (expected, broken) in [
         ("run", Manifest { run: vec![], ..manifest() }),
         ("run", Manifest { builtin: "demo".into(), ..manifest() }),
@@ -157,6 +163,11 @@ fn nothing_malformed_is_stored() {
         ("check", Manifest { check: Some(check("exec", "", "")), ..manifest() }),
         ("check", Manifest { check: Some(check("udp", "http", "/")), ports: port(0), ..manifest() }),
         ("stop_signal", Manifest { stop_signal: "rm -rf".into(), ..manifest() }),
+        ("hooks", Manifest { hooks: Some(Hooks::default()), ..manifest() }),
+        ("hooks", Manifest { hooks: hooks(&[""], 0), ..manifest() }),
+        ("hooks", Manifest { hooks: hooks(&["a", "b\0"], 0), ..manifest() }),
+        ("hooks", Manifest { hooks: hooks(&["a"; 4097], 0), ..manifest() }),
+        ("hooks", Manifest { hooks: hooks(&["a"], 3_600_001), ..manifest() }),
     ] {
         assert_eq!(field(&muster(&broken), operator(), bytes(&broken)), expected, "{broken:?}");
     }
@@ -164,6 +175,7 @@ fn nothing_malformed_is_stored() {
         check: Some(check("http", "http", "/up")),
         ports: port(0),
         files: vec![file("bin/api", 32)],
+        hooks: hooks(&["bin/parted", "-v"], 3_600_000),
         ..manifest()
     };
     assert!(authorise(&bloc(), &statement(&muster(&good), operator(), bytes(&good))).is_ok());

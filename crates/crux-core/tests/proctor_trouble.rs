@@ -28,6 +28,7 @@ fn the_word_of_who_left_the_horde_does_not_outlive_the_office_in_which_it_was_sa
         ports: BTreeMap::new(),
         restarts: 0,
         why: String::new(),
+        hook: String::new(),
     };
     let mut proctor = Proctor::new(HordeName::main(), id("n3"), 1000);
     let now = Time::from_millis(1000);

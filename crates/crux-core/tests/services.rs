@@ -6,6 +6,7 @@ use crux_core::flock::view::{Seat, View};
 use crux_core::hash::Random;
 use crux_core::services::access::{By, DOOR_ENTRIES, Entry, LIFE_MAX, Refused};
 use crux_core::services::effect::{Effect, Outcome};
+use crux_core::services::hooks::HookEnd;
 use crux_core::services::instance::{InstanceId, ServiceRef};
 use crux_core::services::known::Known;
 use crux_core::services::message::Message;
@@ -124,7 +125,10 @@ impl World {
         let view = self.view(&[name]);
         let services = Services::new(self.now, config, view);
         self.nodes.insert(name.into(), Node { services, known, facts, running: BTreeMap::new() });
-        self.feed(name, Input::Outcome(Outcome::Adopted { instances: Vec::new(), ended: Vec::new() }));
+        self.feed(
+            name,
+            Input::Outcome(Outcome::Adopted { instances: Vec::new(), ended: Vec::new(), told: Vec::new() }),
+        );
     }
 
     /// The machine dies, its processes with it.
@@ -243,7 +247,8 @@ impl World {
                 let deaf = self.deaf.contains(name);
                 Outcome::Knocked { result: if deaf { Err("nobody listens".into()) } else { Ok(()) } }
             }
-            Effect::Clean { .. } => return,
+            Effect::Hook { id, number, .. } => Outcome::Hooked { id, number, end: HookEnd::Well },
+            Effect::Clean { .. } | Effect::Tell { .. } => return,
         };
         self.post(PROCESS, me, Mail::Outcome(outcome));
     }

@@ -66,6 +66,7 @@ fn instance() -> Instance {
         ports: [("http".to_owned(), 8080)].into(),
         restarts: 1,
         why: "exit code 3".into(),
+        hook: String::new(),
     }
 }
 
@@ -492,6 +493,7 @@ fn any_instance() -> impl Strategy<Value = Instance> {
             started: started.map(Wall),
             ports,
             restarts,
+            hook: if restarts % 2 == 0 { String::new() } else { why.clone() },
             why,
         })
 }

@@ -4,7 +4,9 @@ use crate::drive::Target;
 use crate::{bloc, slow, target, text, texts};
 use bytes::Bytes;
 use crux_api::backup::{self, Contents, Packer};
-use crux_api::grpc::{AddReply, AddRequest, ConfabRequest, ConfabView, ListReply, ListRequest, WhoReply, WhoRequest};
+use crux_api::grpc::{
+    AddReply, AddRequest, ConfabRequest, ConfabView, EventsRequest, ListReply, ListRequest, WhoReply, WhoRequest,
+};
 use crux_api::intent::{Intent, parse_bytes, parse_cpu, parse_duration, parse_quota};
 use crux_api::json::*;
 use crux_api::routes::{DownRequest, ForgetRequest, LabRequest, RestoreRequest, WriteRequest};
@@ -57,6 +59,7 @@ const SAMPLES: &[&str] = &[
     include_str!("../../crux-api/schema/Restored.json"),
     include_str!("../../crux-api/schema/ServiceList.json"),
     include_str!("../../crux-api/schema/Status.json"),
+    include_str!("../../crux-api/schema/Told.json"),
     include_str!("../../crux-api/schema/Why.json"),
     include_str!("../../crux-api/schema/Written.json"),
 ];
@@ -100,6 +103,7 @@ pub fn documents(data: &[u8]) {
     document::<Ps>(data);
     document::<ServiceList>(data);
     document::<Status>(data);
+    document::<Told>(data);
     document::<Why>(data);
     document::<Written>(data);
 }
@@ -271,6 +275,7 @@ fn grpcs() -> Vec<Vec<u8>> {
 pub fn grpc(data: &[u8]) {
     let _ = ConfabRequest::decode(data);
     let _ = (AddRequest::decode(data), ListRequest::decode(data), WhoRequest::decode(data));
+    let _ = (EventsRequest::decode(data), crux_api::grpc::Event::decode(data));
     let _ = (AddReply::decode(data), ListReply::decode(data), WhoReply::decode(data));
     if let Ok(view) = ConfabView::decode(data) {
         assert_eq!(ConfabView::decode(&view.encode_to_vec()[..]), Ok(view));

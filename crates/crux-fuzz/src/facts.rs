@@ -5,7 +5,9 @@ use crate::{bloc, target, text, texts, wire};
 use bytes::Bytes;
 use crux_core::facts::authority::authorise;
 use crux_core::facts::path::Path;
-use crux_core::facts::value::{Check, Cordon, Expulsion, File, Horde, Labels, Manifest, Place, Row, muster_path};
+use crux_core::facts::value::{
+    Check, Cordon, Expulsion, File, Hooks, Horde, Labels, Manifest, Place, Row, muster_path,
+};
 use crux_core::facts::version::{Author, Checked, Sealed, Stamp, Statement};
 use crux_core::resources::Resources;
 use crux_core::services::muster;
@@ -98,6 +100,11 @@ fn values() -> Vec<Vec<u8>> {
         stop_signal: "INT".into(),
         stop_grace_ms: 3_000,
         resources: Some(Resources { cpu_milli: 500, memory: 256 << 20, disk: 0 }),
+        hooks: Some(Hooks {
+            parted: vec!["bin/parted".into(), "${port.http}".into()],
+            rejoined: vec!["bin/rejoined".into()],
+            timeout_ms: 30_000,
+        }),
         ..Manifest::default()
     };
     let place = Place {

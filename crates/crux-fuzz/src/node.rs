@@ -16,6 +16,7 @@ pub const TARGETS: &[Target] = &[
     target("instance_log", fuzz::instance_log, logs),
     target("journal", fuzz::journal, fuzz::journals),
     target("added_entries", fuzz::added, fuzz::added_entries),
+    target("telling", fuzz::telling, fuzz::tellings),
     target("supervisor", fuzz::supervisor, fuzz::supervisor_words),
     target("peer_part", fuzz::peer_part, fuzz::peer_parts),
     target("file_question", fuzz::file_question, questions),

@@ -77,6 +77,17 @@ pub fn added_entries() -> Vec<Vec<u8>> {
     effects::added_entries()
 }
 
+/// What instances were told, and their hooks, as their directories keep it.
+#[must_use]
+pub fn tellings() -> Vec<Vec<u8>> {
+    effects::tellings()
+}
+
+/// What an instance was told, or its hook.
+pub fn telling(data: &[u8]) {
+    effects::telling(data);
+}
+
 /// What an instance added to the register.
 pub fn added(data: &[u8]) {
     effects::added(data);

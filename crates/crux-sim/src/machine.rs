@@ -5,7 +5,7 @@ use crate::disk::Disk;
 use bytes::Bytes;
 use crux_core::facts::version::{Author, Checked, Sealed, Stamp, Statement};
 use crux_core::hash::Random;
-use crux_core::io::{BookEntry, Effect, Ended, Report, StartSpec};
+use crux_core::io::{BookEntry, Effect, Ended, HookEnd, Kept, Report, StartSpec, Telling, Word};
 use crux_core::services::instance::{Instance, InstanceId, Phase, ServiceRef};
 use crux_names::{BlocName, Duration, FulcrumId, Hash256, Time, Wall};
 use prost::Message;
@@ -14,6 +14,9 @@ use std::net::SocketAddr;
 
 /// The wall clock at the beginning of invented time: 2026, in microseconds.
 const EPOCH: u64 = 1_790_000_000_000_000;
+
+/// How long an order to a supervisor is under way.
+const ORDER: Duration = Duration::from_millis(1);
 
 /// What may go wrong on a machine by itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,12 +40,58 @@ pub struct Process {
     run: u64,
     /// It was told to stop.
     pub stopping: bool,
+    /// What it was told of its horde, in this run.
+    pub told: Vec<Telling>,
+    /// The words with which its hook was run, and how the last one ended; `None`: it runs.
+    pub hooks: Vec<(Telling, Option<HookEnd>)>,
+}
+
+impl Process {
+    /// What its directory keeps for a later life of crux.
+    fn kept(&self) -> Option<Kept> {
+        let hook = self.hooks.last().map(|(telling, end)| (telling.number, telling.word, end.clone()));
+        Some(Kept { id: self.instance.id.clone(), telling: self.told.last()?.clone(), hook })
+    }
+
+    /// It is told something. Answers with what must never be.
+    fn tell(&mut self, telling: Telling) -> Result<(), String> {
+        let id = &self.instance.id;
+        match self.told.last() {
+            None if telling.word == Word::Rejoined => Err(format!("{id} was told first that its horde has rejoined")),
+            Some(last) if last.number >= telling.number => {
+                Err(format!("{id} was told word {} after word {}", telling.number, last.number))
+            }
+            Some(last) if last.says(&telling) => Err(format!("{id} was told the same twice: {telling:?}")),
+            _ => {
+                self.told.push(telling);
+                Ok(())
+            }
+        }
+    }
+
+    /// Its hook begins.
+    fn hook(&mut self, number: u64, word: Word) -> Result<(), String> {
+        let id = &self.instance.id;
+        if self.hooks.last().is_some_and(|(_, end)| end.is_none()) {
+            return Err(format!("a second hook of {id} begins while one runs"));
+        }
+        match self.told.last() {
+            Some(last) if (last.number, last.word) == (number, word) => {
+                self.hooks.push((last.clone(), None));
+                Ok(())
+            }
+            last => Err(format!("{id} runs its hook {} with word {number}, but was told {last:?}", word.as_str())),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
 enum Ahead {
     Make(Box<StartSpec>),
     End { id: InstanceId, run: u64, code: Option<i32>, signal: Option<i32> },
+    Tell { id: InstanceId, run: u64, telling: Telling },
+    Hook { id: InstanceId, run: u64, number: u64, word: Word, timeout: Duration },
+    HookEnd { id: InstanceId, run: u64, number: u64, end: HookEnd },
     Say(Box<Report>),
 }
 
@@ -72,6 +121,8 @@ pub struct Machine {
     ahead: BTreeMap<(Time, u64), Ahead>,
     habits: Habits,
     random: Random,
+    /// How hooks end: of its own, so that they change nothing else of a run.
+    fates: Random,
     counter: u64,
 }
 
@@ -93,6 +144,7 @@ impl Machine {
             ahead: BTreeMap::new(),
             habits,
             random: Random::new(seed),
+            fates: Random::new(seed ^ 0x0068_6f6f_6b73),
             counter: 0,
         }
     }
@@ -146,6 +198,7 @@ impl Machine {
         Report::Adopted {
             instances: self.processes.values().map(|process| process.instance.clone()).collect(),
             ended: self.ended.values().cloned().collect(),
+            told: self.processes.values().filter_map(Process::kept).collect(),
         }
     }
 
@@ -196,9 +249,38 @@ impl Machine {
                     }
                 }
                 Ahead::Say(report) => reports.push(*report),
+                Ahead::Tell { id, run, telling } => {
+                    if let Some(process) = self.processes.get_mut(&id).filter(|process| process.run == run) {
+                        self.wrong.extend(process.tell(telling).err());
+                    }
+                }
+                Ahead::Hook { id, run, number, word, timeout } => {
+                    if let Some(process) = self.processes.get_mut(&id).filter(|process| process.run == run) {
+                        self.wrong.extend(process.hook(number, word).err());
+                        let (after, end) = self.fate(timeout);
+                        self.ahead(now + after, Ahead::HookEnd { id, run, number, end });
+                    }
+                }
+                Ahead::HookEnd { id, run, number, end } => {
+                    let process = self.processes.get_mut(&id).filter(|process| process.run == run);
+                    if let Some((_, ended)) = process.and_then(|process| process.hooks.last_mut()) {
+                        *ended = Some(end.clone());
+                        reports.push(Report::Hooked { id, number, end });
+                    }
+                }
             }
         }
         reports
+    }
+
+    /// How long a hook takes, and how it ends.
+    fn fate(&mut self, timeout: Duration) -> (Duration, HookEnd) {
+        let quick = Duration::from_millis(5 + self.fates.below(1_500));
+        match self.fates.below(8) {
+            0 if self.habits.stubborn => (timeout, HookEnd::TimedOut),
+            1 | 2 if self.habits.failures => (quick, HookEnd::Failed { why: "exit code 1".into() }),
+            _ => (quick.min(timeout), HookEnd::Well),
+        }
     }
 
     fn make(&mut self, now: Time, spec: StartSpec) -> Report {
@@ -216,7 +298,7 @@ impl Machine {
         instance.ports = BTreeMap::from([("http".into(), 20_000)]);
         let ports = instance.ports.clone();
         self.ended.remove(&id);
-        let process = Process { instance, run, stopping: false };
+        let process = Process { instance, run, stopping: false, told: Vec::new(), hooks: Vec::new() };
         if let Some(twin) = self.processes.insert(id.clone(), process) {
             self.wrong.push(format!("a second process of {id} while process {:?} lives", twin.instance.pid));
         }
@@ -302,6 +384,17 @@ impl Machine {
                 self.ahead(at, Ahead::Say(Box::new(Report::Fetched { hash, result })));
             }
             Effect::Clean { id } => _ = self.ended.remove(&id),
+            // In the order in which they are given: a hook reads what was told before.
+            Effect::Tell { id, telling } => {
+                if let Some(run) = self.processes.get(&id).map(|process| process.run) {
+                    self.ahead(now + ORDER, Ahead::Tell { id, run, telling });
+                }
+            }
+            Effect::Hook { id, number, word, timeout } => {
+                if let Some(run) = self.processes.get(&id).map(|process| process.run) {
+                    self.ahead(now + ORDER, Ahead::Hook { id, run, number, word, timeout });
+                }
+            }
             Effect::Knock { .. } => {
                 let fails = self.habits.failures && self.random.below(8) == 0;
                 let result = if fails { Err("its door is slow".to_owned()) } else { Ok(()) };
@@ -320,7 +413,8 @@ impl Machine {
                 Ahead::Make(spec) if self.random.below(2) == 0 => {
                     self.make(now, *spec);
                 }
-                Ahead::End { .. } => {
+                // Supervisors hold these.
+                Ahead::End { .. } | Ahead::HookEnd { .. } => {
                     self.ahead.insert(at, ahead);
                 }
                 _ => {}

@@ -153,6 +153,8 @@ pub struct Wanted {
     pub check: bool,
     /// With a file to be fetched.
     pub file: bool,
+    /// With hooks for when its horde is parted and has rejoined.
+    pub hooks: bool,
 }
 
 impl Wanted {
@@ -161,13 +163,13 @@ impl Wanted {
     pub fn plain(of: &ServiceRef, place: String) -> Self {
         let (horde, service) = (of.horde.clone(), of.service.clone());
         let (on_split, single, variant, once, check, file) = (String::new(), false, 0, false, false, false);
-        Self { horde, service, place, on_split, single, variant, once, check, file }
+        Self { horde, service, place, on_split, single, variant, once, check, file, hooks: false }
     }
 
     /// The facts that say so.
     #[must_use]
     pub fn changes(&self) -> Vec<Change> {
-        use crux_core::facts::value::{Check, File};
+        use crux_core::facts::value::{Check, File, Hooks};
         let check = Check { kind: "tcp".into(), port: "http".into(), ..Check::default() };
         let file = File { path: "bin/app".into(), sha256: vec![7; 32], size: 9, executable: true };
         let manifest = Manifest {
@@ -179,6 +181,11 @@ impl Wanted {
             files: if self.file { vec![file] } else { Vec::new() },
             stop_grace_ms: 2_000,
             once: self.once,
+            hooks: self.hooks.then(|| Hooks {
+                parted: vec!["bin/parted".into()],
+                rejoined: vec!["bin/rejoined".into()],
+                timeout_ms: 3_000,
+            }),
             ..Manifest::default()
         };
         let bytes: Bytes = manifest.encode_to_vec().into();

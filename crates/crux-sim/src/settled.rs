@@ -6,6 +6,7 @@ use crate::engines::{Cluster, Life};
 use crate::liveness::{Scene, all_stable, cliques, one_flock};
 use crux_core::engine::Engine;
 use crux_core::facts::value::Place;
+use crux_core::io::Word;
 use crux_core::picture::{ProgramLine, ProgramState};
 use crux_core::services::access::{By, Entry};
 use crux_core::services::instance::ServiceRef;
@@ -48,7 +49,41 @@ pub fn settled(world: &Cluster, side: &[usize]) -> Result<(), String> {
     substitutes(&first.engine, &roles)?;
     register(&lives)?;
     programs(world, &lives)?;
-    services(&lives, &roles)
+    services(&lives, &roles)?;
+    told(&lives, &roles, &known)
+}
+
+/// Every process was told last how its horde is, and so was its hook, which has ended. Source: the design's
+/// `control-plane.md`, "Splits and rejoins of services".
+fn told(lives: &[&Life], roles: &Roles, known: &Known) -> Result<(), String> {
+    let sorted = |ids: &[FulcrumId]| {
+        let mut ids = ids.to_vec();
+        ids.sort();
+        ids
+    };
+    for process in lives.iter().flat_map(|life| life.machine.processes.values()) {
+        let instance = &process.instance;
+        let Some(horde) = roles.hordes.get(&instance.of.horde) else { continue };
+        let (present, absent) = (sorted(&horde.present), sorted(&horde.absent));
+        let last = process.told.last();
+        let right = match last {
+            None => absent.is_empty(),
+            Some(telling) if absent.is_empty() => telling.word == Word::Rejoined && telling.absent.is_empty(),
+            Some(telling) => telling.word == Word::Parted && telling.present == present && telling.absent == absent,
+        };
+        if !right {
+            return Err(format!("T1: {} was told {last:?}, and {present:?} are here, not {absent:?}", instance.id));
+        }
+        let revision = known.revision(&instance.of.service, &instance.revision);
+        let (Some(telling), true) = (last, revision.is_some_and(|entry| entry.manifest.hooks.is_some())) else {
+            continue;
+        };
+        match process.hooks.last() {
+            Some((with, Some(_))) if with.says(telling) => {}
+            hook => return Err(format!("T2: {} was told {telling:?}, and its hook {hook:?}", instance.id)),
+        }
+    }
+    Ok(())
 }
 
 /// What the trials add at every door.

@@ -510,6 +510,8 @@ impl Swarm {
         wanted.variant = self.variant;
         wanted.check = self.below(2) == 0;
         wanted.file = self.below(3) == 0;
+        // By what is drawn already: a seed stays the run that it was.
+        wanted.hooks = self.variant % 2 == 0;
         self.say(&format!(
             "write {of} = {} {:?} single {single} variant {} at n{}",
             wanted.place,

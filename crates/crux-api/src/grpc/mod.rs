@@ -7,8 +7,9 @@ mod generated {
 }
 
 pub use generated::{
-    AccessEntry, AddReply, AddRequest, ConfabRequest, ConfabView, ListReply, ListRequest, Program, WhoReply,
-    WhoRequest, access_client, access_server, confab_client, confab_server, yurt_client, yurt_server,
+    AccessEntry, AddReply, AddRequest, ConfabRequest, ConfabView, Event, EventsRequest, ListReply, ListRequest,
+    Presence, Program, WhoReply, WhoRequest, access_client, access_server, confab_client, confab_server, events_client,
+    events_server, yurt_client, yurt_server,
 };
 
 /// The protos as a descriptor set, for gRPC reflection.

@@ -82,6 +82,13 @@ fn describe_manifest(manifest: &Manifest) -> String {
     if let Some(resources) = &manifest.resources {
         text += &format!("; asks for {resources}");
     }
+    if let Some(hooks) = &manifest.hooks {
+        for (word, command) in [("parted", &hooks.parted), ("rejoined", &hooks.rejoined)] {
+            if !command.is_empty() {
+                text += &format!("; hook {word} {}", command.join(" "));
+            }
+        }
+    }
     if manifest.once {
         text += "; never restarted";
     }

@@ -7,6 +7,7 @@
 mod describe;
 mod duration;
 mod files;
+mod hooks;
 mod horde;
 mod khan;
 mod read;

@@ -2,10 +2,10 @@
 
 use super::files::{self, Upload};
 use super::read::{Allowed, ManifestError, Section};
-use super::{Intent, khan, resources};
+use super::{Intent, hooks, khan, resources};
 use crate::json::Code;
 use crate::write::NewFact;
-use crux_core::facts::value::{Check, File, Manifest, Place, muster_path, place_path};
+use crux_core::facts::value::{Check, File, Hooks, Manifest, Place, muster_path, place_path};
 use crux_core::resources::Resources;
 use crux_names::{ADMIN, HordeName, ServiceName};
 use prost::Message;
@@ -31,8 +31,9 @@ const ALLOWED: Allowed = Allowed {
         "on_split",
         "on_rejoin",
         "resources",
+        "hooks",
     ],
-    not_yet: &["user", "update", "hooks", "calls", "expose", "secrets", "heartbeat", "liveness"],
+    not_yet: &["user", "update", "calls", "expose", "secrets", "heartbeat", "liveness"],
 };
 const CHECK: Allowed = Allowed { keys: &["http", "tcp", "exec", "port", "every"], not_yet: &["grpc", "heartbeat"] };
 const RESTART: Allowed = Allowed { keys: &["from", "to"], not_yet: &[] };
@@ -84,6 +85,8 @@ pub struct ServiceIntent {
     pub on_rejoin: String,
     /// What each instance asks for; none: nothing.
     pub resources: Option<Resources>,
+    /// What is run for each instance when its horde is parted or has rejoined.
+    pub hooks: Option<Hooks>,
 }
 
 impl ServiceIntent {
@@ -109,6 +112,7 @@ impl ServiceIntent {
             on_split: String::new(),
             on_rejoin: String::new(),
             resources: None,
+            hooks: None,
         }
     }
 
@@ -145,6 +149,7 @@ impl ServiceIntent {
         service.read_stop(section)?;
         service.read_policy(section)?;
         service.resources = resources::read(section, "resources")?;
+        service.hooks = hooks::read(section, &service.ports)?;
         service.validate().map_err(|(key, problem)| section.wrong(key, problem))?;
         Ok(service)
     }
@@ -346,6 +351,7 @@ impl ServiceIntent {
             stop_grace_ms: millis(self.stop_grace),
             once: self.once,
             resources: self.resources,
+            hooks: self.hooks.clone(),
         }
         .encode_to_vec();
         if manifest.len() > super::VALUE_MAX {
@@ -415,7 +421,7 @@ pub fn check_port_name(name: &str) -> Result<(), String> {
 }
 
 /// That each `${port.NAME}` in a word names a port.
-fn check_ports_used(word: &str, ports: &BTreeMap<String, u32>) -> Result<(), String> {
+pub(super) fn check_ports_used(word: &str, ports: &BTreeMap<String, u32>) -> Result<(), String> {
     let mut rest = word;
     while let Some(start) = rest.find("${port.") {
         rest = &rest[start + "${port.".len()..];

@@ -34,6 +34,7 @@ single    = false
 on_split  = "majority"
 on_rejoin = "keep-oldest"
 resources = { cpu = 0.5, memory = "256M" }
+hooks     = { parted = ["bin/parted", "${port.http}"], rejoined = ["bin/rejoined"], timeout = "1m" }
 
 [service.once]
 run     = ["sh", "-c", "true"]
@@ -50,6 +51,10 @@ fn dir_with_a_program() -> tempfile::TempDir {
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     std::fs::write(dir.path().join("dist/page.html"), "<p>").unwrap();
     dir
+}
+
+fn strings(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 #[test]
@@ -86,6 +91,10 @@ fn a_manifest_becomes_facts_and_files() {
         ("http", "http", "/healthz", 2_000)
     );
 
+    let hooks = manifest.hooks.unwrap();
+    assert_eq!((hooks.parted, hooks.rejoined), (strings(&["bin/parted", "${port.http}"]), strings(&["bin/rejoined"])));
+    assert_eq!(hooks.timeout_ms, 60_000);
+
     let place = Place::decode(value("place/web/api").as_slice()).unwrap();
     assert_eq!(place.revision, Manifest::revision(&bytes).0);
     assert_eq!((place.place.as_str(), place.on_split.as_str()), ("pick(api, 3, big)", "majority"));
@@ -111,7 +120,7 @@ fn errors_point() {
         (
             "[service.api]\nrun = [\"a\"]\nplcae = \"x\"\n",
             "m.toml:3:1: service.api.plcae: unknown key; allowed here: horde, place, count, after, run, builtin, files, \
-             env, ports, check, restart, stop, single, on_split, on_rejoin, resources",
+             env, ports, check, restart, stop, single, on_split, on_rejoin, resources, hooks",
         ),
         (
             "[service.api]\nrun = [\"a\"]\nupdate = { at_a_time = 1 }\n",
@@ -236,6 +245,30 @@ fn errors_point() {
         (
             "[service.api]\nrun = [\"a\"]\nenv = { CRUX_NODE = \"n1\" }\n",
             "m.toml:3:7: service.api.env: CRUX_NODE is set by crux itself; choose another name",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nhooks = { part = [\"x\"] }\n",
+            "m.toml:3:11: service.api.hooks.part: unknown key; allowed here: parted, rejoined, timeout",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nhooks = { timeout = \"3s\" }\n",
+            "m.toml:3:1: service.api.hooks: name at least one of parted = [\"COMMAND\"] and rejoined = [\"COMMAND\"]",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nhooks = { parted = \"bin/parted\" }\n",
+            "m.toml:3:20: service.api.hooks.parted: expected a list of strings, found \"bin/parted\"",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nhooks = { parted = [\"p\"], rejoined = [] }\n",
+            "m.toml:3:38: service.api.hooks.rejoined: it names no command",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\n[service.api.hooks]\nparted = [\"p\"]\ntimeout = \"2h\"\n",
+            "m.toml:5:11: service.api.hooks.timeout: expected more than 0 and at most 1h",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nhooks = { parted = [\"p\", \"${port.http}\"] }\n",
+            "m.toml:3:20: service.api.hooks.parted: ${port.http} names no port of this service; it declares none",
         ),
     ] {
         let error = Intent::parse("m.toml", text, dir.path()).unwrap_err();

@@ -15,6 +15,7 @@ mod facts;
 mod list;
 mod network;
 mod status;
+mod told;
 
 pub use answer::{Done, FileStored, Written};
 pub use audit::{AuditEntry, AuditList, AuditOutcome};
@@ -34,6 +35,7 @@ pub use status::{
     Apart, Certificate, Claim, ClaimKind, Clock, Expelled, Facts, Horde, HordeState, Instance, InstanceState, Link,
     Listens, MemberState, Outside, OutsideState, RosterEntry, Service, Sibling, Status, Store, StoreState, Twins,
 };
+pub use told::Told;
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

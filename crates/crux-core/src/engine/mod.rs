@@ -224,8 +224,8 @@ impl Engine {
             }
             Input::Report(Report::Persisted { token, result }) => self.facts(facts::Input::Persisted { token, result }),
             Input::Report(Report::Signed { version }) => self.facts(facts::Input::Signed(version)),
-            Input::Report(Report::Adopted { instances, ended }) => {
-                self.outcome(Outcome::Adopted { instances, ended });
+            Input::Report(Report::Adopted { instances, ended, told }) => {
+                self.outcome(Outcome::Adopted { instances, ended, told });
             }
             Input::Report(Report::Started { id, pid, at, ports }) => {
                 self.outcome(Outcome::Started { id, pid, at, ports });
@@ -233,6 +233,7 @@ impl Engine {
             Input::Report(Report::StartFailed { id, why }) => self.outcome(Outcome::StartFailed { id, why }),
             Input::Report(Report::Exited { id, code, signal }) => self.outcome(Outcome::Exited { id, code, signal }),
             Input::Report(Report::CheckDone { id, ok, detail }) => self.outcome(Outcome::Checked { id, ok, detail }),
+            Input::Report(Report::Hooked { id, number, end }) => self.outcome(Outcome::Hooked { id, number, end }),
             Input::Report(Report::Fetched { hash, result }) => self.outcome(Outcome::Fetched { hash, result }),
             Input::Report(Report::Knocked { result }) => self.outcome(Outcome::Knocked { result }),
         }

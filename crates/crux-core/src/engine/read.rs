@@ -24,6 +24,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::iter;
 use core::net::SocketAddr;
 use crux_names::{Duration, FulcrumId, Hash256, HordeName, NodeName, Time, Wall};
 
@@ -301,7 +302,9 @@ impl Engine {
             .flat_map(|heard| heard.word.iter().map(move |v| (&v.subject, (v, &heard.by, heard.at))))
             .collect();
         let mut lines = BTreeMap::new();
-        let local = self.services.picket().items().values().map(|item| (&item.instance, wall));
+        let items = self.services.picket().items().values();
+        let local: Vec<Instance> = items.map(|item| self.services.reported(&item.instance)).collect();
+        let local = local.iter().map(|instance| (instance, wall));
         let boards = self.services.boards().values();
         // What runs here is known here first, so it goes last and stands.
         let reported = boards.flat_map(|heard| heard.word.iter().map(|instance| (instance, heard.at)));
@@ -365,6 +368,7 @@ impl Engine {
             planned,
             verdict,
             why,
+            hook: instance.hook.clone(),
             claim,
         }
     }
@@ -489,6 +493,7 @@ fn believed(verdict: &Verdict, slot: u32, by: &FulcrumId, at: Wall, planned: boo
         restarts: 0,
         planned,
         why: format!("{} ({})", verdict.why, verdict.rule),
+        hook: String::new(),
         verdict: Some(verdict.clone()),
         claim: Claim { kind: ClaimKind::Believed, by: by.clone(), at },
     }
@@ -507,7 +512,7 @@ impl Engine {
             Subject::Horde(name) => status.hordes.iter().filter(|line| line.name == *name).map(why_horde).collect(),
             Subject::Service(of) => {
                 let services = status.services.iter().filter(|line| line.of == *of).map(|line| self.why_service(line));
-                services.chain(status.instances.iter().filter(|line| line.of == *of).map(why_instance)).collect()
+                services.chain(status.instances.iter().filter(|line| line.of == *of).flat_map(why_and_hook)).collect()
             }
             Subject::Pending(of) => {
                 let short = status.services.iter().filter(|line| line.of == *of && !line.why.is_empty());
@@ -523,12 +528,14 @@ impl Engine {
                 }
                 reasons
             }
-            Subject::Instance(id) => status.instances.iter().filter(|line| line.id == *id).map(why_instance).collect(),
+            Subject::Instance(id) => {
+                status.instances.iter().filter(|line| line.id == *id).flat_map(why_and_hook).collect()
+            }
             Subject::Slot(of, slot) => {
                 let mut lines: Vec<&InstanceLine> =
                     status.instances.iter().filter(|line| line.of == *of && line.slot == *slot).collect();
                 lines.sort_by_key(|line| !line.planned);
-                lines.into_iter().map(why_instance).collect()
+                lines.into_iter().flat_map(why_and_hook).collect()
             }
         }
     }
@@ -718,6 +725,15 @@ fn why_instance(line: &InstanceLine) -> Reason {
         inputs,
         text: if line.why.is_empty() { format!("{} reported it", line.node) } else { line.why.clone() },
     }
+}
+
+/// The same, and how its last hook is: that never decides how it is itself.
+fn why_and_hook(line: &InstanceLine) -> impl Iterator<Item = Reason> + use<> {
+    let hook = (!line.hook.is_empty()).then(|| {
+        let subject = format!("{}.{}", line.of, line.slot);
+        reason(subject, "hook", "hooks", Vec::from([input("node", &line.node)]), line.hook.clone())
+    });
+    iter::once(why_instance(line)).chain(hook)
 }
 
 fn reason(subject: impl ToString, state: &str, rule: &str, inputs: Vec<(String, String)>, text: String) -> Reason {

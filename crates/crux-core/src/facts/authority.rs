@@ -17,7 +17,10 @@
 //! member of its horde for as long as the row stands; one that does come back writes its row again.
 
 use super::path::{BadPath, Path};
-use super::value::{Check, Cordon, Expulsion, File, HORIZON_MIN, Horde, Horizon, Labels, Manifest, Place, Row};
+use super::value::{
+    Check, Cordon, Expulsion, File, HOOK_TIMEOUT_MAX_MS, HORIZON_MIN, Hooks, Horde, Horizon, Labels, Manifest, Place,
+    Row,
+};
 use super::version::{Author, Statement};
 use crate::resources::Resources;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -205,6 +208,7 @@ pub fn judge_manifest(manifest: &Manifest) -> Result<(), Refusal> {
     require(manifest.ports.values().all(|port| u16::try_from(*port).is_ok()), "ports: a port is at most 65535")?;
     manifest.check.as_ref().map_or(Ok(()), |asked| check(asked, manifest))?;
     require(bounded(manifest.resources.as_ref()), "resources: more than 10000 cores or a pebibyte")?;
+    manifest.hooks.as_ref().map_or(Ok(()), hooks)?;
     require(
         manifest.stop_signal.len() <= 16
             && manifest.stop_signal.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()),
@@ -229,6 +233,21 @@ fn file(file: &File) -> Result<(), Refusal> {
             && !file.path.contains(['\0', '\\']),
         "files: a path is relative, without '.', '..', '\\' or an empty part",
     )
+}
+
+fn hooks(hooks: &Hooks) -> Result<(), Refusal> {
+    let commands = [&hooks.parted, &hooks.rejoined];
+    require(commands.iter().any(|command| !command.is_empty()), "hooks: neither parted nor rejoined has a command")?;
+    require(commands.iter().all(|command| command.len() <= MANY), "hooks: more than 4096 arguments")?;
+    require(
+        commands.iter().all(|command| command.first().is_none_or(|program| !program.is_empty())),
+        "hooks: a program is empty",
+    )?;
+    require(
+        commands.iter().all(|command| command.iter().all(|word| !word.contains('\0'))),
+        "hooks: an argument has a NUL in it",
+    )?;
+    require(hooks.timeout_ms <= HOOK_TIMEOUT_MAX_MS, "hooks: timeout is at most an hour")
 }
 
 fn check(check: &Check, manifest: &Manifest) -> Result<(), Refusal> {

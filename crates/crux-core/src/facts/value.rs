@@ -182,6 +182,23 @@ pub struct Check {
     pub every_ms: u64,
 }
 
+/// The longest that a hook may take, in milliseconds: an hour.
+pub const HOOK_TIMEOUT_MAX_MS: u64 = 3_600_000;
+
+/// What is run for an instance when its horde is parted or has rejoined, each a command and its arguments; empty: nothing.
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct Hooks {
+    /// When home members are in other flocks, or not seen here.
+    #[prost(string, repeated, tag = "1")]
+    pub parted: Vec<String>,
+    /// When all of them are here again.
+    #[prost(string, repeated, tag = "2")]
+    pub rejoined: Vec<String>,
+    /// Milliseconds before it is killed; 0: 30,000; at most [`HOOK_TIMEOUT_MAX_MS`].
+    #[prost(uint64, tag = "3")]
+    pub timeout_ms: u64,
+}
+
 /// What can run: one immutable revision of a service. Its bytes' hash is its name.
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
 pub struct Manifest {
@@ -224,6 +241,9 @@ pub struct Manifest {
     /// What each instance asks for; a zero in it, or none of it: nothing.
     #[prost(message, optional, tag = "13")]
     pub resources: Option<Resources>,
+    /// What is run for it when its horde is parted or has rejoined, if anything.
+    #[prost(message, optional, tag = "14")]
+    pub hooks: Option<Hooks>,
 }
 
 impl Manifest {

@@ -233,6 +233,7 @@ mod tests {
                 ports: BTreeMap::new(),
                 restarts: 0,
                 why: String::new(),
+                hook: String::new(),
             };
             self.items.insert(id.clone(), Item::new(instance, false, Time::ZERO));
             id

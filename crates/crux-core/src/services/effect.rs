@@ -1,5 +1,6 @@
 //! What services do to the world, what comes back, and what they tell people.
 
+use super::hooks::{HookEnd, Kept, Telling, Word};
 use super::instance::{Instance, InstanceId};
 use crate::facts::value::Check;
 use alloc::collections::BTreeMap;
@@ -58,6 +59,26 @@ pub enum Effect {
         /// Which instance.
         id: InstanceId,
     },
+    /// Tell an instance something of its horde: whoever follows its socket hears it, and its directory keeps it for the
+    /// next life of this fulcrum. Not answered.
+    Tell {
+        /// Which instance.
+        id: InstanceId,
+        /// What.
+        telling: Telling,
+    },
+    /// Run the hook of an instance with what it was told last, which is this word. Answered by `Hooked`, unless the
+    /// instance ends first: its hook ends with it.
+    Hook {
+        /// Which instance.
+        id: InstanceId,
+        /// The word's number.
+        number: u64,
+        /// The word.
+        word: Word,
+        /// It is killed with all that it has started when it takes longer.
+        timeout: Duration,
+    },
     /// Ask this fulcrum's own door something, as a program would. Answered by `Knocked`.
     Knock {
         /// It does not answer if it takes longer.
@@ -69,7 +90,7 @@ pub enum Effect {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// What kind, a stable word: `flock-formed`, `member-joined`, `member-lost`, `member-left`, `leader`, `stable`, `plan`, `instance`,
-    /// `horde`, `horde-whole`, `horde-parted`, `horde-rejoined`, `horde-thin`,
+    /// `horde`, `horde-whole`, `horde-parted`, `horde-rejoined`, `horde-thin`, `hook-ran`, `hook-failed`, `hook-timed-out`,
     /// `verdict`, `fact`, `horde`, `alarm`.
     pub kind: &'static str,
     /// The subject: a node, a service, an instance.
@@ -98,6 +119,8 @@ pub enum Outcome {
         instances: Vec<Instance>,
         /// What ended, as far as it is known how: of what runs once, nothing else tells that it ran.
         ended: Vec<Ended>,
+        /// What those that run had been told.
+        told: Vec<Kept>,
     },
     /// A process runs.
     Started {
@@ -141,6 +164,15 @@ pub enum Outcome {
         hash: Hash256,
         /// Why not, for people.
         result: Result<(), String>,
+    },
+    /// A hook ended.
+    Hooked {
+        /// Of which instance.
+        id: InstanceId,
+        /// The number of the word with which it was run.
+        number: u64,
+        /// How.
+        end: HookEnd,
     },
     /// This fulcrum's own door was asked.
     Knocked {

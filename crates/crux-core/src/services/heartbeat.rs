@@ -162,6 +162,7 @@ mod tests {
             ports: BTreeMap::new(),
             restarts: 0,
             why: String::new(),
+            hook: String::new(),
         };
         let mut item = Item::new(instance, false, now);
         item.revision = Some(Arc::new(Revision { bytes, manifest }));

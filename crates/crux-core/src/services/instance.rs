@@ -97,4 +97,6 @@ pub struct Instance {
     pub restarts: u32,
     /// Why it is where it is, for people: `exit code 3; next start in 4 s`.
     pub why: String,
+    /// How its last hook is, for people; empty if it had none.
+    pub hook: String,
 }

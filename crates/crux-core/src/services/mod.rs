@@ -13,6 +13,7 @@ pub mod effect;
 pub mod genghis;
 pub mod healthminder;
 pub mod heartbeat;
+pub mod hooks;
 pub mod instance;
 pub mod item;
 pub mod known;
@@ -36,6 +37,7 @@ use self::dean::Dean;
 use self::effect::{Effect, Event, Outcome};
 use self::healthminder::Healthminder;
 use self::heartbeat::Heartbeat;
+use self::hooks::Hooks;
 use self::instance::{Instance, InstanceId};
 use self::known::Known;
 use self::message::Message;
@@ -185,6 +187,7 @@ pub struct Services {
 
     picket: Picket,
     pastiche: Pastiche,
+    hooks: Hooks,
     dean: Dean,
     heartbeat: Heartbeat,
     proctors: BTreeMap<HordeName, Proctor>,
@@ -253,6 +256,7 @@ impl Services {
             briefed: false,
             picket: Picket::new(me.clone(), pace, seed),
             pastiche: Pastiche::new(me, pace, seed),
+            hooks: Hooks::new(pace),
             dean: Dean::default(),
             heartbeat: Heartbeat::new(now, pace),
             proctors: BTreeMap::new(),
@@ -399,8 +403,9 @@ impl Services {
     fn came(&mut self, now: Time, wall: Wall, outcome: Outcome, out: &mut Vec<Output>) {
         let mut done = Vec::new();
         match outcome {
-            Outcome::Adopted { instances, ended } => {
+            Outcome::Adopted { instances, ended, told } => {
                 self.picket.adopt(now, wall, instances, ended, &mut done);
+                self.hooks.adopt(now, told);
                 self.adopted = true;
             }
             Outcome::Started { id, pid, at, ports } => self.picket.started(now, &id, pid, at, ports, &mut done),
@@ -411,6 +416,12 @@ impl Services {
                     self.heartbeat.checked(now, item, ok, detail);
                 }
                 self.heartbeat.hurry(now);
+            }
+            Outcome::Hooked { id, number, end } => {
+                let item = self.picket.items().get(&id);
+                let event = item.and_then(|item| self.hooks.ended(&item.instance, number, end));
+                self.changed |= event.is_some();
+                out.extend(event.map(Output::Event));
             }
             Outcome::Fetched { hash, result } => self.pastiche.fetched(now, &hash, result),
             Outcome::Knocked { result } => self.doors.knocked(now, result),
@@ -426,6 +437,7 @@ impl Services {
     fn picketed(&mut self, outputs: Vec<picket::Output>, out: &mut Vec<Output>) {
         for output in outputs {
             self.changed = true;
+            self.hooks.look_again();
             match output {
                 picket::Output::Effect(effect) => out.push(Output::Effect(effect)),
                 picket::Output::Changed(instance) => out.push(Output::Event(told(&instance))),
@@ -625,12 +637,18 @@ impl Services {
         self.roles.seat(horde).and_then(|id| self.member(id))
     }
 
+    /// An instance of this fulcrum as others are told of it: with how its hook is.
+    #[must_use]
+    pub fn reported(&self, instance: &Instance) -> Instance {
+        Instance { hook: self.hooks.said(&instance.id), ..instance.clone() }
+    }
+
     fn dean_report(&self, horde: &HordeName) -> Message {
         let items = self.picket.items().values().filter(|item| item.instance.of.horde == *horde);
         Message::DeanReport {
             horde: horde.clone(),
             obeys: self.dean.obeys(horde).cloned(),
-            instances: items.map(|item| item.instance.clone()).collect(),
+            instances: items.map(|item| self.reported(&item.instance)).collect(),
         }
     }
 }

@@ -87,6 +87,7 @@ impl Picket {
             ports: BTreeMap::new(),
             restarts: 0,
             why: why.to_string(),
+            hook: String::new(),
         };
         self.items.insert(id.clone(), Item::new(instance, false, now));
         id
@@ -524,6 +525,7 @@ mod tests {
             ports: BTreeMap::new(),
             restarts: 0,
             why: String::new(),
+            hook: String::new(),
         };
         // This life's clock has just begun, and the process is older than it.
         let (now, mut out) = (Time::from_millis(20), Vec::new());
@@ -547,6 +549,7 @@ mod tests {
             ports: BTreeMap::new(),
             restarts: 0,
             why: String::new(),
+            hook: String::new(),
         };
         Ended { instance, code, signal: code.is_none().then_some(9) }
     }

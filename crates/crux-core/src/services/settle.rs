@@ -103,6 +103,7 @@ impl Services {
             self.settle_minders(now, repeat, out);
             self.settle_proctors(now, out);
             self.settle_deans(now, known, out);
+            self.settle_hooks(now, wall, out);
             self.settle_beats(now, known, out);
             self.settle_reports(repeat, out);
             self.settle_boards(repeat, out);
@@ -136,6 +137,8 @@ impl Services {
             self.repeat_at,
             self.picket.deadline(now),
             self.pastiche.deadline(),
+            self.hooks.deadline(),
+            self.told_from().filter(|at| *at > now).unwrap_or(Time::NEVER),
             // No beat goes out before it is known what runs here.
             if self.adopted { self.heartbeat.deadline(self.picket.items()) } else { Time::NEVER },
             self.signing.as_ref().map_or(Time::NEVER, |(_, until)| *until),
@@ -184,6 +187,7 @@ impl Services {
             self.absences.look(now, &self.roles);
         }
         self.unsaid = true;
+        self.hooks.look_again();
         self.lacking = programs::lacking(known);
         let mut hordes: BTreeSet<HordeName> = self.roles.hordes.keys().cloned().collect();
         // These two need no fact and may have nobody.
@@ -392,6 +396,23 @@ impl Services {
             self.heartbeat.hurry(now);
         }
         self.picketed(done, out);
+    }
+
+    /// From when on instances are told how their hordes are: once the flock has been stable for a moment, in which what
+    /// flaps shows itself. A life that has not been in a flock with others yet waits as long as a part of a split does
+    /// before it takes them for missing.
+    fn told_from(&self) -> Option<Time> {
+        let hold =
+            if self.young { proctor::SPLIT_HOLD * self.config.pace.0 / 1000 } else { self.config.pace.ms(2_000) };
+        self.stable_since.map(|since| since + hold)
+    }
+
+    /// What instances are told of their hordes, and their hooks.
+    fn settle_hooks(&mut self, now: Time, wall: Wall, out: &mut Vec<Output>) {
+        let sure = self.told_from().is_some_and(|from| now >= from);
+        let effects = self.hooks.step(now, wall, self.picket.items(), &self.roles, sure);
+        self.changed |= !effects.is_empty();
+        out.extend(effects.into_iter().map(Output::Effect));
     }
 
     /// Hordes that this fulcrum answers to: those that it is of, and those of which something runs here.

@@ -112,6 +112,8 @@ struct InstanceWire {
     restarts: u32,
     #[prost(string, tag = "10")]
     why: String,
+    #[prost(string, tag = "11")]
+    hook: String,
 }
 
 impl Listing for InstanceWire {
@@ -152,6 +154,7 @@ impl From<&Instance> for InstanceWire {
             ports: instance.ports.iter().map(|(name, port)| (name.clone(), u32::from(*port))).collect(),
             restarts: instance.restarts,
             why: instance.why.clone(),
+            hook: instance.hook.clone(),
         }
     }
 }
@@ -187,6 +190,7 @@ fn read_instance(message: Bytes) -> Result<Instance, BadFrame> {
         ports: list(&lists, 8, PortWire::read)?.into_iter().collect(),
         restarts: wire.restarts,
         why: text(wire.why)?,
+        hook: text(wire.hook)?,
     })
 }
 

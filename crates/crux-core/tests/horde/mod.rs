@@ -301,6 +301,7 @@ impl Field {
                 ports: BTreeMap::new(),
                 restarts: 0,
                 why: String::new(),
+                hook: String::new(),
             };
             stay.insert(id.clone());
             if self.slow {

@@ -153,7 +153,7 @@ impl Who {
                 Refusal::new(
                     Code::Refused,
                     cause,
-                    "ask for the confab and the access service here, and crux.sock for the rest",
+                    "ask for the confab, the access service and the events here, and crux.sock for the rest",
                 )
             }),
         }

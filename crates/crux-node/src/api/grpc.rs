@@ -1,6 +1,7 @@
-//! gRPC beside the JSON: `crux.v1.Confab`, `Access` and `Yurt`, and the standard services for health and reflection.
+//! gRPC beside the JSON: `crux.v1.Confab`, `Access`, `Events` and `Yurt`, and the standard services for health and reflection.
 
 mod access;
+mod events;
 mod yurt;
 
 use super::Door;
@@ -9,6 +10,7 @@ use super::show;
 use axum::Router;
 use crux_api::grpc::access_server::AccessServer;
 use crux_api::grpc::confab_server::{Confab, ConfabServer};
+use crux_api::grpc::events_server::EventsServer;
 use crux_api::grpc::yurt_server::YurtServer;
 use crux_api::grpc::{ConfabRequest, ConfabView, DESCRIPTORS};
 use tokio::sync::mpsc;
@@ -40,6 +42,7 @@ pub(super) fn of_instances(door: Door) -> Router {
     Router::new()
         .route_service("/crux.v1.Confab/{method}", ConfabServer::new(ConfabRpc(door.clone())))
         .route_service("/crux.v1.Access/{method}", AccessServer::new(access::AccessRpc(door.clone())))
+        .route_service("/crux.v1.Events/{method}", EventsServer::new(events::EventsRpc(door.clone())))
         .route_service("/grpc.health.v1.Health/{method}", health(door))
 }
 

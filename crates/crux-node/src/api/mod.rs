@@ -14,7 +14,7 @@
 //! | `logs` | what instances wrote, here or on another fulcrum |
 //! | `control` | down, forget, faults |
 //! | `audit` | what operators did here |
-//! | `grpc` | `crux.v1.Confab`, `Access` and `Yurt` |
+//! | `grpc` | `crux.v1.Confab`, `Access`, `Events` and `Yurt` |
 
 pub(crate) mod answer;
 mod audit;
@@ -38,6 +38,7 @@ pub use listen::SocketError;
 pub(crate) use control::{Rules, body};
 pub(crate) use gate::{Caller, OfInstance, guarded};
 pub(crate) use listen::{PATH_MAX, open, private};
+pub(crate) use show::moment;
 
 use crate::ask::Asker;
 use crate::audit::Audit;

@@ -3,6 +3,7 @@
 use super::journal::{Ending, Entry, Intent, Record, Started};
 use super::processes::ProcessId;
 use super::supervise::{Said, Told};
+use super::telling::HookEnding;
 use super::{LogLine, checks, fetch};
 use serde::Serialize;
 
@@ -20,6 +21,7 @@ fn entries() -> Vec<Entry> {
         restarts: 1,
         ports: [("http".to_owned(), 8080)].into(),
         command: vec!["sh".to_owned()],
+        hooks: [("parted".to_owned(), vec!["bin/parted".to_owned()])].into(),
         env: [("LOG".to_owned(), "info".to_owned())].into(),
     };
     vec![
@@ -64,6 +66,16 @@ pub(crate) fn added(data: &[u8]) {
     super::sockets::fuzz(data);
 }
 
+pub(crate) fn tellings() -> Vec<Vec<u8>> {
+    let told = include_str!("../../../crux-api/schema/Told.json");
+    let hook = r#"{"number":3,"event":"parted","end":{"failed":{"why":"exit code 3"}}}"#;
+    vec![told.into(), hook.into(), br#"{"number":3,"event":"rejoined","end":null}"#.to_vec()]
+}
+
+pub(crate) fn telling(data: &[u8]) {
+    super::telling::fuzz(data);
+}
+
 pub(crate) fn instance_log(data: &[u8]) {
     for line in data.split(|byte| *byte == b'\n').filter_map(LogLine::parse) {
         assert!(line.text.len() <= 3 * data.len(), "more text than was written");
@@ -72,8 +84,10 @@ pub(crate) fn instance_log(data: &[u8]) {
 
 pub(crate) fn supervisor_words() -> Vec<Vec<u8>> {
     let started = Started { process: process(), at: 7 };
-    let said = [Said::Hello { id: "n1:1:1".to_owned(), started }, Said::Ended(Ending::Lost)];
-    let told = [Told::Stop { signal: "TERM".to_owned(), grace_ms: u64::MAX }, Told::Collected];
+    let hooked = Said::Hooked { number: 3, end: HookEnding::Failed { why: "exit code 3".to_owned() } };
+    let said = [Said::Hello { id: "n1:1:1".to_owned(), started }, Said::Ended(Ending::Lost), hooked];
+    let hook = Told::Hook { number: 3, event: "parted".to_owned(), timeout_ms: 30_000 };
+    let told = [Told::Stop { signal: "TERM".to_owned(), grace_ms: u64::MAX }, Told::Collected, hook];
     said.iter().map(line).chain(told.iter().map(line)).chain([line(&process())]).collect()
 }
 

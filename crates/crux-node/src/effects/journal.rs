@@ -7,6 +7,8 @@
 //! | `sup.sock` | where the supervisor listens |
 //! | `crux.sock` | the instance's own socket, where crux listens |
 //! | `added.json` | what the instance added to the register |
+//! | `told.json` | what the instance was told last of its horde, for its hooks and for the next life of crux |
+//! | `hook.json` | its last hook |
 //! | `log/` | the instance's output, rotated |
 //! | `root/` | the instance's working directory, with its files |
 //!
@@ -38,6 +40,9 @@ pub(super) struct Intent {
     pub(super) restarts: u32,
     pub(super) ports: BTreeMap<String, u16>,
     pub(super) command: Vec<String>,
+    /// What is run when it is told something of its horde, by the word.
+    #[serde(default)]
+    pub(super) hooks: BTreeMap<String, Vec<String>>,
     /// The whole environment: nothing else is in it.
     pub(super) env: BTreeMap<String, String>,
 }
@@ -201,6 +206,7 @@ impl Record {
             ports: intent.ports.clone(),
             restarts: intent.restarts,
             why,
+            hook: String::new(),
         })
     }
 }

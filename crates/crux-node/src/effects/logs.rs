@@ -30,8 +30,9 @@ pub(super) struct LogWriter {
     dir: PathBuf,
     file: Option<File>,
     size: u64,
-    /// What came without its end of line, per stream.
-    open: [(char, Vec<u8>); 2],
+    /// What came without its end of line, per stream: `o` and `e` of the instance, `O` and `E` of its hook, which are the
+    /// same two in the file.
+    open: [(char, Vec<u8>); 4],
 }
 
 impl LogWriter {
@@ -39,7 +40,8 @@ impl LogWriter {
         super::journal::make_dir(dir)?;
         let file = append(&numbered(dir, 0))?;
         let size = file.metadata()?.len();
-        Ok(Self { dir: dir.to_owned(), file: Some(file), size, open: [('o', Vec::new()), ('e', Vec::new())] })
+        let open = ['o', 'e', 'O', 'E'].map(|mark| (mark, Vec::new()));
+        Ok(Self { dir: dir.to_owned(), file: Some(file), size, open })
     }
 
     /// Takes some bytes of a stream. Errors of the disk lose lines and nothing else.
@@ -64,9 +66,12 @@ impl LogWriter {
         self.open[at].1 = rest.to_vec();
     }
 
-    /// Writes what came without an end of line.
-    pub(super) fn finish(&mut self) {
+    /// Writes what came of these streams without an end of line.
+    pub(super) fn finish(&mut self, streams: [char; 2]) {
         for at in 0..self.open.len() {
+            if !streams.contains(&self.open[at].0) {
+                continue;
+            }
             let (stream, rest) = (self.open[at].0, std::mem::take(&mut self.open[at].1));
             if !rest.is_empty() {
                 self.line(stream, &rest, false);
@@ -76,7 +81,7 @@ impl LogWriter {
 
     fn line(&mut self, stream: char, text: &[u8], goes_on: bool) {
         let now = super::journal::wall_now();
-        let more = if goes_on { "+" } else { "" };
+        let (stream, more) = (stream.to_ascii_lowercase(), if goes_on { "+" } else { "" });
         let mut line = format!("{}.{:06} {stream}{more} ", now / 1_000_000, now % 1_000_000).into_bytes();
         line.extend_from_slice(text);
         line.push(b'\n');

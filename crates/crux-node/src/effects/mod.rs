@@ -9,15 +9,18 @@ mod descriptors;
 mod fetch;
 mod files;
 pub(crate) mod fuzz;
+mod hook;
 mod journal;
 mod logs;
 mod picket;
 mod processes;
 mod sockets;
 mod supervise;
+mod telling;
 
 pub use blobs::{BlobError, Blobs};
 pub use fetch::{FetchError, Opener, Stream, fetch, serve};
+pub use hook::hook_main;
 pub use journal::Ending;
 pub use logs::{Cursor, LogLine, LogStream, Logs};
 pub use picket::kill_all_instances;
@@ -28,14 +31,14 @@ pub use supervise::supervise_main;
 use crate::effects::journal::Home;
 use crate::effects::picket::{Handle, Ports};
 use crate::effects::sockets::Sockets;
-use crux_core::io::{Effect, Ended, Report};
+use crux_core::io::{Effect, Ended, Kept, Report, Telling};
 use crux_core::services::access::Entry;
 use crux_core::services::instance::{Instance, InstanceId};
 use crux_names::FulcrumId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// The local door's name in the state directory.
 pub(crate) const SOCKET: &str = "crux.sock";
@@ -64,6 +67,8 @@ pub struct Adoption {
     pub instances: Vec<Instance>,
     /// What ended while no crux looked, each with how. The instance's phase is gone and its `why` says so in words.
     pub ended: Vec<(Instance, Ending)>,
+    /// What those that run had been told of their hordes, as far as anything; for [`Report::Adopted`].
+    pub told: Vec<Kept>,
     /// What people should know, each a sentence.
     pub warnings: Vec<String>,
 }
@@ -163,6 +168,8 @@ impl Effects {
             Effect::Start(spec) => picket::start(inner, spec),
             Effect::Stop { id, signal, grace } => picket::stop(inner, id, signal, grace),
             Effect::Clean { id } => picket::clean(inner, &id),
+            Effect::Tell { id, telling } => picket::tell(inner, &id, telling),
+            Effect::Hook { id, number, word, timeout } => picket::hook(inner, &id, number, word, timeout),
             Effect::Check { id, check, ports, deadline } => {
                 let home = inner.home(&id);
                 let reports = inner.config.reports.clone();
@@ -220,6 +227,12 @@ impl Effects {
     pub(crate) fn remembered(&self, instances: &[Instance]) -> Vec<Entry> {
         let of = |it: &Instance| sockets::remembered(&self.inner.home(&it.id), &it.id, &it.of);
         instances.iter().flat_map(of).collect()
+    }
+
+    /// The last words to an instance, and each that follows; `None` if it is not here. The words end when it does.
+    #[must_use]
+    pub fn words(&self, id: &InstanceId) -> Option<watch::Receiver<VecDeque<Telling>>> {
+        self.inner.instances().get(id).filter(|handle| handle.lives()).map(|handle| handle.words.follow())
     }
 
     /// The files that this fulcrum has.

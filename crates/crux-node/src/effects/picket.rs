@@ -10,7 +10,8 @@ use crate::effects::journal::{Ending, Entry, Home, Started, make_dir};
 use crate::effects::processes::{ProcessId, descendants, kill_marked, marks, signal_seen};
 use crate::effects::sockets::{self, Sockets};
 use crate::effects::supervise::{Said, Told};
-use crux_core::io::{Report, StartSpec};
+use crate::effects::telling::{self, Words};
+use crux_core::io::{Report, StartSpec, Telling, Word};
 use crux_core::services::instance::{InstanceId, ServiceRef};
 use crux_names::{Duration, Wall};
 use rustix::fs::{FlockOperation, flock};
@@ -46,6 +47,8 @@ enum Order {
     Tell(Told),
     /// It was to be started once more: say how its start went.
     SayAgain,
+    /// It is told something of its horde.
+    Say(Telling),
 }
 
 /// The way to the task that holds an instance.
@@ -53,6 +56,8 @@ pub(super) struct Handle {
     of: ServiceRef,
     orders: mpsc::UnboundedSender<Order>,
     ended: Arc<OnceLock<Ending>>,
+    /// What it was told.
+    pub(super) words: Words,
 }
 
 impl Handle {
@@ -70,6 +75,7 @@ impl Handle {
 /// What the task of one instance knows. Not the whole of the effects: dropping those lets the task end.
 struct Life {
     id: InstanceId,
+    of: ServiceRef,
     home: Home,
     reports: mpsc::Sender<Report>,
     ports: Ports,
@@ -77,17 +83,22 @@ struct Life {
     orders: mpsc::UnboundedReceiver<Order>,
     /// The report of its start, once it runs.
     runs: Option<Report>,
-    /// The last order, said again to a supervisor whose connection broke.
+    /// The last order to stop, said again to a supervisor whose connection broke.
     order: Option<Told>,
+    /// The hook whose end was not heard, asked for again likewise.
+    hook: Option<Told>,
+    words: Words,
     ended: Arc<OnceLock<Ending>>,
 }
 
-fn enlist(inner: &Inner, id: &InstanceId, of: &ServiceRef) -> Life {
+fn enlist(inner: &Inner, id: &InstanceId, of: &ServiceRef, told: Option<Telling>) -> Life {
     let (sender, orders) = mpsc::unbounded_channel();
-    let ended = Arc::new(OnceLock::new());
-    inner.instances().insert(id.clone(), Handle { of: of.clone(), orders: sender, ended: ended.clone() });
+    let (ended, words) = (Arc::new(OnceLock::new()), Words::new(told));
+    let handle = Handle { of: of.clone(), orders: sender, ended: ended.clone(), words: words.clone() };
+    inner.instances().insert(id.clone(), handle);
     Life {
         id: id.clone(),
+        of: of.clone(),
         home: inner.home(id),
         reports: inner.config.reports.clone(),
         ports: inner.ports.clone(),
@@ -95,6 +106,8 @@ fn enlist(inner: &Inner, id: &InstanceId, of: &ServiceRef) -> Life {
         orders,
         runs: None,
         order: None,
+        hook: None,
+        words,
         ended,
     }
 }
@@ -108,7 +121,7 @@ pub(super) fn start(inner: &Inner, spec: StartSpec) {
         return;
     }
     let of = spec.instance.of.clone();
-    let mut life = enlist(inner, &id, &of);
+    let mut life = enlist(inner, &id, &of, None);
     let (blobs, exe) = (inner.blobs.clone(), inner.config.exe.clone());
     tokio::spawn(async move {
         let (home, ports, program) = (life.home.clone(), life.ports.clone(), exe.clone());
@@ -172,7 +185,7 @@ async fn begin(life: &Life, exe: &Path) -> Result<(Child, Started), String> {
             let limit = ANSWER.as_secs();
             format!("its supervisor {} said nothing for {limit} s; look at this machine's load and disk", exe.display())
         }
-        Err(_) => format!("its supervisor {} ended without a word", exe.display()),
+        Ok(Said::Hooked { .. }) | Err(_) => format!("its supervisor {} ended without a word", exe.display()),
     };
     // Whatever went wrong, no supervisor may be left that starts it later.
     if silent {
@@ -209,6 +222,24 @@ pub(super) fn stop(inner: &Inner, id: InstanceId, signal: String, grace: Duratio
     };
     // Nothing of it is here, so it has ended: the answer is the one that was given before, as far as it is known.
     send(&inner.config.reports, exited(id, ended.as_ref()));
+}
+
+/// Tells an instance something of its horde. One that has ended is told nothing.
+pub(super) fn tell(inner: &Inner, id: &InstanceId, telling: Telling) {
+    if let Some(handle) = inner.instances().get(id).filter(|handle| handle.lives()) {
+        // Its task ends only with it.
+        let _ = handle.orders.send(Order::Say(telling));
+    }
+}
+
+/// Has the hook of an instance run with the word that it was told before.
+pub(super) fn hook(inner: &Inner, id: &InstanceId, number: u64, word: Word, timeout: Duration) {
+    let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    if let Some(handle) = inner.instances().get(id).filter(|handle| handle.lives()) {
+        let event = word.as_str().to_owned();
+        // Its task ends only with it, and its hook with that.
+        let _ = handle.orders.send(Order::Tell(Told::Hook { number, event, timeout_ms }));
+    }
 }
 
 pub(super) fn clean(inner: &Inner, id: &InstanceId) {
@@ -330,7 +361,8 @@ impl Life {
         let mut told = false;
         while let Ok(order) = self.orders.try_recv() {
             match order {
-                Order::Tell(_) => told = true,
+                Order::Tell(Told::Stop { .. } | Told::Collected) => told = true,
+                Order::Tell(Told::Hook { .. }) | Order::Say(_) => {}
                 Order::SayAgain => {
                     let why = format!("it was still running when it was to be started again, and has ended: {ended}");
                     let _ = self.reports.send(Report::StartFailed { id: self.id.clone(), why }).await;
@@ -340,16 +372,34 @@ impl Life {
         told
     }
 
+    /// Keeps a word in the instance's directory, from where its hook reads it, and says it to whoever follows its socket.
+    async fn say(&self, telling: Telling) {
+        let (home, id, of, kept) = (self.home.clone(), self.id.clone(), self.of.clone(), telling.clone());
+        let kept = tokio::task::spawn_blocking(move || telling::keep(&home, &id, &of, &kept)).await;
+        match kept.map_err(io::Error::other).and_then(|kept| kept) {
+            Ok(()) => {}
+            // No hook can read it, and a later life of crux says it again.
+            Err(error) => tracing::warn!(id = %self.id, %error, "what it is told of its horde cannot be kept"),
+        }
+        self.words.say(telling);
+    }
+
     async fn listen(&mut self, stream: UnixStream) -> Left {
         let (read, mut write) = stream.into_split();
         let mut lines = BufReader::new(read).lines();
-        if let Some(order) = &self.order {
+        for order in self.order.iter().chain(&self.hook) {
             let _ = write.write_all(&line(order)).await;
         }
         loop {
             tokio::select! {
                 said = next(&mut lines) => match said {
                     Some(Said::Hello { .. }) => {}
+                    Some(Said::Hooked { number, end }) => {
+                        if matches!(&self.hook, Some(Told::Hook { number: asked, .. }) if *asked == number) {
+                            self.hook = None;
+                        }
+                        let _ = self.reports.send(Report::Hooked { id: self.id.clone(), number, end: end.into() }).await;
+                    }
                     Some(Said::Ended(ended)) => {
                         let _ = write.write_all(&line(&Told::Collected)).await;
                         return Left::Ended(ended);
@@ -365,8 +415,10 @@ impl Life {
                     Some(Order::Tell(order)) => {
                         // If it hangs up meanwhile, its end comes next or it is told again.
                         let _ = write.write_all(&line(&order)).await;
-                        self.order = Some(order);
+                        let kept = if matches!(order, Told::Hook { .. }) { &mut self.hook } else { &mut self.order };
+                        *kept = Some(order);
                     }
+                    Some(Order::Say(telling)) => self.say(telling).await,
                     None => return Left::Dropped,
                 },
             }
@@ -398,6 +450,7 @@ fn reopen(home: &Home) -> io::Result<()> {
     loop {
         if let Some(_lock) = take_lock(home)? {
             sockets::forget(home)?;
+            telling::forget(home)?;
             for name in ["journal", "sup.sock"] {
                 match std::fs::remove_file(home.0.join(name)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

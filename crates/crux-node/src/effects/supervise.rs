@@ -5,13 +5,16 @@
 //! has no child left. One thread, no runtime, a poll loop.
 
 use crate::effects::descriptors::close_inherited;
+use crate::effects::hook::Hook;
 use crate::effects::journal::{Ending, Entry, Home, Intent, Started, wall_now};
 use crate::effects::logs::LogWriter;
 use crate::effects::processes::{ProcessId, descendants, raw, signal_named, signal_seen};
+use crate::effects::telling::{HookEnding, HookRecord};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -41,6 +44,8 @@ pub(super) enum Said {
     Hello { id: String, started: Started },
     /// It ended, or was never made.
     Ended(Ending),
+    /// A hook of it ended. The last one is said to everybody who connects.
+    Hooked { number: u64, end: HookEnding },
 }
 
 /// What the supervisor is told.
@@ -51,6 +56,8 @@ pub(super) enum Told {
     Stop { signal: String, grace_ms: u64 },
     /// The outcome is known: nothing needs to be kept.
     Collected,
+    /// Run its hook with the word that its directory keeps, which has this number. Asked again, it is run once.
+    Hook { number: u64, event: String, timeout_ms: u64 },
 }
 
 /// What `crux supervise DIR` is. To be called before any thread or runtime is made; returns when the instance has
@@ -93,7 +100,7 @@ fn supervise(dir: &Path) -> io::Result<()> {
     let mut child = match spawn(&intent, &home, service_umask) {
         Ok(child) => child,
         Err(error) => {
-            let ended = Ending::Failed { why: explain(&intent, &home.root(), &error) };
+            let ended = Ending::Failed { why: explain(&intent.command, &intent.env, &home.root(), &error) };
             let _ = home.append(&Entry::Ended(ended.clone()));
             say_start(&Said::Ended(ended));
             return Ok(());
@@ -115,7 +122,7 @@ fn supervise(dir: &Path) -> io::Result<()> {
             return Ok(());
         }
     };
-    let hello = Said::Hello { id: intent.id, started };
+    let hello = Said::Hello { id: intent.id.clone(), started };
     let mut outputs = [child.stdout.take().map(OwnedFd::from), child.stderr.take().map(OwnedFd::from)]
         .map(|pipe| pipe.map(File::from));
     // From here on nothing may return early: the instance would be left alone.
@@ -127,12 +134,18 @@ fn supervise(dir: &Path) -> io::Result<()> {
         let _ = rustix::stdio::dup2_stdout(null);
     }
 
-    let mut desk = Desk { listener, hello, clients: Vec::new(), ended: None };
+    let mut desk = Desk { listener, hello, clients: Vec::new(), hooked: None, ended: None };
+    let mut hooks = Hooks { home: &home, id: &intent.id, umask: service_umask, running: None };
     // Whoever cannot be held is not left running.
-    let deadline = hold(&mut tree, &mut desk, &mut outputs, &mut log).unwrap_or(None);
-    tree.extinguish(deadline, &mut || pump(&mut outputs, &mut log));
+    let deadline = hold(&mut tree, &mut desk, &mut outputs, &mut hooks, &mut log).unwrap_or(None);
+    tree.extinguish(deadline, &mut || {
+        pump(&mut outputs, &mut log);
+        hooks.pump(&mut log);
+    });
     pump(&mut outputs, &mut log);
-    log.finish();
+    hooks.pump(&mut log);
+    log.finish(['o', 'e']);
+    log.finish(['O', 'E']);
     finish(&home, &mut desk, tree.ending());
     Ok(())
 }
@@ -171,7 +184,7 @@ fn spawn(intent: &Intent, home: &Home, umask: Mode) -> io::Result<std::process::
 
 /// The C library runs a file that the kernel does not know as a shell script, with absurd results for a program of
 /// another kind. Where the kernel has been taught other kinds (binfmt_misc), it is the one to ask.
-fn refuse_no_program(program: &str, root: &Path) -> io::Result<()> {
+pub(super) fn refuse_no_program(program: &str, root: &Path) -> io::Result<()> {
     if !program.contains('/') || binfmt_taught() {
         return Ok(());
     }
@@ -204,9 +217,10 @@ fn binfmt_taught() -> bool {
         .is_ok_and(|list| list.flatten().any(|entry| entry.file_name() != "register" && entry.file_name() != "status"))
 }
 
-fn explain(intent: &Intent, root: &Path, error: &io::Error) -> String {
-    let program = intent.command.first().map_or("", String::as_str);
-    let path = intent.env.get("PATH").map_or("", String::as_str);
+/// Why a command cannot be run in this environment and directory, for people.
+pub(super) fn explain(command: &[String], env: &BTreeMap<String, String>, root: &Path, error: &io::Error) -> String {
+    let program = command.first().map_or("", String::as_str);
+    let path = env.get("PATH").map_or("", String::as_str);
     match error.kind() {
         ErrorKind::NotFound if !program.contains('/') => {
             format!(
@@ -231,6 +245,8 @@ struct Desk {
     listener: UnixListener,
     hello: Said,
     clients: Vec<(UnixStream, Vec<u8>)>,
+    /// How its last hook ended.
+    hooked: Option<Said>,
     ended: Option<Ending>,
 }
 
@@ -239,11 +255,20 @@ impl Desk {
         while let Ok((stream, _)) = self.listener.accept() {
             if self.clients.len() < CLIENTS_MAX && stream.set_nonblocking(true).is_ok() {
                 let ended = self.ended.clone().map(Said::Ended);
-                if [Some(self.hello.clone()), ended].into_iter().flatten().all(|said| tell(&stream, &said)) {
+                let all = [Some(self.hello.clone()), self.hooked.clone(), ended];
+                if all.into_iter().flatten().all(|said| tell(&stream, &said)) {
                     self.clients.push((stream, Vec::new()));
                 }
             }
         }
+    }
+
+    /// Says how a hook ended, also to those who connect later.
+    fn hooked(&mut self, record: HookRecord) {
+        let Some(end) = record.end else { return };
+        let said = Said::Hooked { number: record.number, end };
+        self.clients.retain(|(stream, _)| tell(stream, &said));
+        self.hooked = Some(said);
     }
 
     /// All whole lines that came. Who hangs up or talks nonsense is let go.
@@ -289,10 +314,57 @@ fn say_start(said: &Said) {
     let _ = io::stdout().write_all(&line).and_then(|()| io::stdout().flush());
 }
 
-/// The instance's processes.
-struct Tree {
-    main: Pid,
-    status: Option<WaitStatus>,
+/// The hooks of an instance.
+struct Hooks<'a> {
+    home: &'a Home,
+    id: &'a str,
+    umask: Mode,
+    running: Option<Hook>,
+}
+
+impl Hooks<'_> {
+    /// Somebody wants a hook: one that was not asked for before begins, if none runs.
+    fn asked(&mut self, desk: &mut Desk, number: u64, event: String, timeout: Duration) {
+        if self.running.as_ref().is_some_and(|hook| hook.number() == number) {
+            return;
+        }
+        match &desk.hooked {
+            // Who asks again did not hear the answer.
+            Some(said @ Said::Hooked { number: last, .. }) if *last == number => {
+                let said = said.clone();
+                desk.clients.retain(|(stream, _)| tell(stream, &said));
+            }
+            _ if self.running.is_some() => {
+                let end = HookEnding::Failed { why: "another hook of the instance runs".into() };
+                desk.hooked(HookRecord { number, event, end: Some(end) });
+            }
+            _ => match Hook::begin(self.home, HookRecord { number, event, end: None }, timeout, self.umask) {
+                Ok(hook) => self.running = Some(hook),
+                Err(record) => desk.hooked(record),
+            },
+        }
+    }
+
+    /// Moves what the hook wrote into the log, and says how it ended, if it has.
+    fn look(&mut self, desk: &mut Desk, log: &mut LogWriter) {
+        self.pump(log);
+        if let Some(record) = self.running.as_mut().and_then(|hook| hook.ended(self.home, self.id, log)) {
+            self.running = None;
+            desk.hooked(record);
+        }
+    }
+
+    fn pump(&mut self, log: &mut LogWriter) {
+        if let Some(hook) = &mut self.running {
+            hook.pump(log);
+        }
+    }
+}
+
+/// The processes of an instance, or of a hook: all below this one.
+pub(super) struct Tree {
+    pub(super) main: Pid,
+    pub(super) status: Option<WaitStatus>,
 }
 
 impl Tree {
@@ -309,7 +381,7 @@ impl Tree {
 
     /// Kills what is left, from `patience` on, and returns when the kernel says that there is no child any more.
     /// Killed children that wait for a broken disk or mount are waited for: an end is an end.
-    fn extinguish(&mut self, patience: Option<Instant>, meanwhile: &mut dyn FnMut()) {
+    pub(super) fn extinguish(&mut self, patience: Option<Instant>, meanwhile: &mut dyn FnMut()) {
         let mut pause = Duration::from_millis(1);
         loop {
             if patience.is_none_or(|until| Instant::now() >= until) {
@@ -339,7 +411,7 @@ impl Tree {
     }
 
     /// Reaps orphans that ended, but never the main process: its number must not be given out yet.
-    fn reap_orphans(&self) {
+    pub(super) fn reap_orphans(&self) {
         let me = std::process::id();
         let children = std::fs::read_to_string(format!("/proc/self/task/{me}/children"));
         let numbers: Vec<u32> = match &children {
@@ -367,6 +439,7 @@ fn hold(
     tree: &mut Tree,
     desk: &mut Desk,
     outputs: &mut [Option<File>; 2],
+    hooks: &mut Hooks<'_>,
     log: &mut LogWriter,
 ) -> io::Result<Option<Instant>> {
     let handle = rustix::process::pidfd_open(tree.main, PidfdFlags::empty())?;
@@ -377,20 +450,38 @@ fn hold(
         if let Some(at) = kill_at {
             wait = wait.min(at.saturating_duration_since(Instant::now()));
         }
-        if wait_for(&handle, desk, outputs, wait)? {
+        // Of an instance that stops nobody asks how its hook ends.
+        let hook = hooks.running.as_ref().filter(|_| !stopping);
+        if let Some(hook) = hook {
+            wait = wait.min(hook.left());
+        }
+        if wait_for(&handle, desk, outputs, hook, wait)? {
             let until = kill_at.map_or_else(Instant::now, |at| at.min(Instant::now() + STRAGGLERS));
             return Ok(stopping.then_some(until));
         }
         pump(outputs, log);
+        if stopping {
+            hooks.pump(log);
+        } else {
+            hooks.look(desk, log);
+        }
         desk.accept();
         for told in desk.hear() {
-            let Told::Stop { signal, grace_ms } = told else { continue };
-            let at = Instant::now() + Duration::from_millis(grace_ms);
-            kill_at = Some(kill_at.map_or(at, |before| before.min(at)));
-            stopping = true;
-            tree.signal(signal_named(&signal).unwrap_or(Signal::TERM));
-            // A stopped process hears nothing.
-            tree.signal(Signal::CONT);
+            match told {
+                Told::Stop { signal, grace_ms } => {
+                    let at = Instant::now() + Duration::from_millis(grace_ms);
+                    kill_at = Some(kill_at.map_or(at, |before| before.min(at)));
+                    stopping = true;
+                    // Its hook hears it too.
+                    tree.signal(signal_named(&signal).unwrap_or(Signal::TERM));
+                    // A stopped process hears nothing.
+                    tree.signal(Signal::CONT);
+                }
+                Told::Hook { number, event, timeout_ms } if !stopping => {
+                    hooks.asked(desk, number, event, Duration::from_millis(timeout_ms));
+                }
+                Told::Hook { .. } | Told::Collected => {}
+            }
         }
         if kill_at.is_some_and(|at| Instant::now() >= at) {
             tree.signal(Signal::KILL);
@@ -402,10 +493,17 @@ fn hold(
 }
 
 /// Sleeps until something happens. Whether the main process has ended.
-fn wait_for(handle: &OwnedFd, desk: &Desk, outputs: &[Option<File>; 2], wait: Duration) -> io::Result<bool> {
+fn wait_for(
+    handle: &OwnedFd,
+    desk: &Desk,
+    outputs: &[Option<File>; 2],
+    hook: Option<&Hook>,
+    wait: Duration,
+) -> io::Result<bool> {
     let mut fds = vec![PollFd::new(handle, PollFlags::IN), PollFd::new(&desk.listener, PollFlags::IN)];
     fds.extend(outputs.iter().flatten().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
     fds.extend(desk.clients.iter().map(|(stream, _)| PollFd::from_borrowed_fd(stream.as_fd(), PollFlags::IN)));
+    fds.extend(hook.into_iter().flat_map(Hook::wakes).map(|wake| PollFd::from_borrowed_fd(wake, PollFlags::IN)));
     let wait = Timespec { tv_sec: i64::try_from(wait.as_secs()).unwrap_or(1), tv_nsec: wait.subsec_nanos().into() };
     match poll(&mut fds, Some(&wait)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(!fds[0].revents().is_empty()),
@@ -416,8 +514,13 @@ fn wait_for(handle: &OwnedFd, desk: &Desk, outputs: &[Option<File>; 2], wait: Du
 /// Moves what the instance wrote into the log, at most one pipe's content at a time. A full disk loses lines, but never
 /// blocks the instance.
 fn pump(outputs: &mut [Option<File>; 2], log: &mut LogWriter) {
+    pump_into(outputs, ['o', 'e'], log);
+}
+
+/// The same for pipes that the log knows by other marks.
+pub(super) fn pump_into(outputs: &mut [Option<File>; 2], marks: [char; 2], log: &mut LogWriter) {
     let mut buffer = [0; 16 * 1024];
-    for (pipe, mark) in outputs.iter_mut().zip(['o', 'e']) {
+    for (pipe, mark) in outputs.iter_mut().zip(marks) {
         for _ in 0..8 {
             let Some(open) = pipe else { break };
             match open.read(&mut buffer) {

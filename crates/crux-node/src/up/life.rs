@@ -224,7 +224,7 @@ pub(super) async fn live(
     drop(door);
     let driver = Driver::new(engine, clock, hands, inbox, events, changed_in, Notifier::from_env(), config.expect);
     let ended = adoption.known_ends();
-    let adopted = Report::Adopted { instances: adoption.instances, ended };
+    let adopted = Report::Adopted { instances: adoption.instances, ended, told: adoption.told };
     let first = vec![Input::Loaded { versions }, Input::Report(adopted)];
     // What was installed since this life looked is told it at once.
     let mut identity = papers.follow();

@@ -13,10 +13,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 fn main() -> ExitCode {
-    let mut words = std::env::args_os().skip(1);
-    match (words.next(), words.next()) {
-        (Some(verb), Some(dir)) if verb == "supervise" => crux_node::effects::supervise_main(dir.as_ref()),
-        (Some(verb), Some(dir)) if verb == "host" => host(dir.as_ref()),
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["supervise", dir] => crux_node::effects::supervise_main(dir.as_ref()),
+        ["supervise", dir, number, timeout] => crux_node::effects::hook_main(dir.as_ref(), number, timeout),
+        ["host", dir] => host(dir.as_ref()),
         _ => {
             eprintln!("usage: crux-test-supervisor supervise|host DIR");
             ExitCode::from(2)
@@ -51,6 +53,7 @@ async fn host(state: &Path) -> ExitCode {
         ports: BTreeMap::new(),
         restarts: 0,
         why: String::new(),
+        hook: String::new(),
     };
     effects.run(Effect::Start(StartSpec { instance, manifest: manifest.into(), env: BTreeMap::new() }));
     match reports.recv().await {

@@ -72,6 +72,7 @@ impl Rig {
             ports: BTreeMap::new(),
             restarts: 2,
             why: String::new(),
+            hook: String::new(),
         };
         let env = BTreeMap::from([
             ("CRUX_NODE".to_owned(), "n1".to_owned()),

@@ -4,6 +4,7 @@ use crate::effects::journal::{Ending, Home, Record};
 use crate::effects::picket::{ANSWER, RETRY, bury, connect, enlist, put_away, take_lock};
 use crate::effects::processes::kill_marked;
 use crate::effects::supervise::Said;
+use crate::effects::telling;
 use crate::effects::{Adoption, EffectsError, Inner};
 use crux_core::io::Report;
 use crux_core::services::instance::{Instance, Phase};
@@ -46,7 +47,10 @@ pub(in crate::effects) async fn adopt(inner: &Inner) -> Result<Adoption, Effects
         let state = inner.config.state.clone();
         match look(inner, &home).await {
             Ok(Found::Runs(instance, stream)) => {
-                let mut life = enlist(inner, &instance.id, &instance.of);
+                let told = telling::remembered(&home, &instance.id);
+                let last = told.as_ref().map(|told| told.telling.clone());
+                adoption.told.extend(told);
+                let mut life = enlist(inner, &instance.id, &instance.of, last);
                 life.runs = instance.pid.zip(instance.started).map(|(pid, at)| Report::Started {
                     id: instance.id.clone(),
                     pid,

@@ -8,7 +8,7 @@ use crate::effects::processes::signal_named;
 use crate::effects::sockets;
 use crux_core::facts::value::Manifest;
 use crux_core::hash::stable64;
-use crux_core::io::StartSpec;
+use crux_core::io::{StartSpec, Word};
 use crux_core::services::instance::InstanceId;
 use prost::Message;
 use std::collections::BTreeMap;
@@ -58,6 +58,13 @@ pub(super) fn prepare(
         "demo" => vec![exe.to_string_lossy().into_owned(), "demo".into()],
         other => return Err(format!("this crux has no builtin `{other}`")),
     };
+    let mut hooks = BTreeMap::new();
+    let wanted = manifest.hooks.clone().unwrap_or_default();
+    for (word, hook) in [(Word::Parted, wanted.parted), (Word::Rejoined, wanted.rejoined)] {
+        let hook: Vec<String> = hook.iter().map(|word| substitute(word, &ports)).collect::<Result<_, _>>()?;
+        hooks.insert(word.as_str().to_owned(), hook);
+    }
+    hooks.retain(|_, hook| !hook.is_empty());
     let intent = Intent {
         id: spec.instance.id.to_string(),
         horde: spec.instance.of.horde.to_string(),
@@ -68,6 +75,7 @@ pub(super) fn prepare(
         env: environment(&manifest, spec, &ports, home)?,
         ports: ports.clone(),
         command,
+        hooks,
     };
     home.append(&Entry::Intent(intent)).map_err(io("write its start down"))?;
     Ok(ports)

@@ -1,0 +1,36 @@
+//! `hooks` of a service: what is run for an instance when its horde is parted or has rejoined.
+
+use super::read::{Allowed, ManifestError, Section};
+use super::service::check_ports_used;
+use crux_core::facts::value::{HOOK_TIMEOUT_MAX_MS, Hooks};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const HOOKS: Allowed = Allowed { keys: &["parted", "rejoined", "timeout"], not_yet: &[] };
+
+pub(super) fn read(service: &Section<'_>, ports: &BTreeMap<String, u32>) -> Result<Option<Hooks>, ManifestError> {
+    let Some(section) = service.section("hooks")? else { return Ok(None) };
+    section.allow(&HOOKS)?;
+    let command = |key: &str| {
+        let Some(words) = section.strings(key, false)? else { return Ok(Vec::new()) };
+        if words.first().is_none_or(String::is_empty) {
+            return Err(section.wrong(key, "it names no command"));
+        }
+        for word in &words {
+            check_ports_used(word, ports).map_err(|problem| section.wrong(key, problem))?;
+        }
+        Ok(words)
+    };
+    let mut hooks = Hooks { parted: command("parted")?, rejoined: command("rejoined")?, timeout_ms: 0 };
+    if hooks.parted.is_empty() && hooks.rejoined.is_empty() {
+        let problem = "name at least one of parted = [\"COMMAND\"] and rejoined = [\"COMMAND\"]";
+        return Err(section.wrong("", problem));
+    }
+    if let Some(timeout) = section.duration("timeout")? {
+        if timeout.is_zero() || timeout > Duration::from_millis(HOOK_TIMEOUT_MAX_MS) {
+            return Err(section.wrong("timeout", "expected more than 0 and at most 1h"));
+        }
+        hooks.timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(HOOK_TIMEOUT_MAX_MS);
+    }
+    Ok(Some(hooks))
+}
