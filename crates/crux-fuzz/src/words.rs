@@ -3,7 +3,8 @@
 use crate::drive::Target;
 use crate::{slow, target, text, texts};
 use crux_core::hash::sha256;
-use crux_core::khan::{self, Host, HostState, StageCounts, World};
+use crux_core::khan::{self, Ask, Host, HostState, Quota, StageCounts, World};
+use crux_core::resources::Resources;
 use crux_core::picture::Subject;
 use crux_core::services::admit::Admits;
 use crux_core::services::instance::InstanceId;
@@ -82,14 +83,20 @@ fn world() -> World {
             ("size".to_owned(), ["big", "small"][n / 3 % 2].to_owned()),
         ]);
         let state = [HostState::Open, HostState::Open, HostState::Cordoned, HostState::Frozen][n % 4];
-        (format!("n{n}").parse().expect("a fulcrum"), Host { labels, state })
+        let capacity = (n != 4).then_some(Resources { cpu_milli: 2_000, memory: 4 << 30, disk: 0 });
+        let busy = Resources { cpu_milli: 500, ..Resources::default() };
+        (format!("n{n}").parse().expect("a fulcrum"), Host { labels, state, capacity, busy })
     };
     let running = BTreeMap::from([("n0".parse().expect("a fulcrum"), vec![1, 2])]);
+    let each = Resources { cpu_milli: 400, memory: 1 << 30, disk: 0 };
+    let ask = Ask { each, runs: [(1, Resources { cpu_milli: 900, ..each })].into() };
     World {
         most: Some(50),
         avoid: BTreeMap::new(),
         hosts: (0..6).map(host).collect(),
         running: [("api".parse().expect("a service"), running)].into(),
+        asks: [("api".parse().expect("a service"), ask)].into(),
+        quota: Some(Quota { of: "horde web".to_owned(), most: Resources { cpu_milli: 6_000, memory: 0, disk: 0 } }),
     }
 }
 
