@@ -14,6 +14,7 @@
 use crate::json::{Backup, BackupFile, Doc};
 use bytes::Bytes;
 use crux_core::facts::path::Path;
+use crux_core::facts::rule::RULES;
 use crux_core::facts::value::EXPULSIONS;
 use crux_core::facts::version::{Checked, VERSION_MAX};
 use crux_names::Hash256;
@@ -93,7 +94,7 @@ pub fn claimed(versions: &[Bytes]) -> Result<Vec<Claimed>, BadBackup> {
     };
     let mut claimed = versions.iter().map(claim).collect::<Result<Vec<_>, _>>()?;
     let rank = |path: &str| {
-        let firsts = [EXPULSIONS, "horde/", "label/", "cordon/", "muster/", "place/"];
+        let firsts = [EXPULSIONS, RULES, "horde/", "label/", "cordon/", "muster/", "place/"];
         firsts.iter().position(|first| path.starts_with(first)).unwrap_or(firsts.len())
     };
     claimed.sort_by(|a, b| (rank(&a.path), &a.path).cmp(&(rank(&b.path), &b.path)));

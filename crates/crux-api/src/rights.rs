@@ -108,6 +108,8 @@ table! {
     Nodes: "GET" routes::NODES, Right::Read;
     /// Hordes.
     Hordes: "GET" routes::HORDES, Right::Read;
+    /// Who may call whom.
+    Rules: "GET" routes::RULES, Right::Read;
     /// What the access service and the yurt know.
     Services: "GET" routes::SERVICES, Right::Read;
     /// Who reaches whom.

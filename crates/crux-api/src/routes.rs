@@ -8,6 +8,7 @@
 //! | GET [`PS`] | `watch` | | [`Ps`](crate::json::Ps) |
 //! | GET [`NODES`] | `watch` | | [`NodeList`](crate::json::NodeList) |
 //! | GET [`HORDES`] | `watch` | | [`HordeList`](crate::json::HordeList) |
+//! | GET [`RULES`] | `all`, `watch` | | [`RuleList`](crate::json::RuleList) |
 //! | GET [`SERVICES`] | `watch` | | [`ServiceList`](crate::json::ServiceList) |
 //! | GET [`LINKS`] | `watch` | | [`LinkList`](crate::json::LinkList) |
 //! | GET [`FLOCKS`] | `watch` | | [`FlockList`](crate::json::FlockList) |
@@ -52,6 +53,8 @@ pub const FLOCKS: &str = "/v1/flocks";
 pub const DOCTOR: &str = "/v1/doctor";
 /// Hordes.
 pub const HORDES: &str = "/v1/hordes";
+/// Who may call whom.
+pub const RULES: &str = "/v1/rules";
 /// What the access service and the yurt know.
 pub const SERVICES: &str = "/v1/services";
 /// What happened.
@@ -93,6 +96,18 @@ pub const EVENT_STREAM: &str = "text/event-stream";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WatchQuery {
+    /// Follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<String>,
+}
+
+/// The query of rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RulesQuery {
+    /// Removed ones too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all: Option<String>,
     /// Follow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<String>,

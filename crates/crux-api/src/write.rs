@@ -7,12 +7,15 @@
 pub use crux_core::facts::value::{HORIZON, HORIZON_MIN, cordon_path, expel_path, label_path, row_path};
 pub use crux_core::facts::version::{ACCEPTOR_CONTEXT, AUTHOR_CONTEXT};
 
+pub use crux_core::facts::rule::{RULES, rule_path};
+
 use crate::json::{BadHex, Fact, from_hex, to_hex};
 use bytes::Bytes;
 use crux_core::facts::clock::acceptable;
+use crux_core::facts::rule::{NOTE_MAX, Rule, RuleFact};
 use crux_core::facts::value::{Cordon, Expulsion, Horizon, Labels, Row};
 use crux_core::facts::version::{Author, Sealed, Stamp, Statement, VERSION_MAX, ancestors_of};
-use crux_names::{BlocName, FulcrumId, Hash256, NodeName, OperatorName, Wall};
+use crux_names::{BlocName, ClientName, EndpointName, FulcrumId, Hash256, NodeName, OperatorName, RuleId, Wall};
 use prost::Message;
 use std::collections::BTreeMap;
 
@@ -46,6 +49,45 @@ impl NewFact {
         Self { path: HORIZON.to_owned(), value: Some(Horizon { before }.encode_to_vec()) }
     }
 
+    /// Lets a client call an endpoint, with a note of at most 512 bytes. The nonce makes it a rule of its own.
+    ///
+    /// # Errors
+    /// What is wrong with the note, for people.
+    pub fn rule(
+        client: &ClientName,
+        endpoint: &EndpointName,
+        note: &str,
+        now: Wall,
+        nonce: [u8; 16],
+    ) -> Result<(RuleId, Self), String> {
+        if note.len() > NOTE_MAX {
+            return Err(format!("a note may have {NOTE_MAX} bytes, this one has {}", note.len()));
+        }
+        if let Some((at, _)) = note.char_indices().find(|(_, c)| c.is_control()) {
+            return Err(format!("the note has a control character at byte {at}"));
+        }
+        let rule = Rule {
+            client: client.to_string(),
+            endpoint: endpoint.to_string(),
+            note: note.to_owned(),
+            made: now.0,
+            nonce: Bytes::copy_from_slice(&nonce),
+        };
+        let fact = RuleFact { rule: rule.encode_to_vec().into(), removed: false };
+        let id = fact.id();
+        Ok((id, Self { path: rule_path(&id), value: Some(fact.encode_to_vec()) }))
+    }
+
+    /// Removes a rule, given its fact's path and value.
+    ///
+    /// # Errors
+    /// If the value is no rule's, for people.
+    pub fn rule_removal(path: &str, value: &[u8]) -> Result<Self, String> {
+        let fact = RuleFact::decode(value).map_err(|e| e.to_string())?;
+        let value = RuleFact { removed: true, ..fact }.encode_to_vec();
+        Ok(Self { path: path.to_owned(), value: Some(value) })
+    }
+
     /// Gives a node these labels, beside those of its certificate; none: takes back all that were given.
     #[must_use]
     pub fn labels(node: &NodeName, labels: BTreeMap<String, String>) -> Self {
@@ -60,6 +102,12 @@ impl NewFact {
 /// If it is not one, for people.
 pub fn given_labels(value: &[u8]) -> Result<BTreeMap<String, String>, String> {
     Labels::decode(value).map(|given| given.labels).map_err(|e| e.to_string())
+}
+
+/// Whether this is the value of a rule's fact that removes it.
+#[must_use]
+pub fn removes_rule(path: &str, value: &[u8]) -> bool {
+    path.starts_with(RULES) && RuleFact::decode(value).is_ok_and(|fact| fact.removed)
 }
 
 /// Why a fact cannot be written.
@@ -261,6 +309,26 @@ mod tests {
         let fact = Fact { path: "a".to_owned(), heads: vec![head(9, &[], 50)] };
         assert_eq!(stamp(Some(&fact), WriteKind::Again, Wall(1_000)), Stamp { wall: 50, logical: 5 });
         assert_eq!(stamp(Some(&fact), WriteKind::Edit, Wall(1_000)), Stamp { wall: 1_000, logical: 0 });
+    }
+
+    #[test]
+    fn a_rule_has_an_id_of_its_own_and_its_removal_the_same() {
+        let (client, endpoint) = ("web/*".parse().unwrap(), "data/db".parse().unwrap());
+        let rule = |note: &str, nonce| NewFact::rule(&client, &endpoint, note, Wall(7), [nonce; 16]);
+        let (id, fact) = rule("reads", 1).unwrap();
+        assert_eq!(fact.path, format!("rule/{id}"));
+        assert_ne!(rule("reads", 2).unwrap().0, id);
+        let value = fact.value.unwrap();
+        assert!(!removes_rule(&fact.path, &value));
+        assert_eq!(crate::intent::describe(&fact.path, &value), "web/* may call data/db; reads");
+        let removal = NewFact::rule_removal(&fact.path, &value).unwrap();
+        let value = removal.value.unwrap();
+        assert!(removal.path == fact.path && removes_rule(&fact.path, &value));
+        assert_eq!(RuleFact::decode(value.as_slice()).unwrap().id(), id);
+        assert_eq!(crate::intent::describe(&fact.path, &value), "removed: web/* may call data/db; reads");
+        assert!(rule(&"n".repeat(513), 1).unwrap_err().contains("512 bytes, this one has 513"));
+        assert!(rule("a\u{1b}", 1).unwrap_err().contains("at byte 1"));
+        assert!(NewFact::rule_removal("rule/x", b"\xff").is_err());
     }
 
     #[test]

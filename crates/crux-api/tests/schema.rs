@@ -298,6 +298,35 @@ fn lists_are_as_promised() {
         reason: Some("the certificate of operator ann is limited".into()),
         unlisted: 3,
     };
+    let rule = Rule {
+        id: "2ZW6DGBFXYT3Q9H4M8C5N7K0RE".into(),
+        client: "web/api".into(),
+        endpoint: "data/db".into(),
+        note: Some("reads the prices".into()),
+        state: RuleState::InForce,
+        since: AT.into(),
+        by: Some("alice".into()),
+        removed_at: None,
+        removed_by: None,
+    };
+    let removed = Rule {
+        id: "7J0M3V9A1SXE4TQZ6KCW2YHB8P".into(),
+        client: "other//web/*".into(),
+        note: None,
+        state: RuleState::Removed,
+        by: None,
+        removed_at: Some(AT.into()),
+        removed_by: Some("bob".into()),
+        ..rule.clone()
+    };
+    agrees(RuleChange {
+        change: RuleChanged::Removed,
+        rules: vec![removed.clone()],
+        converged: true,
+        enforced: false,
+        hints: vec!["web/* may still call data/db, by rule 2ZW6DGBFXYT3Q9H4M8C5N7K0RE".into()],
+    });
+    agrees(RuleList { rules: vec![rule, removed], enforced: false });
     agrees(entry.clone());
     agrees(AuditList { entries: vec![entry] });
     agrees(event());

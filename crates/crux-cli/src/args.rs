@@ -1,7 +1,8 @@
 //! The command line, as data.
 
 use crate::command::{
-    audit, bloc, ca, demo, down, events, explain, facts, files, horde, lab, logs, manifest, node, run, up, wait, why,
+    audit, bloc, ca, demo, down, events, explain, facts, files, horde, lab, logs, manifest, node, rules, run, up, wait,
+    why,
 };
 use crate::output::Format;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -100,6 +101,10 @@ pub(crate) enum Command {
     Plan(manifest::PlanArgs),
     /// Services and their instances
     Ps,
+    /// Let a client call an endpoint
+    Allow(rules::AllowArgs),
+    /// Who may call whom
+    Rules(rules::RulesArgs),
     /// What instances wrote
     Logs(logs::LogsArgs),
     /// What the access service and the yurt know
@@ -171,8 +176,7 @@ fn wanted_format() -> Option<Format> {
 }
 
 /// Verbs and nouns that operators may expect: said to be on their way rather than unknown.
-const LATER: [&str; 18] = [
-    "allow",
+const LATER: [&str; 16] = [
     "backup",
     "beacon",
     "ca serve",
@@ -184,7 +188,6 @@ const LATER: [&str; 18] = [
     "muster",
     "restore",
     "rollout",
-    "rules",
     "secret",
     "token",
     "top",

@@ -5,9 +5,9 @@ use crate::target::{At, Target};
 use bytes::Bytes;
 use crux_api::client::{Client, encode};
 use crux_api::intent::{Diff, diff};
-use crux_api::json::{Code, Confab, ErrorDoc, Fact, FactList, PlanDiff, Written};
+use crux_api::json::{Code, Confab, ErrorDoc, Fact, FactList, PlanDiff, Written, from_hex};
 use crux_api::routes::{self, WriteRequest};
-use crux_api::write::{NewFact, WriteKind, Writer};
+use crux_api::write::{NewFact, WriteKind, Writer, removes_rule};
 use crux_names::Wall;
 use crux_pki::{Bundle, Role, unix_now};
 use std::io::Read;
@@ -121,8 +121,7 @@ impl Operator {
             chain: self.bundle.chain().iter().map(|der| Bytes::copy_from_slice(der)).collect(),
             sign: &|context, bytes| signer.sign(context, bytes),
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
-        let now = Wall(u64::try_from(now).unwrap_or(u64::MAX));
+        let now = now();
         let mut versions = Vec::new();
         for (fact, seen) in writes {
             let sealed = writer.seal(fact, *seen, kind, now, nonce()?);
@@ -133,7 +132,14 @@ impl Operator {
     }
 }
 
-fn nonce() -> Result<[u8; 16], ErrorDoc> {
+/// Now, as stamps have it.
+pub(crate) fn now() -> Wall {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    Wall(u64::try_from(now).unwrap_or(u64::MAX))
+}
+
+/// What nobody else draws.
+pub(crate) fn nonce() -> Result<[u8; 16], ErrorDoc> {
     let mut nonce = [0; 16];
     let read = std::fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut nonce));
     read.map_err(|e| {
@@ -157,9 +163,11 @@ pub(crate) async fn fact_at(client: &Client, path: &str) -> Result<Option<Fact>,
     Ok(list.facts.into_iter().find(|fact| fact.path == path))
 }
 
-/// Whether a fact says something now.
+/// Whether a fact says something now. A removed rule does not, though it is no deletion.
 pub(crate) fn in_force(fact: Option<&Fact>) -> bool {
-    fact.and_then(|fact| fact.heads.first()).is_some_and(|head| head.value.is_some())
+    let value = |fact: &Fact| fact.heads.first()?.value.clone();
+    let removed = |fact: &Fact, value: &str| from_hex(value).is_ok_and(|value| removes_rule(&fact.path, &value));
+    fact.is_some_and(|fact| value(fact).is_some_and(|value| !removed(fact, &value)))
 }
 
 /// That every horde which something is placed in exists, or is made by the same write.

@@ -126,6 +126,11 @@ pub(crate) fn short(hash: &str) -> String {
     hash.chars().take(12).collect()
 }
 
+/// The first 8 digits of a rule's id, by which it may be named.
+pub(crate) fn short_id(id: &str) -> String {
+    id.chars().take(8).collect()
+}
+
 /// A reason as a table shows it: hashes by their beginnings, and no longer than a line of a terminal.
 pub(crate) fn brief(text: &str) -> String {
     const MOST: usize = 100;

@@ -311,7 +311,10 @@ fn an_operator_is_limited_by_its_certificate_and_stays_so() {
     crux("ca issue --ca ca --node n1 --out n1").done();
     assert_eq!(scopes("n1"), Value::Null);
     for (scope, said) in [
-        ("run@web", "\"run\" is no verb; they are horde apply forget expel cordon label prune access down lab restore"),
+        (
+            "run@web",
+            "\"run\" is no verb; they are horde apply forget expel cordon label prune access down lab restore allow",
+        ),
         ("expel@web", "expel concerns nodes"),
         ("apply@Web", "\"Web\" is not a horde name"),
         ("@", "is not a horde name"),

@@ -5,6 +5,7 @@ mod common;
 use bytes::Bytes;
 use common::{Disk, Net, WALL, bloc, horde, id, manifest, member, operator, place, row, seal, version};
 use crux_core::facts::authority::{Refusal, authorise};
+use crux_core::facts::rule::{NONCE, Rule, RuleFact, rule_path};
 use crux_core::facts::value::{
     Check, Cordon, Expulsion, File, Hooks, Horde, Labels, Manifest, Place, Row, muster_path,
 };
@@ -62,9 +63,16 @@ fn facts_of_built_in_hordes_and_amounts_have_their_bounds() {
     }
 }
 
+fn rule(removed: bool) -> RuleFact {
+    let nonce = Bytes::from_static(&[1; NONCE]);
+    let rule = Rule { client: "web/*".into(), endpoint: "data/db".into(), nonce, ..Rule::default() };
+    RuleFact { rule: rule.encode_to_vec().into(), removed }
+}
+
 #[test]
 fn who_may_write_what() {
     let manifest = manifest();
+    let rule_at = rule_path(&rule(false).id());
     let muster = muster(&manifest);
     let node = || Author::Fulcrum(id("n0"));
     for (path, author, value, allowed) in [
@@ -95,6 +103,11 @@ fn who_may_write_what() {
         ("label/n0", operator(), None, true),
         ("label/n0", node(), bytes(&Labels::default()), false),
         ("label/n0", node(), None, false),
+        (rule_at.as_str(), operator(), bytes(&rule(false)), true),
+        (rule_at.as_str(), operator(), bytes(&rule(true)), true),
+        (rule_at.as_str(), node(), bytes(&rule(false)), false),
+        (rule_at.as_str(), node(), bytes(&rule(true)), false),
+        (rule_at.as_str(), node(), None, false),
     ] {
         let judged = authorise(&bloc(), &statement(path, author.clone(), value));
         if allowed {
@@ -108,9 +121,15 @@ fn who_may_write_what() {
             assert!(matches!(authorise(&bloc(), &statement(path, author, None)), Err(Refusal::Path(_))), "{path}");
         }
     }
-    // It only ever tightens.
-    for value in [None, bytes(&Expulsion::default())] {
-        let judged = authorise(&bloc(), &statement("expel/n7", operator(), value));
+    // They only ever tighten.
+    let other = RuleFact { rule: b"\x0a\x07web/api".as_slice().into(), removed: true };
+    for (path, value) in [
+        ("expel/n7", None),
+        ("expel/n7", bytes(&Expulsion::default())),
+        (rule_at.as_str(), None),
+        (rule_at.as_str(), bytes(&other)),
+    ] {
+        let judged = authorise(&bloc(), &statement(path, operator(), value));
         assert!(matches!(judged, Err(Refusal::Field(_))), "{judged:?}");
     }
     let mut other = statement("horde/web", operator(), horde(3));
@@ -235,7 +254,7 @@ fn a_door_refuses_with_the_reason_and_changes_nothing() {
     for (request, versions, reason) in [
         (1, vec![], "1 to 1024 facts"),
         (2, vec![good(), version("horde/web", horde(1), vec![], far, 0)], "ahead of the clock of n0"),
-        (3, vec![good(), version("rule/1", horde(1), vec![], WALL, 0)], "no kind of fact"),
+        (3, vec![good(), version("ship/1", horde(1), vec![], WALL, 0)], "no kind of fact"),
         (4, vec![good(), own_row], "sign it with an operator's key"),
         (5, vec![good(), version("place/web/api", horde(1), vec![], WALL, 0)], "not of the form"),
     ] {

@@ -57,6 +57,8 @@ const SAMPLES: &[&str] = &[
     include_str!("../../crux-api/schema/Ps.json"),
     include_str!("../../crux-api/schema/RestoreAnswer.json"),
     include_str!("../../crux-api/schema/Restored.json"),
+    include_str!("../../crux-api/schema/RuleChange.json"),
+    include_str!("../../crux-api/schema/RuleList.json"),
     include_str!("../../crux-api/schema/ServiceList.json"),
     include_str!("../../crux-api/schema/Status.json"),
     include_str!("../../crux-api/schema/Told.json"),
@@ -101,6 +103,8 @@ pub fn documents(data: &[u8]) {
     document::<NodeList>(data);
     document::<PlanDiff>(data);
     document::<Ps>(data);
+    document::<RuleChange>(data);
+    document::<RuleList>(data);
     document::<ServiceList>(data);
     document::<Status>(data);
     document::<Told>(data);

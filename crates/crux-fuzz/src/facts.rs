@@ -5,6 +5,7 @@ use crate::{bloc, target, text, texts, wire};
 use bytes::Bytes;
 use crux_core::facts::authority::authorise;
 use crux_core::facts::path::Path;
+use crux_core::facts::rule::{NONCE, Rule, RuleFact, rule_path};
 use crux_core::facts::value::{
     Check, Cordon, Expulsion, File, Hooks, Horde, Labels, Manifest, Place, Row, muster_path,
 };
@@ -68,7 +69,16 @@ pub fn sealed_version(data: &[u8]) {
 
 fn paths() -> Vec<Vec<u8>> {
     let muster = format!("muster/api/{}", "ab".repeat(32));
-    texts(&["horde/web", "horde/ADMIN", "place/main/api", "row/n1.site-a/0", "cordon/n1/0", "label/n1", &muster])
+    texts(&[
+        "horde/web",
+        "horde/ADMIN",
+        "place/main/api",
+        "row/n1.site-a/0",
+        "cordon/n1/0",
+        "label/n1",
+        &muster,
+        "rule/01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    ])
 }
 
 /// A path has one spelling, so that one thing cannot have two facts.
@@ -124,6 +134,13 @@ fn values() -> Vec<Vec<u8>> {
     };
     let capacity = Some(Resources { cpu_milli: 4_000, memory: 8 << 30, disk: 1 << 40 });
     let row = Row { capacity, horde: "web".into(), labels: pairs(&[("zone", "a")]), ..Row::default() };
+    let rule = Rule {
+        client: "other//web/*".into(),
+        endpoint: "data/db".into(),
+        note: "reads the prices".into(),
+        made: 1_700_000_000_000_000,
+        nonce: Bytes::from_static(&[7; NONCE]),
+    };
     let expulsion = Expulsion { up_to: 2, reason: "stolen".into() };
     vec![
         manifest.encode_to_vec(),
@@ -133,6 +150,7 @@ fn values() -> Vec<Vec<u8>> {
         expulsion.encode_to_vec(),
         Cordon { reason: "new disk".into(), drain: true }.encode_to_vec(),
         Labels { labels: pairs(&[("zone", "a")]) }.encode_to_vec(),
+        RuleFact { rule: rule.encode_to_vec().into(), removed: true }.encode_to_vec(),
     ]
 }
 
@@ -142,7 +160,8 @@ pub fn fact_value(data: &[u8]) {
     let api = ServiceName::parse("api").expect("a service's name");
     let revision = Manifest::revision(data);
     let muster = muster_path(&api, &revision);
-    for path in ["horde/web", "place/web/api", "row/n1/0", "expel/n7", "cordon/n7/0", "label/n7", &muster] {
+    let rule = RuleFact::decode(data).map_or_else(|_| "rule/x".to_owned(), |fact| rule_path(&fact.id()));
+    for path in ["horde/web", "place/web/api", "row/n1/0", "expel/n7", "cordon/n7/0", "label/n7", &muster, &rule] {
         let author = if path.starts_with("row/") {
             Author::Fulcrum("n1".parse().expect("a fulcrum"))
         } else {
@@ -165,6 +184,14 @@ pub fn fact_value(data: &[u8]) {
             Some("row") => Row::decode(data).is_ok(),
             Some("expel") => Expulsion::decode(data).is_ok_and(|expulsion| expulsion.up_to > 0),
             Some("cordon") => Cordon::decode(data).is_ok(),
+            Some("rule") => {
+                let named = RuleFact::decode(data).ok().and_then(|fact| fact.named().ok());
+                let removal = crux_api::write::NewFact::rule_removal(path, data);
+                let removes = |removal: &crux_api::write::NewFact| {
+                    removal.value.as_ref().is_some_and(|value| crux_api::write::removes_rule(path, value))
+                };
+                named.is_some() && removal.is_ok_and(|removal| removes(&removal))
+            }
             Some("label") => crux_api::write::given_labels(data).is_ok(),
             _ => muster::entry(&api, &revision, &value).is_ok(),
         };

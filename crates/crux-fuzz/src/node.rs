@@ -86,6 +86,7 @@ fn queries() -> Vec<Vec<u8>> {
         "/v1/events?after=7&watch=1",
         "/v1/why?subject=node%20n7",
         "/v1/facts?prefix=place%2F&conflicts",
+        "/v1/rules?all&watch",
         "/v1/logs?instance=n1%3A1%3A1&tail=10&follow",
     ])
 }

@@ -4,12 +4,15 @@ use crate::drive::Target;
 use crate::{slow, target, text, texts};
 use crux_core::hash::sha256;
 use crux_core::khan::{self, Ask, Host, HostState, Quota, StageCounts, World};
-use crux_core::resources::Resources;
 use crux_core::picture::Subject;
+use crux_core::resources::Resources;
 use crux_core::services::admit::Admits;
 use crux_core::services::instance::InstanceId;
 use crux_core::services::proctor::{OnRejoin, OnSplit};
-use crux_names::{BlocName, FulcrumId, FulcrumName, Hash256, HordeName, NodeName, OperatorName, ServiceName};
+use crux_names::{
+    BlocName, ClientName, EndpointName, FulcrumId, FulcrumName, Hash256, HordeName, NodeName, OperatorName, RuleId,
+    ServiceName,
+};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -29,7 +32,21 @@ pub const TARGETS: &[Target] = &[
 fn name_seeds() -> Vec<Vec<u8>> {
     let hash = sha256(b"x").to_string();
     let long = ["a"; 100].join(".");
-    texts(&["acme.prod", "n1.rack3.site-a", "n1/b", "ADMIN", "main", "ann", "api", "0", &hash, &long])
+    texts(&[
+        "acme.prod",
+        "n1.rack3.site-a",
+        "n1/b",
+        "ADMIN",
+        "main",
+        "ann",
+        "api",
+        "0",
+        &hash,
+        &long,
+        "web/*",
+        "other//web/api",
+        "01ARZ3NDEKTSV4RRFFQ69G5FAV",
+    ])
 }
 
 fn one_spelling<T: FromStr + Display>(text: &str) {
@@ -48,6 +65,9 @@ pub fn names(data: &[u8]) {
     one_spelling::<HordeName>(text);
     one_spelling::<ServiceName>(text);
     one_spelling::<Hash256>(text);
+    one_spelling::<ClientName>(text);
+    one_spelling::<EndpointName>(text);
+    one_spelling::<RuleId>(text);
     // The default fulcrum may be written out.
     if let Ok(id) = text.parse::<FulcrumId>() {
         assert_eq!(id.to_string().parse(), Ok(id));

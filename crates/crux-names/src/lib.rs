@@ -12,6 +12,7 @@ extern crate alloc;
 
 mod ident;
 mod label;
+mod rule;
 mod time;
 
 pub use ident::{Boot, FulcrumId, Hash256, Member, NotHex};
@@ -19,6 +20,7 @@ pub use label::{
     ADMIN, BlocName, DEFAULT_FULCRUM, FulcrumName, HordeName, InvalidName, MAIN, NameError, NodeName, OperatorName,
     ServiceName,
 };
+pub use rule::{BadRuleName, ClientName, EndpointName, NotARuleId, RuleId};
 pub use time::{Time, Wall};
 
 pub use core::time::Duration;

@@ -9,7 +9,7 @@ use crate::effects::fuzz as effects;
 use crate::{page, peers, seek, store};
 use axum::extract::Query;
 use axum::http::Uri;
-use crux_api::routes::{EventsQuery, FactsQuery, LogQuery, WatchQuery, WhyQuery};
+use crux_api::routes::{EventsQuery, FactsQuery, LogQuery, RulesQuery, WatchQuery, WhyQuery};
 use crux_names::BlocName;
 
 /// What fulcrums of this bloc say on the local link.
@@ -158,6 +158,7 @@ pub fn api_query(data: &[u8]) {
     let _ = Query::<EventsQuery>::try_from_uri(&uri);
     let _ = Query::<FactsQuery>::try_from_uri(&uri);
     let _ = Query::<LogQuery>::try_from_uri(&uri);
+    let _ = Query::<RulesQuery>::try_from_uri(&uri);
     if let Ok(Query(why)) = Query::<WhyQuery>::try_from_uri(&uri) {
         let _ = crux_core::picture::Subject::parse(&why.subject);
     }

@@ -391,7 +391,7 @@ fn check_author(author: &Admitted, sealed: &Sealed, statement: &Statement) -> Re
 /// An operator writes only what its certificate is limited to.
 fn check_scopes(author: &Admitted, statement: &Statement) -> Result<(), BadFact> {
     let Author::Operator(_) = &statement.author else { return Ok(()) };
-    author.scopes().permit_path(&statement.path, statement.value.is_none()).map_err(|needs| BadFact::Scope {
+    author.scopes().permit_path(&statement.path, statement.value.as_deref()).map_err(|needs| BadFact::Scope {
         author: statement.author.to_string(),
         scopes: author.scopes().to_string(),
         needs,

@@ -2,6 +2,7 @@
 //! five seconds, every acknowledged write in force or listed. Promises S2, S3 and S6.
 
 use bytes::Bytes;
+use crux_core::facts::rule::{NONCE, RULES, Rule, RuleFact, rule_path};
 use crux_core::facts::value::{Horde, Labels};
 use crux_core::hash::Random;
 use crux_core::io::Reply;
@@ -16,6 +17,14 @@ fn ok<T>(result: Result<T, Box<Failure>>) -> T {
 
 fn horde(want: u32) -> Option<Bytes> {
     Some(Horde { want, ..Horde::default() }.encode_to_vec().into())
+}
+
+/// One of a few rules, or its removal.
+fn rule(nonce: usize, removed: bool) -> (String, Option<Bytes>) {
+    let nonce = Bytes::from(vec![u8::try_from(nonce).unwrap(); NONCE]);
+    let rule = Rule { client: "web/*".into(), endpoint: "data/db".into(), nonce, ..Rule::default() };
+    let fact = RuleFact { rule: rule.encode_to_vec().into(), removed };
+    (rule_path(&fact.id()), Some(fact.encode_to_vec().into()))
 }
 
 /// Writes one fact through the door of a place.
@@ -51,13 +60,21 @@ fn apart(swarm: &mut Swarm) -> Option<String> {
         for (path, id) in &written.versions {
             for life in lives() {
                 let facts = life.engine.facts_room();
-                if !operator.replaced_by(id, &facts.heads(path)) {
+                // Of a rule no version names another: a removal wins, else the latest, and all others say the same.
+                let said = |id| operator.statements.get(id).and_then(|statement| statement.value.clone());
+                let ended = path.starts_with(RULES) && facts.value(path).is_some_and(removes);
+                let same = path.starts_with(RULES) && facts.value(path).cloned() == said(id);
+                if !(ended || same || operator.replaced_by(id, &facts.heads(path))) {
                     return Some(format!("{} lost a write of {path}", life.member()));
                 }
             }
         }
     }
     None
+}
+
+fn removes(value: &Bytes) -> bool {
+    RuleFact::decode(value.clone()).unwrap().removed
 }
 
 /// Heals, and says how long it took until nobody held anything else.
@@ -70,7 +87,10 @@ fn healed(swarm: &mut Swarm) -> Duration {
         took += Duration::from_millis(50);
     }
     let written = swarm.operator.written.iter();
-    let refused: Vec<_> = written.filter(|one| !matches!(one.reply, Some(Reply::Written { .. }))).collect();
+    // A door that has heard that a rule was removed refuses to have it back.
+    let of_rule = |reply: &Option<Reply>| matches!(reply, Some(Reply::Refused { why }) if why.contains("removed rule"));
+    let refused: Vec<_> =
+        written.filter(|one| !matches!(one.reply, Some(Reply::Written { .. })) && !of_rule(&one.reply)).collect();
     assert!(refused.is_empty(), "{refused:?}");
     took
 }
@@ -121,6 +141,10 @@ fn variant(seed: u64) {
     let mut swarm = split(seed);
     let mut random = Random::new(seed ^ 0xfac7);
     let mut below = |bound: u64| usize::try_from(random.below(bound)).unwrap();
+    for _ in 0..below(8) {
+        let (path, value) = rule(below(3), below(3) == 0);
+        write(&mut swarm, below(5), &path, value);
+    }
     for _ in 0..4 + below(12) {
         let path = ["horde/web", "horde/db", "horde/twin", "horde/new"][below(4)];
         let want = u32::try_from(below(4)).unwrap();
@@ -131,6 +155,18 @@ fn variant(seed: u64) {
     ok(swarm.check_sides("healed"));
     if let Some(why) = apart(&mut swarm) {
         panic!("seed {seed}: {why}");
+    }
+    // What anybody removed on either side allows nowhere.
+    for nonce in 0..3 {
+        let (path, removal) = rule(nonce, true);
+        let taken = |id: &Hash256| swarm.operator.statements.get(id).is_some_and(|said| said.value == removal);
+        let versions = || swarm.operator.written.iter().flat_map(|one| &one.versions);
+        let ended = versions().any(|(at, id)| *at == path && taken(id));
+        let made = versions().any(|(at, _)| *at == path);
+        for place in 0..5 {
+            let now = value(&swarm, place, &path);
+            assert_eq!((now.is_some(), now.is_some_and(|now| removes(&now))), (made, ended), "seed {seed}");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::json::{Change, ChangeAction, Fact, PlanDiff, from_hex};
 use crate::write::NewFact;
+use crux_core::facts::rule::{Named, RuleFact};
 use crux_core::facts::value::{Cordon, Expulsion, Horde, Horizon, Labels, Manifest, Place, Row, VACANCY_NEVER_MS};
 use crux_names::Hash256;
 use prost::Message;
@@ -19,6 +20,9 @@ pub fn describe(path: &str, value: &[u8]) -> String {
         Some("horizon") => Horizon::decode(value)
             .ok()
             .map(|horizon| format!("nothing from before {} is in force", crate::json::day(horizon.before))),
+        Some("rule") => {
+            RuleFact::decode(value).ok().and_then(|fact| fact.named().ok()).map(|rule| describe_rule(&rule))
+        }
         Some("label") => Labels::decode(value).ok().map(|given| describe_labels(&given)),
         _ => None,
     };
@@ -39,6 +43,15 @@ fn describe_labels(given: &Labels) -> String {
         return "no labels".to_owned();
     }
     given.labels.iter().map(|(key, label)| format!("{key}={label}")).collect::<Vec<_>>().join(", ")
+}
+
+fn describe_rule(rule: &Named) -> String {
+    let removed = if rule.removed { "removed: " } else { "" };
+    let mut text = format!("{removed}{} may call {}", rule.client, rule.endpoint);
+    if !rule.note.is_empty() {
+        text += &format!("; {}", rule.note);
+    }
+    text
 }
 
 fn describe_horde(horde: &Horde) -> String {

@@ -14,6 +14,7 @@ mod error;
 mod facts;
 mod list;
 mod network;
+mod rules;
 mod status;
 mod told;
 
@@ -31,6 +32,7 @@ pub use list::{
     PlanDiff, Program, ProgramState, Ps, ServiceList, Why, WhyRule,
 };
 pub use network::{Doctor, Finding, FindingState, Flock, FlockList, LinkList, Reach, ReachState};
+pub use rules::{ENFORCED, NOT_ENFORCED, Rule, RuleChange, RuleChanged, RuleList, RuleState};
 pub use status::{
     Apart, Certificate, Claim, ClaimKind, Clock, Expelled, Facts, Horde, HordeState, Instance, InstanceState, Link,
     Listens, MemberState, Outside, OutsideState, RosterEntry, Service, Sibling, Status, Store, StoreState, Twins,

@@ -100,7 +100,7 @@ impl Makers {
         let parameter = |(name, field): (&String, &Value)| {
             let mut field = field.clone();
             let text = field.as_object_mut().and_then(|field| field.remove("description"));
-            let flag = matches!(name.as_str(), "watch" | "follow" | "conflicts" | "quarantined");
+            let flag = matches!(name.as_str(), "watch" | "follow" | "conflicts" | "quarantined" | "all");
             if flag {
                 field = json!({ "type": "string" });
             }
@@ -127,6 +127,7 @@ fn told(route: Route, make: &mut Makers) -> (Vec<Value>, Option<Value>, Value) {
         Route::Ps => (make.query::<WatchQuery>(), None, make.state::<Ps>()),
         Route::Nodes => (make.query::<WatchQuery>(), None, make.state::<NodeList>()),
         Route::Hordes => (make.query::<WatchQuery>(), None, make.state::<HordeList>()),
+        Route::Rules => (make.query::<RulesQuery>(), None, make.state::<RuleList>()),
         Route::Services => (make.query::<WatchQuery>(), None, make.state::<ServiceList>()),
         Route::Links => (make.query::<WatchQuery>(), None, make.state::<LinkList>()),
         Route::Flocks => (make.query::<WatchQuery>(), None, make.state::<FlockList>()),
@@ -368,8 +369,9 @@ fn every_sample_of_a_document_is_as_the_description_says() {
     for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("schema")).unwrap() {
         let path = entry.unwrap().path();
         let kind = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        // What `crux plan`, `crux bloc backup` and `crux bloc restore` print, and what hooks read; no route answers with it.
-        if ["PlanDiff", "Backup", "Restored", "Told"].contains(&kind.as_str()) {
+        // What `crux plan`, `crux bloc backup`, `crux bloc restore` and `crux allow` print, and what hooks read; no route
+        // answers with it.
+        if ["PlanDiff", "Backup", "Restored", "RuleChange", "Told"].contains(&kind.as_str()) {
             continue;
         }
         let sample: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();

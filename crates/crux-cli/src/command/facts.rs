@@ -3,7 +3,7 @@
 use super::write::accepted;
 use super::{Ctx, prune};
 use crate::Outcome;
-use crate::operator::{Operator, fact_at};
+use crate::operator::{Operator, fact_at, in_force};
 use crate::output::{Format, clean, names, short};
 use clap::Subcommand;
 use crux_api::client::{Client, encode};
@@ -72,7 +72,7 @@ pub(crate) async fn run(ctx: &Ctx, command: FactsCommand) -> Outcome {
         FactsCommand::Dismiss { path, take } => return dismiss(ctx, &path, take.as_deref()).await,
     };
     let mut list: FactList = ctx.client().get(&path).await?;
-    list.facts.retain(|fact| deleted || fact.heads.first().is_some_and(|head| head.value.is_some()));
+    list.facts.retain(|fact| deleted || in_force(Some(fact)));
     ctx.print(&list, &|list: &FactList, format| match format {
         Format::Name => names(list.facts.iter().map(|fact| fact.path.as_str())),
         _ if list.facts.is_empty() && conflicts => "no conflicts".to_owned(),

@@ -17,6 +17,7 @@ pub(crate) mod manifest;
 pub(crate) mod network;
 pub(crate) mod node;
 mod prune;
+pub(crate) mod rules;
 pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod up;
@@ -98,6 +99,8 @@ async fn ask(global: Global, command: Command) -> Outcome {
                 Command::Flocks => network::flocks(&ctx).await,
                 Command::Doctor => doctor::run(&ctx).await,
                 Command::Bloc(command) => bloc::run(&ctx, command).await,
+                Command::Allow(args) => rules::allow(&ctx, args).await,
+                Command::Rules(args) => rules::run(&ctx, args).await,
                 Command::Facts(command) => facts::run(&ctx, command).await,
                 other => {
                     let cause = format!("{other:?} does not ask a fulcrum");

@@ -10,7 +10,7 @@ use crate::output::{Format, clean, names, short};
 use crux_api::client::{Client, encode};
 use crux_api::json::{Code, Counter, Done, ErrorDoc, Fact, FactList, NodeList, day};
 use crux_api::routes;
-use crux_api::write::{HORIZON, HORIZON_MIN, NewFact, WriteKind};
+use crux_api::write::{HORIZON, HORIZON_MIN, NewFact, WriteKind, removes_rule};
 use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -78,12 +78,17 @@ pub(super) async fn run(ctx: &Ctx, days: u64, dry_run: bool) -> Outcome {
     let (mut fresh, mut old) = (Vec::new(), Vec::new());
     for fact in list.facts.iter().filter(|fact| fact.path != HORIZON && !fact.path.starts_with("expel/")) {
         let Some(winner) = fact.heads.first().filter(|winner| behind(winner.wall, before)) else { continue };
-        match (&winner.value, fact.path.strip_prefix("row/")) {
+        let value = bytes(&fact.path, winner)?;
+        // Like an expulsion it is never behind a line.
+        if value.as_ref().is_some_and(|value| removes_rule(&fact.path, value)) {
+            continue;
+        }
+        match (&value, fact.path.strip_prefix("row/")) {
             (None, _) => told.forgotten += 1,
             (Some(_), Some(row)) => _ = told.rows.insert(row.strip_suffix("/0").unwrap_or(row).to_owned()),
             (Some(_), None) => {
                 told.conflicts += usize::from(fact.heads.iter().any(|head| head.value != winner.value));
-                fresh.push(NewFact { path: fact.path.clone(), value: bytes(&fact.path, winner)? });
+                fresh.push(NewFact { path: fact.path.clone(), value });
                 old.push(fact);
             }
         }

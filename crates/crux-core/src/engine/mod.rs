@@ -8,6 +8,7 @@ mod read;
 mod told;
 mod why_flock;
 
+use crate::facts::path::Path;
 use crate::facts::value::{EXPULSIONS, HORIZON};
 use crate::facts::version::Stamp;
 use crate::facts::{self, Certificate, Facts};
@@ -436,9 +437,18 @@ impl Engine {
                 self.changed = true;
                 let mut news = false;
                 for path in &paths {
+                    let rule = match Path::parse(path) {
+                        Ok(Path::Rule(id)) => Some((id, self.known.rules().get(&id).map(|rule| rule.removed))),
+                        _ => None,
+                    };
                     news |= self.known.take(path, self.facts.value(path));
                     if tell {
-                        out.extend(told::fact(path, self.facts.version(path)).map(Output::Event));
+                        let version = self.facts.version(path);
+                        let event = match rule {
+                            Some((id, before)) => told::rule(path, version, before, self.known.rules().get(&id)),
+                            None => told::fact(path, version),
+                        };
+                        out.extend(event.map(Output::Event));
                     }
                 }
                 self.expel(&paths, out);

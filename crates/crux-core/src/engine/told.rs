@@ -1,5 +1,6 @@
 //! What happened, in sentences.
 
+use crate::facts::rule::{Named, RULES};
 use crate::facts::version::Checked;
 use crate::flock::view::View;
 use crate::io::Event;
@@ -85,6 +86,26 @@ pub(super) fn stable(view: &View, stable: bool) -> Event {
         format!("flock {name} is not stable any more")
     };
     Event { kind: "stable", subject: name.clone(), text }
+}
+
+/// A rule came, went, or was signed again: that is told as of any fact. `before` and `now`: whether it was removed, of what was
+/// there.
+pub(super) fn rule(path: &str, version: Option<&Checked>, before: Option<bool>, now: Option<&Named>) -> Option<Event> {
+    let (id, of) = (path.strip_prefix(RULES)?, |rule: &Named| format!("{} may call {}", rule.client, rule.endpoint));
+    let author = version.map(|version| &version.statement().author);
+    let (kind, text) = match (now, author) {
+        (Some(rule), Some(author)) if !rule.removed && before != Some(false) => {
+            ("rule-added", format!("{author} added rule {id}: {}", of(rule)))
+        }
+        (Some(rule), Some(author)) if rule.removed && before != Some(true) => {
+            ("rule-removed", format!("{author} removed rule {id}, by which {}", of(rule)))
+        }
+        (None, _) if before == Some(false) => {
+            ("rule-removed", format!("rule {id} is from before the horizon and allows nothing any more"))
+        }
+        _ => return fact(path, version),
+    };
+    Some(Event { kind, subject: id.into(), text })
 }
 
 /// A fact changed. Rows are told by what follows from them.

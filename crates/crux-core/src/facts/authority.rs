@@ -11,12 +11,14 @@
 //! | `expel/<node>` | operator | an [`Expulsion`], never its deletion |
 //! | `cordon/<node>/<fulcrum>` | operator | a [`Cordon`] |
 //! | `label/<node>` | operator | [`Labels`] |
+//! | `rule/<id>` | operator | a [`RuleFact`](super::rule::RuleFact) whose rule hashes to the id, never its deletion |
 //! | anything else | nobody | |
 //!
 //! Who may write a value may delete it. An operator deletes the row of a node that will not come back, which counts as a
 //! member of its horde for as long as the row stands; one that does come back writes its row again.
 
 use super::path::{BadPath, Path};
+use super::rule;
 use super::value::{
     Check, Cordon, Expulsion, File, HOOK_TIMEOUT_MAX_MS, HORIZON_MIN, Hooks, Horde, Horizon, Labels, Manifest, Place,
     Row,
@@ -95,14 +97,19 @@ pub fn authorise(bloc: &BlocName, statement: &Statement) -> Result<Path, Refusal
                 "an expulsion is not taken back: let the node in again under its next admission, crux ca issue --readmit",
             ));
         }
-        (Path::Expel(_), Author::Operator(_)) => true,
+        (Path::Rule(_), Author::Operator(_)) if statement.value.is_none() => {
+            return Err(Refusal::Field(
+                "a rule is not deleted but removed, by a version that carries it and says so: crux rules rm ID",
+            ));
+        }
+        (Path::Expel(_) | Path::Rule(_), Author::Operator(_)) => true,
         _ => false,
     };
     if !may {
         return Err(Refusal::Author(statement.author.clone()));
     }
     if let Some(value) = &statement.value {
-        judge(&path, value)?;
+        judge(bloc, &path, value)?;
         if path == Path::Horizon {
             horizon(&read(value)?, statement.stamp.wall)?;
         }
@@ -110,7 +117,7 @@ pub fn authorise(bloc: &BlocName, statement: &Statement) -> Result<Path, Refusal
     Ok(path)
 }
 
-fn judge(path: &Path, value: &[u8]) -> Result<(), Refusal> {
+fn judge(bloc: &BlocName, path: &Path, value: &[u8]) -> Result<(), Refusal> {
     match path {
         Path::Horde(name) => horde(name, &read(value)?),
         Path::Muster(service, revision) => {
@@ -123,6 +130,7 @@ fn judge(path: &Path, value: &[u8]) -> Result<(), Refusal> {
         Path::Row(_) => row(&read(value)?),
         Path::Expel(_) => expulsion(&read(value)?),
         Path::Cordon(_) => cordon(&read(value)?),
+        Path::Rule(id) => rule::judge(bloc, id, value),
         Path::Label(_) => labels(&read::<Labels>(value)?.labels),
         Path::Horizon => read::<Horizon>(value).map(|_| ()),
     }

@@ -13,7 +13,7 @@
 //! values say). Inside: `record` (one fact and the laws of merging), `store` (all of them), `disk` (what is durable),
 //! `write` (a write until it is acknowledged), `row` (this fulcrum's own), `compare` and [`ranges`] (finding out what a
 //! peer lacks), [`quarantine`] (what comes back from too long ago), `read` (asking), `restore` (what a backup held), [`scope`]
-//! (what operators' certificates may be limited to).
+//! (what operators' certificates may be limited to), [`rule`] (who may call whom, and that a removal wins).
 
 pub mod authority;
 pub mod clock;
@@ -26,6 +26,7 @@ mod read;
 mod record;
 mod restore;
 mod row;
+pub mod rule;
 pub mod scope;
 mod store;
 pub mod value;

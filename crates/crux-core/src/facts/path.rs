@@ -1,9 +1,9 @@
 //! Paths of facts, parsed once. A path has one spelling, so that one thing cannot have two facts.
 
-use super::value;
+use super::{rule, value};
 use alloc::string::String;
 use core::fmt;
-use crux_names::{FulcrumId, FulcrumName, Hash256, HordeName, NodeName, ServiceName};
+use crux_names::{FulcrumId, FulcrumName, Hash256, HordeName, NodeName, RuleId, ServiceName};
 
 /// What a fact is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,8 @@ pub enum Path {
     Cordon(FulcrumId),
     /// `label/<node>`.
     Label(NodeName),
+    /// `rule/<id>`.
+    Rule(RuleId),
     /// `horizon`.
     Horizon,
 }
@@ -40,7 +42,7 @@ impl fmt::Display for BadPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Kind => {
-                "no kind of fact that this version knows (horde, muster, place, row, expel, cordon, label, horizon)"
+                "no kind of fact that this version knows (horde, muster, place, row, expel, cordon, label, rule, horizon)"
             }
             Self::Words => "a word of the path is missing, too many or not a name of its kind",
         })
@@ -73,6 +75,7 @@ impl Path {
             "expel" => Self::Expel(NodeName::parse(rest).map_err(words)?),
             "cordon" => Self::Cordon(fulcrum(pair()?)?),
             "label" => Self::Label(NodeName::parse(rest).map_err(words)?),
+            "rule" => Self::Rule(rest.parse().map_err(|_| BadPath::Words)?),
             "horizon" if text == kind => Self::Horizon,
             "horizon" => return Err(BadPath::Words),
             _ => return Err(BadPath::Kind),
@@ -90,6 +93,7 @@ impl Path {
             Self::Expel(node) => value::expel_path(node),
             Self::Cordon(fulcrum) => value::cordon_path(fulcrum),
             Self::Label(node) => value::label_path(node),
+            Self::Rule(id) => rule::rule_path(id),
             Self::Horizon => value::HORIZON.into(),
         }
     }
@@ -118,6 +122,7 @@ mod tests {
             "expel/n1.site-a",
             "cordon/n1.site-a/0",
             "label/n1.site-a",
+            "rule/01ARZ3NDEKTSV4RRFFQ69G5FAV",
             "horizon",
             muster.as_str(),
         ] {
@@ -126,7 +131,7 @@ mod tests {
         for (text, why) in [
             ("", BadPath::Kind),
             ("hordes/web", BadPath::Kind),
-            ("rule/1", BadPath::Kind),
+            ("rules/1", BadPath::Kind),
             ("horde/", BadPath::Words),
             ("horde/web/api", BadPath::Words),
             ("horde/Web", BadPath::Words),
@@ -139,6 +144,11 @@ mod tests {
             ("cordon/n1/0/x", BadPath::Words),
             ("label/n1/0", BadPath::Words),
             ("label/", BadPath::Words),
+            ("rule/", BadPath::Words),
+            ("rule/1", BadPath::Words),
+            ("rule/01arz3ndektsv4rrffq69g5fav", BadPath::Words),
+            ("rule/91ARZ3NDEKTSV4RRFFQ69G5FAV", BadPath::Words),
+            ("rule/01ARZ3NDEKTSV4RRFFQ69G5FAV/x", BadPath::Words),
             ("horizon/", BadPath::Words),
             ("horizon/1", BadPath::Words),
             ("muster/api/1", BadPath::Words),

@@ -8,14 +8,14 @@
 //! is asked. So two that know the same hold the same, in whichever order they heard it. An operator who draws the line at
 //! a wrong place draws it anew, and what had been behind it counts again wherever it is still kept.
 //!
-//! Not behind any horizon: itself, and expulsions, which nothing may loosen.
+//! Not behind any horizon: itself, and expulsions and removals of rules, which nothing may loosen.
 //!
 //! A write is stamped after what it replaces, so what was replaced is behind every horizon that its successor is behind. Only
 //! where a clock once ran years ahead it may be otherwise; then whoever still has the replaced version brings it to all.
 
 use super::value::{EXPULSIONS, HORIZON, Horizon, row_path};
 use super::version::{Author, Checked};
-use super::{Facts, Output, store};
+use super::{Facts, Output, rule, store};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -36,7 +36,10 @@ impl Quarantine {
     /// Whether a version is behind the horizon.
     pub(super) fn is_behind(&self, version: &Checked) -> bool {
         let statement = version.statement();
-        statement.stamp.wall < self.horizon && statement.path != HORIZON && !statement.path.starts_with(EXPULSIONS)
+        statement.stamp.wall < self.horizon
+            && statement.path != HORIZON
+            && !statement.path.starts_with(EXPULSIONS)
+            && !rule::removes(statement)
     }
 
     pub(super) fn keeps(&self, id: &Hash256) -> bool {
@@ -75,7 +78,8 @@ impl Facts {
 
     /// Takes in a version that is behind the horizon. True if it is kept and was not before.
     pub(super) fn set_aside(&mut self, version: Checked, out: &mut Vec<Output>) -> bool {
-        let (path, says) = (version.statement().path.clone(), version.statement().value.is_some());
+        let path = version.statement().path.clone();
+        let says = version.statement().value.is_some() && !self.is_removed_rule(&path);
         let (kept, gone) = self.quarantine.put(version);
         if let Some(gone) = gone {
             self.disk.forget(&gone.statement().path, gone.id());
@@ -134,7 +138,8 @@ impl Facts {
         let stands = |version: &&Checked| {
             let record = self.store.record(&version.statement().path);
             let covered = record.is_some_and(|record| record.covered().contains(&version.id()));
-            version.statement().value.is_some() && !covered && !replaced.contains(&version.id())
+            let says = version.statement().value.is_some() && !self.is_removed_rule(&version.statement().path);
+            says && !covered && !replaced.contains(&version.id())
         };
         let mut found: Vec<&Checked> = all().filter(stands).collect();
         found.sort_by(|a, b| {

@@ -6,7 +6,7 @@ use super::record::Record;
 use super::store::Store;
 use super::value::{EXPULSIONS, Expulsion, Row, expel_path};
 use super::version::{Author, Checked};
-use super::{Facts, Output, STORE_MAX, WRITE_MAX, authority};
+use super::{Facts, Output, STORE_MAX, WRITE_MAX, authority, rule};
 use crate::facts::disk::Purpose;
 use crate::facts::write::Write;
 use alloc::borrow::ToOwned;
@@ -95,9 +95,10 @@ impl Facts {
             return Err(format!("1 to {WRITE_MAX} facts are restored at once, not {}", versions.len()));
         }
         self.disk_has_room()?;
-        let expulsion = |version: &Checked| version.statement().path.starts_with(EXPULSIONS);
-        let count = self.store.heads().len() + versions.len();
-        if count > STORE_MAX && !versions.iter().all(expulsion) {
+        let tightens =
+            |version: &Checked| version.statement().path.starts_with(EXPULSIONS) || rule::removes(version.statement());
+        if !versions.iter().all(tightens) && !self.has_room(versions.len()) {
+            let count = self.takes_room() + versions.len();
             return Err(format!("the bloc would have {count} facts and may have {STORE_MAX}; remove some"));
         }
         for version in versions {

@@ -11,6 +11,7 @@
 //! | `expel/<node>` | `expel` | the bloc |
 //! | `cordon/<node>/<fulcrum>` | `cordon` | the bloc |
 //! | `label/<node>` | `label` | the bloc |
+//! | `rule/<id>`, written and removed | `allow` | the horde of what is called: it opens what is theirs |
 //! | `horizon` | `prune` | the bloc |
 //!
 //! `access` is of no path: it is needed at the door where somebody adds a service of a horde to the register.
@@ -19,6 +20,7 @@
 //! certificate without scopes may do everything.
 
 use super::path::Path;
+use super::rule;
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -57,11 +59,13 @@ pub enum Verb {
     Lab,
     /// Bring back what a backup of the bloc held: `bloc restore`.
     Restore,
+    /// Allow somebody to call a service of a horde, and take that back: `allow`, `rules rm`.
+    Allow,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Horde,
         Self::Apply,
         Self::Forget,
@@ -73,6 +77,7 @@ impl Verb {
         Self::Down,
         Self::Lab,
         Self::Restore,
+        Self::Allow,
     ];
 
     /// Its word in a certificate.
@@ -90,6 +95,7 @@ impl Verb {
             Self::Down => "down",
             Self::Lab => "lab",
             Self::Restore => "restore",
+            Self::Allow => "allow",
         }
     }
 
@@ -97,7 +103,7 @@ impl Verb {
     #[must_use]
     pub const fn of_a_horde(self) -> bool {
         match self {
-            Self::Horde | Self::Apply | Self::Access => true,
+            Self::Horde | Self::Apply | Self::Access | Self::Allow => true,
             Self::Forget
             | Self::Expel
             | Self::Cordon
@@ -143,17 +149,19 @@ impl Need {
         Self { verb, reach: Reach::Bloc }
     }
 
-    /// What a version at this path needs of its author, if that is an operator.
+    /// What a version with this value at this path needs of its author, if that is an operator; `None` deletes.
     #[must_use]
-    pub fn of(path: &Path, deletes: bool) -> Self {
+    pub fn of(path: &Path, value: Option<&[u8]>) -> Self {
         let (verb, reach) = match path {
             Path::Horde(horde) => (Verb::Horde, Reach::Horde(horde.clone())),
             Path::Place(horde, _) => (Verb::Apply, Reach::Horde(horde.clone())),
-            Path::Muster(..) => (Verb::Apply, if deletes { Reach::Bloc } else { Reach::AnyHorde }),
+            Path::Muster(..) => (Verb::Apply, if value.is_none() { Reach::Bloc } else { Reach::AnyHorde }),
             Path::Row(_) => (Verb::Forget, Reach::Bloc),
             Path::Expel(_) => (Verb::Expel, Reach::Bloc),
             Path::Cordon(_) => (Verb::Cordon, Reach::Bloc),
             Path::Label(_) => (Verb::Label, Reach::Bloc),
+            // What is no rule, the table refuses.
+            Path::Rule(_) => (Verb::Allow, rule::called_horde(value).map_or(Reach::Bloc, Reach::Horde)),
             Path::Horizon => (Verb::Prune, Reach::Bloc),
         };
         Self { verb, reach }
@@ -337,17 +345,18 @@ impl Scopes {
         self.is_empty() || self.0.iter().any(|scope| scope.permits(need))
     }
 
-    /// Whether they permit a version at this path. What is no path is permitted only to whom everything is.
+    /// Whether they permit a version with this value at this path; `None` deletes. What is no path is permitted only to
+    /// whom everything is.
     ///
     /// # Errors
     /// What would be needed, in words.
-    pub fn permit_path(&self, path: &str, deletes: bool) -> Result<(), String> {
+    pub fn permit_path(&self, path: &str, value: Option<&[u8]>) -> Result<(), String> {
         if self.is_empty() {
             return Ok(());
         }
         match Path::parse(path) {
             Ok(path) => {
-                let need = Need::of(&path, deletes);
+                let need = Need::of(&path, value);
                 if self.permit(&need) { Ok(()) } else { Err(need.to_string()) }
             }
             Err(why) => Err(alloc::format!("a path that can be judged ({why})")),
@@ -423,34 +432,56 @@ mod tests {
     #[test]
     fn each_path_needs_its_verb_where_it_acts() {
         let muster = alloc::format!("muster/api/{}", "ab".repeat(32));
-        let table: &[(&str, bool, &[&str])] = &[
-            ("horde/web", false, &["horde", "horde@web", "@web"]),
-            ("horde/web", true, &["horde", "horde@web", "@web"]),
-            ("place/web/api", false, &["apply", "apply@web", "@web"]),
-            ("place/web/api", true, &["apply", "apply@web", "@web"]),
-            (&muster, false, &["apply", "apply@web", "apply@db", "@web", "@db"]),
-            (&muster, true, &["apply"]),
-            ("row/n1/0", true, &["forget"]),
-            ("expel/n1", false, &["expel"]),
-            ("cordon/n1/0", false, &["cordon"]),
-            ("cordon/n1/0", true, &["cordon"]),
-            ("label/n1", false, &["label"]),
-            ("label/n1", true, &["label"]),
-            ("horizon", false, &["prune"]),
-            ("horizon", true, &["prune"]),
-            ("tomorrow/1", false, &[]),
+        let (rule, allows) = a_rule("db/api", false);
+        let (_, removes) = a_rule("db/api", true);
+        let (none, some): (Option<&[u8]>, Option<&[u8]>) = (None, Some(b""));
+        let table: &[(&str, Option<&[u8]>, &[&str])] = &[
+            ("horde/web", some, &["horde", "horde@web", "@web"]),
+            ("horde/web", none, &["horde", "horde@web", "@web"]),
+            ("place/web/api", some, &["apply", "apply@web", "@web"]),
+            ("place/web/api", none, &["apply", "apply@web", "@web"]),
+            (&muster, some, &["apply", "apply@web", "apply@db", "@web", "@db"]),
+            (&muster, none, &["apply"]),
+            ("row/n1/0", none, &["forget"]),
+            ("expel/n1", some, &["expel"]),
+            ("cordon/n1/0", some, &["cordon"]),
+            ("cordon/n1/0", none, &["cordon"]),
+            ("label/n1", some, &["label"]),
+            ("label/n1", none, &["label"]),
+            // The horde that calls says nothing about who may call.
+            (&rule, Some(&allows), &["allow", "allow@db", "@db"]),
+            (&rule, Some(&removes), &["allow", "allow@db", "@db"]),
+            (&rule, some, &["allow"]),
+            (&rule, none, &["allow"]),
+            ("horizon", some, &["prune"]),
+            ("horizon", none, &["prune"]),
+            ("tomorrow/1", some, &[]),
         ];
-        let of_hordes = ["horde", "horde@web", "horde@db", "apply", "apply@web", "apply@db", "@web", "@db"];
-        let all = of_hordes.into_iter().chain(["forget", "expel", "cordon", "label", "prune"]);
-        for (path, deletes, permitted) in table {
-            for scope in all.clone() {
-                let may = scopes(&[scope]).permit_path(path, *deletes);
-                assert_eq!(may.is_ok(), permitted.contains(&scope), "{scope}: {path} {may:?}");
+        let of_hordes = ["horde", "apply", "allow", ""];
+        let of_hordes =
+            of_hordes.iter().flat_map(|verb| ["", "@web", "@db"].map(|horde| alloc::format!("{verb}{horde}")));
+        let of_bloc = ["forget", "expel", "cordon", "label", "prune"].map(String::from);
+        let all: Vec<String> = of_hordes.filter(|scope| !scope.is_empty()).chain(of_bloc).collect();
+        assert_eq!(all.len(), 16);
+        for (path, value, permitted) in table {
+            for scope in &all {
+                let may = scopes(&[scope]).permit_path(path, *value);
+                assert_eq!(may.is_ok(), permitted.contains(&scope.as_str()), "{scope}: {path} {may:?}");
             }
-            assert_eq!(Scopes::default().permit_path(path, *deletes), Ok(()), "no scope is everything");
-            assert!(scopes(&["down", "lab"]).permit_path(path, *deletes).is_err(), "{path}");
+            assert_eq!(Scopes::default().permit_path(path, *value), Ok(()), "no scope is everything");
+            assert!(scopes(&["down", "lab"]).permit_path(path, *value).is_err(), "{path}");
         }
         assert!(!Scope::of_words("*", "*").unwrap().permits(&Need::bloc(Verb::Expel)), "the bloc's verbs go by name");
-        assert_eq!(scopes(&["@db"]).permit_path("place/web/api", false), Err("apply@web".into()));
+        assert_eq!(scopes(&["@db"]).permit_path("place/web/api", some), Err("apply@web".into()));
+        assert_eq!(scopes(&["@web"]).permit_path(&rule, Some(&allows)), Err("allow@db".into()));
+    }
+
+    /// The path and the value of a rule that lets web/api call this.
+    fn a_rule(endpoint: &str, removed: bool) -> (String, Vec<u8>) {
+        use prost::Message as _;
+        let nonce = alloc::vec![1; rule::NONCE].into();
+        let rule = rule::Rule { client: "web/api".into(), endpoint: endpoint.into(), nonce, ..Default::default() };
+        let fact = rule::RuleFact { rule: rule.encode_to_vec().into(), removed };
+        (rule::rule_path(&fact.id()), fact.encode_to_vec())
     }
 }

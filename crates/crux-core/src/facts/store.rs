@@ -2,6 +2,7 @@
 
 use super::ranges::Ranges;
 use super::record::{Outcome, Record};
+use super::rule::{self, RULES};
 use super::value::{EXPULSIONS, Expulsion};
 use super::version::{Checked, Shared};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -65,9 +66,13 @@ impl Store {
 
     /// Merges a version into the record of its path, by the law of that path.
     pub(super) fn merge_into(record: &mut Record, version: Checked) -> Outcome {
-        match version.statement().path.starts_with(EXPULSIONS) {
-            true => record.tighten(version, up_to),
-            false => record.merge(version),
+        let path = &version.statement().path;
+        if path.starts_with(EXPULSIONS) {
+            record.tighten(version, up_to)
+        } else if path.starts_with(RULES) {
+            record.tighten(version, rule::rank)
+        } else {
+            record.merge(version)
         }
     }
 

@@ -10,6 +10,7 @@
 //! | `expel/<node>` | [`Expulsion`] | operator |
 //! | `cordon/<node>/<fulcrum>` | [`Cordon`] | operator |
 //! | `label/<node>` | [`Labels`] | operator |
+//! | `rule/<id>` | [`RuleFact`](super::rule::RuleFact) | operator |
 //! | `horizon` | [`Horizon`] | operator |
 
 use crate::hash::sha256;

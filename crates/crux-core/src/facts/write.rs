@@ -5,7 +5,7 @@
 use super::disk::{Purpose, WRITES_MAX};
 use super::value::{EXPULSIONS, HORIZON};
 use super::version::{Author, Checked};
-use super::{Facts, Output, STORE_MAX, WRITE_MAX, authority, clock};
+use super::{Facts, Output, STORE_MAX, WRITE_MAX, authority, clock, rule};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -76,6 +76,17 @@ impl Facts {
         ))
     }
 
+    /// How many facts there are of those that may be too many.
+    pub(super) fn takes_room(&self) -> usize {
+        self.store.heads().len() - self.removed_rules()
+    }
+
+    /// Whether so many more may come.
+    pub(super) fn has_room(&self, more: usize) -> bool {
+        // Counting removed rules is a walk, so only where it matters.
+        self.store.heads().len() + more <= STORE_MAX || self.takes_room() + more <= STORE_MAX
+    }
+
     fn judge_write(&self, wall: Wall, versions: &[Checked]) -> Result<(), String> {
         if versions.is_empty() || versions.len() > WRITE_MAX {
             return Err(format!("a write has 1 to {WRITE_MAX} facts, this one has {}; split it", versions.len()));
@@ -84,13 +95,11 @@ impl Facts {
         // What takes away is never refused for want of room.
         let takes_away = |version: &Checked| {
             let statement = version.statement();
-            statement.value.is_none() || statement.path.starts_with(EXPULSIONS) || statement.path == HORIZON
+            let always = statement.path.starts_with(EXPULSIONS) || statement.path == HORIZON;
+            always || statement.value.is_none() || rule::removes(statement)
         };
-        if !versions.iter().all(takes_away) && self.store.heads().len() + versions.len() > STORE_MAX {
-            return Err(format!(
-                "the bloc has {} facts and may have {STORE_MAX}; remove some",
-                self.store.heads().len()
-            ));
+        if !versions.iter().all(takes_away) && !self.has_room(versions.len()) {
+            return Err(format!("the bloc has {} facts and may have {STORE_MAX}; remove some", self.takes_room()));
         }
         for version in versions {
             let statement = version.statement();
@@ -98,6 +107,9 @@ impl Facts {
             authority::authorise(&self.config.bloc, statement).map_err(|why| refused(&why))?;
             if let Author::Fulcrum(id) = &statement.author {
                 return Err(refused(&format!("node {id} signed it; sign it with an operator's key")));
+            }
+            if self.is_removed_rule(&statement.path) && !rule::removes(statement) {
+                return Err(refused(&"it was removed, and a removed rule never comes back; make another: crux allow"));
             }
             if let Some(version) = Some(version).filter(|version| self.quarantine.is_behind(version)) {
                 let days = (self.quarantine.horizon() - version.statement().stamp.wall) / 86_400_000_000;

@@ -7,6 +7,7 @@ use super::admit::Admits;
 use super::instance::ServiceRef;
 pub use super::muster::Revision;
 use super::{muster, vacancy};
+use crate::facts::rule::{Named, RuleFact};
 use crate::facts::value::{Cordon, Expulsion, Horde, Labels, Place, Row};
 use crate::resources::Resources;
 use alloc::collections::BTreeMap;
@@ -15,7 +16,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bytes::Bytes;
-use crux_names::{FulcrumId, Hash256, HordeName, NodeName, ServiceName};
+use crux_names::{FulcrumId, Hash256, HordeName, NodeName, RuleId, ServiceName};
 use prost::Message;
 
 /// What the facts of this bloc say, in the types of the services.
@@ -28,6 +29,7 @@ pub struct Known {
     expelled: BTreeMap<NodeName, Expulsion>,
     cordons: BTreeMap<FulcrumId, Cordon>,
     given: BTreeMap<NodeName, Labels>,
+    rules: BTreeMap<RuleId, Named>,
     unread: BTreeMap<String, String>,
 }
 
@@ -58,6 +60,7 @@ impl Known {
             ["expel", node] => Some(self.take_expulsion(node, value)),
             ["cordon", node, fulcrum] => Some(self.take_cordon(&format!("{node}/{fulcrum}"), value)),
             ["label", node] => Some(self.take_labels(node, value)),
+            ["rule", id] => Some(self.take_rule(id, value)),
             _ => None,
         }
     }
@@ -91,6 +94,14 @@ impl Known {
     fn take_labels(&mut self, node: &str, value: Option<&Bytes>) -> Result<bool, String> {
         let node = NodeName::parse(node).map_err(|error| error.to_string())?;
         put(&mut self.given, node, decode(value)?)
+    }
+
+    /// Nothing that services decide follows from rules so far.
+    fn take_rule(&mut self, id: &str, value: Option<&Bytes>) -> Result<bool, String> {
+        let id: RuleId = id.parse().map_err(|error: crux_names::NotARuleId| error.to_string())?;
+        let rule =
+            decode::<RuleFact>(value)?.map(|fact| fact.named()).transpose().map_err(|error| error.to_string())?;
+        put(&mut self.rules, id, rule).map(|_| false)
     }
 
     fn take_place(&mut self, horde: &str, service: &str, value: Option<&Bytes>) -> Result<bool, String> {
@@ -151,6 +162,12 @@ impl Known {
     #[must_use]
     pub fn is_expelled(&self, node: &NodeName, admission: u32) -> bool {
         self.expelled.get(node).is_some_and(|expulsion| admission <= expulsion.up_to)
+    }
+
+    /// Who may call whom, and what was removed of that.
+    #[must_use]
+    pub fn rules(&self) -> &BTreeMap<RuleId, Named> {
+        &self.rules
     }
 
     /// Facts that are not in force because they could not be read, with the reason.
@@ -249,6 +266,24 @@ mod tests {
         known.take(&bad, Some(&bytes));
         assert!(known.revision(&api, &Hash256([7; 32])).is_none());
         assert!(known.unread()[&bad].contains("not this revision"));
+    }
+
+    #[test]
+    fn a_rule_is_known_by_its_names_and_wakes_no_service() {
+        use crate::facts::rule::{NONCE, Rule, rule_path};
+        let nonce = Bytes::from_static(&[1; NONCE]);
+        let rule = Rule { client: "web/*".into(), endpoint: "data/db".into(), nonce, ..Rule::default() };
+        let fact = |removed| RuleFact { rule: rule.encode_to_vec().into(), removed };
+        let (mut known, id) = (Known::default(), fact(false).id());
+        for removed in [false, true] {
+            assert!(!known.take(&rule_path(&id), Some(&fact(removed).encode_to_vec().into())));
+            let named = &known.rules()[&id];
+            assert_eq!((named.client.to_string().as_str(), named.removed), ("web/*", removed));
+        }
+        known.take(&rule_path(&id), None);
+        assert!(known.rules().is_empty() && known.unread().is_empty());
+        known.take(&rule_path(&id), Some(&Bytes::from_static(b"\xff")));
+        assert!(known.rules().is_empty() && known.unread().len() == 1);
     }
 
     #[test]

@@ -213,7 +213,7 @@ impl Noted {
     /// A fact that somebody wants written.
     pub(super) fn statement(&mut self, statement: &Statement) {
         let path = facts::path::Path::parse(&statement.path);
-        let verb = path.ok().map(|path| Need::of(&path, statement.value.is_none()).verb);
+        let verb = path.ok().map(|path| Need::of(&path, statement.value.as_deref()).verb);
         self.verbs.extend(verb.map(|verb| verb.as_str().to_owned()));
         self.authors.insert(match &statement.author {
             Author::Operator(name) => format!("operator/{name}"),

@@ -10,6 +10,7 @@
 //! | `facts` | facts: list and write |
 //! | `glance` | the bloc at a glance |
 //! | `bloc` | all facts as they are held, and what a backup held |
+//! | `rules` | who may call whom |
 //! | `files` | files by content |
 //! | `logs` | what instances wrote, here or on another fulcrum |
 //! | `control` | down, forget, faults |
@@ -30,6 +31,7 @@ mod links;
 mod listen;
 mod logs;
 mod read;
+mod rules;
 mod show;
 mod vouched;
 
@@ -155,6 +157,7 @@ pub(crate) fn handler(route: Route) -> MethodRouter<Door> {
         Route::Ps => get(read::ps),
         Route::Nodes => get(read::nodes),
         Route::Hordes => get(read::hordes),
+        Route::Rules => get(rules::rules),
         Route::Services => get(read::services),
         Route::Links => get(links::links),
         Route::Flocks => get(read::flocks),
