@@ -62,7 +62,8 @@ fn asks_shares_and_quotas_decide_what_is_placed_and_put_nobody_out() {
     cluster.until("n1", "two run, and it says why not more", |status| {
         runs(status, "api") == 2 && why(status, "api").contains(text)
     });
-    assert!(cluster.ok(&["why", "service", "main/api"]).contains(text));
+    let said = cluster.ok(&["why", "service", "main/api"]);
+    assert!(said.contains(text), "{said}");
     let before = pids(&cluster.status("n1").unwrap());
     assert_eq!(before.len(), 2);
     cluster.ok(&["horde", "set", "main", "--quota", "cpu=0.001"]);

@@ -32,8 +32,8 @@ short_runs! {
     names instance_id khan_program khan_set khan_condition khan_where policies why_subject
     certificate admission private_key certificates_pem archive bundle identity_uri chain ca_record age signed_fact
     hello welcome frame_length peer_words
-    announcement probe_source probe_list book_row instance_log journal added_entries supervisor peer_part file_question
-    file_answer health_answer dev_files lab_request api_query page_host store_file
+    announcement probe_source probe_list book_row instance_log journal added_entries telling supervisor peer_part
+    file_question file_answer health_answer dev_files lab_request api_query page_host store_file
     documents requests event_stream hex error_code duration resources manifest grpc backup
 }
 

@@ -55,6 +55,7 @@ fn a_first_start_on_a_full_disk_is_a_start() {
         expect: None,
         fulcrum: "main".parse().unwrap(),
         timers: 1.0,
+        share: 1.0,
         dev_child: false,
     };
     let life = std::thread::spawn(|| up::run(config));

@@ -327,7 +327,8 @@ fn a_plan_lists_what_would_change_and_nothing_else() {
     assert_eq!(diff(&intent.facts, &there).plan.changes, []);
 
     let mut smaller = intent.facts.clone();
-    smaller[0].value = Some(Horde { want: 3, ..Horde::default() }.encode_to_vec());
+    let web = smaller.iter().position(|fact| fact.path == "horde/web").unwrap();
+    smaller[web].value = Some(Horde { want: 3, ..Horde::default() }.encode_to_vec());
     let plan = diff(&smaller, &there).plan;
     assert_eq!((plan.changes.len(), plan.unchanged as usize), (1, there.len() - 1));
     let change = &plan.changes[0];
