@@ -17,6 +17,9 @@ use crux_names::{Boot, Duration, FulcrumId, HordeName, Member, Time, Wall};
 use prost::Message as _;
 use std::collections::{BTreeMap, BTreeSet};
 
+#[path = "services/hostile.rs"]
+mod hostile;
+
 const LATENCY: Duration = Duration::from_millis(2);
 const PROCESS: Duration = Duration::from_millis(5);
 
@@ -53,6 +56,8 @@ struct World {
     missing: BTreeSet<String>,
     /// How many entries went over the network.
     sent: usize,
+    /// How often each was told the register.
+    registers: BTreeMap<String, usize>,
 }
 
 fn id(name: &str) -> FulcrumId {
@@ -80,6 +85,7 @@ impl World {
             dumb: BTreeSet::new(),
             missing: BTreeSet::new(),
             sent: 0,
+            registers: BTreeMap::new(),
         };
         for name in names {
             world.boot(name);
@@ -203,7 +209,10 @@ impl World {
                 Output::Message { to, message } => {
                     self.sent += match &message {
                         Message::Added { entries: Some(entries), .. } => entries.len(),
-                        Message::Register { entries, .. } => entries.len(),
+                        Message::Register { entries, .. } => {
+                            *self.registers.entry(to.id.to_string()).or_default() += 1;
+                            entries.len()
+                        }
                         _ => 0,
                     };
                     self.post(LATENCY, to, Mail::Message(me.clone(), message));
@@ -649,6 +658,8 @@ const LONG: Duration = LIFE_MAX;
 fn an_entry_is_listed_everywhere_and_lives_as_long_as_it_is_added_again() {
     let mut world = World::new(ALL);
     world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    // After a quiet moment: what changes again and again is told together.
+    world.pass(Duration::from_secs(1));
     assert_eq!(world.add("n3", entry("db", "one"), Duration::from_secs(10)), Ok(false));
     let everywhere =
         |want: &'static [&'static str]| move |world: &World| ALL.iter().all(|name| world.listed(name) == want);

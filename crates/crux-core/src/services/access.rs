@@ -38,6 +38,13 @@ pub const DOOR_BYTES: usize = 32 << 10;
 pub const ALL_ENTRIES: usize = 8192;
 /// Most bytes of the register, by [`Entry::cost`] and the fulcrums' names: it goes to every member in one frame.
 pub const ALL_BYTES: usize = 640 << 10;
+/// The shortest time between two words of one door to the seat, and of the seat to everybody, at default pace: whatever is
+/// added meanwhile goes together.
+const PAUSE_MS: u64 = 250;
+/// What the seat sends to each member in a second at most: a link carries more, and one whose queue is full is cut.
+const TOLD_A_SECOND: usize = 256 << 10;
+/// How many words of one door are heard in the time of four pauses: twice what it sends, for its pace may be another one.
+const HEARD: u32 = 8;
 /// The shortest life of an operator's entry.
 pub const LIFE_MIN: Duration = Duration::from_secs(1);
 /// The longest.
@@ -78,6 +85,20 @@ pub struct Entry {
     pub by: By,
     /// When it was added first, by the clock of the fulcrum at whose door.
     pub since: Wall,
+}
+
+/// How long a door waits after its word to the seat until it says the next one.
+#[must_use]
+pub fn pause(pace: Pace) -> Duration {
+    pace.ms(PAUSE_MS)
+}
+
+/// How long the seat waits after it has told everybody so many bytes until it tells the next register. Bytes take their
+/// time on a link whatever the pace.
+#[must_use]
+pub fn pause_after(bytes: usize, pace: Pace) -> Duration {
+    let sending = Duration::from_millis((bytes * 1_000 / TOLD_A_SECOND) as u64);
+    pause(pace).max(sending)
 }
 
 /// Why a text or a list is no part of an entry.
@@ -291,12 +312,39 @@ struct Door {
     heard: Time,
     /// Whether it was heard in this view.
     here: bool,
+    /// When it was told the register again, because it lacked it.
+    again: Time,
+    /// How many words of it were heard since when.
+    words: (u32, Time),
 }
 
 impl Door {
     fn new(now: Time) -> Self {
-        Self { entries: Vec::new(), version: 0, holds: 0, heard: now, here: false }
+        let (again, words) = (Time::ZERO, (0, now));
+        Self { entries: Vec::new(), version: 0, holds: 0, heard: now, here: false, again, words }
     }
+
+    /// Whether it says more than a door of ours does. Such words are not lost: it says which version it has with the next
+    /// ones, and is asked for it.
+    fn floods(&mut self, now: Time, pace: Pace) -> bool {
+        let (words, since) = &mut self.words;
+        if now >= *since + pause(pace) * 4 {
+            (*words, *since) = (0, now);
+        }
+        *words += 1;
+        *words > HEARD
+    }
+}
+
+/// What a fulcrum says to the seat of what was added at its door.
+#[derive(Clone, Debug)]
+pub struct Word {
+    /// Which version of its ledger it has.
+    pub version: u64,
+    /// Which version of the register it has from that seat; 0: none.
+    pub holds: u64,
+    /// All of it; `None`: what was said under this version.
+    pub entries: Option<Vec<Entry>>,
 }
 
 /// The register at ADMIN's seat.
@@ -327,14 +375,16 @@ impl Register {
     }
 
     /// Takes a fulcrum's word: all that was added at its door, or that it is still what it said. What breaks the bounds, or
-    /// claims an instance of somebody else, is passed over. Answers whether it must say all of it, for that is not known here.
-    pub fn hear(&mut self, now: Time, from: &FulcrumId, version: u64, holds: u64, said: Option<Vec<Entry>>) -> bool {
-        let Some(said) = said else {
-            return self.doors.get_mut(from).is_none_or(|door| {
-                (door.heard, door.holds) = (now, holds);
-                !door.here || door.version != version
-            });
-        };
+    /// claims an instance of somebody else, is passed over, and of too many words all but that it is there. Answers whether
+    /// it must say all of it, for that is not known here.
+    pub fn hear(&mut self, now: Time, pace: Pace, from: &FulcrumId, word: Word) -> bool {
+        let Word { version, holds, entries: said } = word;
+        let door = self.doors.entry(from.clone()).or_insert_with(|| Door::new(now));
+        (door.heard, door.holds) = (now, holds);
+        if door.floods(now, pace) {
+            return false;
+        }
+        let Some(said) = said else { return !door.here || door.version != version };
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0;
         for entry in said {
@@ -350,8 +400,7 @@ impl Register {
                 entries.push(entry);
             }
         }
-        let door = self.doors.entry(from.clone()).or_insert_with(|| Door::new(now));
-        (door.heard, door.here, door.version, door.holds) = (now, true, version, holds);
+        (door.here, door.version) = (true, version);
         if door.entries != entries {
             door.entries = entries;
             self.version += 1;
@@ -359,10 +408,17 @@ impl Register {
         false
     }
 
-    /// Who does not have the register that was told at this time, though it said so long enough after it.
-    pub fn behind(&self, told: Time, pace: Pace) -> impl Iterator<Item = &FulcrumId> {
-        let since = told + pace.ms(500);
-        self.doors.iter().filter(move |(_, door)| door.heard >= since && door.holds != self.version).map(|(id, _)| id)
+    /// Who does not have the register that was told at this time, though it said so long enough after it: after twice the
+    /// pause. It is told now, and has as long again.
+    pub fn behind(&mut self, now: Time, told: Time, pause: Duration) -> Vec<FulcrumId> {
+        let version = self.version;
+        let lacks = |door: &Door| door.holds != version && door.heard >= told.max(door.again) + pause * 2;
+        let behind = self.doors.iter_mut().filter(|(_, door)| lacks(door));
+        let told = |(id, door): (&FulcrumId, &mut Door)| {
+            door.again = now;
+            id.clone()
+        };
+        behind.map(told).collect()
     }
 
     /// Strikes out whoever is not here, and whose word has not come for three repeats.
@@ -420,6 +476,12 @@ impl Register {
         doors.into_iter().flat_map(listed).collect()
     }
 
+    /// What it costs to tell [`Register::all`] to somebody, at most.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.doors.iter().map(|(id, door)| cost(id, door)).sum::<usize>().min(ALL_BYTES)
+    }
+
     /// How many entries do not fit.
     #[must_use]
     pub fn left_out(&self) -> usize {
@@ -472,6 +534,17 @@ mod tests {
 
     fn at(seconds: u64) -> Time {
         Time::from_millis(seconds * 1000)
+    }
+
+    fn hear(
+        register: &mut Register,
+        now: Time,
+        from: &FulcrumId,
+        version: u64,
+        holds: u64,
+        entries: Option<Vec<Entry>>,
+    ) -> bool {
+        register.hear(now, PACE, from, Word { version, holds, entries })
     }
 
     #[test]
@@ -546,11 +619,11 @@ mod tests {
         let carried = Vec::from([Listed { at: id("n1"), entry: entry("db", ann()) }]);
         let mut register = Register::new(at(0), &carried);
         assert_eq!(register.all(), carried);
-        register.hear(at(0), &id("n2"), 1, 0, Some(Vec::from([entry("api", instance("n2:1:1"))])));
+        hear(&mut register, at(0), &id("n2"), 1, 0, Some(Vec::from([entry("api", instance("n2:1:1"))])));
         assert_eq!(register.lacks(members.iter()), [&members[0]]);
         assert!(!register.speaks(at(0), PACE, members.iter()));
         assert!(register.speaks(at(2), PACE, members.iter()), "who is silent holds nobody up for long");
-        register.hear(at(1), &id("n1"), 0, 0, Some(Vec::new()));
+        hear(&mut register, at(1), &id("n1"), 0, 0, Some(Vec::new()));
         assert!(register.speaks(at(1), PACE, members.iter()));
         assert_eq!(register.all().len(), 1);
         register.anew(at(3));
@@ -562,24 +635,49 @@ mod tests {
     #[test]
     fn what_has_not_changed_is_not_said_again_and_what_was_lost_is_asked_for() {
         let (mut register, n1) = (Register::new(at(0), &[]), id("n1"));
-        assert!(register.hear(at(0), &n1, 7, 0, None), "nothing is known of it");
-        assert!(!register.hear(at(0), &n1, 7, 0, Some(Vec::from([entry("db", ann())]))));
+        assert!(hear(&mut register, at(0), &n1, 7, 0, None), "nothing is known of it");
+        assert!(!hear(&mut register, at(0), &n1, 7, 0, Some(Vec::from([entry("db", ann())]))));
         let said = register.version();
-        assert!(!register.hear(at(2), &n1, 7, said, None), "that it is still so is enough");
-        assert_eq!(register.behind(at(0), PACE).count(), 0);
-        register.hear(at(4), &n1, 7, said - 1, None);
-        assert_eq!(register.behind(at(4), PACE).count(), 0, "the register may be on its way");
-        assert_eq!(register.behind(at(3), PACE).collect::<Vec<_>>(), [&n1]);
-        assert!(register.hear(at(4), &n1, 8, said, None), "another version");
+        assert!(!hear(&mut register, at(2), &n1, 7, said, None), "that it is still so is enough");
+        assert!(register.behind(at(2), at(0), pause(PACE)).is_empty());
+        hear(&mut register, at(4), &n1, 7, said - 1, None);
+        assert!(register.behind(at(4), at(4), pause(PACE)).is_empty(), "the register may be on its way");
+        assert!(register.behind(at(4), at(3), SECOND).is_empty(), "a large one for longer");
+        assert_eq!(register.behind(at(4), at(3), pause(PACE)), [n1.clone()]);
+        assert!(register.behind(at(4), at(3), pause(PACE)).is_empty(), "it is on its way again");
+        assert!(hear(&mut register, at(4), &n1, 8, said, None), "another version");
         register.anew(at(5));
-        assert!(register.hear(at(5), &n1, 7, said, None), "in each view it is said once");
+        assert!(hear(&mut register, at(5), &n1, 7, said, None), "in each view it is said once");
         assert_eq!((register.version(), register.all().len()), (said, 1));
+    }
+
+    #[test]
+    fn a_large_register_is_told_as_seldom_as_a_link_needs_for_it() {
+        assert_eq!(pause_after(1_000, PACE), Duration::from_millis(250));
+        assert_eq!(pause_after(1_000, Pace(100)), Duration::from_millis(25));
+        for pace in [PACE, Pace(100)] {
+            assert_eq!(pause_after(ALL_BYTES, pace), Duration::from_millis(2_500));
+        }
+    }
+
+    #[test]
+    fn of_who_says_too_much_no_more_is_heard_than_that_it_is_there() {
+        let (mut register, n1) = (Register::new(at(0), &[]), id("n1"));
+        let word = |n: u64| Some(Vec::from([Entry { name: format!("e{n}"), ..entry("db", ann()) }]));
+        for n in 1..=500 {
+            assert!(!hear(&mut register, at(1), &n1, n, 0, word(n)));
+        }
+        assert_eq!(register.all()[0].entry.name, format!("e{HEARD}"));
+        assert!(!hear(&mut register, at(1), &n1, 500, 0, None), "nothing is asked of it either");
+        assert!(hear(&mut register, at(2), &n1, 500, 0, None), "what was not heard is asked for");
+        assert!(!hear(&mut register, at(2), &n1, 500, 0, word(500)));
+        assert_eq!(register.all()[0].entry.name, "e500");
     }
 
     #[test]
     fn whose_word_stops_is_struck_out() {
         let mut register = Register::new(at(0), &[]);
-        register.hear(at(0), &id("n1"), 1, 0, Some(Vec::from([entry("db", ann())])));
+        hear(&mut register, at(0), &id("n1"), 1, 0, Some(Vec::from([entry("db", ann())])));
         register.prune(at(5), PACE, |_| true);
         assert_eq!(register.all().len(), 1);
         let said = register.version();
@@ -592,12 +690,12 @@ mod tests {
         let mut register = Register::new(at(0), &[]);
         let flood = |from: usize| (0..1_000).map(move |n| Entry { name: format!("e{from}.{n}"), ..entry("db", ann()) });
         for n in 0..60 {
-            register.hear(at(0), &id(&format!("bad{n}")), 1, 0, Some(flood(n).collect()));
+            hear(&mut register, at(0), &id(&format!("bad{n}")), 1, 0, Some(flood(n).collect()));
         }
         // Somebody else's instance, an entry that is none, and the same twice.
         let bad = Entry { addrs: Vec::new(), ..entry("api", ann()) };
         let said = [entry("api", instance("n2:1:1")), bad, entry("api", ann()), entry("api", ann())];
-        register.hear(at(0), &id("n1"), 1, 0, Some(said.into()));
+        hear(&mut register, at(0), &id("n1"), 1, 0, Some(said.into()));
         let all = register.all();
         assert_eq!(all.iter().filter(|listed| listed.at == id("n1")).count(), 1);
         assert!(all.len() <= ALL_ENTRIES && all.iter().map(|listed| listed.entry.cost()).sum::<usize>() <= ALL_BYTES);

@@ -520,7 +520,8 @@ impl Services {
             }
             Message::Added { view, version, holds, entries } => {
                 // Only the seat keeps it, from its first settling on; it is said again.
-                let asks = self.register.as_mut().map(|it| it.hear(now, &from.id, version, holds, entries));
+                let (pace, word) = (self.config.pace, access::Word { version, holds, entries });
+                let asks = self.register.as_mut().map(|it| it.hear(now, pace, &from.id, word));
                 if asks == Some(true) {
                     self.tell(from, Message::AskAdded { view }, out);
                 }

@@ -1,0 +1,52 @@
+//! What a member that is hostile, or only hasty, may not do to the others by what it says of the register and of programs.
+
+use super::*;
+
+/// How often each other member was told the register, while a word on it comes every two milliseconds for a second.
+fn told_in_a_storm(mut word: impl FnMut(&mut World, u64)) -> (World, BTreeMap<String, usize>) {
+    let mut world = World::new(ALL);
+    world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    world.pass(Duration::from_secs(3));
+    world.registers.clear();
+    let begun = world.now;
+    for number in 0..500 {
+        word(&mut world, number);
+        let next = begun + Duration::from_millis(2 * (number + 1));
+        world.until(Duration::from_secs(10), "the next word", |world| world.now >= next);
+    }
+    let told = world.registers.clone();
+    (world, told)
+}
+
+/// A review's find: each changed word made the seat send the whole register to every member, until it cut the links to them.
+#[test]
+fn an_adder_that_changes_its_word_all_the_time_is_told_of_a_few_times_a_second_and_last_what_it_said_last() {
+    let (mut world, told) = told_in_a_storm(|world, number| {
+        let entry = Entry { addrs: vec![format!("10.0.0.7:{number}")], ..entry("db", "two") };
+        world.add("n2", entry, LONG).unwrap();
+    });
+    assert!(told.len() == 2 && told.values().all(|times| (2..=5).contains(times)), "{told:?}");
+    let last = |world: &World| {
+        let at =
+            |name: &&str| world.nodes[*name].services.listed().iter().any(|(on, _)| on.entry.addrs == ["10.0.0.7:499"]);
+        ALL.iter().all(at)
+    };
+    world.until(Duration::from_millis(600), "what was said last is listed", last);
+}
+
+#[test]
+fn a_member_that_keeps_to_no_pace_does_not_make_the_seat_tell_everybody_each_time() {
+    let (mut world, told) = told_in_a_storm(|world, number| {
+        world.dumb.insert("n2".into());
+        let entries = Some(vec![entry("db", &format!("wild{number}"))]);
+        let view = world.nodes["n1"].services.view().id().clone();
+        let word = Message::Added { view, version: number + 9, holds: 0, entries };
+        world.feed("n1", Input::Message { from: world.member("n2"), message: word });
+    });
+    assert!(told.len() == 2 && told.values().all(|times| (1..=5).contains(times)), "{told:?}");
+    assert!(world.listed("n3")[0].starts_with("db/wild"));
+    // What was not taken is asked for, as soon as it is said to be there.
+    world.dumb.clear();
+    world.add("n2", entry("db", "honest"), LONG).unwrap();
+    world.until(Duration::from_secs(4), "its last word", |world| world.listed("n3") == ["db/honest"]);
+}
