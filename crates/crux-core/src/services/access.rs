@@ -36,6 +36,9 @@ pub const DOOR_ENTRIES: usize = 128;
 pub const DOOR_BYTES: usize = 32 << 10;
 /// Most entries of the register.
 pub const ALL_ENTRIES: usize = 8192;
+/// Most pieces of memory that it becomes where it is read, by [`Entry::pieces`], each of which is an entry or more: one
+/// frame may not become more than 8 MiB. Who tells it and who reads it count alike, or a reader would cut who tells it.
+pub const ALL_PIECES: usize = ALL_ENTRIES;
 /// Most bytes of the register, by [`Entry::cost`] and the fulcrums' names: it goes to every member in one frame.
 pub const ALL_BYTES: usize = 640 << 10;
 /// The shortest time between two words of one door to the seat, and of the seat to everybody, at default pace: whatever is
@@ -174,6 +177,13 @@ impl Entry {
         let names = [self.of.horde.as_str().len(), self.of.service.as_str().len(), by, self.name.len()];
         let texts = self.addrs.iter().map(String::len).chain(labels).chain(names);
         texts.map(|len| len + TEXT_COST).sum()
+    }
+
+    /// How many pieces of memory it becomes beyond its bytes: a map of up to eleven labels is one of 500 bytes, a longer one
+    /// two.
+    #[must_use]
+    pub fn pieces(&self) -> usize {
+        1 + self.addrs.len() / 8 + self.labels.len().div_ceil(11)
     }
 
     fn key(&self) -> Key {
@@ -463,11 +473,11 @@ impl Register {
         let mut doors: Vec<(usize, &FulcrumId, &Door)> =
             self.doors.iter().map(|(id, door)| (cost(id, door), id, door)).collect();
         doors.sort_by_key(|(cost, id, _)| (*cost, *id));
-        let (mut bytes, mut count) = (0, 0);
+        let (mut bytes, mut all) = (0, 0);
         doors.retain(|(cost, _, door)| {
             bytes += cost;
-            count += door.entries.len();
-            bytes <= ALL_BYTES && count <= ALL_ENTRIES
+            all += pieces(door);
+            bytes <= ALL_BYTES && all <= ALL_PIECES
         });
         doors.sort_by_key(|(_, id, _)| *id);
         let listed = |(_, id, door): (usize, &FulcrumId, &Door)| -> Vec<Listed> {
@@ -486,9 +496,16 @@ impl Register {
     #[must_use]
     pub fn left_out(&self) -> usize {
         let bytes: usize = self.doors.iter().map(|(id, door)| cost(id, door)).sum();
+        if bytes <= ALL_BYTES && self.doors.values().map(pieces).sum::<usize>() <= ALL_PIECES {
+            return 0;
+        }
         let count: usize = self.doors.values().map(|door| door.entries.len()).sum();
-        if bytes <= ALL_BYTES && count <= ALL_ENTRIES { 0 } else { count - self.all().len() }
+        count - self.all().len()
     }
+}
+
+fn pieces(door: &Door) -> usize {
+    door.entries.iter().map(Entry::pieces).sum()
 }
 
 /// What a fulcrum's entries cost in the seat's word, which names the fulcrum with each.
