@@ -355,6 +355,11 @@ impl World {
         listed.iter().map(|(listed, _)| format!("{}/{}", listed.entry.of.service, listed.entry.name)).collect()
     }
 
+    /// Which programs are told of at a fulcrum, and where each runs: `yurt@n1`.
+    fn who(&self, at: &str) -> Vec<String> {
+        self.nodes[at].services.who().map(|(name, node, _)| format!("{name}@{node}")).collect()
+    }
+
     fn admins(&self, at: &str) -> usize {
         self.nodes[at].services.roles().admin().len()
     }
@@ -391,16 +396,15 @@ fn a_bloc_without_hordes_comes_to_have_admin_and_the_yurt_says_who_runs() {
     assert!(took < Duration::from_secs(1), "{took:?}");
     let listed = |world: &World, name: &str, program: &str| {
         let services = &world.nodes[name].services;
-        let of = (program.to_owned(), id("n1"));
-        let entry = services.yurt().who().get(&of);
-        entry.is_some_and(|entry| entry.state(world.now, Pace(1000)).0 == State::Answers)
+        let mut who = services.who().filter(|(name, at, _)| *name == program && **at == id("n1"));
+        who.next().is_some_and(|(.., entry)| entry.state(world.now, Pace(1000)).0 == State::Answers)
             && services.roles().seat(&HordeName::admin()) == Some(&id("n1"))
     };
     world.until(Duration::from_secs(1), "the yurt has heard", |world| {
         ALL.iter().all(|name| PROGRAMS.iter().all(|program| listed(world, name, program)))
     });
     for later in ["steward", "ca", "reeve"] {
-        assert_eq!(world.nodes["n3"].services.yurt().place(later), None, "there is no {later} yet");
+        assert_eq!(world.nodes["n3"].services.runs(later), None, "there is no {later} yet");
     }
 }
 
@@ -419,8 +423,9 @@ fn what_does_not_answer_is_shown_as_such_and_keeps_a_fulcrum_out_of_admin() {
     // The seat's own door falls silent: what is asked there says so, the rest goes on.
     world.deaf.insert("n1".into());
     let state = |world: &World, program: &str| {
-        let of = (program.to_owned(), id("n1"));
-        world.nodes["n2"].services.yurt().who()[&of].state(world.now, Pace(1000))
+        let (_, at, entry) = world.nodes["n2"].services.who().find(|(name, ..)| *name == program).unwrap();
+        assert_eq!(*at, id("n1"));
+        entry.state(world.now, Pace(1000))
     };
     world.until(Duration::from_secs(5), "the yurt says so", |world| state(world, "yurt").0 == State::Waits);
     assert_eq!(

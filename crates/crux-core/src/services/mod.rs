@@ -363,7 +363,10 @@ impl Services {
         self.doubt(now);
         self.stable_since = None;
         self.repeat_at = now;
+        // Who said in the view before that nothing runs here need not be told again.
+        let none = self.told.programs.take().filter(Vec::is_empty);
         self.told = settle::Told::default();
+        self.told.programs = none;
         self.heartbeat.hurry(now);
         self.pastiche.peers_changed(now);
         for reports in self.reports.values_mut() {
@@ -515,8 +518,13 @@ impl Services {
                     (self.waits, self.waits_heard) = (waits, now);
                 }
             }
-            Message::Who { programs, .. } => {
-                self.changed |= self.yurt.hear(now, &from.id, programs);
+            Message::Who { mut programs, .. } => {
+                programs.retain(|program| {
+                    programs::horde_of(&program.name).is_some_and(|horde| self.briefs.contains_key(&horde))
+                });
+                let news = self.yurt.hear(now, &from.id, programs);
+                // Whoever sits nowhere is not listed, whatever it says.
+                self.changed |= news && self.roles.hordes.values().any(|horde| horde.seat() == Some(&from.id));
             }
             Message::Added { view, version, holds, entries } => {
                 // Only the seat keeps it, from its first settling on; it is said again.
@@ -682,10 +690,20 @@ impl Services {
         &self.verdicts
     }
 
-    /// What heartbeats in ADMIN.
+    /// What heartbeats in ADMIN, by name: each program where the seat is at which it runs. That follows from the roles, so
+    /// nobody else is believed to run it, nor who did before the seat moved.
+    pub fn who(&self) -> impl Iterator<Item = (&str, &FulcrumId, &yurt::Entry)> {
+        let sits = |program: &str, at: &FulcrumId| {
+            programs::horde_of(program).is_some_and(|horde| self.roles.seat(&horde) == Some(at))
+        };
+        let all = self.yurt.who().iter().map(|((name, at), entry)| (name.as_str(), at, entry));
+        all.filter(move |(name, at, _)| sits(name, at))
+    }
+
+    /// Where a program runs that heartbeats in ADMIN.
     #[must_use]
-    pub fn yurt(&self) -> &Yurt {
-        &self.yurt
+    pub fn runs(&self, program: &str) -> Option<&FulcrumId> {
+        self.who().find(|(name, ..)| *name == program).map(|(_, at, _)| at)
     }
 
     /// The register as ADMIN's seat last told it, without what nobody here vouches for any more: entries of fulcrums that

@@ -36,7 +36,8 @@ pub(super) struct Told {
     reports: BTreeMap<HordeName, (Member, Message)>,
     boards: BTreeMap<HordeName, Vec<Instance>>,
     verdicts: BTreeMap<HordeName, Vec<(InstanceId, Health)>>,
-    pub(super) programs: Vec<(String, String)>,
+    /// `None`: nothing, also not that there are none.
+    pub(super) programs: Option<Vec<(String, String)>>,
     pub(super) added: Option<(Member, u64)>,
     added_at: Option<Time>,
     register: Option<ToldRegister>,

@@ -1,6 +1,7 @@
 //! What a member that is hostile, or only hasty, may not do to the others by what it says of the register and of programs.
 
 use super::*;
+use crux_core::services::yurt::Program;
 
 /// How often each other member was told the register, while a word on it comes every two milliseconds for a second.
 fn told_in_a_storm(mut word: impl FnMut(&mut World, u64)) -> (World, BTreeMap<String, usize>) {
@@ -49,4 +50,45 @@ fn a_member_that_keeps_to_no_pace_does_not_make_the_seat_tell_everybody_each_tim
     world.dumb.clear();
     world.add("n2", entry("db", "honest"), LONG).unwrap();
     world.until(Duration::from_secs(4), "its last word", |world| world.listed("n3") == ["db/honest"]);
+}
+
+/// A review's find: whose seat went with a merge never said so, and its old fellows told programs that it ran it still.
+#[test]
+fn after_a_merge_programs_are_where_the_seats_are() {
+    let mut world = World::new(ALL);
+    world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    world.views(&[&["n1", "n2"], &["n3"]]);
+    let at = |node: &str| -> Vec<String> { PROGRAMS.iter().map(|name| format!("{name}@{node}")).collect() };
+    world.until(Duration::from_secs(10), "each side has its own", |world| {
+        world.who("n1") == at("n1") && world.who("n2") == at("n1") && world.who("n3") == at("n3")
+    });
+    world.pass(Duration::from_secs(3));
+    // The seat's name is not the first, so that a stale one would be.
+    world.views(&[&["n3", "n2", "n1"]]);
+    world.until(Duration::from_secs(1), "all of it at the seat", |world| {
+        ALL.iter().all(|name| world.who(name) == at("n3"))
+    });
+}
+
+/// A review's find: the yurt listed whatever any member said that it runs.
+#[test]
+fn who_says_that_it_runs_what_runs_elsewhere_is_not_believed() {
+    let mut world = World::new(ALL);
+    world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    world.until(Duration::from_secs(5), "the yurt has heard", |world| {
+        ALL.iter().all(|name| world.who(name).len() == PROGRAMS.len())
+    });
+    world.pass(Duration::from_secs(1));
+    let before = world.who("n3");
+    let liar = |name: &str| Program { name: name.into(), started: Wall(1), waits: String::new() };
+    let names = ["steward", "ca", "anything", "proctor/web", "proctor/Web!", "proctor/"];
+    let programs = PROGRAMS.iter().chain(&names).map(|name| liar(name)).collect();
+    let who = Message::Who { view: world.nodes["n3"].services.view().id().clone(), programs };
+    for liar in ["n2", "n3"] {
+        world.feed("n3", Input::Message { from: world.member(liar), message: who.clone() });
+        assert_eq!(world.who("n3"), before);
+    }
+    // Not the seat either names what there is not.
+    world.feed("n3", Input::Message { from: world.member("n1"), message: who });
+    assert_eq!(world.who("n3"), before);
 }
