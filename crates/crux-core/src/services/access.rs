@@ -12,7 +12,8 @@
 //! decides, not two timeouts.
 //!
 //! Nothing of it is a fact and nothing here permits anything: an entry is the word of the fulcrum at whose door it was
-//! added. Every bound is per fulcrum, so who floods crowds out nobody but itself.
+//! added. The register's bounds are per fulcrum, and at a fulcrum's door each adder leaves three times as much free as it
+//! has itself: who floods crowds out nobody but itself, and whoever comes later finds room.
 
 use super::instance::{InstanceId, ServiceRef};
 use super::pace::Pace;
@@ -208,7 +209,7 @@ pub struct Listed {
 pub enum Refused {
     /// It is no entry.
     Bad(BadEntry),
-    /// As many as may be were added at this fulcrum, or as many bytes.
+    /// With it its adder would have more at this fulcrum than a third of what it leaves free there.
     Full,
     /// It is an instance's, and that does not run here, or is of another service.
     NotHere,
@@ -220,8 +221,8 @@ impl fmt::Display for Refused {
             Self::Bad(why) => why.fmt(f),
             Self::Full => write!(
                 f,
-                "{DOOR_ENTRIES} entries or {DOOR_BYTES} bytes were added at this fulcrum, and it keeps no more; add it at \
-                 another one, or let some end"
+                "this fulcrum keeps {DOOR_ENTRIES} entries and {DOOR_BYTES} bytes, and with it its adder would have more of \
+                 them than a third of what is left free for others; add it at another fulcrum, or let some end"
             ),
             Self::NotHere => f.write_str("no instance of that service runs here under that id"),
         }
@@ -253,8 +254,8 @@ impl Ledger {
     pub fn add(&mut self, now: Time, wall: Wall, mut entry: Entry, life: Duration) -> Result<bool, Refused> {
         entry.check().map_err(Refused::Bad)?;
         let key = entry.key();
-        let others = || self.leases.iter().filter(|(other, _)| **other != key).map(|(_, lease)| &lease.entry);
-        if others().count() >= DOOR_ENTRIES || others().map(Entry::cost).sum::<usize>() + entry.cost() > DOOR_BYTES {
+        let grows = self.leases.get(&key).is_none_or(|old| old.entry.cost() < entry.cost());
+        if grows && !self.has_room(&entry) {
             return Err(Refused::Full);
         }
         let until = match entry.by {
@@ -269,6 +270,18 @@ impl Ledger {
         }
         self.leases.insert(key, Lease { entry, until });
         Ok(renewed)
+    }
+
+    /// Whether its adder leaves three times as much free with this entry as it has.
+    fn has_room(&self, entry: &Entry) -> bool {
+        let key = entry.key();
+        let (mut entries, mut bytes) = (4, entry.cost() * 4);
+        for (_, Lease { entry: other, .. }) in self.leases.iter().filter(|(other, _)| **other != key) {
+            let counts = if other.by == entry.by { 4 } else { 1 };
+            entries += counts;
+            bytes += other.cost() * counts;
+        }
+        entries <= DOOR_ENTRIES && bytes <= DOOR_BYTES
     }
 
     /// Lets go of what nobody renewed, and of what belongs to an instance that runs no more.

@@ -92,3 +92,22 @@ fn who_says_that_it_runs_what_runs_elsewhere_is_not_believed() {
     world.feed("n3", Input::Message { from: world.member("n1"), message: who });
     assert_eq!(world.who("n3"), before);
 }
+
+/// A review's find: one instance's entries left none to all others at that door.
+#[test]
+fn an_adder_leaves_room_to_others_at_its_door() {
+    let mut world = World::new(ALL);
+    world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    for adder in ["ann", "bob", "cid", "dee"] {
+        let of =
+            |number: usize| Entry { by: By::Operator(adder.parse().unwrap()), ..entry("db", &format!("e{number}")) };
+        let mut taken = 0;
+        while world.add("n2", of(taken), LONG).is_ok() {
+            taken += 1;
+        }
+        assert!(taken >= 8, "{adder} adds {taken}");
+        assert_eq!(world.add("n2", of(taken), LONG), Err(Refused::Full));
+    }
+    let first = Entry { by: By::Operator("ann".parse().unwrap()), ..entry("db", "e0") };
+    assert_eq!(world.add("n2", first, LONG), Ok(true), "who had more before others came keeps it");
+}
