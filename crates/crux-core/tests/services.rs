@@ -345,7 +345,7 @@ impl World {
 
     /// Adds an entry at a fulcrum's door.
     fn add(&mut self, at: &str, entry: Entry, life: Duration) -> Result<bool, Refused> {
-        self.feed(at, Input::Add { request: 1, entry, life });
+        self.feed(at, Input::Add { request: 1, entry, life, again: false });
         self.added.pop().unwrap()
     }
 

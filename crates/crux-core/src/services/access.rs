@@ -284,6 +284,12 @@ impl Ledger {
         entries <= DOOR_ENTRIES && bytes <= DOOR_BYTES
     }
 
+    /// Whether there is an entry that this one would take the place of.
+    #[must_use]
+    pub fn has(&self, entry: &Entry) -> bool {
+        self.leases.contains_key(&entry.key())
+    }
+
     /// Lets go of what nobody renewed, and of what belongs to an instance that runs no more.
     pub fn step(&mut self, now: Time, runs: impl Fn(&InstanceId) -> bool) {
         let before = self.leases.len();

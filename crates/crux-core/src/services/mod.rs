@@ -109,6 +109,8 @@ pub enum Input {
         entry: access::Entry,
         /// How long it lives unless it is added again, if it is an operator's.
         life: Duration,
+        /// Whether it is what was added under an earlier life: it takes the place of nothing that was added since.
+        again: bool,
     },
     /// Stop everything that runs here and start nothing any more.
     StopAll,
@@ -314,8 +316,8 @@ impl Services {
             }
             Input::Message { from, message } => self.hear(now, wall, &from, message, out),
             Input::Outcome(outcome) => self.came(now, wall, outcome, out),
-            Input::Add { request, entry, life } => {
-                let result = self.add(now, wall, entry, life);
+            Input::Add { request, entry, life, again } => {
+                let result = self.add(now, wall, entry, life, again);
                 out.push(Output::Added { request, result });
             }
             Input::StopAll | Input::Leave => {
@@ -343,7 +345,14 @@ impl Services {
         self.deadline
     }
 
-    fn add(&mut self, now: Time, wall: Wall, entry: access::Entry, life: Duration) -> Result<bool, Refused> {
+    fn add(
+        &mut self,
+        now: Time,
+        wall: Wall,
+        entry: access::Entry,
+        life: Duration,
+        again: bool,
+    ) -> Result<bool, Refused> {
         if let access::By::Instance(id) = &entry.by {
             let item = self.picket.items().get(id).filter(|item| item.instance.of == entry.of);
             if !item
@@ -351,6 +360,9 @@ impl Services {
             {
                 return Err(Refused::NotHere);
             }
+        }
+        if again && self.ledger.has(&entry) {
+            return Ok(true);
         }
         self.ledger.add(now, wall, entry, life)
     }

@@ -111,3 +111,20 @@ fn an_adder_leaves_room_to_others_at_its_door() {
     let first = Entry { by: By::Operator("ann".parse().unwrap()), ..entry("db", "e0") };
     assert_eq!(world.add("n2", first, LONG), Ok(true), "who had more before others came keeps it");
 }
+
+/// A review's find: after a restart of crux an old word of an instance could replace what it had added a moment before.
+#[test]
+fn what_an_earlier_life_remembers_replaces_nothing_that_was_added_since() {
+    let mut world = World::new(ALL);
+    world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    let at = |port: u16| Entry { addrs: vec![format!("10.0.0.7:{port}")], ..entry("db", "one") };
+    let again = |world: &mut World, entry: Entry| {
+        world.feed("n2", Input::Add { request: 1, entry, life: LONG, again: true });
+        world.added.pop().unwrap()
+    };
+    world.add("n2", at(2), LONG).unwrap();
+    assert_eq!(again(&mut world, at(1)), Ok(true));
+    assert_eq!(again(&mut world, Entry { name: "two".into(), ..at(1) }), Ok(false), "what is not there is added");
+    world.until(Duration::from_secs(1), "both are listed", |world| world.listed("n3") == ["db/one", "db/two"]);
+    assert_eq!(world.nodes["n3"].services.listed()[0].0.entry.addrs, ["10.0.0.7:2"]);
+}

@@ -273,11 +273,12 @@ fn instance_doors(door: Door, doors: Handle, stopped: watch::Receiver<bool>) -> 
     })
 }
 
-/// What instances had added under an earlier life is added again: they run on and need not know that crux was away.
+/// What instances had added under an earlier life is added again: they run on and need not know that crux was away. What
+/// they add meanwhile stands: their sockets are open already.
 async fn add_again(asker: Asker, added: Vec<Entry>) {
     for entry in added {
         let (of, by) = (entry.of.clone(), entry.by.clone());
-        match asker.command(Command::Add { entry, life: access::LIFE_MAX }).await {
+        match asker.command(Command::Add { entry, life: access::LIFE_MAX, again: true }).await {
             Ok(Reply::Refused { why }) => warn!("what {by} had added for {of} is not added again: {why}"),
             Ok(_) => {}
             Err(_) => return,

@@ -51,7 +51,7 @@ impl Access for AccessRpc {
         noted.target(entry.of.to_string());
         let leased = matches!(entry.by, By::Operator(_));
         let added = Entry { since: crate::wall(), ..entry.clone() };
-        let reply = self.0.asker.command(Command::Add { entry, life }).await.map_err(|_| Refusal::going_down())?;
+        let reply = self.0.asker.command(Command::Add { entry, life, again: false }).await.map_err(|_| Refusal::going_down())?;
         let renewed = match reply {
             Reply::Added { renewed } => renewed,
             Reply::Refused { why } => return Err(Status::resource_exhausted(why)),
