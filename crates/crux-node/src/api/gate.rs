@@ -118,6 +118,8 @@ pub(crate) struct OfInstance {
     pub(crate) id: InstanceId,
     /// Of which service it is.
     pub(crate) of: ServiceRef,
+    /// Held while an entry of it is added and remembered: one at a time.
+    pub(crate) adding: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Who asks.

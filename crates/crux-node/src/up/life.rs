@@ -268,7 +268,7 @@ pub(super) async fn live(
 /// What answers at instances' own sockets, for as long as this life.
 fn instance_doors(door: Door, doors: Handle, stopped: watch::Receiver<bool>) -> Serve {
     Arc::new(move |listener, id, of| {
-        let router = api::instance_router(door.clone(), OfInstance { id, of });
+        let router = api::instance_router(door.clone(), OfInstance { id, of, adding: Arc::default() });
         doors.spawn(api::serve(listener, router, stopped.clone())).abort_handle()
     })
 }
