@@ -15,6 +15,7 @@
 //! | `control` | down, forget, faults |
 //! | `audit` | what operators did here |
 //! | `grpc` | `crux.v1.Confab`, `Access` and `Yurt` |
+//! | `own` | none: the connections at an instance's own socket |
 
 pub(crate) mod answer;
 mod audit;
@@ -29,6 +30,7 @@ mod grpc;
 mod links;
 mod listen;
 mod logs;
+mod own;
 mod read;
 mod show;
 mod vouched;
@@ -206,13 +208,22 @@ pub(crate) fn instance_router(door: Door, own: OfInstance) -> Router {
 }
 
 /// Serves one listener until `stop` says so. Open streams end with the driver, whose channels they read.
-pub(crate) async fn serve(listener: UnixListener, router: Router, mut stop: watch::Receiver<bool>) {
-    let stopped = async move {
-        // An error means that the other end is gone, which is a stop too.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
+pub(crate) async fn serve(listener: UnixListener, router: Router, stop: watch::Receiver<bool>) {
     let router = router.into_make_service_with_connect_info::<gate::Local>();
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped(stop)).await {
         tracing::warn!("the local door closed: {error}");
     }
+}
+
+/// Serves an instance's own socket until `stop` says so. Aborted, it ends what was connected, too.
+pub(crate) async fn serve_own(listener: UnixListener, router: Router, stop: watch::Receiver<bool>) {
+    let own = own::Own::new(listener);
+    if let Err(error) = axum::serve(own, router).with_graceful_shutdown(stopped(stop)).await {
+        tracing::warn!("the socket of an instance closed: {error}");
+    }
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that the other end is gone, which is a stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -1,4 +1,5 @@
 //! The sockets of instances: each has one in its directory that nobody but its user can open, named to it by `CRUX_SOCKET`.
+//! That is the user of all other instances, too: one that means harm is kept out of another's socket by nothing.
 //! What is answered there is the API's affair; here is only when it is open. It is bound again when an instance is taken
 //! back after crux was away, and what the instance had added to the register is added again, for no program has to notice
 //! that crux was restarted.

@@ -269,7 +269,7 @@ pub(super) async fn live(
 fn instance_doors(door: Door, doors: Handle, stopped: watch::Receiver<bool>) -> Serve {
     Arc::new(move |listener, id, of| {
         let router = api::instance_router(door.clone(), OfInstance { id, of, adding: Arc::default() });
-        doors.spawn(api::serve(listener, router, stopped.clone())).abort_handle()
+        doors.spawn(api::serve_own(listener, router, stopped.clone())).abort_handle()
     })
 }
 
