@@ -15,6 +15,7 @@
 //! | `control` | down, forget, faults |
 //! | `audit` | what operators did here |
 //! | `grpc` | `crux.v1.Confab`, `Access` and `Yurt` |
+//! | `glass` | none: looks at the engine that are shared |
 //! | `own` | none: the connections at an instance's own socket |
 
 pub(crate) mod answer;
@@ -26,6 +27,7 @@ mod facts;
 mod files;
 mod gate;
 mod glance;
+mod glass;
 mod grpc;
 mod links;
 mod listen;
@@ -39,6 +41,7 @@ pub use listen::SocketError;
 
 pub(crate) use control::{Rules, body};
 pub(crate) use gate::{Caller, OfInstance, guarded};
+pub(crate) use glass::Glasses;
 pub(crate) use listen::{PATH_MAX, open, private};
 
 use crate::ask::Asker;
@@ -74,6 +77,10 @@ use tokio::sync::watch;
 pub(crate) struct Door {
     /// The way to the driver.
     pub(crate) asker: Asker,
+    /// What is looked at together.
+    pub(crate) glasses: Arc<Glasses>,
+    /// Whether all looks of this door are shared, not only those of watchers: it is open to whoever can reach it.
+    pub(crate) shares: bool,
     /// What happened.
     pub(crate) events: Events,
     /// This life of this fulcrum.

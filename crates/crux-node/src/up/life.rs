@@ -151,6 +151,8 @@ pub(super) async fn live(
     let door = Door {
         desk: Arc::default(),
         asker,
+        glasses: Arc::default(),
+        shares: false,
         events: events.clone(),
         me: member.clone(),
         papers: papers.clone(),
@@ -187,7 +189,7 @@ pub(super) async fn live(
         info!("programs of this machine are answered at http://{addr}/v1/confab");
     }
     if let Some((listener, addr)) = metrics {
-        doors.push(ports.doors.spawn(metrics::serve(listener, door.clone(), stopped.clone())));
+        doors.push(ports.doors.spawn(metrics::serve(listener, Door { shares: true, ..door.clone() }, stopped.clone())));
         info!("metrics are at http://{addr}/metrics");
     }
     drop(router);
