@@ -154,6 +154,8 @@ pub enum Command {
         entry: access::Entry,
         /// How long it lives unless it is added again, if it is an operator's.
         life: Duration,
+        /// Whether it is what was added under an earlier life: it takes the place of nothing that was added since.
+        again: bool,
     },
     /// Try this address as if it had been a seed.
     Seed {

@@ -18,6 +18,9 @@ use crux_names::{Boot, Duration, FulcrumId, HordeName, Member, Time, Wall};
 use prost::Message as _;
 use std::collections::{BTreeMap, BTreeSet};
 
+#[path = "services/hostile.rs"]
+mod hostile;
+
 const LATENCY: Duration = Duration::from_millis(2);
 const PROCESS: Duration = Duration::from_millis(5);
 
@@ -54,6 +57,8 @@ struct World {
     missing: BTreeSet<String>,
     /// How many entries went over the network.
     sent: usize,
+    /// How often each was told the register.
+    registers: BTreeMap<String, usize>,
 }
 
 fn id(name: &str) -> FulcrumId {
@@ -81,6 +86,7 @@ impl World {
             dumb: BTreeSet::new(),
             missing: BTreeSet::new(),
             sent: 0,
+            registers: BTreeMap::new(),
         };
         for name in names {
             world.boot(name);
@@ -214,7 +220,10 @@ impl World {
                 Output::Message { to, message } => {
                     self.sent += match &message {
                         Message::Added { entries: Some(entries), .. } => entries.len(),
-                        Message::Register { entries, .. } => entries.len(),
+                        Message::Register { entries, .. } => {
+                            *self.registers.entry(to.id.to_string()).or_default() += 1;
+                            entries.len()
+                        }
                         _ => 0,
                     };
                     self.post(LATENCY, to, Mail::Message(me.clone(), message));
@@ -348,7 +357,7 @@ impl World {
 
     /// Adds an entry at a fulcrum's door.
     fn add(&mut self, at: &str, entry: Entry, life: Duration) -> Result<bool, Refused> {
-        self.feed(at, Input::Add { request: 1, entry, life });
+        self.feed(at, Input::Add { request: 1, entry, life, again: false });
         self.added.pop().unwrap()
     }
 
@@ -356,6 +365,11 @@ impl World {
     fn listed(&self, at: &str) -> Vec<String> {
         let listed = self.nodes[at].services.listed();
         listed.iter().map(|(listed, _)| format!("{}/{}", listed.entry.of.service, listed.entry.name)).collect()
+    }
+
+    /// Which programs are told of at a fulcrum, and where each runs: `yurt@n1`.
+    fn who(&self, at: &str) -> Vec<String> {
+        self.nodes[at].services.who().map(|(name, node, _)| format!("{name}@{node}")).collect()
     }
 
     fn admins(&self, at: &str) -> usize {
@@ -394,16 +408,15 @@ fn a_bloc_without_hordes_comes_to_have_admin_and_the_yurt_says_who_runs() {
     assert!(took < Duration::from_secs(1), "{took:?}");
     let listed = |world: &World, name: &str, program: &str| {
         let services = &world.nodes[name].services;
-        let of = (program.to_owned(), id("n1"));
-        let entry = services.yurt().who().get(&of);
-        entry.is_some_and(|entry| entry.state(world.now, Pace(1000)).0 == State::Answers)
+        let mut who = services.who().filter(|(name, at, _)| *name == program && **at == id("n1"));
+        who.next().is_some_and(|(.., entry)| entry.state(world.now, Pace(1000)).0 == State::Answers)
             && services.roles().seat(&HordeName::admin()) == Some(&id("n1"))
     };
     world.until(Duration::from_secs(1), "the yurt has heard", |world| {
         ALL.iter().all(|name| PROGRAMS.iter().all(|program| listed(world, name, program)))
     });
     for later in ["steward", "ca", "reeve"] {
-        assert_eq!(world.nodes["n3"].services.yurt().place(later), None, "there is no {later} yet");
+        assert_eq!(world.nodes["n3"].services.runs(later), None, "there is no {later} yet");
     }
 }
 
@@ -422,8 +435,9 @@ fn what_does_not_answer_is_shown_as_such_and_keeps_a_fulcrum_out_of_admin() {
     // The seat's own door falls silent: what is asked there says so, the rest goes on.
     world.deaf.insert("n1".into());
     let state = |world: &World, program: &str| {
-        let of = (program.to_owned(), id("n1"));
-        world.nodes["n2"].services.yurt().who()[&of].state(world.now, Pace(1000))
+        let (_, at, entry) = world.nodes["n2"].services.who().find(|(name, ..)| *name == program).unwrap();
+        assert_eq!(*at, id("n1"));
+        entry.state(world.now, Pace(1000))
     };
     world.until(Duration::from_secs(5), "the yurt says so", |world| state(world, "yurt").0 == State::Waits);
     assert_eq!(
@@ -661,6 +675,8 @@ const LONG: Duration = LIFE_MAX;
 fn an_entry_is_listed_everywhere_and_lives_as_long_as_it_is_added_again() {
     let mut world = World::new(ALL);
     world.until(Duration::from_secs(5), "ADMIN has three", |world| world.admins("n1") == 3);
+    // After a quiet moment: what changes again and again is told together.
+    world.pass(Duration::from_secs(1));
     assert_eq!(world.add("n3", entry("db", "one"), Duration::from_secs(10)), Ok(false));
     let everywhere =
         |want: &'static [&'static str]| move |world: &World| ALL.iter().all(|name| world.listed(name) == want);

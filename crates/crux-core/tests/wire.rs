@@ -436,6 +436,47 @@ fn a_flock_of_ten_thousand_can_be_said() {
 }
 
 /// What is kept of a frame, a header or a fact, does not keep all of the frame in memory.
+/// Entries as small as they may be, but for their numbers of addresses and labels, at as many doors as it takes to fill
+/// the register and more.
+fn full_register(shapes: &[(usize, usize)]) -> Vec<Listed> {
+    let mut carried = Vec::new();
+    for door in 0..80 {
+        for number in 0..access::DOOR_ENTRIES {
+            let (addrs, labels) = shapes[(door + number) % shapes.len()];
+            let entry = access::Entry {
+                of: ServiceRef { horde: "h".parse().unwrap(), service: "s".parse().unwrap() },
+                name: if number == 0 { String::new() } else { format!("{number:x}") },
+                addrs: vec!["a".into(); addrs],
+                labels: (0..labels).map(|label| (format!("{label:x}"), String::new())).collect(),
+                by: By::Operator("o".parse().unwrap()),
+                since: Wall(u64::MAX),
+            };
+            assert_eq!(entry.check(), Ok(()));
+            carried.push(Listed { at: id(&format!("n{door}")), entry });
+        }
+    }
+    access::Register::new(crux_names::Time::ZERO, &carried).all()
+}
+
+fn register_is_read(entries: Vec<Listed>) {
+    let frame = Frame::Service(Service::Register { view: view_id(), version: 1, entries });
+    let bytes = frame.encode();
+    assert!(bytes.len() <= FRAME_MAX, "{}", bytes.len());
+    assert!(Frame::decode(bytes, &bloc()) == Ok(frame));
+}
+
+/// A review's find: the seat told a register that every reader refused, and so all cut their links to it.
+#[test]
+fn whatever_the_register_tells_is_a_good_frame() {
+    for addrs in [1, 8, 16] {
+        for labels in [0, 1, 11, 12, 16] {
+            let all = full_register(&[(addrs, labels)]);
+            assert!(all.len() > access::DOOR_ENTRIES, "{addrs} addresses and {labels} labels: {}", all.len());
+            register_is_read(all);
+        }
+    }
+}
+
 #[test]
 fn what_is_read_holds_nothing_of_the_frame() {
     for (name, frame) in frames() {
@@ -561,5 +602,13 @@ proptest! {
                 prop_assert_eq!(Frame::decode(frame.encode(), &bloc()), Ok(frame));
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn a_register_of_any_entries_is_a_good_frame(shapes in vec((1..=access::ADDRS_MAX, 0..=access::LABELS_MAX), 1..6)) {
+        register_is_read(full_register(&shapes));
     }
 }

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A loop that does not answer within this time does not live.
@@ -43,7 +44,7 @@ fn answer(checks: &[Check], query: &Verbose) -> Response {
 }
 
 /// Whether the loop goes round, and what the flock is.
-async fn looked(door: &Door) -> (Check, Option<crux_core::picture::Confab>) {
+async fn looked(door: &Door) -> (Check, Option<Arc<crux_core::picture::Confab>>) {
     let late = || Check { name: "loop", ok: false, text: format!("no answer within {} s", ALIVE.as_secs()) };
     match tokio::time::timeout(ALIVE, door.confab()).await {
         Ok(Ok(confab)) => (Check { name: "loop", ok: true, text: "ok".into() }, Some(confab)),

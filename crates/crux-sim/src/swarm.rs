@@ -266,7 +266,7 @@ impl Swarm {
     fn register(&mut self) {
         for at in 0..self.world.slots.len() {
             if self.world.slots[at].node.is_some() {
-                let command = Command::Add { entry: settled::entry(), life: LIFE_MAX };
+                let command = Command::Add { entry: settled::entry(), life: LIFE_MAX, again: false };
                 let input = Input::Command { request: RequestId::MAX, command };
                 self.world.poke(at, |life, now, out| life.feed(now, input, out));
             }

@@ -298,7 +298,7 @@ impl Engine {
                 self.flock(flock::Input::Forget(fulcrum));
                 out.push(Output::Reply { request, reply: Reply::Done });
             }
-            Command::Add { entry, life } => self.services(services::Input::Add { request, entry, life }),
+            Command::Add { entry, life, again } => self.services(services::Input::Add { request, entry, life, again }),
             Command::Seed { addr } => {
                 self.flock(flock::Input::Seed(addr));
                 out.push(Output::Reply { request, reply: Reply::Done });

@@ -47,8 +47,9 @@ impl Engine {
             members,
             horde: view.seat(&self.me.id).filter(|seat| !seat.visitor).map(|_| roles.home(&self.me.id)),
             admin: roles.admin().to_vec(),
-            steward: self.services.yurt().place("steward").cloned(),
-            yurt: self.services.yurt().place("yurt").cloned(),
+            // None, until there is such a program.
+            steward: self.services.runs("steward").cloned(),
+            yurt: self.services.runs("yurt").cloned(),
             at: Wall(0),
         };
         confab.at = if self.confab.as_ref() == Some(&confab) { self.began } else { wall };
@@ -139,14 +140,14 @@ impl Engine {
     /// What heartbeats in ADMIN.
     #[must_use]
     pub fn program_lines(&self, now: Time) -> Vec<ProgramLine> {
-        let line = |((name, node), entry): (&(String, FulcrumId), &crate::services::yurt::Entry)| ProgramLine {
-            name: name.clone(),
+        let line = |(name, node, entry): (&str, &FulcrumId, &crate::services::yurt::Entry)| ProgramLine {
+            name: name.into(),
             node: node.clone(),
             started: entry.started,
             heard: now.since(entry.heard),
             state: entry.state(now, self.services.pace()),
         };
-        self.services.yurt().who().iter().map(line).collect()
+        self.services.who().map(line).collect()
     }
 
     /// What the access service lists, as its seat last told it.

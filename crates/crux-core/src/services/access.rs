@@ -12,7 +12,8 @@
 //! decides, not two timeouts.
 //!
 //! Nothing of it is a fact and nothing here permits anything: an entry is the word of the fulcrum at whose door it was
-//! added. Every bound is per fulcrum, so who floods crowds out nobody but itself.
+//! added. The register's bounds are per fulcrum, and at a fulcrum's door each adder leaves three times as much free as it
+//! has itself: who floods crowds out nobody but itself, and whoever comes later finds room.
 
 use super::instance::{InstanceId, ServiceRef};
 use super::pace::Pace;
@@ -36,8 +37,18 @@ pub const DOOR_ENTRIES: usize = 128;
 pub const DOOR_BYTES: usize = 32 << 10;
 /// Most entries of the register.
 pub const ALL_ENTRIES: usize = 8192;
+/// Most pieces of memory that it becomes where it is read, by [`Entry::pieces`], each of which is an entry or more: one
+/// frame may not become more than 8 MiB. Who tells it and who reads it count alike, or a reader would cut who tells it.
+pub const ALL_PIECES: usize = ALL_ENTRIES;
 /// Most bytes of the register, by [`Entry::cost`] and the fulcrums' names: it goes to every member in one frame.
 pub const ALL_BYTES: usize = 640 << 10;
+/// The shortest time between two words of one door to the seat, and of the seat to everybody, at default pace: whatever is
+/// added meanwhile goes together.
+const PAUSE_MS: u64 = 250;
+/// What the seat sends to each member in a second at most: a link carries more, and one whose queue is full is cut.
+const TOLD_A_SECOND: usize = 256 << 10;
+/// How many words of one door are heard in the time of four pauses: twice what it sends, for its pace may be another one.
+const HEARD: u32 = 8;
 /// The shortest life of an operator's entry.
 pub const LIFE_MIN: Duration = Duration::from_secs(1);
 /// The longest.
@@ -78,6 +89,20 @@ pub struct Entry {
     pub by: By,
     /// When it was added first, by the clock of the fulcrum at whose door.
     pub since: Wall,
+}
+
+/// How long a door waits after its word to the seat until it says the next one.
+#[must_use]
+pub fn pause(pace: Pace) -> Duration {
+    pace.ms(PAUSE_MS)
+}
+
+/// How long the seat waits after it has told everybody so many bytes until it tells the next register. Bytes take their
+/// time on a link whatever the pace.
+#[must_use]
+pub fn pause_after(bytes: usize, pace: Pace) -> Duration {
+    let sending = Duration::from_millis((bytes * 1_000 / TOLD_A_SECOND) as u64);
+    pause(pace).max(sending)
 }
 
 /// Why a text or a list is no part of an entry.
@@ -155,6 +180,13 @@ impl Entry {
         texts.map(|len| len + TEXT_COST).sum()
     }
 
+    /// How many pieces of memory it becomes beyond its bytes: a map of up to eleven labels is one of 500 bytes, a longer one
+    /// two.
+    #[must_use]
+    pub fn pieces(&self) -> usize {
+        1 + self.addrs.len() / 8 + self.labels.len().div_ceil(11)
+    }
+
     fn key(&self) -> Key {
         (self.of.clone(), self.by.clone(), self.name.clone())
     }
@@ -177,7 +209,7 @@ pub struct Listed {
 pub enum Refused {
     /// It is no entry.
     Bad(BadEntry),
-    /// As many as may be were added at this fulcrum, or as many bytes.
+    /// With it its adder would have more at this fulcrum than a third of what it leaves free there.
     Full,
     /// It is an instance's, and that does not run here, or is of another service.
     NotHere,
@@ -189,8 +221,8 @@ impl fmt::Display for Refused {
             Self::Bad(why) => why.fmt(f),
             Self::Full => write!(
                 f,
-                "{DOOR_ENTRIES} entries or {DOOR_BYTES} bytes were added at this fulcrum, and it keeps no more; add it at \
-                 another one, or let some end"
+                "this fulcrum keeps {DOOR_ENTRIES} entries and {DOOR_BYTES} bytes, and with it its adder would have more of \
+                 them than a third of what is left free for others; add it at another fulcrum, or let some end"
             ),
             Self::NotHere => f.write_str("no instance of that service runs here under that id"),
         }
@@ -222,8 +254,8 @@ impl Ledger {
     pub fn add(&mut self, now: Time, wall: Wall, mut entry: Entry, life: Duration) -> Result<bool, Refused> {
         entry.check().map_err(Refused::Bad)?;
         let key = entry.key();
-        let others = || self.leases.iter().filter(|(other, _)| **other != key).map(|(_, lease)| &lease.entry);
-        if others().count() >= DOOR_ENTRIES || others().map(Entry::cost).sum::<usize>() + entry.cost() > DOOR_BYTES {
+        let grows = self.leases.get(&key).is_none_or(|old| old.entry.cost() < entry.cost());
+        if grows && !self.has_room(&entry) {
             return Err(Refused::Full);
         }
         let until = match entry.by {
@@ -238,6 +270,24 @@ impl Ledger {
         }
         self.leases.insert(key, Lease { entry, until });
         Ok(renewed)
+    }
+
+    /// Whether its adder leaves three times as much free with this entry as it has.
+    fn has_room(&self, entry: &Entry) -> bool {
+        let key = entry.key();
+        let (mut entries, mut bytes) = (4, entry.cost() * 4);
+        for (_, Lease { entry: other, .. }) in self.leases.iter().filter(|(other, _)| **other != key) {
+            let counts = if other.by == entry.by { 4 } else { 1 };
+            entries += counts;
+            bytes += other.cost() * counts;
+        }
+        entries <= DOOR_ENTRIES && bytes <= DOOR_BYTES
+    }
+
+    /// Whether there is an entry that this one would take the place of.
+    #[must_use]
+    pub fn has(&self, entry: &Entry) -> bool {
+        self.leases.contains_key(&entry.key())
     }
 
     /// Lets go of what nobody renewed, and of what belongs to an instance that runs no more.
@@ -291,12 +341,39 @@ struct Door {
     heard: Time,
     /// Whether it was heard in this view.
     here: bool,
+    /// When it was told the register again, because it lacked it.
+    again: Time,
+    /// How many words of it were heard since when.
+    words: (u32, Time),
 }
 
 impl Door {
     fn new(now: Time) -> Self {
-        Self { entries: Vec::new(), version: 0, holds: 0, heard: now, here: false }
+        let (again, words) = (Time::ZERO, (0, now));
+        Self { entries: Vec::new(), version: 0, holds: 0, heard: now, here: false, again, words }
     }
+
+    /// Whether it says more than a door of ours does. Such words are not lost: it says which version it has with the next
+    /// ones, and is asked for it.
+    fn floods(&mut self, now: Time, pace: Pace) -> bool {
+        let (words, since) = &mut self.words;
+        if now >= *since + pause(pace) * 4 {
+            (*words, *since) = (0, now);
+        }
+        *words += 1;
+        *words > HEARD
+    }
+}
+
+/// What a fulcrum says to the seat of what was added at its door.
+#[derive(Clone, Debug)]
+pub struct Word {
+    /// Which version of its ledger it has.
+    pub version: u64,
+    /// Which version of the register it has from that seat; 0: none.
+    pub holds: u64,
+    /// All of it; `None`: what was said under this version.
+    pub entries: Option<Vec<Entry>>,
 }
 
 /// The register at ADMIN's seat.
@@ -327,14 +404,16 @@ impl Register {
     }
 
     /// Takes a fulcrum's word: all that was added at its door, or that it is still what it said. What breaks the bounds, or
-    /// claims an instance of somebody else, is passed over. Answers whether it must say all of it, for that is not known here.
-    pub fn hear(&mut self, now: Time, from: &FulcrumId, version: u64, holds: u64, said: Option<Vec<Entry>>) -> bool {
-        let Some(said) = said else {
-            return self.doors.get_mut(from).is_none_or(|door| {
-                (door.heard, door.holds) = (now, holds);
-                !door.here || door.version != version
-            });
-        };
+    /// claims an instance of somebody else, is passed over, and of too many words all but that it is there. Answers whether
+    /// it must say all of it, for that is not known here.
+    pub fn hear(&mut self, now: Time, pace: Pace, from: &FulcrumId, word: Word) -> bool {
+        let Word { version, holds, entries: said } = word;
+        let door = self.doors.entry(from.clone()).or_insert_with(|| Door::new(now));
+        (door.heard, door.holds) = (now, holds);
+        if door.floods(now, pace) {
+            return false;
+        }
+        let Some(said) = said else { return !door.here || door.version != version };
         let mut entries: Vec<Entry> = Vec::new();
         let mut bytes = 0;
         for entry in said {
@@ -350,8 +429,7 @@ impl Register {
                 entries.push(entry);
             }
         }
-        let door = self.doors.entry(from.clone()).or_insert_with(|| Door::new(now));
-        (door.heard, door.here, door.version, door.holds) = (now, true, version, holds);
+        (door.here, door.version) = (true, version);
         if door.entries != entries {
             door.entries = entries;
             self.version += 1;
@@ -359,10 +437,17 @@ impl Register {
         false
     }
 
-    /// Who does not have the register that was told at this time, though it said so long enough after it.
-    pub fn behind(&self, told: Time, pace: Pace) -> impl Iterator<Item = &FulcrumId> {
-        let since = told + pace.ms(500);
-        self.doors.iter().filter(move |(_, door)| door.heard >= since && door.holds != self.version).map(|(id, _)| id)
+    /// Who does not have the register that was told at this time, though it said so long enough after it: after twice the
+    /// pause. It is told now, and has as long again.
+    pub fn behind(&mut self, now: Time, told: Time, pause: Duration) -> Vec<FulcrumId> {
+        let version = self.version;
+        let lacks = |door: &Door| door.holds != version && door.heard >= told.max(door.again) + pause * 2;
+        let behind = self.doors.iter_mut().filter(|(_, door)| lacks(door));
+        let told = |(id, door): (&FulcrumId, &mut Door)| {
+            door.again = now;
+            id.clone()
+        };
+        behind.map(told).collect()
     }
 
     /// Strikes out whoever is not here, and whose word has not come for three repeats.
@@ -407,11 +492,11 @@ impl Register {
         let mut doors: Vec<(usize, &FulcrumId, &Door)> =
             self.doors.iter().map(|(id, door)| (cost(id, door), id, door)).collect();
         doors.sort_by_key(|(cost, id, _)| (*cost, *id));
-        let (mut bytes, mut count) = (0, 0);
+        let (mut bytes, mut all) = (0, 0);
         doors.retain(|(cost, _, door)| {
             bytes += cost;
-            count += door.entries.len();
-            bytes <= ALL_BYTES && count <= ALL_ENTRIES
+            all += pieces(door);
+            bytes <= ALL_BYTES && all <= ALL_PIECES
         });
         doors.sort_by_key(|(_, id, _)| *id);
         let listed = |(_, id, door): (usize, &FulcrumId, &Door)| -> Vec<Listed> {
@@ -420,13 +505,26 @@ impl Register {
         doors.into_iter().flat_map(listed).collect()
     }
 
+    /// What it costs to tell [`Register::all`] to somebody, at most.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.doors.iter().map(|(id, door)| cost(id, door)).sum::<usize>().min(ALL_BYTES)
+    }
+
     /// How many entries do not fit.
     #[must_use]
     pub fn left_out(&self) -> usize {
         let bytes: usize = self.doors.iter().map(|(id, door)| cost(id, door)).sum();
+        if bytes <= ALL_BYTES && self.doors.values().map(pieces).sum::<usize>() <= ALL_PIECES {
+            return 0;
+        }
         let count: usize = self.doors.values().map(|door| door.entries.len()).sum();
-        if bytes <= ALL_BYTES && count <= ALL_ENTRIES { 0 } else { count - self.all().len() }
+        count - self.all().len()
     }
+}
+
+fn pieces(door: &Door) -> usize {
+    door.entries.iter().map(Entry::pieces).sum()
 }
 
 /// What a fulcrum's entries cost in the seat's word, which names the fulcrum with each.
@@ -472,6 +570,17 @@ mod tests {
 
     fn at(seconds: u64) -> Time {
         Time::from_millis(seconds * 1000)
+    }
+
+    fn hear(
+        register: &mut Register,
+        now: Time,
+        from: &FulcrumId,
+        version: u64,
+        holds: u64,
+        entries: Option<Vec<Entry>>,
+    ) -> bool {
+        register.hear(now, PACE, from, Word { version, holds, entries })
     }
 
     #[test]
@@ -546,11 +655,11 @@ mod tests {
         let carried = Vec::from([Listed { at: id("n1"), entry: entry("db", ann()) }]);
         let mut register = Register::new(at(0), &carried);
         assert_eq!(register.all(), carried);
-        register.hear(at(0), &id("n2"), 1, 0, Some(Vec::from([entry("api", instance("n2:1:1"))])));
+        hear(&mut register, at(0), &id("n2"), 1, 0, Some(Vec::from([entry("api", instance("n2:1:1"))])));
         assert_eq!(register.lacks(members.iter()), [&members[0]]);
         assert!(!register.speaks(at(0), PACE, members.iter()));
         assert!(register.speaks(at(2), PACE, members.iter()), "who is silent holds nobody up for long");
-        register.hear(at(1), &id("n1"), 0, 0, Some(Vec::new()));
+        hear(&mut register, at(1), &id("n1"), 0, 0, Some(Vec::new()));
         assert!(register.speaks(at(1), PACE, members.iter()));
         assert_eq!(register.all().len(), 1);
         register.anew(at(3));
@@ -562,24 +671,49 @@ mod tests {
     #[test]
     fn what_has_not_changed_is_not_said_again_and_what_was_lost_is_asked_for() {
         let (mut register, n1) = (Register::new(at(0), &[]), id("n1"));
-        assert!(register.hear(at(0), &n1, 7, 0, None), "nothing is known of it");
-        assert!(!register.hear(at(0), &n1, 7, 0, Some(Vec::from([entry("db", ann())]))));
+        assert!(hear(&mut register, at(0), &n1, 7, 0, None), "nothing is known of it");
+        assert!(!hear(&mut register, at(0), &n1, 7, 0, Some(Vec::from([entry("db", ann())]))));
         let said = register.version();
-        assert!(!register.hear(at(2), &n1, 7, said, None), "that it is still so is enough");
-        assert_eq!(register.behind(at(0), PACE).count(), 0);
-        register.hear(at(4), &n1, 7, said - 1, None);
-        assert_eq!(register.behind(at(4), PACE).count(), 0, "the register may be on its way");
-        assert_eq!(register.behind(at(3), PACE).collect::<Vec<_>>(), [&n1]);
-        assert!(register.hear(at(4), &n1, 8, said, None), "another version");
+        assert!(!hear(&mut register, at(2), &n1, 7, said, None), "that it is still so is enough");
+        assert!(register.behind(at(2), at(0), pause(PACE)).is_empty());
+        hear(&mut register, at(4), &n1, 7, said - 1, None);
+        assert!(register.behind(at(4), at(4), pause(PACE)).is_empty(), "the register may be on its way");
+        assert!(register.behind(at(4), at(3), SECOND).is_empty(), "a large one for longer");
+        assert_eq!(register.behind(at(4), at(3), pause(PACE)), [n1.clone()]);
+        assert!(register.behind(at(4), at(3), pause(PACE)).is_empty(), "it is on its way again");
+        assert!(hear(&mut register, at(4), &n1, 8, said, None), "another version");
         register.anew(at(5));
-        assert!(register.hear(at(5), &n1, 7, said, None), "in each view it is said once");
+        assert!(hear(&mut register, at(5), &n1, 7, said, None), "in each view it is said once");
         assert_eq!((register.version(), register.all().len()), (said, 1));
+    }
+
+    #[test]
+    fn a_large_register_is_told_as_seldom_as_a_link_needs_for_it() {
+        assert_eq!(pause_after(1_000, PACE), Duration::from_millis(250));
+        assert_eq!(pause_after(1_000, Pace(100)), Duration::from_millis(25));
+        for pace in [PACE, Pace(100)] {
+            assert_eq!(pause_after(ALL_BYTES, pace), Duration::from_millis(2_500));
+        }
+    }
+
+    #[test]
+    fn of_who_says_too_much_no_more_is_heard_than_that_it_is_there() {
+        let (mut register, n1) = (Register::new(at(0), &[]), id("n1"));
+        let word = |n: u64| Some(Vec::from([Entry { name: format!("e{n}"), ..entry("db", ann()) }]));
+        for n in 1..=500 {
+            assert!(!hear(&mut register, at(1), &n1, n, 0, word(n)));
+        }
+        assert_eq!(register.all()[0].entry.name, format!("e{HEARD}"));
+        assert!(!hear(&mut register, at(1), &n1, 500, 0, None), "nothing is asked of it either");
+        assert!(hear(&mut register, at(2), &n1, 500, 0, None), "what was not heard is asked for");
+        assert!(!hear(&mut register, at(2), &n1, 500, 0, word(500)));
+        assert_eq!(register.all()[0].entry.name, "e500");
     }
 
     #[test]
     fn whose_word_stops_is_struck_out() {
         let mut register = Register::new(at(0), &[]);
-        register.hear(at(0), &id("n1"), 1, 0, Some(Vec::from([entry("db", ann())])));
+        hear(&mut register, at(0), &id("n1"), 1, 0, Some(Vec::from([entry("db", ann())])));
         register.prune(at(5), PACE, |_| true);
         assert_eq!(register.all().len(), 1);
         let said = register.version();
@@ -592,12 +726,12 @@ mod tests {
         let mut register = Register::new(at(0), &[]);
         let flood = |from: usize| (0..1_000).map(move |n| Entry { name: format!("e{from}.{n}"), ..entry("db", ann()) });
         for n in 0..60 {
-            register.hear(at(0), &id(&format!("bad{n}")), 1, 0, Some(flood(n).collect()));
+            hear(&mut register, at(0), &id(&format!("bad{n}")), 1, 0, Some(flood(n).collect()));
         }
         // Somebody else's instance, an entry that is none, and the same twice.
         let bad = Entry { addrs: Vec::new(), ..entry("api", ann()) };
         let said = [entry("api", instance("n2:1:1")), bad, entry("api", ann()), entry("api", ann())];
-        register.hear(at(0), &id("n1"), 1, 0, Some(said.into()));
+        hear(&mut register, at(0), &id("n1"), 1, 0, Some(said.into()));
         let all = register.all();
         assert_eq!(all.iter().filter(|listed| listed.at == id("n1")).count(), 1);
         assert!(all.len() <= ALL_ENTRIES && all.iter().map(|listed| listed.entry.cost()).sum::<usize>() <= ALL_BYTES);

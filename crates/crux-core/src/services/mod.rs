@@ -115,6 +115,8 @@ pub enum Input {
         entry: access::Entry,
         /// How long it lives unless it is added again, if it is an operator's.
         life: Duration,
+        /// Whether it is what was added under an earlier life: it takes the place of nothing that was added since.
+        again: bool,
     },
     /// Stop everything that runs here and start nothing any more.
     StopAll,
@@ -322,8 +324,8 @@ impl Services {
             }
             Input::Message { from, message } => self.hear(now, wall, &from, message, out),
             Input::Outcome(outcome) => self.came(now, wall, outcome, out),
-            Input::Add { request, entry, life } => {
-                let result = self.add(now, wall, entry, life);
+            Input::Add { request, entry, life, again } => {
+                let result = self.add(now, wall, entry, life, again);
                 out.push(Output::Added { request, result });
             }
             Input::StopAll | Input::Leave => {
@@ -351,7 +353,14 @@ impl Services {
         self.deadline
     }
 
-    fn add(&mut self, now: Time, wall: Wall, entry: access::Entry, life: Duration) -> Result<bool, Refused> {
+    fn add(
+        &mut self,
+        now: Time,
+        wall: Wall,
+        entry: access::Entry,
+        life: Duration,
+        again: bool,
+    ) -> Result<bool, Refused> {
         if let access::By::Instance(id) = &entry.by {
             let item = self.picket.items().get(id).filter(|item| item.instance.of == entry.of);
             if !item
@@ -359,6 +368,9 @@ impl Services {
             {
                 return Err(Refused::NotHere);
             }
+        }
+        if again && self.ledger.has(&entry) {
+            return Ok(true);
         }
         self.ledger.add(now, wall, entry, life)
     }
@@ -371,7 +383,10 @@ impl Services {
         self.doubt(now);
         self.stable_since = None;
         self.repeat_at = now;
+        // Who said in the view before that nothing runs here need not be told again.
+        let none = self.told.programs.take().filter(Vec::is_empty);
         self.told = settle::Told::default();
+        self.told.programs = none;
         self.heartbeat.hurry(now);
         self.pastiche.peers_changed(now);
         for reports in self.reports.values_mut() {
@@ -531,12 +546,18 @@ impl Services {
                     (self.waits, self.waits_heard) = (waits, now);
                 }
             }
-            Message::Who { programs, .. } => {
-                self.changed |= self.yurt.hear(now, &from.id, programs);
+            Message::Who { mut programs, .. } => {
+                programs.retain(|program| {
+                    programs::horde_of(&program.name).is_some_and(|horde| self.briefs.contains_key(&horde))
+                });
+                let news = self.yurt.hear(now, &from.id, programs);
+                // Whoever sits nowhere is not listed, whatever it says.
+                self.changed |= news && self.roles.hordes.values().any(|horde| horde.seat() == Some(&from.id));
             }
             Message::Added { view, version, holds, entries } => {
                 // Only the seat keeps it, from its first settling on; it is said again.
-                let asks = self.register.as_mut().map(|it| it.hear(now, &from.id, version, holds, entries));
+                let (pace, word) = (self.config.pace, access::Word { version, holds, entries });
+                let asks = self.register.as_mut().map(|it| it.hear(now, pace, &from.id, word));
                 if asks == Some(true) {
                     self.tell(from, Message::AskAdded { view }, out);
                 }
@@ -703,10 +724,20 @@ impl Services {
         &self.verdicts
     }
 
-    /// What heartbeats in ADMIN.
+    /// What heartbeats in ADMIN, by name: each program where the seat is at which it runs. That follows from the roles, so
+    /// nobody else is believed to run it, nor who did before the seat moved.
+    pub fn who(&self) -> impl Iterator<Item = (&str, &FulcrumId, &yurt::Entry)> {
+        let sits = |program: &str, at: &FulcrumId| {
+            programs::horde_of(program).is_some_and(|horde| self.roles.seat(&horde) == Some(at))
+        };
+        let all = self.yurt.who().iter().map(|((name, at), entry)| (name.as_str(), at, entry));
+        all.filter(move |(name, at, _)| sits(name, at))
+    }
+
+    /// Where a program runs that heartbeats in ADMIN.
     #[must_use]
-    pub fn yurt(&self) -> &Yurt {
-        &self.yurt
+    pub fn runs(&self, program: &str) -> Option<&FulcrumId> {
+        self.who().find(|(name, ..)| *name == program).map(|(_, at, _)| at)
     }
 
     /// The register as ADMIN's seat last told it, without what nobody here vouches for any more: entries of fulcrums that

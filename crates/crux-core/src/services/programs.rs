@@ -53,6 +53,17 @@ impl Doors {
     }
 }
 
+/// The horde at whose seat a program runs; `None`: there is no such program.
+pub(super) fn horde_of(program: &str) -> Option<HordeName> {
+    match program {
+        "genghis" | "muster" | "access" | "yurt" => Some(HordeName::admin()),
+        _ => match program.split_once('/')? {
+            ("proctor" | "healthminder", horde) => HordeName::parse(horde).ok(),
+            _ => None,
+        },
+    }
+}
+
 impl Services {
     /// Whether what ADMIN needs on each of its fulcrums answers here.
     pub(super) fn admin_answers(&self, now: Time) -> bool {
@@ -114,14 +125,14 @@ impl Services {
         for (name, _) in &programs {
             self.started_programs.entry(name.clone()).or_insert(wall);
         }
-        if (repeat && !programs.is_empty()) || programs != self.told.programs {
+        if (repeat && !programs.is_empty()) || self.told.programs.as_ref() != Some(&programs) {
             let beat = |(name, waits): &(String, String)| Program {
                 name: name.clone(),
                 started: self.started_programs.get(name).copied().unwrap_or(wall),
                 waits: waits.clone(),
             };
             let beats = programs.iter().map(beat).collect();
-            self.told.programs = programs;
+            self.told.programs = Some(programs);
             let view = self.view.id().clone();
             self.tell_all(&super::message::Message::Who { view, programs: beats }, out);
         }

@@ -2,7 +2,7 @@
 //! anything to say to another one here. What goes to other fulcrums is sent when it changes, and again every 2 s, so that
 //! a word that was lost or came too early is made good.
 
-use super::access::Register;
+use super::access::{self, Register};
 use super::effect::Event;
 use super::healthminder::Healthminder;
 use super::instance::{Instance, InstanceId, Phase, ServiceRef};
@@ -18,7 +18,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use crux_names::{FulcrumId, Hash256, HordeName, Member, Time, Wall};
+use crux_names::{Duration, FulcrumId, Hash256, HordeName, Member, Time, Wall};
 
 /// Rounds of settling in one call. A round without a local message ends it; this only bounds a mistake.
 const ROUNDS: usize = 32;
@@ -38,11 +38,25 @@ pub(super) struct Told {
     reports: BTreeMap<HordeName, (Member, Message)>,
     boards: BTreeMap<HordeName, Vec<Instance>>,
     verdicts: BTreeMap<HordeName, Vec<(InstanceId, Health)>>,
-    pub(super) programs: Vec<(String, String)>,
+    /// `None`: nothing, also not that there are none.
+    pub(super) programs: Option<Vec<(String, String)>>,
     pub(super) added: Option<(Member, u64)>,
-    register: Option<(u64, Time)>,
+    added_at: Option<Time>,
+    register: Option<ToldRegister>,
+    /// When what has changed of these two meanwhile is told.
+    added_due: Option<Time>,
+    register_due: Option<Time>,
     offers: Vec<genghis::Offer>,
     waits: BTreeMap<HordeName, String>,
+}
+
+/// The register that everybody was told.
+#[derive(Clone, Copy, Debug)]
+struct ToldRegister {
+    version: u64,
+    at: Time,
+    /// How long after it nothing else is told.
+    pause: Duration,
 }
 
 fn brief(horde: &HordeName, roles: &Roles, known: &Known) -> Brief {
@@ -149,6 +163,8 @@ impl Services {
                 .map(|register| register.patience(self.config.pace))
                 .filter(|at| *at > now)
                 .unwrap_or(Time::NEVER),
+            self.told.added_due.unwrap_or(Time::NEVER),
+            self.told.register_due.unwrap_or(Time::NEVER),
         ];
         let all = fixed.into_iter().chain(proctors).chain(minders).chain(settled).chain(adopted).chain(grown);
         all.min().unwrap_or(Time::NEVER)
@@ -544,6 +560,7 @@ impl Services {
                 self.changed = true;
             }
         }
+        (self.told.added_due, self.told.register_due) = (None, None);
         let view = self.view.id().clone();
         let Some(seat) = self.seat_of(&HordeName::admin()) else {
             self.register = None;
@@ -552,8 +569,13 @@ impl Services {
         let version = self.ledger.version();
         let word = (seat.clone(), version);
         let news = self.told.added.as_ref() != Some(&word);
-        if news || repeat {
-            self.told.added = Some(word);
+        // Another seat is told at once; the same one a few times a second, however often something is added here.
+        let same = self.told.added.as_ref().is_none_or(|(to, _)| *to == seat);
+        let due = self.told.added_at.map(|at| at + access::pause(self.config.pace)).filter(|due| same && now < *due);
+        if news && !repeat && due.is_some() {
+            self.told.added_due = due;
+        } else if news || repeat {
+            (self.told.added, self.told.added_at) = (Some(word), Some(now));
             let heard = self.listed.as_ref().filter(|heard| heard.view == view && heard.by == seat.id);
             let holds = heard.map_or(0, |_| self.holds);
             let entries = (news || self.ledger.is_empty()).then(|| self.ledger.entries());
@@ -566,7 +588,8 @@ impl Services {
         }
     }
 
-    /// The seat's part: everybody is told what changes, and again whoever says that it missed it.
+    /// The seat's part: everybody is told what changes, once a pause, and again whoever says that it missed it. A member
+    /// that changes its word all the time costs the others' links no more than that.
     fn settle_register(&mut self, now: Time, repeat: bool, out: &mut Vec<Output>) {
         let carried = self.listed.as_ref().map(|heard| heard.word.as_slice()).unwrap_or_default();
         let (pace, members) = (self.config.pace, &self.view);
@@ -578,9 +601,8 @@ impl Services {
         let (view, version) = (members.id().clone(), register.version());
         let word = |register: &Register| Message::Register { view, version, entries: register.all() };
         match self.told.register {
-            Some((told, at)) if told == version => {
-                let behind: Vec<FulcrumId> =
-                    if repeat { register.behind(at, pace).cloned().collect() } else { Vec::new() };
+            Some(told) if told.version == version => {
+                let behind = if repeat { register.behind(now, told.at, told.pause) } else { Vec::new() };
                 if !behind.is_empty() {
                     let word = word(register);
                     for member in behind.iter().filter_map(|id| self.member(id)).collect::<Vec<_>>() {
@@ -588,9 +610,11 @@ impl Services {
                     }
                 }
             }
+            Some(told) if now < told.at + told.pause => self.told.register_due = Some(told.at + told.pause),
             _ => {
+                let pause = access::pause_after(register.bytes(), pace);
                 let word = word(register);
-                self.told.register = Some((version, now));
+                self.told.register = Some(ToldRegister { version, at: now, pause });
                 self.tell_all(&word, out);
             }
         }

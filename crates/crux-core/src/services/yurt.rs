@@ -1,5 +1,6 @@
 //! Yurt: a passive list of what heartbeats in ADMIN, nothing more. Programs tell it that they run and how they are; an
-//! entry lives as long as its heartbeat. Which programs there are, and when each answers, is told by `programs`.
+//! entry lives as long as its heartbeat. Which programs there are, at whose seat each runs and when it answers, is told by
+//! `programs`; what somebody says who does not sit there is kept, for the seat may come to it, and not shown.
 
 use super::pace::Pace;
 use alloc::collections::BTreeMap;
@@ -64,8 +65,8 @@ pub struct Yurt {
 }
 
 impl Yurt {
-    /// Takes a fulcrum's word: everything that runs there. What it no longer names is off the list. Answers whether that
-    /// is news.
+    /// Takes a fulcrum's word: everything that runs there, of what there is at all. What it no longer names is off the list.
+    /// Answers whether that is news.
     pub fn hear(&mut self, now: Time, from: &FulcrumId, programs: Vec<Program>) -> bool {
         let before = self.entries.len();
         self.entries.retain(|(name, at), _| at != from || programs.iter().any(|program| program.name == *name));
@@ -85,16 +86,10 @@ impl Yurt {
         self.entries.len() != before
     }
 
-    /// Who heartbeats, by name and node.
+    /// Who heartbeats, by name and node, wherever the seats are.
     #[must_use]
     pub fn who(&self) -> &BTreeMap<(String, FulcrumId), Entry> {
         &self.entries
-    }
-
-    /// Where a program runs; the first by name if on several.
-    #[must_use]
-    pub fn place(&self, program: &str) -> Option<&FulcrumId> {
-        self.entries.keys().find(|(name, _)| name == program).map(|(_, at)| at)
     }
 }
 
@@ -112,9 +107,10 @@ mod tests {
         assert!(yurt.hear(Time::ZERO, &node, Vec::from([beat("genghis", ""), beat("yurt", "")])));
         assert!(yurt.hear(Time::from_millis(1_000), &node, Vec::from([beat("yurt", "")])));
         assert!(!yurt.hear(Time::from_millis(1_000), &node, Vec::from([beat("yurt", "")])), "no news");
-        assert_eq!(yurt.place("genghis"), None, "its own node no longer names it");
+        let names = |yurt: &Yurt| yurt.who().keys().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&yurt), ["yurt"], "its own node no longer names the other");
         assert!(!yurt.prune(Time::from_millis(6_999), pace, |_| true));
-        assert_eq!(yurt.place("yurt"), Some(&node));
+        assert_eq!(names(&yurt), ["yurt"]);
         assert!(yurt.prune(Time::from_millis(7_000), pace, |_| true));
         assert!(yurt.who().is_empty());
     }

@@ -5,7 +5,7 @@ use super::parts::{list, text};
 use super::services::{InstanceIdWire, ServiceRefWire, instance_id, service, view_id};
 use crate::flock::view::{ViewId, ViewIdWire};
 use crate::lists::{Listing, apart, packed};
-use crate::services::access::{ADDRS_MAX, ALL_ENTRIES, By, DOOR_ENTRIES, Entry, LABELS_MAX, Listed};
+use crate::services::access::{ADDRS_MAX, ALL_ENTRIES, ALL_PIECES, By, DOOR_ENTRIES, Entry, LABELS_MAX, Listed};
 use crate::services::message::Message as ServiceMessage;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -120,13 +120,9 @@ fn read(message: Bytes, pieces: &mut usize) -> Result<(Entry, String), BadFrame>
         since: Wall(wire.since),
     };
     entry.check().map_err(|_| BadFrame::Malformed)?;
-    // A map of up to eleven labels is one piece of memory of 500 bytes, a longer one two.
-    *pieces += 1 + entry.addrs.len() / 8 + entry.labels.len().div_ceil(11);
-    if *pieces > PIECES_MAX { Err(BadFrame::TooLong) } else { Ok((entry, wire.at)) }
+    *pieces += entry.pieces();
+    if *pieces > ALL_PIECES { Err(BadFrame::TooLong) } else { Ok((entry, wire.at)) }
 }
-
-/// Most entries and pieces that they consist of: one frame may not become more than 8 MiB.
-const PIECES_MAX: usize = ALL_ENTRIES;
 
 pub(super) fn added(view: &ViewId, version: u64, holds: u64, entries: Option<&[Entry]>) -> Bytes {
     let whole = entries.is_some();

@@ -111,13 +111,18 @@ impl Connected<IncomingStream<'_, UnixListener>> for Local {
     }
 }
 
-/// Who asks on an instance's own socket.
+/// Who asks on an instance's own socket. That is whoever can open it: the instance, and with it every process of the user
+/// as whom crux and all its instances run. The system tells these users apart and not their processes, so an instance that
+/// means harm can ask at the socket of another one; what may be asked for there is no more than such a process could have
+/// by other means, for it can stop and trace the others.
 #[derive(Clone, Debug)]
 pub(crate) struct OfInstance {
     /// The instance.
     pub(crate) id: InstanceId,
     /// Of which service it is.
     pub(crate) of: ServiceRef,
+    /// Held while an entry of it is added and remembered: one at a time.
+    pub(crate) adding: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Who asks.
@@ -130,7 +135,7 @@ enum Who {
 
 impl Who {
     fn of(extensions: &Extensions) -> Option<Self> {
-        // Which socket it is says who asks: nobody else can open it.
+        // Which socket it is says who asks, as far as anything does: see `OfInstance`.
         let instance = extensions.get::<OfInstance>().cloned().map(Self::Instance);
         let port = instance.or_else(|| extensions.get::<Caller>().cloned().map(Self::Port));
         port.or_else(|| extensions.get::<ConnectInfo<Local>>().map(|ConnectInfo(local)| Self::Socket(*local)))

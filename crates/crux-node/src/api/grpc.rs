@@ -90,7 +90,8 @@ impl Confab for ConfabRpc {
             let mut last = None;
             loop {
                 changed.mark_unchanged();
-                let now = view(&door).await;
+                let now: Result<ConfabView, Status> =
+                    door.shared_confab().await.map(|confab| show::confab(&confab).into()).map_err(Status::from);
                 if now.as_ref().ok() != last.as_ref() || now.is_err() {
                     last = now.as_ref().ok().cloned();
                     if feed.send(now).await.is_err() || last.is_none() {

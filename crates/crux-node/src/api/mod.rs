@@ -16,6 +16,8 @@
 //! | `control` | down, forget, faults |
 //! | `audit` | what operators did here |
 //! | `grpc` | `crux.v1.Confab`, `Access`, `Events` and `Yurt` |
+//! | `glass` | none: looks at the engine that are shared |
+//! | `own` | none: the connections at an instance's own socket |
 
 pub(crate) mod answer;
 mod audit;
@@ -26,10 +28,12 @@ mod facts;
 mod files;
 mod gate;
 mod glance;
+mod glass;
 mod grpc;
 mod links;
 mod listen;
 mod logs;
+mod own;
 mod read;
 mod rules;
 mod show;
@@ -39,6 +43,7 @@ pub use listen::SocketError;
 
 pub(crate) use control::{Rules, body};
 pub(crate) use gate::{Caller, OfInstance, guarded};
+pub(crate) use glass::Glasses;
 pub(crate) use listen::{PATH_MAX, open, private};
 pub(crate) use show::moment;
 
@@ -75,6 +80,10 @@ use tokio::sync::watch;
 pub(crate) struct Door {
     /// The way to the driver.
     pub(crate) asker: Asker,
+    /// What is looked at together.
+    pub(crate) glasses: Arc<Glasses>,
+    /// Whether all looks of this door are shared, not only those of watchers: it is open to whoever can reach it.
+    pub(crate) shares: bool,
     /// What happened.
     pub(crate) events: Events,
     /// This life of this fulcrum.
@@ -210,13 +219,22 @@ pub(crate) fn instance_router(door: Door, own: OfInstance) -> Router {
 }
 
 /// Serves one listener until `stop` says so. Open streams end with the driver, whose channels they read.
-pub(crate) async fn serve(listener: UnixListener, router: Router, mut stop: watch::Receiver<bool>) {
-    let stopped = async move {
-        // An error means that the other end is gone, which is a stop too.
-        let _ = stop.wait_for(|stop| *stop).await;
-    };
+pub(crate) async fn serve(listener: UnixListener, router: Router, stop: watch::Receiver<bool>) {
     let router = router.into_make_service_with_connect_info::<gate::Local>();
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped(stop)).await {
         tracing::warn!("the local door closed: {error}");
     }
+}
+
+/// Serves an instance's own socket until `stop` says so. Aborted, it ends what was connected, too.
+pub(crate) async fn serve_own(listener: UnixListener, router: Router, stop: watch::Receiver<bool>) {
+    let own = own::Own::new(listener);
+    if let Err(error) = axum::serve(own, router).with_graceful_shutdown(stopped(stop)).await {
+        tracing::warn!("the socket of an instance closed: {error}");
+    }
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that the other end is gone, which is a stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -3,19 +3,22 @@
 use super::Door;
 use super::answer::{Answer, Feed, Refusal, doc, line};
 use super::show;
+use crate::ask::Now;
 use axum::extract::{Query, State};
 use axum::response::Response;
-use crux_api::json::{Code, Counter, Doc, Event, EventList, HordeList, Kind, NodeList, Ps, ServiceList};
+use crux_api::json::{Code, Counter, Event, EventList, HordeList, Kind, NodeList, Ps, ServiceList};
 use crux_api::routes::{EventsQuery, WatchQuery, WhyQuery};
+use crux_core::engine::Engine;
 use crux_core::picture::{self, Subject};
 use serde::Serialize;
+use std::sync::Arc;
 
 /// `GET /v1/confab`.
 pub(super) async fn confab(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
     if query.watch.is_none() {
         return Ok(doc(show::confab(&door.confab().await?)));
     }
-    Ok(follow(door, |door| async move { Ok(show::confab(&door.confab().await?)) }))
+    Ok(follow(door, |door| async move { Ok(show::confab(&door.shared_confab().await?)) }))
 }
 
 /// `GET /v1/status`.
@@ -130,11 +133,12 @@ where
     }
     Ok(follow(door, move |door| {
         let make = make.clone();
-        async move { Ok(make(&door, &door.status().await?)) }
+        async move { Ok(make(&door, &door.shared_status().await?)) }
     }))
 }
 
-/// Sends the document now and again whenever it reads differently.
+/// Sends the document now and again whenever it reads differently, a few times a second at most. All who follow a kind of
+/// document are sent the same one, so there is nothing in it that depends on who asks.
 pub(super) fn follow<T, F, M>(door: Door, make: M) -> Response
 where
     T: Kind + Serialize + Send + 'static,
@@ -144,13 +148,21 @@ where
     let (feed, response) = Feed::open();
     tokio::spawn(async move {
         let mut changed = door.asker.changed();
-        let mut last = String::new();
+        let glass = door.glasses.texts(T::KIND);
+        let mut last = Arc::default();
         loop {
             changed.mark_unchanged();
-            let Ok(body) = make(door.clone()).await else { return };
-            let Ok(text) = serde_json::to_string(&Doc(body)) else { return };
+            let text = glass.see(async {
+                let body = make(door.clone()).await?;
+                line(body).ok_or_else(Refusal::going_down)
+            });
+            let text = tokio::select! {
+                text = text => text,
+                () = feed.closed() => return,
+            };
+            let Ok(text) = text else { return };
             if text != last {
-                if !feed.send(text.clone(), None).await {
+                if !feed.send(text.to_string(), None).await {
                     return;
                 }
                 last = text;
@@ -165,14 +177,37 @@ where
 }
 
 impl Door {
-    /// Who is here, as the engine has it now.
-    pub(crate) async fn confab(&self) -> Result<picture::Confab, Refusal> {
-        self.asker.look(|engine, now| engine.confab(now.time, now.wall)).await.map_err(|_| Refusal::going_down())
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Engine, Now) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        self.asker.look(look).await.map_err(|_| Refusal::going_down())
     }
 
-    /// Everything, as the engine has it now.
-    pub(crate) async fn status(&self) -> Result<picture::Status, Refusal> {
-        self.asker.look(|engine, now| engine.status(now.time, now.wall)).await.map_err(|_| Refusal::going_down())
+    /// Who is here, as the engine has it now; where looks are shared, a moment later.
+    pub(crate) async fn confab(&self) -> Result<Arc<picture::Confab>, Refusal> {
+        if self.shares {
+            return self.shared_confab().await;
+        }
+        self.look(|engine, now| engine.confab(now.time, now.wall)).await.map(Arc::new)
+    }
+
+    /// Everything, as the engine has it now; where looks are shared, a moment later.
+    pub(crate) async fn status(&self) -> Result<Arc<picture::Status>, Refusal> {
+        if self.shares {
+            return self.shared_status().await;
+        }
+        self.look(|engine, now| engine.status(now.time, now.wall)).await.map(Arc::new)
+    }
+
+    /// Who is here, by one look for all who ask meanwhile.
+    pub(super) async fn shared_confab(&self) -> Result<Arc<picture::Confab>, Refusal> {
+        self.glasses.confab.see(self.look(|engine, now| engine.confab(now.time, now.wall))).await
+    }
+
+    /// Everything, by one look for all who ask meanwhile.
+    async fn shared_status(&self) -> Result<Arc<picture::Status>, Refusal> {
+        self.glasses.status.see(self.look(|engine, now| engine.status(now.time, now.wall))).await
     }
 
     /// What of a status the engine does not know.

@@ -218,7 +218,7 @@ impl Effects {
 
     /// Remembers what an instance added to the register, for the next life. Blocks.
     pub(crate) fn remember(&self, id: &InstanceId, entry: &Entry) {
-        if let Err(error) = sockets::remember(&self.inner.home(id), entry) {
+        if let Err(error) = self.inner.sockets.remember(&self.inner.home(id), id, entry) {
             tracing::warn!(%id, %error, "what it added to the register is forgotten when crux is restarted");
         }
     }

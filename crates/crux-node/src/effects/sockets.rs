@@ -1,4 +1,5 @@
 //! The sockets of instances: each has one in its directory that nobody but its user can open, named to it by `CRUX_SOCKET`.
+//! That is the user of all other instances, too: one that means harm is kept out of another's socket by nothing.
 //! What is answered there is the API's affair; here is only when it is open. It is bound again when an instance is taken
 //! back after crux was away, and what the instance had added to the register is added again, for no program has to notice
 //! that crux was restarted.
@@ -8,6 +9,7 @@ use crate::api;
 use crux_core::services::access::{By, DOOR_BYTES, DOOR_ENTRIES, Entry};
 use crux_core::services::instance::{InstanceId, ServiceRef};
 use crux_names::Wall;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -15,6 +17,7 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::UnixListener;
 use tokio::task::AbortHandle;
@@ -26,6 +29,9 @@ const ADDED: &str = "added.json";
 /// Largest such file: what a door keeps, written as JSON.
 const ADDED_MAX: u64 = 4 * DOOR_BYTES as u64;
 
+/// Numbers of new files.
+static FRESH: AtomicU64 = AtomicU64::new(0);
+
 /// Answers at the socket of an instance of a service until the task is aborted.
 pub(crate) type Serve = Arc<dyn Fn(UnixListener, InstanceId, ServiceRef) -> AbortHandle + Send + Sync>;
 
@@ -33,6 +39,8 @@ pub(crate) type Serve = Arc<dyn Fn(UnixListener, InstanceId, ServiceRef) -> Abor
 struct Open {
     serve: Option<Serve>,
     served: BTreeMap<InstanceId, AbortHandle>,
+    /// Each is held while an instance's entries are read and written again, so that none is lost to another one.
+    memories: BTreeMap<InstanceId, Arc<Mutex<()>>>,
 }
 
 /// The sockets that are open.
@@ -66,11 +74,20 @@ impl Sockets {
 
     /// Closes the socket of an instance that has ended.
     pub(super) fn close(&self, home: &Home, id: &InstanceId) {
-        if let Some(served) = self.lock().served.remove(id) {
+        let mut open = self.lock();
+        open.memories.remove(id);
+        if let Some(served) = open.served.remove(id) {
             served.abort();
             // A left-over is replaced when it starts again.
             let _ = remove(home);
         }
+    }
+
+    /// Remembers an entry that an instance added, in its directory. Blocks, as long as others of its entries are written.
+    pub(super) fn remember(&self, home: &Home, id: &InstanceId, entry: &Entry) -> io::Result<()> {
+        let memory = self.lock().memories.entry(id.clone()).or_default().clone();
+        let _alone = memory.lock().unwrap_or_else(PoisonError::into_inner);
+        remember(home, entry)
     }
 
     /// Nobody answers at any of them any more; the instances go on.
@@ -104,10 +121,14 @@ struct Added {
 }
 
 fn read(home: &Home) -> Vec<Added> {
+    // The instance may lay anything in its directory: a link leads elsewhere, and a pipe would be waited for.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(home.0.join(ADDED));
+    let Ok(file) = file.and_then(|file| Ok(file.metadata()?.is_file().then_some(file))) else { return Vec::new() };
     let mut text = Vec::new();
-    match File::open(home.0.join(ADDED)).and_then(|file| file.take(ADDED_MAX).read_to_end(&mut text)) {
-        Ok(_) => read_text(&text),
-        Err(_) => Vec::new(),
+    match file.map(|file| file.take(ADDED_MAX).read_to_end(&mut text)) {
+        Some(Ok(_)) => read_text(&text),
+        _ => Vec::new(),
     }
 }
 
@@ -117,8 +138,7 @@ fn read_text(text: &[u8]) -> Vec<Added> {
     all
 }
 
-/// Remembers an entry that an instance added, in its directory. Blocks.
-pub(super) fn remember(home: &Home, entry: &Entry) -> io::Result<()> {
+fn remember(home: &Home, entry: &Entry) -> io::Result<()> {
     let mut all = read(home);
     let Entry { name, addrs, labels, .. } = entry.clone();
     let added = Added { name, addrs, labels };
@@ -127,10 +147,15 @@ pub(super) fn remember(home: &Home, entry: &Entry) -> io::Result<()> {
         Some(old) => *old = added,
         None => all.push(added),
     }
-    let fresh = home.0.join(format!("{ADDED}.new"));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
-    file.write_all(&serde_json::to_vec(&all)?)?;
-    std::fs::rename(fresh, home.0.join(ADDED))
+    let fresh = home.0.join(format!("{ADDED}.{}.{}", std::process::id(), FRESH.fetch_add(1, Relaxed)));
+    // A new file under a name of its own: what lies there already, a link among it, is not written to.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
+    let written = file.write_all(&serde_json::to_vec(&all)?).and_then(|()| std::fs::rename(&fresh, home.0.join(ADDED)));
+    if written.is_err() {
+        // It is in nobody's way, and goes with the directory at the latest.
+        let _ = std::fs::remove_file(&fresh);
+    }
+    written
 }
 
 /// What an instance had added. It could have written there itself, so it is judged like anything that it adds.
@@ -163,5 +188,65 @@ pub(super) fn fuzz(text: &[u8]) {
     let (Ok(id), Ok(horde), Ok(service)) = ("n1:1:1".parse(), "web".parse(), "api".parse()) else { return };
     for entry in entries(read_text(text), &id, &ServiceRef { horde, service }) {
         assert!(entry.check().is_ok(), "{entry:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn home() -> (tempfile::TempDir, Home, InstanceId) {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home(dir.path().to_owned());
+        (dir, home, "n1:1:1".parse().unwrap())
+    }
+
+    fn entry(number: usize) -> Entry {
+        Entry {
+            of: of(),
+            name: format!("e{number}"),
+            addrs: vec![format!("10.0.0.7:{number}")],
+            labels: BTreeMap::new(),
+            by: By::Instance("n1:1:1".parse().unwrap()),
+            since: Wall(0),
+        }
+    }
+
+    fn of() -> ServiceRef {
+        ServiceRef { horde: "web".parse().unwrap(), service: "api".parse().unwrap() }
+    }
+
+    #[test]
+    fn what_an_instance_adds_all_at_once_is_all_remembered() {
+        let ((_dir, home, id), sockets) = (home(), Sockets::default());
+        std::thread::scope(|scope| {
+            for number in 0..64 {
+                let (sockets, home, id) = (&sockets, &home, &id);
+                scope.spawn(move || sockets.remember(home, id, &entry(number)).unwrap());
+            }
+        });
+        let names: BTreeSet<String> = remembered(&home, &id, &of()).into_iter().map(|entry| entry.name).collect();
+        assert_eq!(names, (0..64).map(|number| format!("e{number}")).collect());
+        let left: Vec<_> = std::fs::read_dir(&home.0).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(left, [ADDED], "nothing else is left behind");
+    }
+
+    #[test]
+    fn what_an_instance_lays_there_is_not_followed_or_waited_for() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let ((dir, home, id), sockets) = (home(), Sockets::default());
+        let (elsewhere, added) = (dir.path().join("elsewhere"), home.0.join(ADDED));
+        std::fs::write(&elsewhere, r#"[{"name":"x","addrs":["a"],"labels":{}}]"#).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &added).unwrap();
+        assert!(remembered(&home, &id, &of()).is_empty(), "a link");
+        sockets.remember(&home, &id, &entry(1)).unwrap();
+        assert!(std::fs::read_to_string(&elsewhere).unwrap().contains("\"x\""), "it is not written through");
+        assert_eq!(remembered(&home, &id, &of()).len(), 1);
+        std::fs::remove_file(&added).unwrap();
+        mknodat(CWD, &added, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert!(remembered(&home, &id, &of()).is_empty(), "a pipe");
+        sockets.remember(&home, &id, &entry(2)).unwrap();
+        assert_eq!(remembered(&home, &id, &of())[0].name, "e2");
     }
 }

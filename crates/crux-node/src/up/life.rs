@@ -153,6 +153,8 @@ pub(super) async fn live(
     let door = Door {
         desk: Arc::default(),
         asker,
+        glasses: Arc::default(),
+        shares: false,
         events: events.clone(),
         me: member.clone(),
         papers: papers.clone(),
@@ -189,7 +191,7 @@ pub(super) async fn live(
         info!("programs of this machine are answered at http://{addr}/v1/confab");
     }
     if let Some((listener, addr)) = metrics {
-        doors.push(ports.doors.spawn(metrics::serve(listener, door.clone(), stopped.clone())));
+        doors.push(ports.doors.spawn(metrics::serve(listener, Door { shares: true, ..door.clone() }, stopped.clone())));
         info!("metrics are at http://{addr}/metrics");
     }
     drop(router);
@@ -270,16 +272,17 @@ pub(super) async fn live(
 /// What answers at instances' own sockets, for as long as this life.
 fn instance_doors(door: Door, doors: Handle, stopped: watch::Receiver<bool>) -> Serve {
     Arc::new(move |listener, id, of| {
-        let router = api::instance_router(door.clone(), OfInstance { id, of });
-        doors.spawn(api::serve(listener, router, stopped.clone())).abort_handle()
+        let router = api::instance_router(door.clone(), OfInstance { id, of, adding: Arc::default() });
+        doors.spawn(api::serve_own(listener, router, stopped.clone())).abort_handle()
     })
 }
 
-/// What instances had added under an earlier life is added again: they run on and need not know that crux was away.
+/// What instances had added under an earlier life is added again: they run on and need not know that crux was away. What
+/// they add meanwhile stands: their sockets are open already.
 async fn add_again(asker: Asker, added: Vec<Entry>) {
     for entry in added {
         let (of, by) = (entry.of.clone(), entry.by.clone());
-        match asker.command(Command::Add { entry, life: access::LIFE_MAX }).await {
+        match asker.command(Command::Add { entry, life: access::LIFE_MAX, again: true }).await {
             Ok(Reply::Refused { why }) => warn!("what {by} had added for {of} is not added again: {why}"),
             Ok(_) => {}
             Err(_) => return,

@@ -24,8 +24,8 @@ impl Access for AccessRpc {
         let instance = request.extensions().get::<OfInstance>().cloned();
         let caller = request.extensions().get::<Caller>().cloned();
         let asked = request.into_inner();
-        let (of, by) = match (instance, &caller) {
-            (Some(own), _) => (own_name(&own, &asked.service)?, By::Instance(own.id)),
+        let (of, by) = match (&instance, &caller) {
+            (Some(own), _) => (own_name(own, &asked.service)?, By::Instance(own.id.clone())),
             (None, Some(caller)) => {
                 let name =
                     caller.operator().ok_or_else(|| Status::permission_denied("only operators add entries here"))?;
@@ -49,9 +49,19 @@ impl Access for AccessRpc {
         }
         let mut noted = Noted::default();
         noted.target(entry.of.to_string());
+        // What it adds at once is remembered in the order in which it is taken.
+        let _turn = match &instance {
+            Some(own) => Some(own.adding.lock().await),
+            None => None,
+        };
         let leased = matches!(entry.by, By::Operator(_));
         let added = Entry { since: crate::wall(), ..entry.clone() };
-        let reply = self.0.asker.command(Command::Add { entry, life }).await.map_err(|_| Refusal::going_down())?;
+        let reply = self
+            .0
+            .asker
+            .command(Command::Add { entry, life, again: false })
+            .await
+            .map_err(|_| Refusal::going_down())?;
         let renewed = match reply {
             Reply::Added { renewed } => renewed,
             Reply::Refused { why } => return Err(Status::resource_exhausted(why)),
