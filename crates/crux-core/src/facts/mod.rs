@@ -300,6 +300,7 @@ impl Facts {
             Input::Signed(version) => self.signed(version, out),
             Input::Persisted { token, result } => self.persisted(now, wall, token, result, out),
         }
+        self.count_quarantine();
         self.retry_disk(now, out);
         self.settle_writes(now, out);
         self.look_at_row();
@@ -356,6 +357,7 @@ impl Facts {
         let losers = |facts: &Self| facts.store.record(&path).map_or(0, |record| record.losers().count());
         let before = losers(self);
         let outcome = self.store.merge(version);
+        self.quarantine.touch(&path);
         for id in outcome.dropped {
             self.disk.forget(&path, id);
         }
