@@ -35,7 +35,7 @@ mod write;
 pub(crate) use compare::IDS_MAX;
 pub use read::Conflict;
 pub use restore::Fate;
-pub use row::Certificate;
+pub use row::{Certificate, ROWS_BYTES};
 
 use self::clock::Clock;
 use self::ranges::RangeSet;
