@@ -22,6 +22,8 @@ use sha2::{Digest, Sha256};
 use std::io::{self, Read, Write};
 use thiserror::Error;
 
+pub use crux_core::facts::WRITE_MAX;
+
 /// The form that this version writes.
 pub const FORMAT: u32 = 1;
 /// Largest `bloc.json`.
@@ -188,24 +190,37 @@ fn read_head(header: &[u8; BLOCK]) -> Result<Option<(String, u64)>, BadBackup> {
     }
 }
 
-/// Writes an archive.
+/// Writes an archive. What a reader would refuse is not written.
 pub struct Packer<W> {
     out: W,
     left: u64,
     pad: usize,
+    /// Of the present file, what was written and its name.
+    hasher: Sha256,
+    name: Option<String>,
 }
 
 impl<W: Write> Packer<W> {
     /// Writes all but the files.
     ///
     /// # Errors
-    /// Of the writer.
+    /// Of the writer; [`io::ErrorKind::InvalidInput`] if something is larger than a reader takes.
     pub fn new(out: W, contents: &Contents) -> io::Result<Self> {
-        let mut packer = Self { out, left: 0, pad: 0 };
+        let mut packer = Self { out, left: 0, pad: 0, hasher: Sha256::new(), name: None };
         let about = serde_json::to_vec_pretty(&Doc(contents.about.clone())).map_err(io::Error::other)?;
+        let facts = contents.versions.iter().map(|version| 4 + version.len() as u64).sum();
+        let sizes = [
+            ("bloc.json", about.len() as u64, ABOUT_MAX),
+            ("trust.pem", contents.trust.len() as u64, TRUST_MAX),
+            ("facts", facts, FACTS_MAX),
+        ];
+        if let Some((name, size, most)) = sizes.into_iter().find(|(_, size, most)| size > most) {
+            let cause = format!("{name} would have {size} bytes, and a backup may have {most}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, cause));
+        }
         packer.entry("bloc.json", &about)?;
         packer.entry("trust.pem", contents.trust.as_bytes())?;
-        packer.begin("facts", contents.versions.iter().map(|version| 4 + version.len() as u64).sum())?;
+        packer.begin("facts", facts)?;
         for version in &contents.versions {
             packer.write_all(&frame_head(version))?;
             packer.write_all(version)?;
@@ -229,6 +244,11 @@ impl<W: Write> Packer<W> {
         if self.left > 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a file is shorter than it was said to be"));
         }
+        let content = Hash256(self.hasher.finalize_reset().into()).to_string();
+        if let Some(name) = self.name.take().filter(|name| *name != content) {
+            let cause = format!("the content of {name} is another one than its name says");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, cause));
+        }
         self.out.write_all(&[0; BLOCK][..self.pad])?;
         self.pad = 0;
         Ok(())
@@ -237,9 +257,20 @@ impl<W: Write> Packer<W> {
     /// What is written next is this file's content.
     ///
     /// # Errors
-    /// Of the writer, and if the file before has not all of its content.
+    /// Of the writer, and as [`Packer::whole`] of the file before.
     pub fn file(&mut self, file: &BackupFile) -> io::Result<()> {
-        self.begin(&format!("files/{}", file.sha256), file.size.0)
+        self.begin(&format!("files/{}", file.sha256), file.size.0)?;
+        self.name = Some(file.sha256.clone());
+        Ok(())
+    }
+
+    /// Ends the present file.
+    ///
+    /// # Errors
+    /// Of the writer; [`io::ErrorKind::UnexpectedEof`] if it has not all of its content, [`io::ErrorKind::InvalidData`] if
+    /// that is not what its name says.
+    pub fn whole(&mut self) -> io::Result<()> {
+        self.end()
     }
 
     /// Writes the end, and gives back where it was written to.
@@ -259,6 +290,7 @@ impl<W: Write> Write for Packer<W> {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a file is longer than it was said to be"));
         }
         let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
         self.left -= written as u64;
         Ok(written)
     }
@@ -269,13 +301,16 @@ impl<W: Write> Write for Packer<W> {
 }
 
 /// The files of an archive, one after the other. Reading gives the present one's content, and at its end an error if that
-/// is not what its name says.
+/// is not what its name says; the next one can be read all the same.
 pub struct Files<R> {
     input: R,
     rest: std::vec::IntoIter<BackupFile>,
     present: BackupFile,
     left: u64,
     hasher: Sha256,
+    /// Whether the present one was read to its end and is another than its name says.
+    bad: bool,
+    damaged: Vec<BackupFile>,
 }
 
 /// What of the head of an entry is not as it should be.
@@ -358,34 +393,61 @@ pub fn read<R: Read>(mut input: R) -> Result<(Contents, Files<R>), BadBackup> {
     skip(&mut input, size, "facts")?;
     let none = BackupFile { sha256: String::new(), size: crate::json::Counter(0) };
     let rest = about.files.clone().into_iter();
-    let files = Files { input, rest, present: none, left: 0, hasher: Sha256::new() };
+    let (hasher, damaged) = (Sha256::new(), Vec::new());
+    let files = Files { input, rest, present: none, left: 0, hasher, bad: false, damaged };
     Ok((Contents { about, trust, versions }, files))
 }
 
 impl<R: Read> Files<R> {
     /// Goes on to the next file, whether all of the present one was read or not; `None` at the end, which was looked at
-    /// then.
+    /// then. A file whose content is not what its name says is only noted: [`Files::damaged`].
     ///
     /// # Errors
     /// [`BadBackup`], also of what was left of the present file.
     pub fn next_file(&mut self) -> Result<Option<BackupFile>, BadBackup> {
-        io::copy(self, &mut io::sink())?;
+        let mut rest = [0; 16 * 1024];
+        while self.part(&mut rest)? > 0 {}
         let Some(file) = self.rest.next() else { return self.end().map(|()| None) };
         let name = format!("files/{}", file.sha256);
         if expect(&mut self.input, &name, u64::MAX)? != file.size.0 {
             return malformed(format!("{name} has another size than bloc.json says"));
         }
-        (self.left, self.present, self.hasher) = (file.size.0, file.clone(), Sha256::new());
+        (self.left, self.present, self.hasher, self.bad) = (file.size.0, file.clone(), Sha256::new(), false);
         if self.left == 0 {
             self.ended()?;
         }
         Ok(Some(file))
     }
 
+    /// Those so far whose content is not what their name says.
+    #[must_use]
+    pub fn damaged(&self) -> &[BackupFile] {
+        &self.damaged
+    }
+
+    /// Some of the present file; 0 at its end.
+    fn part(&mut self, to: &mut [u8]) -> Result<usize, BadBackup> {
+        if self.left == 0 || to.is_empty() {
+            return Ok(0);
+        }
+        let most = to.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let read = self.input.read(&mut to[..most])?;
+        if read == 0 {
+            return Err(BadBackup::Truncated("a file".to_owned()));
+        }
+        self.hasher.update(&to[..read]);
+        self.left -= read as u64;
+        if self.left == 0 {
+            self.ended()?;
+        }
+        Ok(read)
+    }
+
     /// All of the present file was read.
     fn ended(&mut self) -> Result<(), BadBackup> {
         if Hash256(self.hasher.finalize_reset().into()).to_string() != self.present.sha256 {
-            return malformed(format!("the content of files/{} is not what its name says", self.present.sha256));
+            self.bad = true;
+            self.damaged.push(self.present.clone());
         }
         skip(&mut self.input, self.present.size.0, "a file")
     }
@@ -404,21 +466,15 @@ impl<R: Read> Files<R> {
 
 impl<R: Read> Read for Files<R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 || to.is_empty() {
-            return Ok(0);
-        }
-        let most = to.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let read = self.input.read(&mut to[..most])?;
-        if read == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ends in the middle of a file"));
-        }
-        self.hasher.update(&to[..read]);
-        self.left -= read as u64;
-        if self.left == 0 {
-            self.ended().map_err(|bad| match bad {
-                BadBackup::Io(e) => e,
-                bad => io::Error::new(io::ErrorKind::InvalidData, bad),
-            })?;
+        let other = |bad| match bad {
+            BadBackup::Io(e) => e,
+            BadBackup::Truncated(_) => io::Error::new(io::ErrorKind::UnexpectedEof, bad),
+            bad => io::Error::new(io::ErrorKind::InvalidData, bad),
+        };
+        let read = self.part(to).map_err(other)?;
+        if self.bad && self.left == 0 {
+            let cause = format!("the content of files/{} is not what its name says", self.present.sha256);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, cause));
         }
         Ok(read)
     }
@@ -520,6 +576,44 @@ mod tests {
             damaged[at] ^= 1;
             assert!(unpack(&damaged).is_err(), "{at}");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_not_what_its_name_says_is_not_packed_and_the_others_can_be_read() {
+        let mut contents = contents();
+        contents.about.files = vec![file(b"one"), file(b""), file(b"two")];
+        let mut packer = Packer::new(Vec::new(), &contents).unwrap();
+        packer.file(&file(b"one")).unwrap();
+        packer.write_all(b"onf").unwrap();
+        assert_eq!(packer.whole().unwrap_err().kind(), io::ErrorKind::InvalidData);
+
+        // One that somebody else packed.
+        let mut archive = pack(&contents, &[b"one", b"", b"two"]);
+        let content = archive.windows(3).position(|window| window == b"one").unwrap();
+        archive[content] ^= 1;
+        let (_, mut files) = read(&archive[..]).unwrap();
+        assert_eq!(files.next_file().unwrap(), Some(file(b"one")));
+        assert_eq!(files.read_to_end(&mut Vec::new()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(files.next_file().unwrap(), Some(file(b"")));
+        assert_eq!(files.next_file().unwrap(), Some(file(b"two")));
+        let mut two = Vec::new();
+        files.read_to_end(&mut two).unwrap();
+        assert_eq!((two.as_slice(), files.next_file().unwrap()), (&b"two"[..], None));
+        assert_eq!(files.damaged(), [file(b"one")]);
+        // Who skips it knows too.
+        let (_, mut files) = read(&archive[..]).unwrap();
+        while files.next_file().unwrap().is_some() {}
+        assert_eq!(files.damaged(), [file(b"one")]);
+    }
+
+    #[test]
+    fn what_no_reader_would_take_is_not_written() {
+        let mut contents = contents();
+        contents.about.missing = vec![file(b"one"); 150_000];
+        let refused = Packer::new(Vec::new(), &contents).map(|_| ()).unwrap_err();
+        assert!(refused.to_string().contains("bloc.json would have"), "{refused}");
+        contents.about.missing.truncate(50_000);
+        assert!(read(&pack(&contents, &FILES)[..]).is_ok());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | [`Right::Read`] | every operator; whoever may open the local socket |
 //! | [`Right::Verb`] | operators whose scopes name that verb, and those without scopes; whoever may open the local socket |
 //! | [`Right::AnyHorde`] | operators with that verb in any horde, and those without scopes; the local socket |
+//! | [`Right::Files`] | operators who may apply in any horde or restore, and those without scopes; the local socket |
 //! | [`Right::Named`] | operators as for [`Right::AnyHorde`], in the horde that they name; the local socket says nobody's name and has it not |
 //! | [`Right::Signed`] | whoever brings facts whose *author* may write them: each is judged by its own signature |
 //!
@@ -28,25 +29,30 @@ pub enum Right {
     AnyHorde(Verb),
     /// A verb in the horde that the request names, by certificate.
     Named(Verb),
+    /// To apply in any horde, or to restore: both bring the files that services need.
+    Files,
     /// Whatever the facts need, of those who signed them.
     Signed,
 }
 
 impl Right {
-    /// What scopes must permit, if anything beyond being an operator.
+    /// Of what scopes must permit one, if anything beyond being an operator; first what people are told of.
     #[must_use]
-    pub fn need(self) -> Option<Need> {
+    pub fn needs(self) -> Vec<Need> {
+        let somewhere = |verb| Need { verb, reach: Reach::AnyHorde };
         match self {
-            Self::Read | Self::Signed => None,
-            Self::Verb(verb) => Some(Need::bloc(verb)),
-            Self::AnyHorde(verb) | Self::Named(verb) => Some(Need { verb, reach: Reach::AnyHorde }),
+            Self::Read | Self::Signed => Vec::new(),
+            Self::Verb(verb) => vec![Need::bloc(verb)],
+            Self::AnyHorde(verb) | Self::Named(verb) => vec![somewhere(verb)],
+            Self::Files => vec![somewhere(Verb::Apply), Need::bloc(Verb::Restore)],
         }
     }
 
     /// Whether an operator with these scopes has it.
     #[must_use]
     pub fn held_by(self, scopes: &Scopes) -> bool {
-        self.need().is_none_or(|need| scopes.permit(&need))
+        let needs = self.needs();
+        needs.is_empty() || needs.iter().any(|need| scopes.permit(need))
     }
 }
 
@@ -135,7 +141,7 @@ table! {
     /// Files by content.
     Files: "GET" routes::FILES, Right::Read;
     /// Store a file.
-    StoreFile: "PUT" routes::FILES, Right::AnyHorde(Verb::Apply);
+    StoreFile: "PUT" routes::FILES, Right::Files;
     /// Fetch a file.
     FetchFile: "GET" routes::FILE, Right::Read;
     /// What instances wrote.
@@ -244,6 +250,7 @@ mod tests {
         assert!(Right::Read.held_by(&scopes("expel")) && Right::Signed.held_by(&scopes("expel")));
         assert!(
             Route::StoreFile.right().held_by(&scopes("@web"))
+                && Route::StoreFile.right().held_by(&scopes("restore"))
                 && !Route::StoreFile.right().held_by(&scopes("horde@web"))
         );
         assert!(Route::Down.right().held_by(&scopes("down")) && !Route::Down.right().held_by(&scopes("@web")));

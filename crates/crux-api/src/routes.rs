@@ -179,11 +179,15 @@ pub struct WriteRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RestoreRequest {
-    /// Sealed versions in hex, with both signatures. All of a path are in one request.
+    /// Sealed versions in hex, with both signatures. All of a path are in one request, as far as they fit into one.
     pub versions: Vec<String>,
     /// Only say what would become of them.
     #[serde(default)]
     pub dry_run: bool,
+    /// How many facts more there would be by those of the same backup that were asked for before: only asked, they are not
+    /// here, and take room all the same.
+    #[serde(default)]
+    pub after: u32,
 }
 
 /// Stop this fulcrum.

@@ -479,7 +479,7 @@ fn backups_are_as_promised() {
         fact(RestoreFate::Replaced, ""),
         refused.clone(),
     ];
-    agrees(RestoreAnswer { facts: all, others: 2, converged: true });
+    agrees(RestoreAnswer { facts: all, more: 1, others: 2, converged: true });
     agrees(Restored {
         backup: backup(),
         dry_run: true,
@@ -490,6 +490,7 @@ fn backups_are_as_promised() {
         rows_left: 3,
         files_stored: 1,
         files_held: 2,
+        files_damaged: backup().files,
         converged: true,
     });
 }

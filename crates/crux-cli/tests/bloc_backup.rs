@@ -6,9 +6,10 @@ mod help;
 use help::World;
 use help::cluster::names;
 use help::fulcrum::{Fulcrum, until, world};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Three of them on loopback, one flock.
 fn flock<'a>(world: &'a World, nodes: [&str; 3]) -> [Fulcrum<'a>; 3] {
@@ -258,4 +259,75 @@ fn a_backup_that_cannot_be_used_is_one_clear_error_and_changes_nothing() {
     }
     assert_eq!(one.intent(), intent);
     fulcrum.stop();
+}
+
+/// One fulcrum with a service that needs a file; where that file is.
+fn with_a_file<'a>(world: &'a World) -> (Fulcrum<'a>, At<'a>, std::path::PathBuf) {
+    let fulcrum = Fulcrum::start(world, "n1", "s-n1", &[]);
+    fulcrum.answers();
+    let one = at(world, "n1");
+    let script = world.write("serve.sh", "#!/bin/sh\nexec sleep 1000\n").display().to_string();
+    wrote(one.crux(&["horde", "create", "web", "--want", "1"]));
+    wrote(one.crux(&["run", "--horde", "web", "--name", "api", "--count", "1", "--files", &script, "sh", "serve.sh"]));
+    let files = one.json(&["files", "list"]);
+    let name = files["files"][0]["sha256"].as_str().unwrap().to_owned();
+    let path = world.path("s-n1").join("pastiche/sha256").join(name);
+    (fulcrum, one, path)
+}
+
+#[test]
+fn a_file_that_is_damaged_is_not_taken_for_backed_up() {
+    let world = world(&["n1"]);
+    let word = secret(&world, "word", "a long one\n");
+    let (fulcrum, one, file) = with_a_file(&world);
+    let mut content = std::fs::read(&file).unwrap();
+    content[3] ^= 4;
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    std::fs::write(&file, &content).unwrap();
+    let made = one.crux(&["bloc", "backup", "damaged", "--passphrase-file", &word, "-o", "json"]);
+    assert_eq!(made.code, 1, "out: {}\nerr: {}", made.out, made.err);
+    let made: Value = serde_json::from_str(&made.out).unwrap();
+    assert_eq!((&made["files"], made["missing"].as_array().unwrap().len()), (&serde_json::json!([]), 1), "{made}");
+    // What is in it comes back all the same.
+    one.crux(&["bloc", "restore", "damaged", "--passphrase-file", &word]).done();
+    fulcrum.stop();
+}
+
+#[test]
+fn who_may_restore_brings_back_files_too() {
+    let world = world(&["n1"]);
+    let word = secret(&world, "word", "a long one\n");
+    let (fulcrum, one, file) = with_a_file(&world);
+    one.crux(&["bloc", "backup", "good", "--passphrase-file", &word]).done();
+    std::fs::remove_file(&file).unwrap();
+    let bob = ["ca", "issue", "--ca", "ca", "--operator", "bob", "--out", "bob", "--no-profile", "--scope", "restore"];
+    one.crux(&bob).done();
+    let api = one.json(&["status"])["listens"]["api"].as_str().unwrap().to_owned();
+    let restore = ["--at", &api, "--as", "bob", "-o", "json", "bloc", "restore", "good", "--passphrase-file", &word];
+    let restored = world.crux(&restore);
+    let restored: Value = serde_json::from_str(restored.done()).unwrap();
+    assert_eq!((&restored["files_stored"], &restored["refused"]), (&1.into(), &serde_json::json!([])), "{restored}");
+    assert!(file.exists());
+    fulcrum.stop();
+}
+
+#[test]
+fn a_backup_that_is_interrupted_leaves_nothing() {
+    let world = World::new().with_operator();
+    let recipient = crux_pki::age::Key::generate().unwrap().recipient().unwrap().to_string();
+    // Somebody who takes the question and never answers.
+    let _mute = std::os::unix::net::UnixListener::bind(world.path("mute.sock")).unwrap();
+    for (name, signal) in [("ended", Signal::TERM), ("stopped", Signal::INT)] {
+        let mut command = world.command();
+        command.args(["--at", "mute.sock", "bloc", "backup", name, "--recipient", &recipient]);
+        let mut backup = command.stderr(Stdio::piped()).spawn().unwrap();
+        let left = || {
+            let names = std::fs::read_dir(world.path("")).unwrap().map(|entry| entry.unwrap().file_name());
+            names.filter(|file| file.to_string_lossy().starts_with(name)).count()
+        };
+        until("it has begun", || (left() > 0).then_some(()));
+        kill_process(Pid::from_child(&backup), signal).unwrap();
+        let status = backup.wait().unwrap();
+        assert_eq!((status.code(), left()), (Some(1), 0), "{name}");
+    }
 }

@@ -196,6 +196,7 @@ fn nobody_does_what_its_certificate_does_not_permit() {
             let may = match right {
                 Right::Read | Right::Signed => true,
                 Right::Verb(verb) => text == verb.as_str(),
+                Right::Files => matches!(text.as_str(), "@db" | "apply" | "apply@web" | "restore"),
                 Right::AnyHorde(verb) | Right::Named(verb) => {
                     text == "@db" || text.split('@').next() == Some(verb.as_str())
                 }

@@ -5,8 +5,9 @@ mod common;
 
 use bytes::Bytes;
 use common::{Net, WALL, facts, horde, member, version};
-use crux_core::facts::value::{HORIZON, HORIZON_MIN, Horizon, Row, row_path};
-use crux_core::facts::version::Checked;
+use crux_core::facts::quarantine::QUARANTINE_BYTES;
+use crux_core::facts::value::{HORIZON, HORIZON_MIN, Horde, Horizon, Row, row_path};
+use crux_core::facts::version::{Author, Checked, Stamp, Statement};
 use crux_core::facts::{Facts, Input, Output};
 use crux_names::{Duration, Hash256, Time, Wall};
 use proptest::collection::vec;
@@ -182,4 +183,102 @@ fn no_line_is_drawn_through_what_may_still_return_and_nothing_is_written_behind_
     net.settle();
     assert!(net.refused(0, 3).unwrap().contains("2 days before the horizon"), "{:?}", net.refused(0, 3));
     assert_eq!(net.nodes[0].facts.value("horde/web"), None);
+}
+
+/// What a node of the bloc signs of itself, with any stamp it likes: no door has to accept it.
+fn old_row(of: &str, stamp: u64, padding: usize) -> Checked {
+    let fulcrum = common::id(of);
+    let mut value = common::row("web").encode_to_vec();
+    // A field that this version does not know.
+    prost::encoding::bytes::encode(100, &vec![7_u8; padding], &mut value);
+    common::seal(&Statement {
+        bloc: common::bloc(),
+        path: row_path(&fulcrum),
+        value: Some(value.into()),
+        ancestors: vec![],
+        stamp: Stamp { wall: stamp, logical: 0 },
+        author: Author::Fulcrum(fulcrum),
+        nonce: Bytes::new(),
+    })
+}
+
+#[test]
+fn one_node_does_not_fill_the_quarantine_of_others() {
+    let mut facts = facts(0);
+    let line = version(HORIZON, horizon(LINE), vec![], WALL, 1);
+    give(&mut facts, vec![line, version("horde/old", horde(3), vec![], LINE - 50_000, 2)]);
+    let from = member(1);
+    facts.handle(Time::ZERO, Wall(WALL), Input::Linked(from.clone()), &mut Vec::new());
+    let mut out = Vec::new();
+    for begin in (0..20_000).step_by(1000) {
+        // Of one fulcrum, and of as many as there are names for.
+        let name = |n: u64| if n % 2 == 0 { "n9".to_owned() } else { format!("n9/f{n}") };
+        let versions = (begin..begin + 1000).map(|n| old_row(&name(n), LINE - 20_001 + n, 10)).collect();
+        facts.handle(Time::ZERO, Wall(WALL), Input::Versions { from: from.clone(), versions }, &mut out);
+    }
+    assert_eq!((in_quarantine(&facts), facts.quarantine_count()), (vec!["horde/old".to_owned()], 1));
+    let kept = |output: &Output| match output {
+        Output::Persist { versions, .. } => versions.len(),
+        Output::Quarantined { .. } => 1,
+        _ => 0,
+    };
+    assert_eq!(out.iter().map(kept).sum::<usize>(), 0, "nothing of it is kept, and no event tells of it");
+}
+
+#[test]
+fn the_quarantine_is_bounded_in_bytes_and_what_is_forgotten_leaves_the_disk() {
+    let mut net = Net::flock(1);
+    net.write(0, 1, HORIZON, horizon(LINE));
+    net.settle();
+    let own = old_row("n0", LINE - 1_000_000, 10);
+    let old = |n: u64| {
+        let where_ = "x".repeat(4000);
+        let sets = (0..20).map(|set| (format!("s{set}"), where_.clone())).collect();
+        let value = Horde { r#where: String::new(), sets, ..Horde::default() }.encode_to_vec();
+        version(&format!("horde/h{n}"), Some(value.into()), vec![], LINE - 10_000 + n, n)
+    };
+    net.input(0, Input::Versions { from: member(1), versions: vec![own.clone()] });
+    for n in 0..400 {
+        net.input(0, Input::Versions { from: member(1), versions: vec![old(n)] });
+        net.settle();
+    }
+    net.write(0, 2, "horde/now", horde(1));
+    net.settle();
+    let node = &net.nodes[0];
+    let listed: Vec<&Checked> = node.facts.quarantined().collect();
+    let bytes: usize = listed.iter().map(|one| one.sealed().len()).sum();
+    assert!((QUARANTINE_BYTES / 2..=QUARANTINE_BYTES).contains(&bytes), "{bytes}");
+    assert_eq!(node.facts.quarantine_count(), listed.len());
+    assert!(listed.iter().any(|one| one.id() == old(399).id()), "the latest");
+    assert_eq!(node.disk.len(), listed.len() + 4, "the line, the write, and its own row as it was and signed anew");
+    assert!(node.disk.contains_key(&own.id()));
+}
+
+/// The count that every picture has is what a walk finds, whatever happens.
+#[test]
+fn what_waits_in_quarantine_is_counted_as_it_is_listed() {
+    let mut net = Net::flock(1);
+    let early = version("horde/web", horde(1), vec![], LINE - 1000, 1);
+    let later = version("horde/web", horde(2), vec![early.id()], LINE - 900, 2);
+    let other = version("horde/db", horde(2), vec![], LINE - 800, 3);
+    let check = |net: &Net, count: usize| {
+        assert_eq!((net.nodes[0].facts.quarantined().count(), net.nodes[0].facts.quarantine_count()), (count, count));
+    };
+    net.input(0, Input::Write { request: 1, versions: vec![early.clone(), other.clone()] });
+    net.settle();
+    net.write(0, 2, HORIZON, horizon(LINE));
+    net.settle();
+    check(&net, 2);
+    net.input(0, Input::Versions { from: member(1), versions: vec![later.clone()] });
+    net.settle();
+    check(&net, 2);
+    let again = version("horde/web", horde(2), vec![later.id(), early.id()], WALL, 4);
+    net.input(0, Input::Write { request: 4, versions: vec![again] });
+    net.settle();
+    check(&net, 1);
+    net.restart(0);
+    check(&net, 1);
+    net.write(0, 5, HORIZON, horizon(LINE - 2000));
+    net.settle();
+    check(&net, 0);
 }

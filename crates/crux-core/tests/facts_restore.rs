@@ -7,7 +7,7 @@ use bytes::Bytes;
 use common::{Disk, Net, WALL, bloc, horde, id, member, row, seal, version};
 use crux_core::facts::value::Expulsion;
 use crux_core::facts::version::{Author, Checked, Stamp, Statement};
-use crux_core::facts::{Fate, Input};
+use crux_core::facts::{Fate, Input, STORE_MAX};
 use crux_names::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -147,6 +147,39 @@ fn a_disk_that_fails_restores_nothing_and_what_may_not_be_written_is_not_brought
         assert!(net.refused(0, request).is_some());
         assert_eq!(net.nodes[0].facts.digest(), before);
     }
+}
+
+#[test]
+fn a_full_bloc_takes_back_what_it_lacks_and_says_beforehand_what_it_does_not() {
+    let mut net = Net::new(1);
+    let nth = |n: usize| version(&format!("horde/h{n}"), horde(1), vec![], WALL, n as u64);
+    let full: Vec<Checked> = (0..STORE_MAX - 1).map(nth).collect();
+    net.input(0, Input::Loaded { versions: full.clone() });
+    // A request of a backup of this bloc: all of it is here but one.
+    let mut request = full[..255].to_vec();
+    request.push(nth(STORE_MAX));
+    assert_eq!(net.nodes[0].facts.may_restore(&request, 0), Ok(()));
+    assert_eq!(taken(&restore(&mut net, 0, 1, &request)), 1);
+    assert_eq!((net.refused(0, 1), net.nodes[0].facts.count()), (None, STORE_MAX));
+    // What replaces something needs no room; what is held needs none either.
+    let edit = version("horde/h0", horde(2), vec![full[0].id()], WALL + 1, 0);
+    assert_eq!(net.nodes[0].facts.may_restore(&[edit, nth(STORE_MAX)], 0), Ok(()));
+    let more = [nth(STORE_MAX + 1)];
+    let asked = net.nodes[0].facts.may_restore(&more, 0).unwrap_err();
+    restore(&mut net, 0, 2, &more);
+    assert_eq!(net.refused(0, 2), Some(asked.as_str()));
+    assert!(asked.contains("would have 15001 facts"), "{asked}");
+}
+
+#[test]
+fn what_comes_before_it_in_a_backup_counts_when_it_is_only_asked() {
+    let mut net = Net::new(1);
+    let nth = |n: usize| version(&format!("horde/h{n}"), horde(1), vec![], WALL, n as u64);
+    net.input(0, Input::Loaded { versions: (0..STORE_MAX - 2).map(nth).collect() });
+    let facts = &net.nodes[0].facts;
+    let (first, second) = ([nth(STORE_MAX), nth(STORE_MAX + 1)], [nth(STORE_MAX + 2)]);
+    assert_eq!((facts.may_restore(&first, 0), facts.growth(&first)), (Ok(()), 2));
+    assert!(facts.may_restore(&second, 0).is_ok() && facts.may_restore(&second, 2).is_err());
 }
 
 proptest! {

@@ -3,10 +3,10 @@
 
 mod common;
 use bytes::Bytes;
-use common::{WALL, bloc, member, operator};
+use common::{Net, WALL, bloc, facts, id, member, operator};
 use crux_core::facts::value::{Row, row_path};
 use crux_core::facts::version::{Author, Checked, Sealed, Stamp, Statement};
-use crux_core::facts::{Certificate, Config, Facts, Input, Output};
+use crux_core::facts::{Certificate, Config, Facts, Input, Output, ROWS_BYTES};
 use crux_names::{Duration, Hash256, Time, Wall};
 use prost::Message as _;
 use std::collections::BTreeMap;
@@ -147,4 +147,122 @@ fn what_an_operator_deleted_is_not_the_fulcrums_to_sign_again() {
     let mut one = One::new(new, vec![left, gone]);
     assert_eq!(one.wait(), 0);
     assert_eq!(one.row().0, None);
+}
+
+/// How a row is made large.
+#[derive(Clone, Copy)]
+enum Pad {
+    /// By a field of its value that this version does not know.
+    Value(usize),
+    /// By what stands around it.
+    Chain(usize),
+}
+
+/// What node n9 signs of one of its fulcrums.
+fn of_n9(fulcrum: u64, pad: Pad, ancestors: Vec<Hash256>, wall: u64) -> Checked {
+    let of = id(&format!("n9/f{fulcrum}"));
+    let (mut value, mut chain) = (Row { horde: "web".into(), ..Row::default() }.encode_to_vec(), Vec::new());
+    match pad {
+        Pad::Value(size) => prost::encoding::bytes::encode(100, &vec![7_u8; size], &mut value),
+        Pad::Chain(size) => chain.push(vec![7; size].into()),
+    }
+    let statement = Statement {
+        bloc: bloc(),
+        path: row_path(&of),
+        value: Some(value.into()),
+        ancestors,
+        stamp: Stamp { wall, logical: 0 },
+        author: Author::Fulcrum(of),
+        nonce: Bytes::new(),
+    };
+    let sealed = Sealed { statement: statement.encode(), author_chain: chain, ..Sealed::default() };
+    Checked::vouched(sealed.encode_to_vec().into()).unwrap()
+}
+
+fn kept_of_n9(facts: &Facts) -> usize {
+    let of = |version: &&Checked| version.statement().path.starts_with("row/n9/");
+    facts.kept().filter(of).map(|version| version.sealed().len()).sum()
+}
+
+/// Each names what it replaces and ancestors that never were, so that as evidence it says something that nothing else does.
+#[test]
+fn what_one_node_writes_of_itself_is_bounded_in_bytes() {
+    let invented = |n: u64| -> Vec<Hash256> {
+        (0..31_u64)
+            .map(|i| Hash256([n.to_be_bytes(), i.to_be_bytes(), [1; 8], [9; 8]].concat().try_into().unwrap()))
+            .collect()
+    };
+    for pad in [Pad::Value(100_000), Pad::Value(15_000), Pad::Chain(100_000)] {
+        let mut facts = facts(0);
+        let from = member(1);
+        facts.handle(Time::ZERO, Wall(WALL), Input::Linked(from.clone()), &mut Vec::new());
+        for fulcrum in 0..64 {
+            let mut before = None;
+            for n in 0..40_u64 {
+                // Some side by side, the others in a row.
+                let named = if n < 8 { Vec::new() } else { before.into_iter().collect() };
+                let ancestors = named.into_iter().chain(invented(fulcrum * 40 + n)).collect();
+                let version = of_n9(fulcrum, pad, ancestors, WALL + n);
+                before = Some(version.id());
+                let input = Input::Versions { from: from.clone(), versions: vec![version] };
+                facts.handle(Time::ZERO, Wall(WALL), input, &mut Vec::new());
+            }
+        }
+        let kept = kept_of_n9(&facts);
+        assert!(kept <= ROWS_BYTES + 64 * (32 << 10), "{kept} bytes");
+    }
+}
+
+/// Sixty-four fulcrums of one node, as large as their certificates' labels can make them, each with a long history.
+#[test]
+fn what_honest_fulcrums_say_fits() {
+    let mut net = Net::flock(2);
+    for fulcrum in 0..64 {
+        let mut before: Vec<(Hash256, Vec<Hash256>)> = Vec::new();
+        for n in 0..if fulcrum == 0 { 300 } else { 3 } {
+            let ancestors = crux_core::facts::version::ancestors_of(&before);
+            let version = of_n9(fulcrum, Pad::Chain(7_000), ancestors.clone(), WALL + n);
+            before = vec![(version.id(), ancestors)];
+            net.input(1, Input::Versions { from: member(0), versions: vec![version] });
+        }
+        net.settle();
+        let last = before[0].0;
+        assert_eq!(net.nodes[1].facts.heads(&row_path(&id(&format!("n9/f{fulcrum}")))), [last], "{fulcrum}");
+    }
+    net.run(Duration::from_secs(10));
+    assert!(net.equal());
+}
+
+/// Two that kept different ones of what was too much agree as soon as an operator clears it away.
+#[test]
+fn what_was_too_much_is_over_when_it_is_replaced() {
+    let mut net = Net::new(2);
+    for i in 0..2 {
+        for n in 0..40 {
+            let n = if i == 0 { n } else { 39 - n };
+            net.input(i, Input::Linked(member(7)));
+            let version = of_n9(n % 20, Pad::Chain(100_000), Vec::new(), WALL + n);
+            net.input(i, Input::Versions { from: member(7), versions: vec![version] });
+            net.settle();
+        }
+        assert!(kept_of_n9(&net.nodes[i].facts) <= ROWS_BYTES);
+    }
+    net.unite(&[0, 1]);
+    net.run(Duration::from_secs(10));
+    let paths: Vec<String> = (0..20).map(|n| row_path(&id(&format!("n9/f{n}")))).collect();
+    for (request, path) in paths.iter().enumerate() {
+        for i in 0..2 {
+            if net.nodes[i].facts.heads(path).is_empty() {
+                continue;
+            }
+            let ancestors = net.nodes[i].facts.ancestors(path, true);
+            let nonce = (2 * request + i) as u64;
+            let gone = common::version(path, None, ancestors, WALL + 1000 + nonce, nonce);
+            net.input(i, Input::Write { request: nonce, versions: vec![gone] });
+            net.run(Duration::from_secs(2));
+        }
+    }
+    net.run(Duration::from_secs(30));
+    assert!(net.equal());
+    assert_eq!(net.nodes[0].facts.rows().count(), 0);
 }

@@ -70,6 +70,8 @@ const CHUNK: usize = 64 * 1024;
 
 /// How long a fulcrum may take to begin its answer where nothing else is said. A doctor that asks everybody needs seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How many bytes a fulcrum reads and hashes, or fetches, in a second at least: a slow disk on a slow machine.
+const CHECKED_A_SECOND: u64 = 8 << 20;
 
 /// Asks one fulcrum.
 #[derive(Clone, Debug)]
@@ -204,6 +206,21 @@ impl Client {
         // Its answer begins when all of it has been read, however long that takes.
         let response = self.ask(Method::PUT, routes::FILES, Some("application/octet-stream"), body).await?;
         self.document(response).await
+    }
+
+    /// Has the fulcrum look whether a file of this name and size is there and whole, and fetch it from others if not. Its
+    /// size there, as far as the fulcrum says it.
+    ///
+    /// # Errors
+    /// As [`Client::get`]; [`Code::NotFound`] if neither it nor another one has it.
+    pub async fn check_file(&self, sha256: &str, size: u64) -> Result<Option<u64>, ErrorDoc> {
+        let path = format!("{}/{sha256}", routes::FILES);
+        // All of it is read before the answer begins.
+        let patience = self.patience.unwrap_or_else(|| PATIENCE + Duration::from_secs(size / CHECKED_A_SECOND));
+        let response = self.clone().patient(patience).send(Method::HEAD, &path, None, empty()).await?;
+        let response = self.good(response).await?;
+        let length = response.headers().get("content-length").and_then(|length| length.to_str().ok());
+        Ok(length.and_then(|length| length.parse().ok()))
     }
 
     /// Reads a file by its content's name, in hex. The caller compares the hash.

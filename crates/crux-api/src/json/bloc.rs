@@ -174,6 +174,8 @@ pub enum RestoreFate {
 pub struct RestoreAnswer {
     /// As they were sent.
     pub facts: Vec<RestoredFact>,
+    /// How many facts more there are with them, or would be.
+    pub more: u32,
     /// How many others have what was taken on disk.
     pub others: u32,
     /// Whether that is as many as promised.
@@ -202,6 +204,8 @@ pub struct Restored {
     pub files_stored: u32,
     /// How many files were there.
     pub files_held: u32,
+    /// Files whose content in the backup is another than their name says; they were left out.
+    pub files_damaged: Vec<BackupFile>,
     /// Whether what was taken is on as many others as promised.
     pub converged: bool,
 }

@@ -183,6 +183,7 @@ fn right(right: Right) -> String {
         Right::Verb(verb) => format!("verb {}", Verb::as_str(verb)),
         Right::AnyHorde(verb) => format!("verb {} in any horde", Verb::as_str(verb)),
         Right::Named(verb) => format!("verb {} in the horde that is named", Verb::as_str(verb)),
+        Right::Files => format!("verb {} in any horde, or {}", Verb::Apply.as_str(), Verb::Restore.as_str()),
         Right::Signed => "the signature of who wants it".into(),
     }
 }

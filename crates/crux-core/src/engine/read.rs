@@ -100,7 +100,7 @@ impl Engine {
                 count: u32::try_from(self.facts.count()).unwrap_or(u32::MAX),
                 digest: self.facts.digest(),
                 conflicts: u32::try_from(self.facts.conflicts().count()).unwrap_or(u32::MAX),
-                quarantined: u32::try_from(self.facts.quarantined().count()).unwrap_or(u32::MAX),
+                quarantined: u32::try_from(self.facts.quarantine_count()).unwrap_or(u32::MAX),
             },
             expect: flock.expect,
             clones: flock.clones,

@@ -33,6 +33,9 @@ use prost::Message;
 
 /// Longest expression or text field of a value, in bytes.
 const FIELD_MAX: usize = 4096;
+/// Largest value of a row, in bytes: three times what one of 32 labels of 126 bytes has, which is all that a certificate may
+/// have. A reader ignores fields that it does not know, so something else has to bound them.
+const ROW_MAX: usize = 16 << 10;
 /// Most files, ports, variables or labels of a value.
 const MANY: usize = 4096;
 
@@ -127,7 +130,10 @@ fn judge(bloc: &BlocName, path: &Path, value: &[u8]) -> Result<(), Refusal> {
             judge_manifest(&manifest)
         }
         Path::Place(..) => place(&read(value)?),
-        Path::Row(_) => row(&read(value)?),
+        Path::Row(_) => {
+            require(value.len() <= ROW_MAX, "a row is at most 16 KiB")?;
+            row(&read(value)?)
+        }
         Path::Expel(_) => expulsion(&read(value)?),
         Path::Cordon(_) => cordon(&read(value)?),
         Path::Rule(id) => rule::judge(bloc, id, value),

@@ -36,7 +36,7 @@ mod write;
 pub(crate) use compare::IDS_MAX;
 pub use read::Conflict;
 pub use restore::Fate;
-pub use row::Certificate;
+pub use row::{Certificate, ROWS_BYTES};
 
 use self::clock::Clock;
 use self::ranges::RangeSet;
@@ -301,6 +301,7 @@ impl Facts {
             Input::Signed(version) => self.signed(version, out),
             Input::Persisted { token, result } => self.persisted(now, wall, token, result, out),
         }
+        self.count_quarantine();
         self.retry_disk(now, out);
         self.settle_writes(now, out);
         self.look_at_row();
@@ -357,6 +358,7 @@ impl Facts {
         let losers = |facts: &Self| facts.store.record(&path).map_or(0, |record| record.losers().count());
         let before = losers(self);
         let outcome = self.store.merge(version);
+        self.quarantine.touch(&path);
         for id in outcome.dropped {
             self.disk.forget(&path, id);
         }

@@ -8,9 +8,10 @@
 //! that lacks a part of *K* must be shown by something signed, not told. So a replaced version stays as *evidence* while
 //! it is the only one that names some id: about one in 32 edits, since each names the last 32. At most
 //! [`EVIDENCE_MAX`] are kept per path, the latest: what was replaced some thousand edits ago and comes back only then is
-//! shown as a conflict, never taken in silence.
+//! shown as a conflict, never taken in silence. Of what a node signs of itself less is kept ([`ROW_EVIDENCE_BYTES`]): it
+//! can name ids that never were, so that all of it would stay; and its fulcrum settles a conflict by itself.
 
-use super::version::{Checked, ancestors_of};
+use super::version::{Author, Checked, ancestors_of};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -18,6 +19,8 @@ use crux_names::Hash256;
 
 /// How many replaced versions a path keeps as evidence.
 pub const EVIDENCE_MAX: usize = 32;
+/// How many bytes, sealed, of what a node signed of itself a path keeps as evidence: ten rows of the usual size.
+pub const ROW_EVIDENCE_BYTES: usize = 32 << 10;
 
 /// The versions of one path.
 #[derive(Clone, Debug, Default)]
@@ -97,9 +100,19 @@ impl Record {
             }
             needed
         });
-        if self.evidence.len() > EVIDENCE_MAX {
-            let excess = self.evidence.len() - EVIDENCE_MAX;
-            dropped.extend(self.evidence.drain(..excess).map(|version| version.id()));
+        let (mut versions, mut bytes) = (0, 0);
+        let before = dropped.len();
+        // The latest first.
+        let excess = |version: &Checked| {
+            versions += 1;
+            let by_node = matches!(version.statement().author, Author::Fulcrum(_));
+            bytes += if by_node { version.size() } else { 0 };
+            versions > EVIDENCE_MAX || by_node && bytes > ROW_EVIDENCE_BYTES
+        };
+        let excess: Vec<bool> = self.evidence.iter().rev().map(excess).collect();
+        let mut excess = excess.into_iter().rev();
+        dropped.extend(self.evidence.extract_if(.., |_| excess.next() == Some(true)).map(|version| version.id()));
+        if dropped.len() > before {
             self.covered = self.kept().flat_map(|version| version.statement().ancestors.iter().copied()).collect();
         }
         dropped

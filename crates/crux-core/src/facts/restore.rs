@@ -36,15 +36,9 @@ impl Facts {
     /// What would become of each of these versions if they were restored here now, all together.
     #[must_use]
     pub fn fates(&self, versions: &[Checked]) -> Vec<Fate> {
-        let mut records: BTreeMap<&str, Record> = BTreeMap::new();
         let refusals: Vec<Option<String>> = versions.iter().map(|version| self.why_not(version)).collect();
-        for (version, refused) in versions.iter().zip(&refusals) {
-            let path = version.statement().path.as_str();
-            if refused.is_none() {
-                let here = || self.store.record(path).cloned().unwrap_or_default();
-                Store::merge_into(records.entry(path).or_insert_with(here), version.clone());
-            }
-        }
+        let good = versions.iter().zip(&refusals).filter(|(_, refused)| refused.is_none());
+        let records = self.merged(good.map(|(version, _)| version));
         let fate = |(version, refused): (&Checked, Option<String>)| {
             if let Some(why) = refused {
                 return Fate::Refused(why);
@@ -58,6 +52,26 @@ impl Facts {
             }
         };
         versions.iter().zip(refusals).map(fate).collect()
+    }
+
+    /// The records of these versions' paths, with them.
+    fn merged<'a>(&self, versions: impl Iterator<Item = &'a Checked>) -> BTreeMap<&'a str, Record> {
+        let mut records: BTreeMap<&str, Record> = BTreeMap::new();
+        for version in versions {
+            let path = version.statement().path.as_str();
+            let here = || self.store.record(path).cloned().unwrap_or_default();
+            Store::merge_into(records.entry(path).or_insert_with(here), version.clone());
+        }
+        records
+    }
+
+    /// How many facts more there would be with these.
+    #[must_use]
+    pub fn growth(&self, versions: &[Checked]) -> usize {
+        let records = self.merged(versions.iter());
+        let here = |path: &&str| self.store.record(path).map_or(0, |record| record.heads().len());
+        let (after, before) = (records.values().map(|record| record.heads().len()), records.keys().map(here));
+        after.sum::<usize>().saturating_sub(before.sum())
     }
 
     fn why_not(&self, version: &Checked) -> Option<String> {
@@ -81,7 +95,7 @@ impl Facts {
 
     /// Restores these versions, all or none.
     pub(super) fn restore(&mut self, request: u64, versions: Vec<Checked>, out: &mut Vec<Output>) {
-        match self.judge_restore(&versions) {
+        match self.may_restore(&versions, 0) {
             Ok(()) => {
                 let write = Write::new(request, versions.clone());
                 self.disk.persist(versions, Purpose::Write(write), out);
@@ -90,15 +104,21 @@ impl Facts {
         }
     }
 
-    fn judge_restore(&self, versions: &[Checked]) -> Result<(), String> {
+    /// Whether these may be restored here now, all together, after so many others of the same backup that are not here yet:
+    /// what is only asked for is judged as what is done.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    pub fn may_restore(&self, versions: &[Checked], after: usize) -> Result<(), String> {
         if versions.is_empty() || versions.len() > WRITE_MAX {
             return Err(format!("1 to {WRITE_MAX} facts are restored at once, not {}", versions.len()));
         }
         self.disk_has_room()?;
         let tightens =
             |version: &Checked| version.statement().path.starts_with(EXPULSIONS) || rule::removes(version.statement());
-        if !versions.iter().all(tightens) && !self.has_room(versions.len()) {
-            let count = self.takes_room() + versions.len();
+        let growth = self.growth(versions);
+        if growth > 0 && !versions.iter().all(tightens) && !self.has_room(after + growth) {
+            let count = self.takes_room() + after + growth;
             return Err(format!("the bloc would have {count} facts and may have {STORE_MAX}; remove some"));
         }
         for version in versions {

@@ -5,6 +5,7 @@
 //! before the root of the old one may go; labels and admission in it are always those of the certificate that signs.
 
 use super::disk::Purpose;
+use super::record::Record;
 use super::value::{Row, row_path};
 use super::version::{Author, Checked, Sealed};
 use super::{Facts, Output, RETRY, authority};
@@ -23,6 +24,9 @@ const SIGNING: Duration = Duration::from_secs(10);
 const ROWS_MAX: usize = 64;
 /// How many versions of a row may stand side by side. An honest fulcrum replaces all that it knows with each.
 const HEADS_MAX: usize = 8;
+/// How many bytes, sealed, may stand under all rows of one node. The largest row that a certificate permits (32 labels of 126
+/// bytes, in the row and in its chain) has some twelve thousand, so that each of as many fulcrums may have one.
+pub const ROWS_BYTES: usize = 1 << 20;
 
 /// What a fulcrum shows for itself: what its row must agree with, and what it is signed with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,9 +74,8 @@ impl Facts {
 
     /// Looks who signed the row that stands, once for each. What an older life left is signed again as it is.
     pub(super) fn look_at_row(&mut self) {
-        let winner = self.store.record(&row_path(&self.config.me)).and_then(super::record::Record::winner);
-        // The quarantine is walked through only where nothing stands and nothing is wanted.
-        let behind = if winner.is_none() && self.row.wanted.is_none() { self.row_behind() } else { None };
+        let winner = self.store.record(&row_path(&self.config.me)).and_then(Record::winner);
+        let behind = self.row_behind().filter(|_| winner.is_none() && self.row.wanted.is_none());
         if let Some(row) = behind.and_then(|version| Row::decode(version.statement().value.clone()?).ok()) {
             // It stood there for longer than anybody remembers, and its fulcrum lives.
             self.set_row(row);
@@ -107,25 +110,38 @@ impl Facts {
         }
     }
 
-    /// Why one more version of a row is not taken in from a peer, if a node has written too much. It is judged at this
-    /// door and not when versions merge: to drop a head, or one path for another, is no union any more, and order would
-    /// matter. So two fulcrums may keep different ones of what is too much, and their digests differ until the node or an
-    /// operator replaces it; that hurts nobody's facts but the node's own. Operators' versions, which clean up, come in.
+    /// Why one more version of a row is not taken in from a peer, if a node has written too much: in rows, in versions of
+    /// one or in bytes. It is judged at this door and not when versions merge: to drop a head, or one path for another, is
+    /// no union any more, and order would matter. So two fulcrums may keep different ones of what is too much, and their
+    /// digests differ until the node or an operator replaces it; that hurts nobody's facts but the node's own. Operators'
+    /// versions, which clean up, come in. What was replaced has a bound of its own (`record`).
     pub(super) fn too_much(&self, version: &Checked) -> Option<authority::Refusal> {
         let statement = version.statement();
         let Author::Fulcrum(author) = &statement.author else { return None };
-        if self.store.keeps(&version.id()) {
+        let record = self.store.record(&statement.path);
+        if self.store.keeps(&version.id()) || record.is_some_and(|record| record.covered().contains(&version.id())) {
             return None;
         }
-        let Some(record) = self.store.record(&statement.path) else {
-            let rows = self.store.records_under(&format!("row/{}/", author.node)).count();
-            let why = "its node has 64 rows already; forget those of fulcrums that are no more";
-            return (rows >= ROWS_MAX).then_some(authority::Refusal::TooMuch(why));
+        let prefix = format!("row/{}/", author.node);
+        let by_node = |head: &&Checked| matches!(head.statement().author, Author::Fulcrum(_));
+        let (mut rows, mut bytes) = (0, version.size());
+        for (_, row) in self.store.records_under(&prefix) {
+            rows += 1;
+            bytes += row.heads().iter().filter(by_node).map(Checked::size).sum::<usize>();
+        }
+        let heads = record.map_or(&[][..], Record::heads);
+        let replaced = || heads.iter().filter(|head| statement.ancestors.contains(&head.id()));
+        let freed: usize = replaced().filter(by_node).map(Checked::size).sum();
+        let why = if record.is_none() && rows >= ROWS_MAX {
+            "its node has 64 rows already; forget those of fulcrums that are no more"
+        } else if replaced().next().is_none() && heads.len() >= HEADS_MAX {
+            "8 versions of this row stand side by side already; its fulcrum has to replace them"
+        } else if bytes - freed > ROWS_BYTES && version.size() > freed {
+            "the rows of its node have a mebibyte already; forget those of fulcrums that are no more"
+        } else {
+            return None;
         };
-        let late = record.covered().contains(&version.id());
-        let replaces = record.heads().iter().any(|head| statement.ancestors.contains(&head.id()));
-        let why = "8 versions of this row stand side by side already; its fulcrum has to replace them";
-        (!late && !replaces && record.heads().len() >= HEADS_MAX).then_some(authority::Refusal::TooMuch(why))
+        Some(authority::Refusal::TooMuch(why))
     }
 
     pub(super) fn row_deadline(&self) -> Time {

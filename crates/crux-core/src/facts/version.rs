@@ -305,18 +305,34 @@ impl Checked {
     /// The sealed bytes as received.
     #[must_use]
     pub fn sealed(&self) -> Bytes {
+        match self.outer() {
+            Ok(whole) => whole.clone(),
+            Err(parts) => parts.encode_to_vec().into(),
+        }
+    }
+
+    /// How many these are.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self.outer() {
+            Ok(whole) => whole.len(),
+            Err(parts) => parts.encoded_len(),
+        }
+    }
+
+    /// The sealed bytes, or the parts that give them.
+    fn outer(&self) -> Result<&Bytes, Sealed> {
         match &self.form {
-            Form::Whole(sealed) => sealed.clone(),
+            Form::Whole(sealed) => Ok(sealed),
             Form::Apart { statement, signatures: [author, acceptor], chains } => {
                 let [author_chain, acceptor_chain] = chains.as_ref().clone();
-                let sealed = Sealed {
+                Err(Sealed {
                     statement: statement.clone(),
                     author_chain,
                     author_signature: author.clone(),
                     acceptor_chain,
                     acceptor_signature: acceptor.clone(),
-                };
-                sealed.encode_to_vec().into()
+                })
             }
         }
     }

@@ -95,7 +95,7 @@ fn look(trust: &crux_pki::Trust, sealed: Vec<u8>) -> Looked {
 }
 
 async fn bring_back(door: &Door, request: Result<Json<RestoreRequest>, JsonRejection>, noted: &mut Noted) -> Answer {
-    let RestoreRequest { versions, dry_run } = body(request)?;
+    let RestoreRequest { versions, dry_run, after } = body(request)?;
     if versions.is_empty() || versions.len() > WRITE_MAX {
         let cause = format!("a request brings back 1 to {WRITE_MAX} versions, not {}", versions.len());
         return Err(Refusal::new(Code::BadRequest, cause, "crux bloc restore FILE"));
@@ -115,8 +115,17 @@ async fn bring_back(door: &Door, request: Result<Json<RestoreRequest>, JsonRejec
     };
     let checked: Vec<Checked> = looked.iter().filter_map(good).collect();
     let asked = checked.clone();
-    let fates = door.asker.look(move |engine, _| engine.facts_room().fates(&asked)).await;
-    let fates = fates.map_err(|_| Refusal::going_down())?;
+    let fates = door.asker.look(move |engine, _| {
+        let facts = engine.facts_room();
+        let fates = facts.fates(&asked);
+        let refused = |fate: &Fate| matches!(fate, Fate::Refused(_));
+        let wanted: Vec<Checked> =
+            asked.iter().zip(&fates).filter(|(_, fate)| !refused(fate)).map(|(version, _)| version.clone()).collect();
+        let (more, may) = (facts.growth(&wanted), facts.may_restore(&wanted, after as usize));
+        (fates, more, may)
+    });
+    let (fates, more, may) = fates.await.map_err(|_| Refusal::going_down())?;
+    let more = u32::try_from(more).unwrap_or(u32::MAX);
     let wanted = checked.into_iter().zip(&fates).filter(|(_, fate)| !matches!(fate, Fate::Refused(_)));
     let wanted: Vec<Checked> = wanted.map(|(version, _)| version).collect();
     let mut fates = fates.into_iter();
@@ -128,23 +137,28 @@ async fn bring_back(door: &Door, request: Result<Json<RestoreRequest>, JsonRejec
         })
         .collect();
     let news = facts.iter().any(|fact| matches!(fact.fate, RestoreFate::Taken | RestoreFate::Replaced));
+    let refused = |why: String| {
+        let (code, next) = match door.store_state().reason {
+            Some(_) => (Code::StoreRefusing, "free space on the disk of --state, then the same command again"),
+            None => (Code::Refused, "crux bloc restore FILE --dry-run"),
+        };
+        Refusal::new(code, why, next)
+    };
     if dry_run || !news {
-        return Ok(doc(RestoreAnswer { facts, others: 0, converged: true }));
+        // Who only asks is told what who does it is told.
+        return match may {
+            Err(why) if news => Err(refused(why)),
+            _ => Ok(doc(RestoreAnswer { facts, more, others: 0, converged: true })),
+        };
     }
     match door.asker.command(Command::Restore { versions: wanted }).await.map_err(|_| Refusal::going_down())? {
-        Reply::Refused { why } => {
-            let (code, next) = match door.store_state().reason {
-                Some(_) => (Code::StoreRefusing, "free space on the disk of --state, then the same command again"),
-                None => (Code::Refused, "crux bloc restore FILE --dry-run"),
-            };
-            Err(Refusal::new(code, why, next))
-        }
-        Reply::Done | Reply::Added { .. } => Ok(doc(RestoreAnswer { facts, others: 0, converged: true })),
+        Reply::Refused { why } => Err(refused(why)),
+        Reply::Done | Reply::Added { .. } => Ok(doc(RestoreAnswer { facts, more, others: 0, converged: true })),
         Reply::Written { others, converged, .. } => {
             let taken = facts.iter().filter(|fact| fact.fate == RestoreFate::Taken);
             noted.written(&taken.map(|fact| fact.id.clone()).collect::<Vec<_>>());
             let status = if converged { StatusCode::OK } else { StatusCode::ACCEPTED };
-            Ok((status, doc(RestoreAnswer { facts, others, converged })).into_response())
+            Ok((status, doc(RestoreAnswer { facts, more, others, converged })).into_response())
         }
     }
 }

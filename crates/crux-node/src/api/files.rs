@@ -6,10 +6,12 @@ use super::gate::Noted;
 use crate::effects::{BlobError, FetchError};
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, State};
+use axum::http::{Method, header};
 use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use crux_api::json::{Code, Counter, FileEntry, FileList, FileStored};
 use crux_names::Hash256;
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::io;
 use std::pin::Pin;
@@ -61,31 +63,49 @@ pub(super) async fn store(State(door): State<Door>, content: Body) -> Answer {
     }
 }
 
-/// `GET /v1/files/SHA256`.
-pub(super) async fn fetch(State(door): State<Door>, Path(sha256): Path<String>) -> Answer {
+/// `GET /v1/files/SHA256`. What is found damaged while it is given breaks off at its end and is removed; `HEAD` looks at
+/// all of it first, and has it fetched anew.
+pub(super) async fn fetch(State(door): State<Door>, method: Method, Path(sha256): Path<String>) -> Answer {
     let hash: Hash256 = sha256
         .parse()
         .map_err(|cause| Refusal::new(Code::Usage, format!("{sha256:?} is no SHA-256: {cause}"), "crux files list"))?;
+    let absent =
+        || Refusal::new(Code::NotFound, format!("{} does not have {hash}", door.me.id), "crux files list --at NODE");
+    if method == Method::HEAD {
+        let blobs = door.effects.blobs().clone();
+        let verified = tokio::task::spawn_blocking(move || blobs.verify(&hash)).await.map_err(|e| disk(&e))?;
+        let mut size = verified.map_err(|e| disk(&e))?;
+        if size.is_none() && from_others(&door, hash).await? {
+            size = door.effects.blobs().has(&hash);
+        }
+        return Ok(([(header::CONTENT_LENGTH, size.ok_or_else(absent)?)], Body::empty()).into_response());
+    }
     let mut read = door.effects.blobs().read(&hash).await;
     if read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) && from_others(&door, hash).await? {
         read = door.effects.blobs().read(&hash).await;
     }
     let mut file = read.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            Refusal::new(Code::NotFound, format!("{} does not have {hash}", door.me.id), "crux files list --at NODE")
-        }
+        io::ErrorKind::NotFound => absent(),
         _ => disk(&error),
     })?;
     let (out, chunks) = mpsc::channel::<io::Result<Bytes>>(4);
+    let blobs = door.effects.blobs().clone();
     tokio::spawn(async move {
+        let mut hasher = Sha256::new();
         loop {
             let mut chunk = vec![0; CHUNK];
             let read = file.read(&mut chunk).await;
             let ended = !matches!(read, Ok(read) if read > 0);
             let part = match read {
-                Ok(0) => return,
+                Ok(0) if Hash256(hasher.finalize_reset().into()) == hash => return,
+                Ok(0) => {
+                    // Gone or not: whoever asked must not take it for whole.
+                    let _ = blobs.discard(&hash);
+                    Err(io::Error::new(io::ErrorKind::InvalidData, "its content is another one than its name says"))
+                }
                 Ok(read) => {
                     chunk.truncate(read);
+                    hasher.update(&chunk);
                     Ok(chunk.into())
                 }
                 Err(error) => Err(error),

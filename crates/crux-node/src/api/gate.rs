@@ -86,7 +86,10 @@ impl Caller {
             let next = "use an operator's bundle: --as BUNDLE, or crux ca issue --operator";
             return Some(Refusal::new(Code::Refused, cause, next));
         }
-        let cause = self.lacks(&right.need()?)?;
+        if right.held_by(self.admitted.scopes()) {
+            return None;
+        }
+        let cause = self.lacks(right.needs().first()?)?;
         let next = "crux ca inspect BUNDLE shows its scopes; --as BUNDLE names another operator";
         Some(Refusal::new(Code::Refused, cause, next))
     }
@@ -176,6 +179,7 @@ impl Asked {
     fn of(who: Who, right: Option<Right>, request: &Request) -> Self {
         let verb = match right {
             Some(Right::Verb(verb) | Right::AnyHorde(verb) | Right::Named(verb)) => verb.as_str(),
+            Some(Right::Files) => Verb::Apply.as_str(),
             Some(Right::Signed) => "write",
             Some(Right::Read) | None => "read",
         };

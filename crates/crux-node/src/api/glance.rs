@@ -76,7 +76,7 @@ fn of_status(status: &json::Status) -> Vec<Finding> {
     }
     if status.facts.quarantined > 0 {
         let text = format!("{} facts wait for an operator's word", status.facts.quarantined);
-        findings.push(found("facts", Warning, &status.confab.bloc, text, "crux facts list"));
+        findings.push(found("facts", Warning, &status.confab.bloc, text, "crux facts quarantine"));
     }
     if let Some(skew) = status.clock.skew_ms.filter(|skew| skew.abs() >= SKEW_MS) {
         let text = format!("its clock is {skew} ms off the other members'");
@@ -138,6 +138,10 @@ mod tests {
         let mut status = status();
         status.clock.skew_ms = Some(-SKEW_MS);
         assert_eq!(checks(&status), ["horde web", "facts acme", "clock n1"]);
+        status.facts.quarantined = 1;
+        let waits = of_status(&status).into_iter().find(|finding| finding.text.contains("an operator's word"));
+        assert_eq!(waits.and_then(|finding| finding.next).as_deref(), Some("crux facts quarantine"));
+        status.facts.quarantined = 0;
         status.confab.admin.clear();
         assert!(checks(&status).contains(&"admin ADMIN".to_owned()));
         status.confab.admin = vec!["n1".into()];

@@ -94,7 +94,42 @@ impl Blobs {
         std::fs::metadata(self.path(hash)).ok().filter(std::fs::Metadata::is_file).map(|meta| meta.len())
     }
 
-    /// Opens a file for reading.
+    /// Reads all of a file. Its size in bytes, if it is here and is what its name says; what is damaged is removed, so that
+    /// it can be fetched again. Blocks.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn verify(&self, hash: &Hash256) -> io::Result<Option<u64>> {
+        let mut file = match std::fs::File::open(self.path(hash)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let (mut hasher, mut size, mut buffer) = (Sha256::new(), 0, vec![0; CHUNK]);
+        loop {
+            let read = io::Read::read(&mut file, &mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            hasher.update(&buffer[..read]);
+            size += read as u64;
+        }
+        if Hash256(hasher.finalize().into()) == *hash {
+            return Ok(Some(size));
+        }
+        self.discard(hash).map(|()| None)
+    }
+
+    /// Removes a file that was found damaged.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub(crate) fn discard(&self, hash: &Hash256) -> io::Result<()> {
+        tracing::warn!(%hash, "a stored file is damaged and was removed; it will be fetched again when it is needed");
+        self.remove(hash).map(|_| ())
+    }
+
+    /// Opens a file for reading. Whoever lets its content go to another node compares its hash.
     ///
     /// # Errors
     /// Of the disk; `NotFound` if it is not here.

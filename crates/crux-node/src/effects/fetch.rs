@@ -89,8 +89,7 @@ pub async fn serve(
         timeout(PATIENCE, send.write_all(&buffer[..n])).await.map_err(|_| io::ErrorKind::TimedOut)??;
     }
     if offset == 0 && Hash256(hasher.finalize().into()) != hash {
-        tracing::warn!(%hash, "a stored file is damaged and was removed; it will be fetched again when it is needed");
-        blobs.remove(&hash)?;
+        blobs.discard(&hash)?;
     }
     send.shutdown().await
 }

@@ -6,13 +6,14 @@ use crate::command::Ctx;
 use crate::output::{Format, clean, may_draw, note, short};
 use crux_api::backup::{Contents, FORMAT, Packer};
 use crux_api::json::{Backup, BackupFile, Code, ErrorDoc};
-use crux_pki::age::{AgeError, Sealer};
+use crux_pki::age::{AgeError, Lock, Sealer};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{BufWriter, ErrorKind};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What to write, and how it is locked.
 #[derive(Debug, clap::Args)]
@@ -26,7 +27,8 @@ pub(crate) struct BackupArgs {
     without_files: bool,
 }
 
-/// A file that is not there under its name before it is whole, and is gone if it never is.
+/// A file that is not there under its name before it is whole, and is gone if it never is: also when the command is
+/// interrupted, though not when it is killed.
 struct Beside {
     path: PathBuf,
     beside: PathBuf,
@@ -35,10 +37,6 @@ struct Beside {
 
 impl Beside {
     fn make(path: &Path) -> Result<(Self, File), ErrorDoc> {
-        if path.symlink_metadata().is_ok() {
-            let cause = format!("{} exists already and is not overwritten", path.display());
-            return Err(ErrorDoc::new(Code::Failed, cause, "crux bloc backup NEW-FILE"));
-        }
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.new", std::process::id()));
         let beside = path.with_file_name(name);
@@ -48,18 +46,24 @@ impl Beside {
     }
 
     /// In its place, if nobody has put something there meanwhile.
-    fn keep(mut self) -> std::io::Result<()> {
+    fn keep(mut self) -> Result<(), ErrorDoc> {
         // A hard link does not replace what is there, which a rename would.
         match fs::hard_link(&self.beside, &self.path) {
             // Some file systems know no links.
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                fs::rename(&self.beside, &self.path)?;
+                fs::rename(&self.beside, &self.path).map_err(|e| failed(&self.path, &e))?;
                 self.done = true;
             }
-            linked => linked?,
+            linked => linked.map_err(|e| failed(&self.path, &e))?,
         }
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| {
+            let cause = format!(
+                "{} is written, all of it; but its folder cannot be synced ({e}), so that its name may not outlive a power cut",
+                self.path.display()
+            );
+            ErrorDoc::new(Code::Failed, cause, "check that disk, then read it once: crux bloc restore FILE --dry-run")
+        })
     }
 }
 
@@ -77,9 +81,28 @@ fn failed(path: &Path, e: &dyn std::fmt::Display) -> ErrorDoc {
     ErrorDoc::new(Code::Failed, cause, "free space there, or name another place: crux bloc backup NEW-FILE")
 }
 
+fn interrupted(path: &Path) -> ErrorDoc {
+    let cause = format!("{} is not written: interrupted; nothing is left of it", path.display());
+    ErrorDoc::new(Code::Failed, cause, "the same command again")
+}
+
 pub(super) async fn run(ctx: &Ctx, args: BackupArgs) -> Outcome {
-    let (beside, file) = Beside::make(&args.file)?;
+    if args.file.symlink_metadata().is_ok() {
+        let cause = format!("{} exists already and is not overwritten", args.file.display());
+        return Err(ErrorDoc::new(Code::Failed, cause, "crux bloc backup NEW-FILE"));
+    }
+    // Asked before signals are caught: Ctrl-C ends the question.
     let lock = args.lock.lock()?;
+    let mut terminated = signal(SignalKind::terminate()).map_err(|e| failed(&args.file, &e))?;
+    tokio::select! {
+        outcome = write(ctx, &args, &lock) => outcome,
+        Ok(()) = tokio::signal::ctrl_c() => Err(interrupted(&args.file)),
+        _ = terminated.recv() => Err(interrupted(&args.file)),
+    }
+}
+
+async fn write(ctx: &Ctx, args: &BackupArgs, lock: &Lock) -> Outcome {
+    let (beside, file) = Beside::make(&args.file)?;
     let client = ctx.client();
     let (facts, versions) = client.bloc_facts().await?;
     let mut about = Backup {
@@ -103,7 +126,7 @@ pub(super) async fn run(ctx: &Ctx, args: BackupArgs) -> Outcome {
     }
     let unsealed = |e: AgeError| failed(&args.file, &e);
     let io = |e: std::io::Error| failed(&args.file, &e);
-    let sealer = Sealer::new(BufWriter::new(file), &lock).map_err(unsealed)?;
+    let sealer = Sealer::new(BufWriter::new(file), lock).map_err(unsealed)?;
     let contents = Contents { about, trust: facts.trust, versions };
     let mut packer = Packer::new(sealer, &contents).map_err(io)?;
     let total = contents.about.files.iter().map(|file| file.size.0).sum();
@@ -111,12 +134,23 @@ pub(super) async fn run(ctx: &Ctx, args: BackupArgs) -> Outcome {
     for file in &contents.about.files {
         packer.file(file).map_err(io)?;
         client.fetch_file(&file.sha256, &mut packer).await?;
+        packer.whole().map_err(|e| match e.kind() {
+            ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
+                let cause = format!(
+                    "{} gave something else for a file: {e}; nothing is left of the backup",
+                    contents.about.node
+                );
+                ErrorDoc::new(Code::Failed, cause, "take it of another one: crux bloc backup NEW-FILE --at NODE")
+            }
+            _ => io(e),
+        })?;
         bar.inc(file.size.0);
     }
     bar.finish_and_clear();
     let writer = packer.finish().and_then(Sealer::finish).map_err(io)?;
     let file = writer.into_inner().map_err(|e| failed(&args.file, &e.error()))?;
-    file.sync_all().and_then(|()| beside.keep()).map_err(io)?;
+    file.sync_all().map_err(io)?;
+    beside.keep()?;
     let about = contents.about;
     if !about.missing.is_empty() {
         let what = if args.without_files { "are left out" } else { "are nowhere, so they are not in it" };
@@ -145,21 +179,17 @@ pub(super) fn bar(total: u64) -> ProgressBar {
     bar
 }
 
-/// Which files can be had, and which cannot: each is asked for once, and what this fulcrum lacks it fetches from others.
+/// Which files can be had whole, and which cannot: the fulcrum looks at each, and fetches from others what it lacks or what
+/// is damaged.
 async fn present(ctx: &Ctx, files: Vec<BackupFile>) -> Result<(Vec<BackupFile>, Vec<BackupFile>), ErrorDoc> {
     let client = ctx.client();
-    let list: crux_api::json::FileList = client.get(crux_api::routes::FILES).await?;
     let (mut here, mut missing) = (Vec::new(), Vec::new());
     for file in files {
-        let known = list.files.iter().any(|one| one.sha256 == file.sha256 && one.size == file.size);
-        match known {
-            true => here.push(file),
-            false => match client.fetch_file(&file.sha256, &mut std::io::sink()).await {
-                Ok(size) if size == file.size.0 => here.push(file),
-                Ok(_) => missing.push(file),
-                Err(e) if e.code == Code::NotFound => missing.push(file),
-                Err(e) => return Err(e),
-            },
+        match client.check_file(&file.sha256, file.size.0).await {
+            Ok(size) if size.is_none_or(|size| size == file.size.0) => here.push(file),
+            Ok(_) => missing.push(file),
+            Err(e) if e.code == Code::NotFound => missing.push(file),
+            Err(e) => return Err(e),
         }
     }
     Ok((here, missing))

@@ -7,9 +7,11 @@ use crate::Outcome;
 use crate::command::Ctx;
 use crate::operator::Operator;
 use crate::output::{Format, clean, names};
-use crux_api::backup::{self, BadBackup, Claimed, Contents, Files};
+use crux_api::backup::{self, BadBackup, Claimed, Contents, Files, WRITE_MAX};
 use crux_api::client::Client;
-use crux_api::json::{Code, Confab, ErrorDoc, FileList, RestoreAnswer, RestoreFate, Restored, RestoredFact, to_hex};
+use crux_api::json::{
+    BackupFile, Code, Confab, ErrorDoc, FileList, RestoreAnswer, RestoreFate, Restored, RestoredFact, to_hex,
+};
 use crux_api::routes::{self, RestoreRequest};
 use crux_pki::age::{AgeError, FileKey, Opener};
 use crux_pki::fingerprint;
@@ -22,6 +24,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Most versions and bytes of one request.
 const VERSIONS: usize = 256;
 const BYTES: usize = 1 << 20;
+/// Most of one path in one request: as many as a fulcrum takes, and in hex less than a request may have.
+const PATH_VERSIONS: usize = WRITE_MAX;
+const PATH_BYTES: usize = 3 << 20;
 /// Most names that are listed for people.
 const LISTED: usize = 20;
 
@@ -76,13 +81,14 @@ fn open(path: &Path) -> Result<BufReader<File>, ErrorDoc> {
     })
 }
 
-/// Reads all of it, files too: what is damaged anywhere is not begun.
-fn inspect(path: &Path, unlock: &UnlockArgs) -> Result<(Contents, FileKey), ErrorDoc> {
+/// Reads all of it, files too: what is damaged anywhere is not begun. But for files that were damaged already when the
+/// backup was taken: the facts do not depend on them, and the files are named.
+fn inspect(path: &Path, unlock: &UnlockArgs) -> Result<(Contents, FileKey, Vec<BackupFile>), ErrorDoc> {
     let file = open(path)?;
     let (opener, key) = Opener::new(file, &unlock.unlock()?).map_err(|e| locked(path, &e))?;
     let (contents, mut files) = backup::read(opener).map_err(|e| unread(path, &e))?;
     while files.next_file().map_err(|e| unread(path, &e))?.is_some() {}
-    Ok((contents, key))
+    Ok((contents, key, files.damaged().to_vec()))
 }
 
 /// The files once more, for what is in them.
@@ -93,7 +99,7 @@ fn files_of(path: &Path, key: &FileKey) -> Result<Files<Archive>, ErrorDoc> {
 
 pub(super) async fn run(ctx: &Ctx, args: RestoreArgs) -> Outcome {
     let path = args.file.as_path();
-    let (contents, key) = inspect(path, &args.unlock)?;
+    let (contents, key, damaged) = inspect(path, &args.unlock)?;
     let operator = Operator::load(&ctx.global, &ctx.target)?;
     let client = ctx.client();
     let confab: Confab = client.get(routes::CONFAB).await?;
@@ -126,16 +132,17 @@ pub(super) async fn run(ctx: &Ctx, args: RestoreArgs) -> Outcome {
         rows_left: u32::try_from(all - claimed.len()).unwrap_or(u32::MAX),
         files_stored: 0,
         files_held: 0,
+        files_damaged: damaged,
         converged: true,
     };
-    // First what would be refused as a whole is asked, then files, since what needs them starts as soon as it is known.
+    // First it is asked whether all of it would be refused, then files, since what needs them starts as soon as it is known.
     if !args.dry_run {
         send(&client, &claimed, true, &mut restored.clone()).await?;
     }
     store(&client, path, &key, &mut restored).await?;
     send(&client, &claimed, args.dry_run, &mut restored).await?;
     ctx.print(&restored, &text)?;
-    if !restored.refused.is_empty() {
+    if !restored.refused.is_empty() || !restored.files_damaged.is_empty() {
         return Ok(Code::Failed.exit());
     }
     Ok(if restored.converged { 0 } else { Code::NotConverged.exit() })
@@ -145,10 +152,11 @@ pub(super) async fn run(ctx: &Ctx, args: RestoreArgs) -> Outcome {
 async fn store(client: &Client, path: &Path, key: &FileKey, restored: &mut Restored) -> Result<(), ErrorDoc> {
     let there: FileList = client.get(routes::FILES).await?;
     let there: BTreeSet<String> = there.files.into_iter().map(|file| file.sha256).collect();
-    let missing = |sha256: &str| !there.contains(sha256);
+    let damaged: BTreeSet<&str> = restored.files_damaged.iter().map(|file| file.sha256.as_str()).collect();
+    let missing = |sha256: &str| !there.contains(sha256) && !damaged.contains(sha256);
     let total = restored.backup.files.iter().filter(|file| missing(&file.sha256)).map(|file| file.size.0).sum();
-    let count = |wanted: bool| restored.backup.files.iter().filter(|file| missing(&file.sha256) == wanted).count();
-    let (new, held) = (count(true), count(false));
+    let new = restored.backup.files.iter().filter(|file| missing(&file.sha256)).count();
+    let held = restored.backup.files.iter().filter(|file| there.contains(&file.sha256)).count();
     (restored.files_stored, restored.files_held) = (new as u32, held as u32);
     if restored.dry_run || new == 0 {
         return Ok(());
@@ -172,10 +180,25 @@ async fn store(client: &Client, path: &Path, key: &FileKey, restored: &mut Resto
     Ok(())
 }
 
-/// Requests of at most [`VERSIONS`] and [`BYTES`] that do not part a path.
+/// The versions of one path, in as many pieces as requests can take: what nobody replaced stands first in a backup, so that
+/// what is replaced comes after what replaced it, whether together or not.
+fn pieces(group: &[Claimed]) -> Vec<&[Claimed]> {
+    let (mut pieces, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (at, one) in group.iter().enumerate() {
+        if at > start && (at - start >= PATH_VERSIONS || bytes + one.sealed.len() > PATH_BYTES) {
+            pieces.push(&group[start..at]);
+            (start, bytes) = (at, 0);
+        }
+        bytes += one.sealed.len();
+    }
+    pieces.push(&group[start..]);
+    pieces
+}
+
+/// Requests of at most [`VERSIONS`] and [`BYTES`] that do not part a path, unless it is too large for one.
 fn requests(claimed: &[Claimed]) -> Vec<&[Claimed]> {
     let (mut requests, mut start, mut size) = (Vec::new(), 0, 0);
-    for group in claimed.chunk_by(|a, b| a.path == b.path) {
+    for group in claimed.chunk_by(|a, b| a.path == b.path).flat_map(pieces) {
         let (end, bytes): (usize, usize) = (group.len(), group.iter().map(|one| one.sealed.len()).sum());
         let before: usize = requests.iter().map(|request: &&[Claimed]| request.len()).sum();
         if start > 0 && (start + end > VERSIONS || size + bytes > BYTES) {
@@ -191,16 +214,18 @@ fn requests(claimed: &[Claimed]) -> Vec<&[Claimed]> {
 }
 
 async fn send(client: &Client, claimed: &[Claimed], dry_run: bool, restored: &mut Restored) -> Result<(), ErrorDoc> {
-    let mut done = 0;
+    let (mut done, mut after) = (0, 0);
     for request in requests(claimed) {
         let versions = request.iter().map(|one| to_hex(&one.sealed)).collect();
         let answer: Result<RestoreAnswer, ErrorDoc> =
-            client.post(routes::BLOC_RESTORE, &RestoreRequest { versions, dry_run }).await;
+            client.post(routes::BLOC_RESTORE, &RestoreRequest { versions, dry_run, after }).await;
         let answer = answer.map_err(|e| {
             let cause = format!("{done} of {} versions were brought back; then: {}", claimed.len(), e.cause);
-            ErrorDoc { cause: if done == 0 { e.cause.clone() } else { cause }, ..e }
+            ErrorDoc { cause: if done == 0 || dry_run { e.cause.clone() } else { cause }, ..e }
         })?;
         done += request.len();
+        // What is only asked for is not there when the next request is judged.
+        after += if dry_run { answer.more } else { 0 };
         restored.converged &= answer.converged;
         for fact in answer.facts {
             match fact.fate {
@@ -246,6 +271,12 @@ fn text(restored: &Restored, format: Format) -> String {
     if restored.files_stored + restored.files_held > 0 {
         lines.push(format!("files: {} {would} stored, {} were there", restored.files_stored, restored.files_held));
     }
+    if !restored.files_damaged.is_empty() {
+        let damaged = restored.files_damaged.len();
+        lines.push(format!(
+            "{damaged} files are damaged in the backup and left out; -o json names them: crux files push"
+        ));
+    }
     if !backup.missing.is_empty() {
         lines.push(format!("{} files that services need are not in the backup: crux files push", backup.missing.len()));
     }
@@ -280,5 +311,13 @@ mod tests {
             assert_ne!(pair[0].last().map(|one| &one.path), pair[1].first().map(|one| &one.path));
         }
         assert!(super::requests(&[]).is_empty());
+        // A path that is too large for one request: in hex it has less than a body may have.
+        let large: Vec<Claimed> = (0..2000).map(|n| claim("s".into(), if n < 80 { 100_000 } else { 10 })).collect();
+        let requests = super::requests(&large);
+        assert_eq!(requests.concat(), large);
+        for request in requests {
+            let bytes: usize = request.iter().map(|one| one.sealed.len()).sum();
+            assert!(request.len() <= WRITE_MAX && bytes * 2 + request.len() * 3 < 8 << 20, "{bytes}");
+        }
     }
 }
