@@ -114,7 +114,7 @@ fn a_disk_that_fills_under_writes_refuses_them_by_name_and_the_fulcrum_goes_on_a
     let pid = two.process.id();
     small.empty();
     until("the store is well by itself", || two.json("status").filter(|status| status["store"]["state"] == "ok"));
-    write(&world, door, "after", 1000).done();
+    write(&world, door, "later", 1000).done();
     assert_eq!(two.process.id(), pid);
     let before = facts(&two.answers());
     two.stop();
@@ -123,7 +123,7 @@ fn a_disk_that_fills_under_writes_refuses_them_by_name_and_the_fulcrum_goes_on_a
     let two = Fulcrum::start_logged(&world, "n2", "small/s", "log/two-again", &[]);
     until("all is on its disk", || (facts(&two.json("status")?).0 == before.0).then_some(()));
     let listed = placed(&world, door);
-    let all = made.iter().map(String::as_str).chain(["place/main/elsewhere", "place/main/after"]);
+    let all = made.iter().map(String::as_str).chain(["place/main/elsewhere", "place/main/later"]);
     assert!(all.clone().all(|path| listed.lines().any(|line| line == path)), "{all:?}: {listed}");
     assert!(!listed.contains("never"), "{listed}");
     two.stop();

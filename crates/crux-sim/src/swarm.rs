@@ -511,7 +511,7 @@ impl Swarm {
         wanted.check = self.below(2) == 0;
         wanted.file = self.below(3) == 0;
         // By what is drawn already: a seed stays the run that it was.
-        wanted.hooks = self.variant % 2 == 0;
+        wanted.hooks = self.variant.is_multiple_of(2);
         self.say(&format!(
             "write {of} = {} {:?} single {single} variant {} at n{}",
             wanted.place,

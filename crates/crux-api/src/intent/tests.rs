@@ -333,7 +333,10 @@ fn a_plan_lists_what_would_change_and_nothing_else() {
     assert_eq!((plan.changes.len(), plan.unchanged as usize), (1, there.len() - 1));
     let change = &plan.changes[0];
     assert_eq!(change.action, ChangeAction::Change);
-    assert_eq!(change.before.as_deref(), Some("want 5 where zone=a & node under site-a; big := ALL & LABEL(size=big)"));
+    assert_eq!(
+        change.before.as_deref(),
+        Some("want 5 where zone=a & node under site-a; quota cpu 8, memory 16G; big := ALL & LABEL(size=big)")
+    );
     assert_eq!(change.after.as_deref(), Some("want 3"));
 
     // A conflict is written again even when the winner says the same: the write settles it.

@@ -1,6 +1,7 @@
 //! Fact versions: opaque signed bytes, stored and forwarded exactly as received and never re-encoded.
 
 use crate::hash::sha256;
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -321,18 +322,18 @@ impl Checked {
     }
 
     /// The sealed bytes, or the parts that give them.
-    fn outer(&self) -> Result<&Bytes, Sealed> {
+    fn outer(&self) -> Result<&Bytes, Box<Sealed>> {
         match &self.form {
             Form::Whole(sealed) => Ok(sealed),
             Form::Apart { statement, signatures: [author, acceptor], chains } => {
                 let [author_chain, acceptor_chain] = chains.as_ref().clone();
-                Err(Sealed {
+                Err(Box::new(Sealed {
                     statement: statement.clone(),
                     author_chain,
                     author_signature: author.clone(),
                     acceptor_chain,
                     acceptor_signature: acceptor.clone(),
-                })
+                }))
             }
         }
     }

@@ -179,7 +179,7 @@ impl Hooks {
         (self.dirty, self.sure) = (false, sure);
         self.books.retain(|id, _| items.contains_key(id));
         let mut effects = Vec::new();
-        let mut seen: BTreeMap<&HordeName, Option<(Vec<FulcrumId>, Vec<FulcrumId>)>> = BTreeMap::new();
+        let mut seen: BTreeMap<&HordeName, Option<Members>> = BTreeMap::new();
         for (id, item) in items {
             if item.instance.phase != Phase::Running {
                 // Its next run knows nothing; numbers go on.
@@ -321,8 +321,11 @@ pub fn timeout(commands: &Commands) -> Duration {
     }
 }
 
+/// Those who are here, and those who are not.
+type Members = (Vec<FulcrumId>, Vec<FulcrumId>);
+
 /// The home members of a horde that are here and those that are not. ADMIN is a flag, and nobody waits for who carried it.
-fn members(roles: &Roles, horde: &HordeName) -> Option<(Vec<FulcrumId>, Vec<FulcrumId>)> {
+fn members(roles: &Roles, horde: &HordeName) -> Option<Members> {
     let of = roles.hordes.get(horde).filter(|_| *horde != HordeName::admin())?;
     let sorted = |ids: &[FulcrumId]| {
         let mut ids = ids.to_vec();

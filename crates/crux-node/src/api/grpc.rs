@@ -70,7 +70,7 @@ impl From<Refusal> for Status {
 }
 
 async fn view(door: &Door) -> Result<ConfabView, Status> {
-    Ok(show::confab(&door.confab().await?).into())
+    Ok(show::confab(&*door.confab().await?).into())
 }
 
 #[tonic::async_trait]

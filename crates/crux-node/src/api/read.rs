@@ -16,9 +16,9 @@ use std::sync::Arc;
 /// `GET /v1/confab`.
 pub(super) async fn confab(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
     if query.watch.is_none() {
-        return Ok(doc(show::confab(&door.confab().await?)));
+        return Ok(doc(show::confab(&*door.confab().await?)));
     }
-    Ok(follow(door, |door| async move { Ok(show::confab(&door.shared_confab().await?)) }))
+    Ok(follow(door, |door| async move { Ok(show::confab(&*door.shared_confab().await?)) }))
 }
 
 /// `GET /v1/status`.
@@ -129,11 +129,11 @@ where
     F: Fn(&Door, &picture::Status) -> T + Clone + Send + Sync + 'static,
 {
     if query.watch.is_none() {
-        return Ok(doc(make(&door, &door.status().await?)));
+        return Ok(doc(make(&door, &*door.status().await?)));
     }
     Ok(follow(door, move |door| {
         let make = make.clone();
-        async move { Ok(make(&door, &door.shared_status().await?)) }
+        async move { Ok(make(&door, &*door.shared_status().await?)) }
     }))
 }
 
@@ -145,10 +145,20 @@ where
     F: Future<Output = Result<T, Refusal>> + Send,
     M: Fn(Door) -> F + Send + Sync + 'static,
 {
+    follow_as(door, T::KIND, make)
+}
+
+/// As [`follow`]; a kind of which there are several has a key for each.
+pub(super) fn follow_as<T, F, M>(door: Door, key: &'static str, make: M) -> Response
+where
+    T: Kind + Serialize + Send + 'static,
+    F: Future<Output = Result<T, Refusal>> + Send,
+    M: Fn(Door) -> F + Send + Sync + 'static,
+{
     let (feed, response) = Feed::open();
     tokio::spawn(async move {
         let mut changed = door.asker.changed();
-        let glass = door.glasses.texts(T::KIND);
+        let glass = door.glasses.texts(key);
         let mut last = Arc::default();
         loop {
             changed.mark_unchanged();

@@ -2,10 +2,10 @@
 
 use super::Door;
 use super::answer::{Answer, Refusal, doc};
-use super::read::follow;
+use super::read::follow_as;
 use super::show::moment;
 use axum::extract::{Query, State};
-use crux_api::json::{ENFORCED, Rule, RuleList, RuleState};
+use crux_api::json::{ENFORCED, Kind as _, Rule, RuleList, RuleState};
 use crux_api::routes::RulesQuery;
 use crux_core::facts::Facts;
 use crux_core::facts::rule::Listed;
@@ -18,7 +18,8 @@ pub(super) async fn rules(State(door): State<Door>, Query(query): Query<RulesQue
     if query.watch.is_none() {
         return Ok(doc(door.rules(all).await?));
     }
-    Ok(follow(door, move |door| async move { door.rules(all).await }))
+    let key = if all { "RuleList, all" } else { RuleList::KIND };
+    Ok(follow_as(door, key, move |door| async move { door.rules(all).await }))
 }
 
 impl Door {

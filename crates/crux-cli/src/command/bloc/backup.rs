@@ -50,7 +50,7 @@ impl Beside {
         // A hard link does not replace what is there, which a rename would.
         match fs::hard_link(&self.beside, &self.path) {
             // Some file systems know no links.
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => {
                 fs::rename(&self.beside, &self.path).map_err(|e| failed(&self.path, &e))?;
                 self.done = true;
             }
