@@ -212,7 +212,7 @@ fn one_node_does_not_fill_the_quarantine_of_others() {
     let mut out = Vec::new();
     for begin in (0..20_000).step_by(1000) {
         // Of one fulcrum, and of as many as there are names for.
-        let name = |n: u64| if n % 2 == 0 { "n9".to_owned() } else { format!("n9/f{n}") };
+        let name = |n: u64| if n.is_multiple_of(2) { "n9".to_owned() } else { format!("n9/f{n}") };
         let versions = (begin..begin + 1000).map(|n| old_row(&name(n), LINE - 20_001 + n, 10)).collect();
         facts.handle(Time::ZERO, Wall(WALL), Input::Versions { from: from.clone(), versions }, &mut out);
     }

@@ -435,7 +435,8 @@ mod tests {
         let (rule, allows) = a_rule("db/api", false);
         let (_, removes) = a_rule("db/api", true);
         let (none, some): (Option<&[u8]>, Option<&[u8]>) = (None, Some(b""));
-        let table: &[(&str, Option<&[u8]>, &[&str])] = &[
+        type Case<'a> = (&'a str, Option<&'a [u8]>, &'a [&'a str]);
+        let table: &[Case<'_>] = &[
             ("horde/web", some, &["horde", "horde@web", "@web"]),
             ("horde/web", none, &["horde", "horde@web", "@web"]),
             ("place/web/api", some, &["apply", "apply@web", "@web"]),

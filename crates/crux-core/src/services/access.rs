@@ -679,7 +679,7 @@ mod tests {
         hear(&mut register, at(4), &n1, 7, said - 1, None);
         assert!(register.behind(at(4), at(4), pause(PACE)).is_empty(), "the register may be on its way");
         assert!(register.behind(at(4), at(3), SECOND).is_empty(), "a large one for longer");
-        assert_eq!(register.behind(at(4), at(3), pause(PACE)), [n1.clone()]);
+        assert_eq!(register.behind(at(4), at(3), pause(PACE)), core::slice::from_ref(&n1));
         assert!(register.behind(at(4), at(3), pause(PACE)).is_empty(), "it is on its way again");
         assert!(hear(&mut register, at(4), &n1, 8, said, None), "another version");
         register.anew(at(5));

@@ -110,7 +110,7 @@ fn take(binary: &Path, across: bool) -> Taken {
         let (from, to) = (&looks[0], &looks[looks.len() - 1]);
         carried(&from.1, &to.1) as f64 / (to.0 - from.0)
     };
-    let last = looks[known - 1..].windows(2).filter(|pair| carried(&pair[0].1, &pair[1].1) > 0).next_back();
+    let last = looks[known - 1..].windows(2).rfind(|pair| carried(&pair[0].1, &pair[1].1) > 0);
     let last = last.map_or(0.0, |pair| pair[1].0 - begin);
     let gap = looks.windows(2).map(|pair| pair[1].0 - pair[0].0).fold(0.0, f64::max);
     Taken { last, without, before: mean(&looks[..known]) / 1e3, gap }
