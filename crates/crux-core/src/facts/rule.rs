@@ -8,7 +8,7 @@
 //! the fact without saying so is refused.
 //!
 //! **A removal wins** over every version that allows, whichever knew of whichever and however late that one is stamped, as an
-//! expulsion does ([`super::record`], `tighten`). It is never behind a horizon: whoever was away for years with the rule, and had it
+//! expulsion does (`record`, `tighten`). It is never behind a horizon: whoever was away for years with the rule, and had it
 //! signed again there, brings nothing back. A removal is kept for ever, some 700 bytes.
 
 use super::Facts;
