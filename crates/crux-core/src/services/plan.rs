@@ -15,6 +15,18 @@ pub struct PlanId {
     pub generation: u64,
 }
 
+/// Nobody counts so far within a view.
+const GENERATION_MAX: u64 = 1 << 32;
+
+impl PlanId {
+    /// Whether nobody honest has counted to its number. It binds its maker; others go on as if it had not been said, or one
+    /// plan of a hostile proctor would keep every later one of that view from being obeyed.
+    #[must_use]
+    pub const fn is_beyond(&self) -> bool {
+        self.generation > GENERATION_MAX
+    }
+}
+
 /// One instance that should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

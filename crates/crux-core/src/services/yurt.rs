@@ -2,7 +2,7 @@
 //! entry lives as long as its heartbeat. Which programs there are, and when each answers, is told by `programs`.
 
 use super::pace::Pace;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -68,7 +68,8 @@ impl Yurt {
     /// is news.
     pub fn hear(&mut self, now: Time, from: &FulcrumId, programs: Vec<Program>) -> bool {
         let before = self.entries.len();
-        self.entries.retain(|(name, at), _| at != from || programs.iter().any(|program| program.name == *name));
+        let named: BTreeSet<&str> = programs.iter().map(|program| program.name.as_str()).collect();
+        self.entries.retain(|(name, at), _| at != from || named.contains(name.as_str()));
         let mut news = self.entries.len() != before;
         for Program { name, started, waits } in programs {
             let entry = Entry { started, waits, heard: now };
