@@ -94,7 +94,14 @@ impl Lie {
 
 /// One lie of a kind, as a frame.
 pub(super) fn tell(lie: Lie, wall: Wall, engine: &Engine, random: &mut Random, said: &VecDeque<Bytes>) -> Bytes {
-    let mut liar = Liar { wall, engine, random };
+    let facts = engine.facts_room();
+    let mut hordes: Vec<HordeName> = facts.hordes().map(|(horde, _)| horde).collect();
+    hordes.extend([HordeName::main(), HordeName::admin()]);
+    hordes.extend("nobodys".parse());
+    let catalogue = facts.muster().map(|(service, revision, _)| (service, revision)).collect();
+    let boards = engine.services_room().boards().values().flat_map(|heard| &heard.word);
+    let running = boards.map(|one| one.id.clone()).collect();
+    let mut liar = Liar { wall, engine, random, hordes, catalogue, running };
     match lie {
         Lie::Damaged => liar.damaged(said),
         Lie::Row => liar.row(),
@@ -115,6 +122,12 @@ struct Liar<'a> {
     wall: Wall,
     engine: &'a Engine,
     random: &'a mut Random,
+    /// Hordes that there are, and one that there is not.
+    hordes: Vec<HordeName>,
+    /// Every revision of everything.
+    catalogue: Vec<(ServiceName, Hash256)>,
+    /// What runs, as it was told.
+    running: Vec<InstanceId>,
 }
 
 impl Liar<'_> {
@@ -150,10 +163,8 @@ impl Liar<'_> {
     }
 
     fn horde(&mut self) -> HordeName {
-        let facts = self.engine.facts_room().hordes().map(|(horde, _)| horde);
-        let mut all: Vec<HordeName> = facts.chain([HordeName::main(), HordeName::admin()]).collect();
-        all.extend("nobodys".parse());
-        self.some(&all).unwrap_or_else(HordeName::main)
+        let which = self.below(self.hordes.len());
+        self.hordes[which].clone()
     }
 
     fn view(&mut self) -> ViewId {
@@ -168,10 +179,9 @@ impl Liar<'_> {
 
     /// Something of the catalogue, with any of its revisions, in any horde; or nothing that there is.
     fn service(&mut self) -> (ServiceRef, Hash256) {
-        let all: Vec<(ServiceName, Hash256)> =
-            self.engine.facts_room().muster().map(|(service, revision, _)| (service, revision)).collect();
         let horde = self.horde();
-        match self.some(&all).filter(|_| !self.one_in(6)) {
+        let which = self.below(self.catalogue.len());
+        match self.catalogue.get(which).cloned().filter(|_| !self.one_in(6)) {
             Some((service, revision)) => (ServiceRef { horde, service }, revision),
             None => {
                 let service = "ghost".parse().expect("a service's name");
@@ -181,9 +191,8 @@ impl Liar<'_> {
     }
 
     fn instance_id(&mut self) -> InstanceId {
-        let boards = self.engine.services_room().boards();
-        let all: Vec<InstanceId> = boards.values().flat_map(|heard| &heard.word).map(|one| one.id.clone()).collect();
-        match self.some(&all).filter(|_| !self.one_in(2)) {
+        let which = self.below(self.running.len());
+        match self.running.get(which).cloned().filter(|_| !self.one_in(2)) {
             Some(id) => id,
             None => {
                 let fulcrum = if self.one_in(2) { self.me() } else { self.whom() };
