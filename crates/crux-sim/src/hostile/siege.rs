@@ -89,7 +89,8 @@ impl Siege {
         write(&mut swarm, 0, &horde_with_vacancies(&web(), 2, 5_000));
         swarm.run_for(Duration::from_secs(1))?;
         swarm.check_sides("a horde")?;
-        for (horde, service, number) in [("main", "api", "3"), ("main", "db", "SIZE(ALL)"), ("web", "www", "2")] {
+        // Written out: whether one that is cordoned counts in SIZE the oracle does not say.
+        for (horde, service, number) in [("main", "api", "3"), ("main", "db", "2"), ("web", "www", "2")] {
             let of =
                 ServiceRef { horde: horde.parse().expect("a horde's name"), service: service.parse().expect("a name") };
             // An older revision stays in the catalogue.
