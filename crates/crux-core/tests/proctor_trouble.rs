@@ -88,10 +88,50 @@ fn a_new_holder_of_the_seat_goes_on_counting_where_deans_are() {
     step(&mut proctor);
     proctor.report(&n1, Vec::new());
     assert_eq!(step(&mut proctor), Some(1));
-    proctor.outbid(&PlanId { view: view.clone(), generation: 8 });
+    proctor.outbid(&n1, &PlanId { view: view.clone(), generation: 8 });
     assert_eq!(step(&mut proctor), Some(9));
-    proctor.outbid(&PlanId { view: view.clone(), generation: 9 });
+    proctor.outbid(&n1, &PlanId { view: view.clone(), generation: 9 });
     assert_eq!(step(&mut proctor), None, "they obey it");
+}
+
+/// A dean starts nothing that operators' facts do not allow. Who obeys a plan and tells of nothing that it asks for has other
+/// facts by now; whoever took that for asked would wait for it for ever.
+#[test]
+fn what_a_dean_did_not_start_though_it_obeys_is_asked_for_anew() {
+    let n1 = Member { id: id("n1"), boot: Boot(1) };
+    let view = ViewId { epoch: 1, leader: id("n1"), hash: [0; 16] };
+    let (sets, verdicts) = (BTreeMap::new(), BTreeMap::new());
+    let homes = BTreeMap::from([(id("n1"), Home::default())]);
+    let mut proctor = Proctor::new(HordeName::main(), id("n1"), 1000);
+    let roster = [n1.clone()];
+    let step = |proctor: &mut Proctor, revision: u8| {
+        let wants = Wanted { revision: Hash256([revision; 32]), ..wanted("pick(api, 3, ALL)") };
+        let wanted = BTreeMap::from([(of("api"), wants)]);
+        let (homes, sets, verdicts) = (&homes, &sets, &verdicts);
+        let seen =
+            Seen { view: &view, roster: &roster, homes, sets, quota: None, wanted: &wanted, young: false, verdicts };
+        proctor.step(Time::from_millis(1000), &seen).into_iter().find_map(|output| match output {
+            Output::Plan(plan) => Some(plan),
+            Output::Ask(_) => None,
+        })
+    };
+    step(&mut proctor, 1);
+    proctor.report(&n1, Vec::new());
+    let first = step(&mut proctor, 1).expect("a plan");
+    // It has not said yet that it has this plan: what was asked for is on its way, and rolls one at a time.
+    proctor.report(&n1, Vec::new());
+    let current = |plan: &Plan| plan.entries.iter().filter(|entry| entry.revision == Hash256([2; 32])).count();
+    let second = step(&mut proctor, 2).expect("a plan");
+    assert_eq!((second.entries.len(), current(&second)), (3, 1));
+    proctor.report(&n1, Vec::new());
+    proctor.outbid(&n1, &second.id);
+    let third = step(&mut proctor, 2).expect("a plan");
+    assert_eq!((third.entries.len(), current(&third)), (3, 3));
+    assert!(first.id < second.id && second.id < third.id);
+    // And that is that, for as long as it says so.
+    proctor.report(&n1, Vec::new());
+    proctor.outbid(&n1, &third.id);
+    assert_eq!(step(&mut proctor, 2), None);
 }
 
 /// The operators' trial: after joins and merges two were `main/server.1` for good, and a count of two made a third slot.

@@ -394,7 +394,8 @@ fn lengths_and_lists_are_bounded() {
     for count in [0, 255, 257] {
         assert_eq!(decode(Frame::FactsRanges { hashes: vec![7; count] }), Err(BadFrame::Malformed));
     }
-    let long = Frame::Service(Service::Offer { horde: HordeName::main(), stands_for: None, why: "x".repeat(5000) });
+    let long = Program { name: "x".repeat(5000), ..program("") };
+    let long = Frame::Service(Service::Who { view: view_id(), programs: vec![long] });
     assert_eq!(decode(long), Err(BadFrame::TooLong));
     let astray = Flock::Propose {
         id: ProposalId { epoch: 1, proposer: member("n1", 1) },
@@ -403,6 +404,52 @@ fn lengths_and_lists_are_bounded() {
         deadline: Duration::ZERO,
     };
     assert_eq!(decode(Frame::Flock(astray)), Err(BadFrame::Malformed));
+}
+
+/// A healthminder puts its own words around a check's, a proctor around an instance's, and sends them to everybody: however
+/// long those are, what comes of it is read.
+#[test]
+fn what_is_said_in_others_words_is_cut_where_it_would_be_too_long() {
+    let words = "\u{e4}".repeat(5000);
+    let verdict = Verdict {
+        subject: instance_id(),
+        of: of_service(),
+        health: Health::Late,
+        for_: Duration::ZERO,
+        rule: words.clone(),
+        why: words.clone(),
+    };
+    let entry = Entry {
+        of: of_service(),
+        slot: 1,
+        revision: Hash256([1; 32]),
+        on: id("n1"),
+        instance: None,
+        why: words.clone(),
+    };
+    let plan = Plan {
+        id: PlanId { view: view_id(), generation: 1 },
+        horde: HordeName::main(),
+        by: id("n1"),
+        entries: vec![entry],
+        shortfalls: vec![Shortfall { of: of_service(), missing: 1, why: words.clone() }],
+        should: Vec::new(),
+    };
+    let horde = HordeName::main();
+    let why = words.clone();
+    let board = vec![Instance { why: words.clone(), ..instance() }];
+    for message in [
+        Service::Verdicts { horde: horde.clone(), view: view_id(), verdicts: vec![verdict] },
+        Service::Plan(plan),
+        Service::Board { horde: horde.clone(), view: view_id(), instances: board },
+        Service::Who { view: view_id(), programs: vec![program(&words)] },
+        Service::Waits { view: view_id(), waits: vec![(horde.clone(), words)] },
+        Service::Offer { horde, stands_for: None, why },
+    ] {
+        let read = Frame::decode(Frame::Service(message).encode(), &bloc());
+        let Ok(Frame::Service(read)) = read else { panic!("{read:?}") };
+        assert!(format!("{read:?}").contains(&"\u{e4}".repeat(2048)), "no more is lost than must be");
+    }
 }
 
 /// The largest flock of the design, with names and addresses as they are: it merges ten thousand that were alone.

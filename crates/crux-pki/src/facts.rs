@@ -8,6 +8,8 @@
 //! | everybody else | [`check`], or for many a [`Checker`]: chains, roles, names and both signatures, but no dates | on receipt, and from disk |
 //!
 //! So a fact outlives the certificate that wrote it, and a clock that is wrong here refuses nothing that was right there.
+//! One thing about dates everybody can tell without a clock: a version that is stamped after its author's certificate ended.
+//! No honest door lets one in, so there was none, or it lied (decision 20).
 //! Whether this author may write that path is not judged here but in the heart, by a table. Only what the author's own
 //! certificate is limited to is judged here, by everybody: [`Scopes`](crux_core::facts::scope::Scopes) are a property of
 //! that certificate which never changes, so all come to the same answer, and no door can let an operator do more.
@@ -18,6 +20,7 @@ use crate::refusal::Refusal;
 use crate::trust::{Admitted, Trust, hash_of};
 use bytes::Bytes;
 use crux_core::facts::Certificate;
+use crux_core::facts::clock::AHEAD_MAX;
 use crux_core::facts::value::Row;
 use crux_core::facts::version::{Author, BadVersion, Checked, Sealed, Stamp, Statement};
 use crux_names::{FulcrumId, Hash256, Wall};
@@ -77,6 +80,17 @@ pub enum BadFact {
         scopes: String,
         /// What the statement would need.
         needs: String,
+    },
+    /// It is stamped later than its author's certificate could write.
+    #[error(
+        "it is stamped {late} s after the certificate of {author} ended, so whoever accepted it did not look; it is forged, or \
+         a clock is wrong"
+    )]
+    Late {
+        /// Who wrote it.
+        author: String,
+        /// How many seconds too late.
+        late: u64,
     },
     /// A row claims labels that its node's certificate does not carry.
     #[error("its row claims other labels than its node's certificate carries; issue a certificate with those labels")]
@@ -385,7 +399,18 @@ fn check_author(author: &Admitted, sealed: &Sealed, statement: &Statement) -> Re
     if !author.signed(AUTHOR_CONTEXT, &sealed.statement, &sealed.author_signature) {
         return Err(BadFact::AuthorSignature);
     }
+    check_stamp(author, statement)?;
     check_scopes(author, statement)
+}
+
+/// An operator's certificate writes nothing after its end. A door judges it to the second, and takes stamps that are ahead of
+/// its clock by so much; so this refuses nothing that an honest door took, whatever its clock said. A node's clock may be years
+/// ahead, and its own row is its own affair.
+fn check_stamp(author: &Admitted, statement: &Statement) -> Result<(), BadFact> {
+    let Author::Operator(_) = &statement.author else { return Ok(()) };
+    let latest = author.own_end().saturating_add(1 + AHEAD_MAX.as_secs());
+    let late = (statement.stamp.wall / 1_000_000).saturating_sub(latest);
+    if late == 0 { Ok(()) } else { Err(BadFact::Late { author: statement.author.to_string(), late }) }
 }
 
 /// An operator writes only what its certificate is limited to.

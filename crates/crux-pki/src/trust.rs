@@ -139,6 +139,12 @@ impl Admitted {
         self.not_after
     }
 
+    /// The end of the certificate itself in Unix seconds, whatever is above it: the same wherever it is read.
+    #[must_use]
+    pub fn own_end(&self) -> u64 {
+        self.leaf.not_after
+    }
+
     /// The certificate itself.
     #[must_use]
     pub fn der(&self) -> &CertificateDer<'static> {

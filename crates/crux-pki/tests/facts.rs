@@ -330,6 +330,36 @@ fn a_limited_operator_writes_what_its_certificate_names_and_no_door_can_let_it_d
     assert!(world.ca.issue(nodes).unwrap_err().to_string().contains("only an operator is limited"));
 }
 
+/// Decision 15: whoever has a node's key and the key of an operator whose certificate has ended cannot write anything of now,
+/// with or without the node's expulsion. What it can do is what stands last: write as of a time when that operator still
+/// could.
+#[test]
+fn a_door_that_lies_lets_an_operator_write_nothing_after_its_end() {
+    let mut world = world();
+    let old = world.ca.issue(IssueRequest { days: 1, ..IssueRequest::new(operator("ann")) }).unwrap();
+    let end = world.n1.trust().verify_chain(old.chain(), world.now).unwrap().own_end();
+    let at = |wall: u64| Statement { stamp: Stamp { wall: wall * 1_000_000, logical: 0 }, ..anns() };
+    let lied = |wall: u64| check(world.n2.trust(), accepted_by(&world.n1, signed_by(&old, &at(wall))));
+    for (wall, late) in [(end + 62, 1), (end + 400 * DAY, 400 * DAY - 61)] {
+        let refused = lied(wall).unwrap_err();
+        assert_eq!(refused, BadFact::Late { author: "operator ann".into(), late });
+        assert!(refused.to_string().contains("whoever accepted it did not look"), "{refused}");
+        // An honest door says so too, and long after the end it says that the certificate has ended.
+        let sealed = seal(&old, &at(wall)).unwrap();
+        assert_eq!(countersign(&world.n1, sealed.clone(), end), Err(refused));
+        assert!(matches!(countersign(&world.n1, sealed, end + DAY), Err(BadFact::Author(Refusal::Expired { .. }))));
+    }
+    // What an honest door takes in the last second, from a client whose clock is ahead by as much as may be, stands.
+    let last = countersign(&world.n1, seal(&old, &at(end + 60)).unwrap(), end).unwrap();
+    assert!(check(world.n2.trust(), last.sealed()).is_ok());
+    // The bound of all this: as of then, and long after it.
+    assert!(lied(end).is_ok());
+    // Expelling the one that lied takes back nothing that it let in, for nobody can tell that from what it let in rightly.
+    let expelled = [(NodeName::parse("n1").unwrap(), 9)].into();
+    let after = world.n2.trust().clone().refusing(std::sync::Arc::new(expelled));
+    assert!(check(&after, accepted_by(&world.n1, signed_by(&old, &at(end)))).is_ok());
+}
+
 /// A checker gives the same answer as one that remembers nothing, however often it is asked.
 fn agree(checker: &mut Checker, trust: &Trust, sealed: &Bytes) -> Result<Checked, BadFact> {
     let fresh = check(trust, sealed.clone());

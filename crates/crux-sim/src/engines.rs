@@ -1,18 +1,19 @@
 //! Whole engines in the invented world: each life is an engine on a machine, and everything that two of them say to each
 //! other goes through its bytes.
 
+use crate::hostile::Adversary;
 use crate::invariants::Flocking;
 use crate::machine::Machine;
+use crate::signature;
 use crate::world::{In, Mixer, Node, Out, World};
 use bytes::Bytes;
 use crux_core::engine::{Config, Engine};
 use crux_core::facts::Certificate;
-use crux_core::facts::version::Checked;
 use crux_core::flock;
 use crux_core::flock::discovery::Book;
 use crux_core::io::{Event, Input, Output, Peer, Reply, RequestId};
 use crux_core::wire::{self, Frame};
-use crux_names::{BlocName, Boot, Member, Time};
+use crux_names::{BlocName, Boot, FulcrumId, Member, Time};
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher;
 use std::net::SocketAddr;
@@ -50,6 +51,10 @@ pub struct Life {
     pub alarms: Vec<String>,
     /// It has left.
     pub finished: bool,
+    /// What makes it lie, if it does.
+    pub adversary: Option<Box<Adversary>>,
+    /// Who in this world lies: what that one says need not be readable.
+    pub liar: Option<FulcrumId>,
 }
 
 impl Life {
@@ -89,7 +94,10 @@ impl Life {
             machine.marks.insert("instances outlived crux and were re-adopted");
         }
         let (replies, events, alarms) = (Vec::new(), VecDeque::new(), Vec::new());
-        (Self { engine, machine, replies, events, said: 0, alarms, finished: false }, first)
+        (
+            Self { engine, machine, replies, events, said: 0, alarms, finished: false, adversary: None, liar: None },
+            first,
+        )
     }
 
     /// This life.
@@ -102,6 +110,7 @@ impl Life {
     pub fn feed(&mut self, now: Time, input: Input, out: &mut Vec<Out<Bytes, Bytes>>) {
         let mut wishes = Vec::new();
         self.engine.handle(now, self.machine.wall(now), input, &mut wishes);
+        let from = out.len();
         for wish in wishes {
             match wish {
                 Output::Dial(addr) => out.push(Out::Dial(addr)),
@@ -121,6 +130,18 @@ impl Life {
                 Output::Changed | Output::Expelled(_) => {}
                 Output::Finished => self.finished = true,
             }
+        }
+        if let Some(adversary) = &mut self.adversary {
+            adversary.bend(out, from);
+        }
+    }
+
+    /// What cannot be read breaks its link, and an honest peer never says it.
+    fn unreadable(&mut self, from: Member, what: &str, why: &wire::BadFrame, out: &mut Vec<Out<Bytes, Bytes>>) {
+        if self.liar.as_ref() == Some(&from.id) || self.adversary.is_some() {
+            out.push(Out::Close(from));
+        } else {
+            self.machine.wrong.push(format!("a {what} of {from} cannot be read: {why}"));
         }
     }
 
@@ -152,6 +173,9 @@ impl Node for Life {
                 if self.machine.disk.dead() {
                     return;
                 }
+                if let Some(adversary) = &mut self.adversary {
+                    adversary.act(now, self.machine.wall(now), &self.engine, out);
+                }
                 if self.engine.deadline() > now {
                     return;
                 }
@@ -166,21 +190,15 @@ impl Node for Life {
             In::DialFailed(addr, myself) => Input::DialFailed { addr, why: "no answer".into(), myself, refused: false },
             In::Datagram(from, bytes) => match wire::decode_datagram(bytes) {
                 Ok(datagram) => Input::Datagram { from, datagram },
-                Err(why) => {
-                    self.machine.wrong.push(format!("a datagram of {from} cannot be read: {why}"));
-                    return;
-                }
+                Err(why) => return self.unreadable(from, "datagram", &why, out),
             },
             In::Frame(from, bytes) => match Frame::decode(bytes, &bloc()) {
                 Ok(Frame::Facts { sealed }) => {
-                    let versions = sealed.into_iter().filter_map(|sealed| Checked::vouched(sealed).ok()).collect();
+                    let versions = sealed.into_iter().filter_map(signature::check).collect();
                     Input::Facts { from, versions }
                 }
                 Ok(frame) => Input::Frame { from, frame },
-                Err(why) => {
-                    self.machine.wrong.push(format!("a frame of {from} cannot be read: {why}"));
-                    return;
-                }
+                Err(why) => return self.unreadable(from, "frame", &why, out),
             },
         };
         self.feed(now, input, out);
@@ -190,7 +208,8 @@ impl Node for Life {
         if self.machine.disk.dead() {
             return Time::NEVER;
         }
-        self.engine.deadline().min(self.machine.deadline())
+        let lies = self.adversary.as_ref().map_or(Time::NEVER, |adversary| adversary.deadline());
+        self.engine.deadline().min(self.machine.deadline()).min(lies)
     }
 
     fn digest_datagram(datagram: &Bytes) -> u64 {

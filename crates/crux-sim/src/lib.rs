@@ -4,7 +4,7 @@
 //! [`world`] is time, links and faults; [`flocks`] is flocking alone in it; [`engines`] are whole fulcrums in it, each on a
 //! [`machine`] with a [`disk`]; [`flock_swarm`] and [`swarm`] are runs of either from one seed; [`invariants`] are the rules that hold at
 //! every step and [`liveness`] those that come to hold when the faults stop, one a file; [`settled`] is what else must be
-//! true of whole fulcrums when it is quiet; [`large`] is flocking of up to ten thousand; [`alone`] is
+//! true of whole fulcrums when it is quiet; [`hostile`] is whole fulcrums one of which lies; [`large`] is flocking of up to ten thousand; [`alone`] is
 //! one fulcrum among words of a test; [`console`] steps through a run.
 
 /// Prints a line. Whoever reads no more of it, as `head` does, ends the program quietly.
@@ -23,11 +23,13 @@ pub mod disk;
 pub mod engines;
 pub mod flock_swarm;
 pub mod flocks;
+pub mod hostile;
 pub mod invariants;
 pub mod large;
 pub mod liveness;
 pub mod machine;
 pub mod operator;
 pub mod settled;
+pub mod signature;
 pub mod swarm;
 pub mod world;

@@ -2,13 +2,13 @@
 //! *it*. Everything takes a while, and what takes a while can be cut short by a crash.
 
 use crate::disk::Disk;
+use crate::signature::seal;
 use bytes::Bytes;
-use crux_core::facts::version::{Author, Checked, Sealed, Stamp, Statement};
+use crux_core::facts::version::{Author, Checked, Stamp, Statement};
 use crux_core::hash::Random;
 use crux_core::io::{BookEntry, Effect, Ended, HookEnd, Kept, Report, StartSpec, Telling, Word};
 use crux_core::services::instance::{Instance, InstanceId, Phase, ServiceRef};
 use crux_names::{BlocName, Duration, FulcrumId, Hash256, Time, Wall};
-use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
@@ -429,14 +429,4 @@ impl Machine {
         self.ahead.clear();
         self.processes.clear();
     }
-}
-
-/// A statement as if somebody had signed it: the simulator has no keys.
-///
-/// # Panics
-/// Never: what was encoded decodes.
-#[must_use]
-pub fn seal(statement: &Statement) -> Checked {
-    let sealed = Sealed { statement: statement.encode(), ..Sealed::default() };
-    Checked::vouched(sealed.encode_to_vec().into()).expect("an honest statement")
 }

@@ -2,7 +2,7 @@
 //! was acknowledged.
 
 use crate::engines::{Cluster, bloc};
-use crate::machine::seal;
+use crate::signature::seal;
 use bytes::Bytes;
 use crux_core::facts::Facts;
 use crux_core::facts::clock::acceptable;

@@ -263,7 +263,7 @@ impl Swarm {
     }
 
     /// Somebody adds a service at every door, for longer than settling may take: in the end everybody lists all of them.
-    fn register(&mut self) {
+    pub(crate) fn register(&mut self) {
         for at in 0..self.world.slots.len() {
             if self.world.slots[at].node.is_some() {
                 let command = Command::Add { entry: settled::entry(), life: LIFE_MAX, again: false };
@@ -295,6 +295,11 @@ impl Swarm {
             }
         }
         lines.into_iter().for_each(|line| self.say(&line));
+    }
+
+    /// From now on these hold of whole engines.
+    pub(crate) fn replace_rules(&mut self, whole: Vec<Box<dyn Whole>>) {
+        self.whole = whole;
     }
 
     fn all(&self, sides: &[Vec<usize>]) -> Result<(), String> {
@@ -341,7 +346,13 @@ impl Swarm {
             let place = (index + self.below(self.options.nodes)) % self.options.nodes;
             self.say(&format!("last write of {of} at n{}", place + 1));
             let wanted = Wanted::plain(of, format!("pick({}, 2, ALL)", of.service));
-            self.operator.write(&mut self.world, place, &wanted.changes());
+            let mut changes = wanted.changes();
+            // A split may have left it in a horde that was deleted on the other side: no door places anything there.
+            let known = life_of(&self.world).is_some_and(|life| life.engine.muster().hordes().contains_key(&of.horde));
+            if of.horde != HordeName::main() && !known {
+                changes.extend(horde(&of.horde, Some(0)));
+            }
+            self.operator.write(&mut self.world, place, &changes);
             self.run_for(Duration::from_secs(3))?;
             let reply = self.operator.written.last().and_then(|written| written.reply.clone());
             if !matches!(reply, Some(Reply::Written { converged: true, .. })) {
@@ -581,6 +592,10 @@ impl Swarm {
             self.world.poke(place, |life, now, out| life.feed(now, input, out));
         }
     }
+}
+
+fn life_of(world: &Cluster) -> Option<&Life> {
+    world.slots.iter().find_map(|slot| slot.node.as_ref())
 }
 
 fn name(place: usize, boot: u64) -> Member {

@@ -1,7 +1,7 @@
 //! Hordes on whole engines, scripted: vacancies on both sides of a long split, drains, cordons, and who leaves for good.
 
 use crux_core::facts::value::Row;
-use crux_core::io::{Command, Input};
+use crux_core::io::{Command, Input, Reply};
 use crux_core::picture::HordeState;
 use crux_core::services::instance::ServiceRef;
 use crux_names::{Duration, FulcrumId, HordeName};
@@ -29,6 +29,9 @@ fn write(swarm: &mut Swarm, place: usize, changes: &[Change]) {
 fn settle(swarm: &mut Swarm, phase: &str) {
     ok(swarm.run_for(Duration::from_secs(1)));
     ok(swarm.check_sides(phase));
+    // What a door refuses makes the rest of a test vain.
+    let refused = swarm.operator.written.iter().find(|one| matches!(one.reply, Some(Reply::Refused { .. })));
+    assert!(refused.is_none(), "{phase}: {refused:?}");
 }
 
 fn running(swarm: &Swarm, places: &[usize], of: &ServiceRef) -> usize {
@@ -150,9 +153,10 @@ fn a_dead_member_is_stood_in_for_and_takes_its_place_again() {
         let mut swarm = Swarm::new(Options::fine(seed, 5));
         ok(swarm.check_sides("start"));
         write(&mut swarm, 0, &horde_with_vacancies(&web(), 3, 30_000));
+        settle(&mut swarm, "a horde");
         let api = of(&web(), "api");
         write(&mut swarm, 1, &Wanted::plain(&api, "pick(api, SIZE(ALL), ALL)".into()).changes());
-        settle(&mut swarm, "a horde");
+        settle(&mut swarm, "a service");
         let home = members(&swarm, 0, &web());
         let (dead, other) = (places(&home)[2], places(&home)[0]);
         swarm.end(dead, true);
@@ -231,10 +235,11 @@ fn whoever_leaves_for_good_is_of_no_horde_and_is_missed_nowhere() {
         let mut swarm = Swarm::new(Options::fine(seed, 5));
         ok(swarm.check_sides("start"));
         write(&mut swarm, 0, &horde(&web(), Some(3)));
+        settle(&mut swarm, "a horde");
         let api = of(&web(), "api");
         let wanted = Wanted { on_split: "stop".into(), ..Wanted::plain(&api, "pick(api, 2, ALL)".into()) };
         write(&mut swarm, 1, &wanted.changes());
-        settle(&mut swarm, "a horde");
+        settle(&mut swarm, "a service");
         let home = members(&swarm, 0, &web());
         let gone = places(&home)[1];
         let leave = Input::Command { request: 0, command: Command::Leave };

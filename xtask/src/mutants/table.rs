@@ -1,4 +1,5 @@
-//! The mutants: each breaks one rule of the design's `flocking.md`.
+//! The mutants: each breaks one rule of the design's `flocking.md`, and the last ones what an honest fulcrum asks before it
+//! believes another (`trust.md`, promise D4).
 
 use super::Mutant;
 use super::Test::{Core, Run, Sim, Unit};
@@ -19,6 +20,7 @@ const PROMISE: &str = "crates/crux-core/src/flock/promise.rs";
 const SEEK: &str = "crates/crux-core/src/flock/seek.rs";
 const APART: &str = "crates/crux-core/src/flock/apart.rs";
 const TIMERS: &str = "crates/crux-core/src/flock/timers.rs";
+const DEAN: &str = "crates/crux-core/src/services/dean.rs";
 const VERDICT: &str = "crates/crux-core/src/flock/verdict.rs";
 
 /// Seeds that the sound tree passes: a few seconds.
@@ -371,5 +373,45 @@ pub const MUTANTS: &[Mutant] = &[
         find: "let asked = seq > first && probe",
         replace: "let asked = probe",
         tests: &[Sim("flock_traps", "an_answer_without_a_view")],
+    },
+    Mutant {
+        name: "dean-asks-facts",
+        rule: "a dean starts only what operators' facts place there",
+        file: DEAN,
+        find: "        if allows(plan, entry, *have, s).is_ok() {",
+        replace: "        if true {",
+        tests: &[Unit("services/dean", "nothing_starts_that"), Sim("whole_hostile", "seeds_0_to_10")],
+    },
+    Mutant {
+        name: "dean-asks-revision",
+        rule: "a dean starts only the revision that is placed",
+        file: DEAN,
+        find: "    if place.revision != entry.revision.0 {",
+        replace: "    if false {",
+        tests: &[Unit("services/dean", "nothing_starts_that"), Sim("whole_hostile", "seeds_0_to_10")],
+    },
+    Mutant {
+        name: "words-are-cut",
+        rule: "nobody's words make somebody else's frame unreadable",
+        file: "crates/crux-core/src/wire/parts.rs",
+        find: "    let mut end = text.len().min(TEXT_MAX);",
+        replace: "    let mut end = text.len();",
+        tests: &[Core("wire", "what_is_said_in_others_words")],
+    },
+    Mutant {
+        name: "words-are-counted",
+        rule: "what is kept of one node's words is bounded",
+        file: "crates/crux-core/src/services/bounds.rs",
+        find: "        if sum + weight > NODE_MAX + members * MEMBER_MAX {",
+        replace: "        if false {",
+        tests: &[Unit("services/bounds", "one_nodes_words_are_bounded")],
+    },
+    Mutant {
+        name: "plan-numbers-bind",
+        rule: "a number that nobody counts to binds nobody but its maker",
+        file: "crates/crux-core/src/services/plan.rs",
+        find: "        self.generation > GENERATION_MAX",
+        replace: "        false",
+        tests: &[Unit("services/dean", "a_number_that_nobody_counts_to")],
     },
 ];

@@ -10,8 +10,8 @@ mod why_flock;
 
 use crate::facts::path::Path;
 use crate::facts::value::{EXPULSIONS, HORIZON};
-use crate::facts::version::Stamp;
-use crate::facts::{self, Certificate, Facts};
+use crate::facts::version::{Checked, Stamp, Statement};
+use crate::facts::{self, Certificate, Facts, authority};
 use crate::flock::{self, Flock};
 use crate::io::{BookEntry, Command, Event, Input, Output, Reply, Report, RequestId};
 use crate::picture::Confab;
@@ -26,7 +26,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
-use crux_names::{FulcrumId, Hash256, Member, NodeName, Time, Wall};
+use crux_names::{BlocName, FulcrumId, Hash256, Member, NodeName, Time, Wall};
 use sha2::{Digest, Sha256};
 
 /// What an engine is told at its start.
@@ -56,6 +56,7 @@ enum Work {
 /// Everything that one fulcrum decides.
 #[derive(Clone, Debug)]
 pub struct Engine {
+    bloc: BlocName,
     me: Member,
     flock: Flock,
     facts: Facts,
@@ -80,7 +81,7 @@ impl Engine {
     /// A fulcrum that starts alone. Its first [`Engine::deadline`] is now.
     #[must_use]
     pub fn new(now: Time, config: Config) -> Self {
-        let me = config.flock.me.clone();
+        let (bloc, me) = (config.flock.bloc.clone(), config.flock.me.clone());
         let (seed, timers) = (config.flock.seed, config.flock.timers);
         let services = services::Config {
             me: me.clone(),
@@ -100,6 +101,7 @@ impl Engine {
         let flock = Flock::new(now, config.flock);
         let services = Services::new(now, services, flock.view().clone());
         Self {
+            bloc,
             me,
             flock,
             facts: Facts::new(facts),
@@ -274,7 +276,18 @@ impl Engine {
 
     fn command(&mut self, now: Time, wall: Wall, request: RequestId, command: Command, out: &mut Vec<Output>) {
         match command {
-            Command::Write { versions } => self.facts(facts::Input::Write { request, versions }),
+            Command::Write { versions } => {
+                let write: Vec<&Statement> = versions.iter().map(Checked::statement).collect();
+                // What the table refuses is said first.
+                let formed = write.iter().all(|one| authority::authorise(&self.bloc, one).is_ok());
+                match services::door::judge(&self.known, &write) {
+                    Err(why) if formed => {
+                        let why = format!("{why}; nothing was changed");
+                        out.push(Output::Reply { request, reply: Reply::Refused { why } });
+                    }
+                    _ => self.facts(facts::Input::Write { request, versions }),
+                }
+            }
             Command::Restore { versions } => self.facts(facts::Input::Restore { request, versions }),
             Command::Down { .. } | Command::Leave if self.down.is_some() || self.finished => {
                 let why = format!("{} is going down already; nothing is left to do but wait", self.me.id);

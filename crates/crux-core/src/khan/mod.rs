@@ -13,8 +13,8 @@
 //! `!` binds tightest, then `&`, then `|`. Assignment before use is not required; a cycle is an error. A program prints
 //! back in canonical form: one statement a line, no needless parentheses.
 //!
-//! [`parse`] reads, [`place()`] decides where instances go, [`may_start`] gates starts, [`parse_where`] reads the `where`
-//! of hordes. `tests/khan/*.txt` shows what each does, by example.
+//! [`parse`] reads, [`place()`] decides where instances go, [`Lone`] tells one host whether it may be meant, [`may_start`]
+//! gates starts, [`parse_where`] reads the `where` of hordes. `tests/khan/*.txt` shows what each does, by example.
 
 mod ast;
 mod choose;
@@ -22,6 +22,7 @@ mod error;
 mod filter;
 mod lexer;
 mod parser;
+mod permits;
 mod place;
 mod start;
 mod weigh;
@@ -30,6 +31,7 @@ pub use self::ast::{At, Condition, Need, Number, Op, Pick, Program, Set, Stage, 
 pub use self::error::{Error, Problem};
 pub use self::filter::{Term, Where, parse_where};
 pub use self::parser::{parse, parse_condition, parse_set};
+pub use self::permits::Lone;
 pub use self::place::{Host, HostState, Missing, Placed, Placement, World, place};
 pub use self::start::{StageCounts, Stages, Waiting, may_start};
 pub use self::weigh::{Ask, Quota};

@@ -17,7 +17,7 @@
 use super::instance::{InstanceId, ServiceRef};
 use super::pace::{Pace, seconds};
 use super::verdict::{Beat, Health, Verdict};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -72,7 +72,8 @@ impl Healthminder {
 
     /// Takes a fulcrum's batch: everything of this horde that it has. What it had and no longer names is off the books.
     pub fn hear(&mut self, now: Time, from: &FulcrumId, beats: Vec<Beat>) {
-        self.patients.retain(|id, _| id.fulcrum != *from || beats.iter().any(|beat| beat.subject == *id));
+        let named: BTreeSet<&InstanceId> = beats.iter().map(|beat| &beat.subject).collect();
+        self.patients.retain(|id, _| id.fulcrum != *from || named.contains(id));
         for beat in beats.into_iter().filter(|beat| beat.subject.fulcrum == *from && beat.of.horde == self.horde) {
             let patient = self.patients.entry(beat.subject.clone()).or_insert_with(|| Patient {
                 of: beat.of.clone(),

@@ -9,6 +9,7 @@ pub use super::muster::Revision;
 use super::{muster, vacancy};
 use crate::facts::rule::{Named, RuleFact};
 use crate::facts::value::{Cordon, Expulsion, Horde, Labels, Place, Row};
+use crate::khan;
 use crate::resources::Resources;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -120,6 +121,13 @@ impl Known {
         Ok(self.catalogue.insert(key, Arc::new(entry)).is_none())
     }
 
+    /// What it says of hordes, the catalogue and placements alone.
+    #[must_use]
+    pub fn intent(&self) -> Self {
+        let Self { hordes, catalogue, places, .. } = self;
+        Self { hordes: hordes.clone(), catalogue: catalogue.clone(), places: places.clone(), ..Self::default() }
+    }
+
     /// The hordes that operators made. `main` and ADMIN need no fact.
     #[must_use]
     pub fn hordes(&self) -> &BTreeMap<HordeName, Horde> {
@@ -221,6 +229,16 @@ impl Known {
             return false;
         };
         Admits::parse(&fact.r#where).is_ok_and(|admits| admits.admits(who, &self.labels(who)))
+    }
+
+    /// How many instances of a service its placement lets run on a fulcrum at most, as far as that fulcrum can tell alone.
+    #[must_use]
+    pub fn most(&self, who: &FulcrumId, of: &ServiceRef, place: &Place) -> u32 {
+        let Ok(set) = khan::parse_set(&place.place) else { return 0 };
+        let texts = self.hordes.get(&of.horde).into_iter().flat_map(|horde| &horde.sets);
+        let read = |(name, text): (&String, &String)| Some((name.clone(), khan::parse_set(text).ok()?));
+        let (labels, sets) = (self.labels(who), texts.filter_map(read).collect());
+        khan::Lone { id: who, labels: &labels, sets: &sets }.most(&of.service, &set)
     }
 
     /// The cordon of a fulcrum, if an operator put one up.

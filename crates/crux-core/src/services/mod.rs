@@ -8,7 +8,9 @@ pub mod access;
 pub mod admin;
 pub mod admit;
 pub mod boot;
+mod bounds;
 pub mod dean;
+pub mod door;
 pub mod effect;
 pub mod genghis;
 pub mod healthminder;
@@ -33,6 +35,7 @@ pub mod verdict;
 pub mod yurt;
 
 use self::access::{Ledger, Listed, Refused, Register};
+use self::bounds::{Early, Kept, Slot};
 use self::dean::Dean;
 use self::effect::{Effect, Event, Outcome};
 use self::healthminder::Healthminder;
@@ -59,9 +62,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use crux_names::{Duration, FulcrumId, HordeName, Member, Time, Wall};
-
-/// How many messages of a view that is not installed here yet are kept for it.
-const EARLY_MAX: usize = 256;
 
 /// What a fulcrum's services are told at their start.
 #[derive(Clone, Debug)]
@@ -235,7 +235,10 @@ pub struct Services {
     started_programs: BTreeMap<String, Wall>,
     told: settle::Told,
     repeat_at: Time,
-    early: Vec<(Member, Message)>,
+    early: Early,
+    kept: Kept,
+    /// Plans whose entries operators' facts do not allow here: how often in a row that was seen.
+    refused: BTreeMap<(HordeName, FulcrumId), u32>,
     inbox: VecDeque<Message>,
     stopping: bool,
     stopped: bool,
@@ -290,7 +293,9 @@ impl Services {
             started_programs: BTreeMap::new(),
             told: settle::Told::default(),
             repeat_at: now,
-            early: Vec::new(),
+            early: Early::default(),
+            kept: Kept::default(),
+            refused: BTreeMap::new(),
             inbox: VecDeque::new(),
             stopping: false,
             stopped: false,
@@ -395,7 +400,8 @@ impl Services {
         if let Some(register) = &mut self.register {
             register.anew(now);
         }
-        for (from, message) in core::mem::take(&mut self.early) {
+        self.count_kept();
+        for (from, message) in self.early.drain() {
             self.hear(now, wall, &from, message, out);
         }
     }
@@ -470,14 +476,14 @@ impl Services {
     fn hear(&mut self, now: Time, wall: Wall, from: &Member, message: Message, out: &mut Vec<Output>) {
         if !self.view.has(from) && *from != self.config.me {
             // Its view may be the next one here.
-            if self.early.len() < EARLY_MAX && view_of(&message).is_some_and(|view| view.epoch > self.view.id().epoch) {
-                self.early.push((from.clone(), message));
+            if view_of(&message).is_some_and(|view| view.epoch > self.view.id().epoch) {
+                self.early.push(from.clone(), message);
             }
             return;
         }
         if let Some(view) = view_of(&message).filter(|view| *view != self.view.id()) {
-            if self.early.len() < EARLY_MAX && *view > *self.view.id() {
-                self.early.push((from.clone(), message));
+            if *view > *self.view.id() {
+                self.early.push(from.clone(), message);
             }
             return;
         }
@@ -485,6 +491,8 @@ impl Services {
             // Of a horde that no fact and no row knows here, or not yet: nothing is kept of it, and it is said again.
             return;
         }
+        let message = bounds::cut_short(message);
+        let weight = bounds::weight(&message);
         match message {
             Message::AskDean { horde, .. } => {
                 if self.adopted {
@@ -494,31 +502,39 @@ impl Services {
             }
             Message::DeanReport { horde, obeys, mut instances } => {
                 instances.retain(|instance| instance.id.fulcrum == from.id && instance.of.horde == horde);
+                if !self.room(Slot::Report(horde.clone(), from.id.clone()), from, weight) {
+                    return;
+                }
                 let proctor = self.proctors.entry(horde.clone());
                 let (me, timers) = (self.config.me.id.clone(), self.config.pace.0);
                 let proctor = proctor.or_insert_with(|| Proctor::new(horde.clone(), me, timers));
                 proctor.report(from, instances.clone());
                 if let Some(obeys) = obeys.filter(|obeys| obeys.view == *self.view.id()) {
-                    proctor.outbid(&obeys);
+                    proctor.outbid(from, &obeys);
                 }
                 // One life of a fulcrum at a time.
                 let reports = self.reports.entry(horde).or_default();
                 reports.retain(|member, _| member.id != from.id || member == from);
                 reports.insert(from.clone(), instances);
             }
-            Message::Plan(plan) => self.hear_plan(now, wall, from, plan, out),
+            Message::Plan(plan) => self.hear_plan(now, wall, from, plan, weight, out),
             Message::Beats { horde, beats } => {
-                if let Some(minder) = self.minders.get_mut(&horde) {
+                if self.minders.contains_key(&horde)
+                    && self.room(Slot::Beats(horde.clone(), from.id.clone()), from, weight)
+                    && let Some(minder) = self.minders.get_mut(&horde)
+                {
                     minder.hear(now, &from.id, beats);
                 }
             }
             Message::Verdicts { horde, view, verdicts } => {
-                if self.roles.seat(&horde).is_none_or(|seat| *seat == from.id) {
+                let seat = self.roles.seat(&horde).is_none_or(|seat| *seat == from.id);
+                if seat && self.room(Slot::Verdicts(horde.clone()), from, weight) {
                     self.hear_verdicts(now, wall, from, horde, view, verdicts, out);
                 }
             }
             Message::Board { horde, view, instances } => {
-                if self.roles.seat(&horde).is_none_or(|seat| *seat == from.id) {
+                let seat = self.roles.seat(&horde).is_none_or(|seat| *seat == from.id);
+                if seat && self.room(Slot::Board(horde.clone()), from, weight) {
                     let at = match self.boards.get(&horde) {
                         Some(old) if old.by == from.id && old.word == instances => old.at,
                         _ => {
@@ -535,11 +551,13 @@ impl Services {
                 }
             }
             Message::Offer { horde, stands_for, .. } => {
-                self.offers.retain(|offer| offer.horde != horde);
+                // One word of each: who has no say takes nobody else's away.
+                self.offers.retain(|offer| offer.horde != horde || offer.by != from.id);
                 self.offers.push(Offered { by: from.id.clone(), horde, stands_for, at: now });
             }
             Message::Waits { waits, .. } => {
-                if self.roles.seat(&HordeName::admin()).is_none_or(|seat| *seat == from.id) {
+                let seat = self.roles.seat(&HordeName::admin()).is_none_or(|seat| *seat == from.id);
+                if seat && self.room(Slot::Waits, from, weight) {
                     let known = |(horde, _): &(HordeName, String)| self.briefs.contains_key(horde);
                     let waits = waits.into_iter().filter(known).collect();
                     self.changed |= self.waits != waits;
@@ -550,9 +568,11 @@ impl Services {
                 programs.retain(|program| {
                     programs::horde_of(&program.name).is_some_and(|horde| self.briefs.contains_key(&horde))
                 });
-                let news = self.yurt.hear(now, &from.id, programs);
-                // Whoever sits nowhere is not listed, whatever it says.
-                self.changed |= news && self.roles.hordes.values().any(|horde| horde.seat() == Some(&from.id));
+                if self.room(Slot::Who(from.id.clone()), from, weight) {
+                    let news = self.yurt.hear(now, &from.id, programs);
+                    // Whoever sits nowhere is not listed, whatever it says.
+                    self.changed |= news && self.roles.hordes.values().any(|horde| horde.seat() == Some(&from.id));
+                }
             }
             Message::Added { view, version, holds, entries } => {
                 // Only the seat keeps it, from its first settling on; it is said again.
@@ -568,7 +588,8 @@ impl Services {
                 }
             }
             Message::Register { view, version, entries } => {
-                if self.roles.seat(&HordeName::admin()) == Some(&from.id) {
+                let seat = self.roles.seat(&HordeName::admin()) == Some(&from.id);
+                if seat && self.room(Slot::Register, from, weight) {
                     self.changed |= self.listed.as_ref().is_none_or(|old| old.word != entries);
                     self.listed = Some(Heard { by: from.id.clone(), view, at: wall, heard: now, word: entries });
                     self.holds = version;
@@ -582,7 +603,7 @@ impl Services {
         }
     }
 
-    fn hear_plan(&mut self, now: Time, wall: Wall, from: &Member, plan: Plan, out: &mut Vec<Output>) {
+    fn hear_plan(&mut self, now: Time, wall: Wall, from: &Member, plan: Plan, weight: usize, out: &mut Vec<Output>) {
         if plan.by != from.id {
             return;
         }
@@ -593,6 +614,9 @@ impl Services {
             if stands {
                 return;
             }
+        }
+        if !self.room(Slot::Plan(plan.horde.clone()), from, weight) {
+            return;
         }
         self.changed = true;
         out.push(Output::Event(Event { kind: "plan", subject: format!("{}", plan.horde), text: planned(&plan) }));
@@ -611,6 +635,7 @@ impl Services {
         verdicts: Vec<Verdict>,
         out: &mut Vec<Output>,
     ) {
+        let verdicts: Vec<Verdict> = verdicts.into_iter().filter(|verdict| verdict.of.horde == horde).collect();
         let old = self.verdicts.get(&horde);
         let mut at = old.filter(|old| old.by == from.id).map_or(wall, |old| old.at);
         let before: BTreeMap<_, _> =
@@ -744,10 +769,14 @@ impl Services {
     /// are not here, and of instances that are believed dead, gone or done. Each with what is believed of its instance.
     #[must_use]
     pub fn listed(&self) -> Vec<(&Listed, Option<verdict::Health>)> {
+        // A healthminder judges what is of its own horde.
         let verdicts = self.verdicts.values().flat_map(|heard| &heard.word);
-        let verdicts: BTreeMap<&InstanceId, verdict::Health> = verdicts.map(|v| (&v.subject, v.health)).collect();
+        let verdicts: BTreeMap<(&InstanceId, &instance::ServiceRef), verdict::Health> =
+            verdicts.map(|v| ((&v.subject, &v.of), v.health)).collect();
         let health = |entry: &access::Entry| match &entry.by {
-            access::By::Instance(id) => Some(verdicts.get(id).copied().unwrap_or(verdict::Health::Unknown)),
+            access::By::Instance(id) => {
+                Some(verdicts.get(&(id, &entry.of)).copied().unwrap_or(verdict::Health::Unknown))
+            }
             access::By::Operator(_) => None,
         };
         let entries = self.listed.iter().flat_map(|heard| &heard.word);

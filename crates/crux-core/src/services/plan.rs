@@ -6,6 +6,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use crux_names::{FulcrumId, Hash256, HordeName};
 
+/// How many instances one fulcrum carries at most, of all services of its horde together. What a pick wants beyond it is
+/// a shortfall: a slip in a count must not bring a flock down.
+pub const MOST: u32 = 100;
+
 /// The order of plans: a dean obeys the newest of its installed view's proctor.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlanId {
@@ -13,6 +17,18 @@ pub struct PlanId {
     pub view: ViewId,
     /// Counts up within the view.
     pub generation: u64,
+}
+
+/// Nobody counts so far within a view.
+const GENERATION_MAX: u64 = 1 << 32;
+
+impl PlanId {
+    /// Whether nobody honest has counted to its number. It binds its maker; others go on as if it had not been said, or one
+    /// plan of a hostile proctor would keep every later one of that view from being obeyed.
+    #[must_use]
+    pub const fn is_beyond(&self) -> bool {
+        self.generation > GENERATION_MAX
+    }
 }
 
 /// One instance that should be.

@@ -8,10 +8,11 @@ use super::healthminder::Healthminder;
 use super::instance::{Instance, InstanceId, Phase, ServiceRef};
 use super::known::Known;
 use super::message::Message;
+use super::plan::{Entry, Plan};
 use super::proctor::{self, Home, Proctor, Seen, Wanted};
 use super::roles::{Roles, roles};
 use super::verdict::Health;
-use super::{Output, Services, boot, dean, genghis, programs, vacancy};
+use super::{Output, Services, boot, bounds, dean, genghis, programs, vacancy};
 use crate::facts::value::{Row, row_path};
 use crate::resources::Resources;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,8 @@ use crux_names::{Duration, FulcrumId, Hash256, HordeName, Member, Time, Wall};
 
 /// Rounds of settling in one call. A round without a local message ends it; this only bounds a mistake.
 const ROUNDS: usize = 32;
+/// So often in a row a plan asks for what no fact allows before that is said.
+const REFUSED_TIMES: u32 = 3;
 
 /// What a proctor is told about its horde.
 #[derive(Clone, Debug, Default)]
@@ -76,16 +79,7 @@ fn brief(horde: &HordeName, roles: &Roles, known: &Known) -> Brief {
     let wanted = known.places().iter().filter(|(of, _)| of.horde == *horde).filter_map(|(of, place)| {
         let revision = Hash256(place.revision.as_slice().try_into().ok()?);
         let once = known.revision(&of.service, &revision).is_some_and(|entry| entry.manifest.once);
-        let wanted = Wanted {
-            revision,
-            place: place.place.clone(),
-            after: place.after.clone(),
-            on_split: place.on_split.clone(),
-            on_rejoin: place.on_rejoin.clone(),
-            single: place.single,
-            once,
-            asks: known.asks(&of.service),
-        };
+        let wanted = Wanted { asks: known.asks(&of.service), ..Wanted::of(place, revision, once) };
         Some((of.clone(), wanted))
     });
     Brief {
@@ -116,7 +110,7 @@ impl Services {
             // a process that runs again must not be replaced because of the verdict on its last end.
             self.settle_minders(now, repeat, out);
             self.settle_proctors(now, out);
-            self.settle_deans(now, known, out);
+            self.settle_deans(now, repeat, known, out);
             self.settle_hooks(now, wall, out);
             self.settle_beats(now, known, out);
             self.settle_reports(repeat, out);
@@ -218,6 +212,7 @@ impl Services {
         self.boards.retain(|horde, _| briefs.contains_key(horde));
         self.verdicts.retain(|horde, _| briefs.contains_key(horde));
         self.reports.retain(|horde, _| briefs.contains_key(horde));
+        self.count_kept();
         for horde in self.briefs.keys() {
             let (me, timers) = (self.config.me.id.clone(), self.config.pace.0);
             let proctor = self.proctors.entry(horde.clone());
@@ -376,13 +371,14 @@ impl Services {
     }
 
     /// The dean's orders, and what the picket and pastiche do about them.
-    fn settle_deans(&mut self, now: Time, known: &Known, out: &mut Vec<Output>) {
+    fn settle_deans(&mut self, now: Time, repeat: bool, known: &Known, out: &mut Vec<Output>) {
         let mut done = Vec::new();
         if !self.stopping {
             let situation = dean::Situation {
                 me: &self.config.me.id,
                 view: self.view.id(),
                 roles: &self.roles,
+                known,
                 stable: self.stable_since.is_some(),
                 settled: self.settled(now),
             };
@@ -399,6 +395,11 @@ impl Services {
                     dean::Order::Stop { id, why } => self.picket.stop(now, &id, &why, &mut done),
                     dean::Order::Place { id, slot } => self.picket.place(&id, slot),
                 }
+            }
+            if repeat && self.settled(now) {
+                let refusals = self.dean.refusals(self.picket.items(), &situation);
+                let alarms = say_refused(&mut self.refused, &refusals);
+                out.extend(alarms.into_iter().map(Output::Event));
             }
         }
         // Manifests that have come tell which files are needed; files that have come let instances start.
@@ -483,7 +484,7 @@ impl Services {
                 }
             }
             let reports = self.reports.get(&horde);
-            let instances: Vec<Instance> = reports.iter().flat_map(|all| all.values()).flatten().cloned().collect();
+            let instances = bounds::board(reports.into_iter().flat_map(BTreeMap::values));
             let told = self.told.boards.get(&horde);
             let news = told.map_or(!instances.is_empty(), |told| repeat || *told != instances);
             if news {
@@ -619,6 +620,33 @@ impl Services {
             }
         }
     }
+}
+
+/// A proctor's wishes that no fact allows, once for each that does not give them up: facts that were on their way have come
+/// by the third time.
+fn say_refused(
+    refused: &mut BTreeMap<(HordeName, FulcrumId), u32>,
+    refusals: &[(&Plan, &Entry, String)],
+) -> Vec<Event> {
+    let mut events = Vec::new();
+    let before = core::mem::take(refused);
+    for (plan, entry, why) in refusals {
+        let key = (plan.horde.clone(), plan.by.clone());
+        if refused.contains_key(&key) {
+            continue;
+        }
+        let times = before.get(&key).map_or(1, |times| times.saturating_add(1));
+        refused.insert(key, times);
+        if times == REFUSED_TIMES {
+            let text = format!(
+                "{} plans {} for this fulcrum, and it is not started: {why}; if that goes on, look at that node, and \
+                 expel it if it is not yours any more",
+                plan.by, entry.of
+            );
+            events.push(Event { kind: "alarm", subject: format!("{}", plan.by), text });
+        }
+    }
+    events
 }
 
 fn shown(row: &Row) -> String {

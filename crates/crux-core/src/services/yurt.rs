@@ -3,7 +3,7 @@
 //! `programs`; what somebody says who does not sit there is kept, for the seat may come to it, and not shown.
 
 use super::pace::Pace;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -69,7 +69,8 @@ impl Yurt {
     /// Answers whether that is news.
     pub fn hear(&mut self, now: Time, from: &FulcrumId, programs: Vec<Program>) -> bool {
         let before = self.entries.len();
-        self.entries.retain(|(name, at), _| at != from || programs.iter().any(|program| program.name == *name));
+        let named: BTreeSet<&str> = programs.iter().map(|program| program.name.as_str()).collect();
+        self.entries.retain(|(name, at), _| at != from || named.contains(name.as_str()));
         let mut news = self.entries.len() != before;
         for Program { name, started, waits } in programs {
             let entry = Entry { started, waits, heard: now };

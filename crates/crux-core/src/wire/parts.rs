@@ -64,6 +64,16 @@ pub(super) fn text(text: String) -> Result<String, BadFrame> {
     if text.len() > TEXT_MAX { Err(BadFrame::TooLong) } else { Ok(text) }
 }
 
+/// What is said of a text for people: as much as its reader takes. Some of it may be somebody else's words, and no length of
+/// those may make a frame unreadable.
+pub(super) fn said(text: &str) -> String {
+    let mut end = text.len().min(TEXT_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].into()
+}
+
 /// A port by its name.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct PortWire {

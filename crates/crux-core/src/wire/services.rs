@@ -1,6 +1,6 @@
 //! Service messages on the wire.
 
-use super::parts::{self, PortWire, duration, list, nanos, need, text};
+use super::parts::{self, PortWire, duration, list, nanos, need, said, text};
 use super::{BadFrame, INSTANCES_MAX, ITEMS_MAX, access};
 use crate::flock::view::{ViewId, ViewIdWire};
 use crate::lists::{Listing, Lists, apart, packed};
@@ -153,8 +153,8 @@ impl From<&Instance> for InstanceWire {
             started: instance.started.map(|at| at.0),
             ports: instance.ports.iter().map(|(name, port)| (name.clone(), u32::from(*port))).collect(),
             restarts: instance.restarts,
-            why: instance.why.clone(),
-            hook: instance.hook.clone(),
+            why: said(&instance.why),
+            hook: said(&instance.hook),
         }
     }
 }
@@ -218,7 +218,7 @@ impl From<&Entry> for EntryWire {
             revision: entry.revision.0.to_vec(),
             on: format!("{}", entry.on),
             instance: entry.instance.as_ref().map(InstanceIdWire::from),
-            why: entry.why.clone(),
+            why: said(&entry.why),
         }
     }
 }
@@ -277,7 +277,7 @@ impl Listing for PlanWire {
 impl From<&Plan> for PlanWire {
     fn from(plan: &Plan) -> Self {
         let shortfall =
-            |it: &Shortfall| ShortfallWire { of: Some((&it.of).into()), missing: it.missing, why: it.why.clone() };
+            |it: &Shortfall| ShortfallWire { of: Some((&it.of).into()), missing: it.missing, why: said(&it.why) };
         Self {
             id: Some((&plan.id).into()),
             horde: plan.horde.as_str().into(),
@@ -341,7 +341,7 @@ impl From<&Beat> for BeatWire {
             check: beat.check.as_ref().map(|check| CheckupWire {
                 age: nanos(check.age),
                 failed: check.failed,
-                detail: check.detail.clone(),
+                detail: said(&check.detail),
             }),
             has_check: beat.has_check,
             check_every: nanos(beat.check_every),
@@ -412,8 +412,8 @@ impl From<&Verdict> for VerdictWire {
             of: Some((&verdict.of).into()),
             health: health_number(verdict.health),
             stood: nanos(verdict.for_),
-            rule: verdict.rule.clone(),
-            why: verdict.why.clone(),
+            rule: said(&verdict.rule),
+            why: said(&verdict.why),
         }
     }
 }
@@ -590,7 +590,7 @@ struct ProgramWire {
 
 impl From<&Program> for ProgramWire {
     fn from(program: &Program) -> Self {
-        Self { name: program.name.clone(), since: program.started.0, waits: program.waits.clone() }
+        Self { name: program.name.clone(), since: program.started.0, waits: said(&program.waits) }
     }
 }
 
@@ -628,12 +628,12 @@ impl From<&ServiceMessage> for ServiceWire {
             })),
             ServiceMessage::Offer { horde, stands_for, why } => Kind::Offer(OfferWire {
                 horde: horde.as_str().into(),
-                why: why.clone(),
+                why: said(why),
                 stands_for: stands_for.as_ref().map(ToString::to_string).unwrap_or_default(),
             }),
             ServiceMessage::Waits { view, waits } => {
                 let wait =
-                    |(horde, why): &(HordeName, String)| WaitWire { horde: horde.as_str().into(), why: why.clone() };
+                    |(horde, why): &(HordeName, String)| WaitWire { horde: horde.as_str().into(), why: said(why) };
                 Kind::Waits(packed(&WaitsWire { view: Some(view.into()), waits: waits.iter().map(wait).collect() }))
             }
             ServiceMessage::Who { view, programs } => Kind::Who(packed(&WhoWire {

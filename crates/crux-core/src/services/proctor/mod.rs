@@ -13,6 +13,7 @@ mod policy;
 mod trouble;
 mod weigh;
 
+pub use self::planning::{makes_sense, sets_make_sense};
 pub use self::policy::{BadPolicy, OnRejoin, OnSplit};
 
 use self::planning::Planning;
@@ -21,6 +22,7 @@ use self::trouble::Trouble;
 use super::instance::{Instance, InstanceId, Phase, ServiceRef};
 use super::plan::{Plan, PlanId};
 use super::verdict::Health;
+use crate::facts::value::Place;
 use crate::flock::view::ViewId;
 use crate::resources::Resources;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -35,10 +37,6 @@ pub const ASK: Duration = Duration::from_secs(1);
 pub const MASS_LOSS: Duration = Duration::from_secs(2);
 /// How long a part waits after a mass loss before it starts copies of what was lost.
 pub const SPLIT_HOLD: Duration = Duration::from_secs(15);
-
-/// How many instances one fulcrum carries at most, of all services of its horde together. What a pick wants beyond it is
-/// a shortfall: a slip in a count must not bring a flock down.
-pub const MOST: u32 = 100;
 
 /// A home member of the horde, present or absent, or a present fulcrum that stands in for one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +72,23 @@ pub struct Wanted {
     pub once: bool,
     /// What an instance asks for, by revision; one that is not in here asks for nothing.
     pub asks: BTreeMap<Hash256, Resources>,
+}
+
+impl Wanted {
+    /// What a placement says, of a service that runs once or again and again and asks for nothing.
+    #[must_use]
+    pub fn of(place: &Place, revision: Hash256, once: bool) -> Self {
+        Self {
+            revision,
+            place: place.place.clone(),
+            after: place.after.clone(),
+            on_split: place.on_split.clone(),
+            on_rejoin: place.on_rejoin.clone(),
+            single: place.single,
+            once,
+            asks: BTreeMap::new(),
+        }
+    }
 }
 
 /// Everything that a proctor sees, as it is now. The caller fills it from view, facts and verdicts.
@@ -116,6 +131,8 @@ struct Word {
     fresh: bool,
     /// What runs there.
     instances: Vec<Instance>,
+    /// The plan of this view that it obeyed when it said so.
+    obeys: Option<PlanId>,
 }
 
 /// When and why this fulcrum holds the seat.
@@ -191,22 +208,26 @@ impl Proctor {
             return;
         }
         instances.retain(|instance| instance.id.fulcrum == from.id && instance.of.horde == self.horde);
-        self.words.insert(from.id.clone(), Word { boot: from.boot, fresh: true, instances });
+        self.words.insert(from.id.clone(), Word { boot: from.boot, fresh: true, instances, obeys: None });
     }
 
     /// Takes a plan that another proctor of this horde made, so that this fulcrum knows what was meant should it ever
     /// plan itself. The caller passes on only plans of the installed view's proctor.
     pub fn heard(&mut self, plan: &Plan) {
-        if plan.horde == self.horde && self.newest.as_ref().is_none_or(|newest| *newest < plan.id) {
+        let newer = self.newest.as_ref().is_none_or(|newest| *newest < plan.id);
+        if plan.horde == self.horde && newer && !plan.id.is_beyond() {
             self.newest = Some(plan.id.clone());
             self.plan = Some(plan.clone());
         }
     }
 
-    /// Takes the word of a dean that it obeys this plan of the installed view. It obeys nothing at or below it, whoever
+    /// Takes the word of a dean, whose report was just taken, that it obeys this plan of the installed view. It obeys nothing at or below it, whoever
     /// made it: where the seat moved within a view, the new holder goes on counting where the one before stopped.
-    pub fn outbid(&mut self, obeyed: &PlanId) {
-        if self.newest.as_ref().is_none_or(|newest| newest < obeyed) {
+    pub fn outbid(&mut self, from: &Member, obeyed: &PlanId) {
+        if let Some(word) = self.words.get_mut(&from.id).filter(|word| word.boot == from.boot) {
+            word.obeys = Some(obeyed.clone());
+        }
+        if self.newest.as_ref().is_none_or(|newest| newest < obeyed) && !obeyed.is_beyond() {
             self.newest = Some(obeyed.clone());
         }
     }
@@ -289,7 +310,8 @@ impl Proctor {
         let tried = |instance: &&Instance| seen.wanted.get(&instance.of).is_some_and(|wanted| !wanted.once);
         let instances = self.words.values().flat_map(|word| &word.instances).filter(tried);
         let ready = |id: &InstanceId| seen.verdicts.get(id) == Some(&Health::Ready);
-        self.trouble.look(now, scaled, instances.map(|instance| (instance, ready(&instance.id))));
+        let current = |of: &Instance| seen.wanted.get(&of.of).is_some_and(|wanted| wanted.revision == of.revision);
+        self.trouble.look(now, scaled, instances.map(|one| (one, ready(&one.id), current(one))));
         self.deadline = self.deadline.min(self.trouble.deadline(scaled));
     }
 

@@ -1,11 +1,12 @@
 //! From everything that is seen to the content of a plan.
 
 use super::super::instance::{Instance, InstanceId, Phase, ServiceRef};
-use super::super::plan::{Entry, Shortfall};
+use super::super::plan::{Entry, MOST, Shortfall};
 use super::super::verdict::Health;
 use super::policy::{Lost, OnRejoin, OnSplit};
 use super::weigh::{self, Renewal};
-use super::{MOST, Proctor, Seen, Wanted};
+use super::{Proctor, Seen, Wanted};
+use crate::facts::value::Place;
 use crate::khan::{self, Condition, Host, HostState, Placement, Program, StageCounts, Stages, Statement, World};
 use crate::khan::{Ask, Quota};
 use crate::resources::Resources;
@@ -183,7 +184,10 @@ impl<'a> Planning<'a> {
                     matched.insert(index);
                     continue;
                 }
-                if !mine && !silent {
+                // Who obeys this plan and does not tell of it does not start it: no operator's fact lets it.
+                let obeys = self.proctor.words.get(&entry.on).and_then(|word| word.obeys.as_ref());
+                let refused = obeys.is_some_and(|obeys| *obeys >= plan.id);
+                if (!mine || refused) && !silent {
                     continue;
                 }
             }
@@ -655,6 +659,23 @@ fn name(id: &InstanceId) -> String {
 
 fn list(ids: &[&FulcrumId]) -> String {
     ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a proctor will know what a placement means, with the sets of its horde.
+///
+/// # Errors
+/// Why not, for people.
+pub fn makes_sense(of: &ServiceRef, place: &Place, sets: &BTreeMap<String, String>) -> Result<(), String> {
+    let (sets, broken) = read_sets(sets);
+    read(of, &Wanted::of(place, Hash256::default(), false), &sets, &broken).map(drop)
+}
+
+/// Whether a proctor will know what the sets of a horde mean.
+///
+/// # Errors
+/// Why not, for people, of the first by name that it will not.
+pub fn sets_make_sense(sets: &BTreeMap<String, String>) -> Result<(), String> {
+    read_sets(sets).1.into_values().next().map_or(Ok(()), Err)
 }
 
 /// The horde's sets that make sense together, and for each other one why not.

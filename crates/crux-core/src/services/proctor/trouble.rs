@@ -52,23 +52,24 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    /// Looks at every instance that deans tell of, with whether it is ready. `scaled` makes a time one of this fulcrum.
+    /// Looks at every instance that deans tell of, with whether it is ready and of the revision that is wanted: nobody is
+    /// avoided for the sake of another one. `scaled` makes a time one of this fulcrum.
     pub fn look<'a>(
         &mut self,
         now: Time,
         scaled: impl Fn(Duration) -> Duration,
-        instances: impl Iterator<Item = (&'a Instance, bool)>,
+        instances: impl Iterator<Item = (&'a Instance, bool, bool)>,
     ) {
         self.now = now;
         let mut seen = BTreeSet::new();
-        for (instance, ready) in instances {
+        for (instance, ready, current) in instances {
             seen.insert(instance.id.clone());
             if matches!(instance.phase, Phase::Stopping | Phase::Gone) {
                 continue;
             }
             let watch = self.watches.entry(instance.id.clone()).or_default();
             watch.look(now, &scaled, instance, ready);
-            if watch.failing {
+            if watch.failing && current {
                 let of = (instance.of.clone(), instance.revision);
                 let there = self.avoided.entry(of).or_default();
                 let known = there.get(&instance.id.fulcrum);
