@@ -5,6 +5,7 @@
 //! process died), `peers` (streams between fulcrums), `seek` (looking for others), `turned_away` (who may not
 //! link), `metrics`, `page` and `health`, [`dev`] (a throw-away cluster), [`fuzz`] (any bytes at all).
 
+mod anew;
 mod api;
 mod ask;
 mod audit;

@@ -6,6 +6,7 @@ mod link_key;
 mod patience;
 mod stops;
 
+use crate::anew::Anew;
 use crate::api::SocketError;
 use crate::audit::Audit;
 use crate::driver::End;
@@ -21,14 +22,10 @@ use crux_pki::{PkiError, Role};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use thiserror::Error;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::Instant;
 use tracing::{error, warn};
-
-/// At most once in this time the word of a peer makes a fulcrum begin anew: any node could say it again and again.
-const STEADY: Duration = Duration::from_secs(60);
 
 /// What a fulcrum is started with. The names are those of the flags and of the keys of `crux.toml`.
 #[derive(Clone, Debug)]
@@ -210,10 +207,9 @@ async fn up(mut config: UpConfig, doors: &Handle) -> Result<(), UpError> {
             bound.map_err(|error| warn!("there is no page: {error}")).ok()
         }),
     };
-    let (mut floor, mut steady_until) = (Boot(0), Instant::now());
+    let (mut floor, mut anew) = (Boot(0), Anew::default());
     loop {
-        let end =
-            life::live(&config, &me, &papers, &store, &audit, &ports, &sources, floor, steady_until, &mut stops).await;
+        let end = life::live(&config, &me, &papers, &store, &audit, &ports, &sources, floor, &anew, &mut stops).await;
         // What the end itself was may be the last that is written.
         audit.flush().await;
         match end? {
@@ -223,7 +219,7 @@ async fn up(mut config: UpConfig, doors: &Handle) -> Result<(), UpError> {
                 warn!("{node} knows boot {known} of {me}, which is higher; starting again above it");
                 // The links believe no number that has none above it.
                 floor = Boot(known.0.saturating_add(1));
-                steady_until = Instant::now() + STEADY;
+                anew.follow(node, Instant::now());
             }
         }
     }

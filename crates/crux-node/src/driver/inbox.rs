@@ -1,6 +1,7 @@
 //! What comes from peers: decoded, and facts checked, before it is an input. A peer that sends what no version sends is
 //! named in the log, at most once in ten seconds, and its link is closed with the reason; it never stops the node.
 
+use crate::anew::Anew;
 use crate::driver::CHECKED;
 use crate::driver::order::{Batch, Fate, Order};
 use crate::peers::Peers;
@@ -60,8 +61,8 @@ pub(crate) struct Inbox {
     /// Sealed facts on their way to be checked: at most one batch of each peer.
     unchecked: blocking::Sender<(Member, Batch)>,
     order: Order,
-    /// Before this no peer makes this fulcrum begin anew.
-    steady_until: Instant,
+    /// Who may make this fulcrum begin anew.
+    anew: Anew,
     /// Streams that peers open.
     peers: Peers,
     /// Who was refused.
@@ -73,13 +74,13 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     /// An inbox, and where facts come out of it once they are checked. Signatures are checked on a thread of their own:
-    /// a thousand facts of a peer must not hold up a probe. Before `steady_until` it is not believed that a peer knows a
-    /// later life of this fulcrum.
+    /// a thousand facts of a peer must not hold up a probe. What a peer says of a later life of this
+    /// fulcrum is believed as far as `anew` allows.
     pub(crate) fn new(
         identity: watch::Receiver<Arc<Bundle>>,
         peers: Peers,
         turned_away: TurnedAway,
-        steady_until: Instant,
+        anew: Anew,
     ) -> (Self, mpsc::Receiver<Looked>) {
         let bloc = identity.borrow().trust().bloc().clone();
         let (unchecked, jobs) = blocking::channel::<(Member, Batch)>();
@@ -100,7 +101,7 @@ impl Inbox {
             })
             .expect("a thread at the start");
         let (order, complaints, refused) = (Order::default(), BTreeMap::new(), BTreeMap::new());
-        (Self { bloc, unchecked, order, steady_until, peers, turned_away, complaints, refused }, out)
+        (Self { bloc, unchecked, order, anew, peers, turned_away, complaints, refused }, out)
     }
 
     /// Takes facts that were checked, and what came after them.
@@ -174,7 +175,7 @@ impl Inbox {
                 Err(cause) => self.bad(peer, cause),
             },
             LinkEvent::DialFailed { addr, why } => match why {
-                DialFailure::BootTooOld { node, floor, .. } if self.may_begin_anew() => {
+                DialFailure::BootTooOld { node, floor, .. } if self.may_begin_anew(&node) => {
                     Taken::BootTooOld { node, known: floor }
                 }
                 // There is a link, so nothing failed; but it need not be dialled again.
@@ -198,9 +199,11 @@ impl Inbox {
                 self.turned_away.note(addr, reason, wall());
                 Taken::Nothing
             }
-            LinkEvent::BootTooOld { node, floor } if self.may_begin_anew() => Taken::BootTooOld { node, known: floor },
+            LinkEvent::BootTooOld { node, floor } if self.may_begin_anew(&node) => {
+                Taken::BootTooOld { node, known: floor }
+            }
             LinkEvent::BootTooOld { node, floor } => {
-                warn!("{node} knows boot {floor} of this fulcrum, which has begun anew for such a word a moment ago");
+                warn!("{node} knows boot {floor} of this fulcrum, which has begun anew for such a word not long ago");
                 Taken::Nothing
             }
             LinkEvent::Bulk { peer, send, recv } => {
@@ -211,8 +214,8 @@ impl Inbox {
     }
 
     /// A word of a peer makes this fulcrum begin anew, but not again and again.
-    fn may_begin_anew(&self) -> bool {
-        Instant::now() >= self.steady_until
+    fn may_begin_anew(&self, node: &NodeName) -> bool {
+        self.anew.may(node, Instant::now())
     }
 
     /// Whether a refused dial to this address was not told of lately: it is dialled again and again.
@@ -319,8 +322,8 @@ mod tests {
     use crux_link::{LinkConfig, Links, Room};
     use crux_pki::{Ca, IssueRequest, Role};
 
-    /// An inbox that begins anew for nobody for so long.
-    async fn inbox(steady: Duration) -> (Inbox, mpsc::Receiver<Looked>) {
+    /// An inbox of a life that began because of these nodes' words.
+    async fn inbox(believed: &[&str]) -> (Inbox, mpsc::Receiver<Looked>) {
         let mut ca = Ca::in_memory("acme.example".parse().unwrap()).unwrap();
         let bundle = ca.issue(IssueRequest::new(Role::Node("n1".parse().unwrap()))).unwrap();
         let identity = watch::Sender::new(Arc::new(bundle.clone()));
@@ -328,7 +331,9 @@ mod tests {
         let links =
             Links::bind(LinkConfig::new(bundle, "127.0.0.1:0".parse().unwrap(), Boot(1)), events).await.unwrap();
         let peers = Peers::new(links, tokio::runtime::Handle::current());
-        Inbox::new(identity.subscribe(), peers, TurnedAway::default(), Instant::now() + steady)
+        let mut anew = Anew::default();
+        believed.iter().for_each(|node| anew.follow(node.parse().unwrap(), Instant::now()));
+        Inbox::new(identity.subscribe(), peers, TurnedAway::default(), anew)
     }
 
     #[tokio::test]
@@ -340,18 +345,18 @@ mod tests {
             why: DialFailure::BootTooOld { by: addr, node: node.clone(), floor: Boot(9) },
         };
         let at_door = || LinkEvent::BootTooOld { node: node.clone(), floor: Boot(9) };
-        let (mut fresh, _out) = inbox(Duration::ZERO).await;
+        let (mut fresh, _out) = inbox(&[]).await;
         for event in [dialled(), at_door()] {
             assert!(matches!(fresh.link(event), Taken::BootTooOld { node: who, known: Boot(9) } if who == node));
         }
-        let (mut steady, _out) = inbox(Duration::from_secs(3_600)).await;
+        let (mut steady, _out) = inbox(&["n3"]).await;
         assert!(matches!(steady.link(dialled()), Taken::Input(Input::DialFailed { refused: true, .. })));
         assert!(matches!(steady.link(at_door()), Taken::Nothing));
     }
 
     #[tokio::test]
     async fn what_closes_facts_waits_until_they_are_checked_also_bad_ones() {
-        let (mut inbox, mut out) = inbox(Duration::ZERO).await;
+        let (mut inbox, mut out) = inbox(&[]).await;
         let peer = Member { id: "n2".parse().unwrap(), boot: Boot(1) };
         let digest = Frame::FactsDigest { digest: crux_names::Hash256([7; 32]), count: 1 };
         for frame in [Frame::Facts { sealed: vec![Bytes::from_static(b"no fact")] }, digest.clone()] {
@@ -368,7 +373,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_sends_what_no_version_sends_is_cut_and_a_newer_one_is_not() {
-        let (mut inbox, _out) = inbox(Duration::ZERO).await;
+        let (mut inbox, _out) = inbox(&[]).await;
         let peer = Member { id: "n2".parse().unwrap(), boot: Boot(1) };
         let mut event = |bytes: Vec<u8>| {
             inbox.link(LinkEvent::Frame { peer: peer.clone(), bytes: bytes.into(), room: Room::default() })
@@ -391,7 +396,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_peer_that_floods_with_facts_is_cut_with_a_reason() {
-        let (mut inbox, _out) = inbox(Duration::ZERO).await;
+        let (mut inbox, _out) = inbox(&[]).await;
         let peer = Member { id: "n2".parse().unwrap(), boot: Boot(1) };
         // Rubbish, but much of it: the checker's outcome is not taken here, as if it were slow.
         let flood = Frame::Facts { sealed: vec![Bytes::from(vec![0; 1 << 16]); 8] }.encode();

@@ -3,6 +3,7 @@
 use super::identity_watch::Watch;
 use super::stops::Stops;
 use super::{UpError, link_key};
+use crate::anew::Anew;
 use crate::api::{self, Door, OfInstance};
 use crate::ask::Asker;
 use crate::audit::Audit;
@@ -70,7 +71,7 @@ pub(super) async fn live(
     ports: &Ports,
     sources: &[Source],
     floor: Boot,
-    steady_until: Instant,
+    anew: &Anew,
     stops: &mut Stops,
 ) -> Result<End, UpError> {
     let bundle = &papers.now();
@@ -127,7 +128,7 @@ pub(super) async fn live(
     let skew = Skew::new();
     let clocks = tokio::spawn(skew.clone().watch(links.clone(), peers.clone()));
     let turned_away = TurnedAway::default();
-    let (inbox, checked) = Inbox::new(papers.follow(), peers.clone(), turned_away.clone(), steady_until);
+    let (inbox, checked) = Inbox::new(papers.follow(), peers.clone(), turned_away.clone(), anew.clone());
 
     let book = or_nothing("the address book", store.load_book());
     let seed_addrs = seeds::resolve(&config.seeds).await;
