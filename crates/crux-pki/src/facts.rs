@@ -14,6 +14,7 @@
 //! certificate is limited to is judged here, by everybody: [`Scopes`](crux_core::facts::scope::Scopes) are a property of
 //! that certificate which never changes, so all come to the same answer, and no door can let an operator do more.
 
+use crate::CHAIN_MAX;
 use crate::bundle::Bundle;
 use crate::identity::Role;
 use crate::refusal::Refusal;
@@ -32,8 +33,6 @@ use thiserror::Error;
 
 pub use crux_core::facts::version::{ACCEPTOR_CONTEXT, AUTHOR_CONTEXT};
 
-/// Most certificates of a chain: a leaf and some intermediates.
-const CHAIN_MAX: usize = 8;
 /// How many chains a [`Checker`] remembers: more than a bloc has operators and doors in use.
 const CHAINS_KEPT: usize = 128;
 /// So many bytes a chain may have that is remembered. Ours have one to three thousand; what anybody may add to a good chain

@@ -79,7 +79,11 @@ impl Watch {
             }
             // These look more closely: what they take, the links take too.
             self.papers.replace((*bundle).clone()).map_err(|e| e.to_string())?;
-            self.links.reload(bundle.clone(), self.papers.trust()).map_err(|e| e.to_string())?;
+            if let Err(cause) = self.links.reload(bundle.clone(), self.papers.trust()) {
+                // Not one at the ports and another on the links.
+                self.papers.replace((*before).clone()).map_err(|e| format!("{cause}; nor the one before: {e}"))?;
+                return Err(cause.to_string());
+            }
             Ok(changes)
         });
         let was_bad = self.papers.not_taken().is_some();
