@@ -2,7 +2,7 @@
 
 use crate::metrics::Meters;
 use crux_core::io::Event;
-use crux_names::Wall;
+use crux_names::{Boot, Wall};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -10,10 +10,14 @@ use tokio::sync::watch;
 /// How many events are kept. A watcher that is further behind is told that it missed some.
 const KEPT: usize = 1024;
 
+/// So many cursors has a life before those of the next begin. A boot number is the clock's in seconds or more than the one
+/// before, so that a life would have to tell of a million things a second; and with it a cursor fits into JSON's numbers.
+const A_LIFE: u64 = 1 << 20;
+
 /// One event with its place and its moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Stamped {
-    /// Counts up from 1 in this life of the fulcrum.
+    /// Greater than that of every earlier event, also of earlier lives of this fulcrum.
     pub(crate) cursor: u64,
     /// When, by this fulcrum's wall clock.
     pub(crate) at: Wall,
@@ -35,10 +39,17 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// An empty ring. What is pushed is counted, too.
-    pub(crate) fn new(meters: Meters) -> Self {
-        let ring = Arc::new(Mutex::new(Ring { kept: VecDeque::new(), next: 1 }));
-        Self { ring, newest: watch::Sender::new(0), meters }
+    /// An empty ring of this life. What is pushed is counted, too.
+    pub(crate) fn new(meters: Meters, boot: Boot) -> Self {
+        let before = boot.0.saturating_mul(A_LIFE);
+        let ring = Arc::new(Mutex::new(Ring { kept: VecDeque::new(), next: before.saturating_add(1) }));
+        Self { ring, newest: watch::Sender::new(before), meters }
+    }
+
+    /// Where a reader goes on that says it has everything up to this cursor. One that was never given out is as none: rather
+    /// something twice than nothing at all.
+    pub(crate) fn resume(&self, after: Option<u64>) -> u64 {
+        after.filter(|after| *after <= *self.newest.borrow()).unwrap_or(0)
     }
 
     /// Adds an event and wakes whoever follows.
@@ -77,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_reader_resumes_after_its_cursor_and_the_ring_stays_bounded() {
-        let events = Events::new(Meters::new());
+        let events = Events::new(Meters::new(), Boot(0));
         for n in 0..KEPT + 10 {
             events.push(Wall(n as u64), event(n));
         }
@@ -88,9 +99,23 @@ mod tests {
         assert_eq!(tail.iter().map(|stamped| stamped.event.subject.clone()).collect::<Vec<_>>(), ["1032", "1033"]);
     }
 
+    /// A tool that had followed the life before got nothing for as long as the new one had told of less.
+    #[test]
+    fn a_cursor_of_an_earlier_life_misses_nothing_of_this_one() {
+        let before = Events::new(Meters::new(), Boot(1_764_200_000));
+        (0..500).for_each(|n| before.push(Wall(0), event(n)));
+        let last = before.after(0).last().unwrap().cursor;
+        let now = Events::new(Meters::new(), Boot(1_764_200_001));
+        assert_eq!(now.resume(Some(last)), last);
+        now.push(Wall(0), event(7));
+        assert_eq!(now.after(now.resume(Some(last))).len(), 1);
+        let newest = now.after(0)[0].cursor;
+        assert_eq!((now.resume(Some(newest)), now.resume(Some(newest + 1)), now.resume(None)), (newest, 0, 0));
+    }
+
     #[tokio::test]
     async fn a_follower_is_woken() {
-        let events = Events::new(Meters::new());
+        let events = Events::new(Meters::new(), Boot(0));
         let mut follow = events.follow();
         events.push(Wall(1), event(1));
         follow.changed().await.unwrap();

@@ -105,9 +105,9 @@ pub(super) async fn live(
     let (hints, gone) = mpsc::channel(HINTS);
     let live = Live::new(member.clone(), papers, finder(links.clone()), hints, ports.doors.clone());
     let meters = Meters::new();
-    let events = Events::new(meters.clone());
+    let events = Events::new(meters.clone(), member.boot);
     let asker = Asker::new(asks_in, changed);
-    let peers = Peers::new(links.clone(), ports.doors.clone());
+    let peers = Peers::new(links.clone(), asker.clone(), ports.doors.clone());
     let exe = std::env::current_exe().map_err(|source| UpError::System { what: "find this program", source })?;
     let effects = EffectsConfig {
         state: config.state.clone(),

@@ -47,7 +47,7 @@ async fn over(door: &Door) -> Status {
 
 async fn all(door: Door, after: u64, feed: Feed) {
     let mut newest = door.events.follow();
-    let mut cursor = if after > *newest.borrow() { 0 } else { after };
+    let mut cursor = door.events.resume(Some(after));
     let over = over(&door);
     tokio::pin!(over);
     loop {
