@@ -147,6 +147,30 @@ pub(crate) enum Command {
     Demo(demo::DemoArgs),
 }
 
+impl Command {
+    /// Whether there is something to follow with `-w`.
+    pub(crate) fn follows(&self) -> bool {
+        match self {
+            Self::Confab
+            | Self::Status
+            | Self::Links
+            | Self::Flocks
+            | Self::Ps
+            | Self::Logs(_)
+            | Self::Services
+            | Self::Events(_)
+            | Self::Audit(_)
+            | Self::Why(_)
+            | Self::Node(node::NodeCommand::List)
+            | Self::Horde(horde::HordeCommand::List)
+            | Self::Files(files::FilesCommand::List)
+            | Self::Bloc(bloc::BlocCommand::Status) => true,
+            Self::Rules(args) => args.lists(),
+            _ => false,
+        }
+    }
+}
+
 /// Why there is nothing to run.
 pub(crate) enum Early {
     /// Help or the version was asked for and is printed.

@@ -163,6 +163,25 @@ fn following_prints_one_document_per_line_until_the_fulcrum_goes() {
 }
 
 #[test]
+fn what_is_answered_once_is_followed_through_the_status_or_refused() {
+    let world = World::new();
+    let changes = |asked: &help::Asked| match (asked.path.as_str(), asked.query.contains("watch")) {
+        ("/v1/status", true) => Answer::Stream(vec![sample("Status"), sample("Status"), sample("Status")]),
+        ("/v1/why", _) => Answer::json(sample("Why")),
+        _ => Answer::Whole(404, Vec::new()),
+    };
+    let fake = Fake::start(&world, changes);
+    // It is asked again at each change, and printed once, for it stays the same.
+    let ran = world.crux(&["why", "node", "n1", "-w", "-o", "json", "--at", fake.at()]);
+    assert_eq!((ran.out.lines().count(), ran.code), (1, 5), "{}", ran.out);
+    assert_eq!(fake.asked().iter().filter(|asked| asked.path == "/v1/why").count(), 4);
+    for words in [&["doctor"][..], &["wait", "--members", "3"], &["node", "forget", "n7"], &["rules", "rm", "x"]] {
+        let ran = world.crux(&[words, &["-w", "--at", fake.at()]].concat());
+        ran.failed(2, "E200", &["answers once", "crux status -w"]);
+    }
+}
+
+#[test]
 fn wait_ends_when_it_is_so_and_gives_up_in_time() {
     let world = World::new();
     let fake = Fake::start(&world, |asked| match asked.path.as_str() {

@@ -190,6 +190,36 @@ fn a_paused_fulcrum_holds_up_no_fault_and_is_told_of_it_when_it_wakes() {
     assert!(said.contains("next: crux lab start n4"), "{said}");
 }
 
+/// The end of a broken pair that stays in the larger flock has no link with the other end's, and yet whoever asks it hears of
+/// that flock: the other members say it.
+#[test]
+fn both_ends_of_a_broken_pair_tell_of_both_flocks_and_of_the_pair() {
+    let cluster = Cluster::up(4);
+    cluster.ok(&["lab", "cut", "n1", "n2"]);
+    let json = |node: &str, verb: &str| -> Value {
+        serde_json::from_str(&cluster.ok(&[verb, "--at", node, "-o", "json"])).unwrap()
+    };
+    // One of the two is out; which one is the flock's choice.
+    let told = |node: &str| {
+        let (flocks, links) = (json(node, "flocks"), json(node, "links"));
+        let siblings = flocks["siblings"].as_array().unwrap().clone();
+        let pair = |sibling: &Value| sibling["apart"] == "broken-pair" && sibling["pair"] == names(&["n1", "n2"]);
+        let size = flocks["flock"]["members"].as_array().unwrap().len() as u64;
+        let both = matches!(&siblings[..], [one] if pair(one) && one["size"].as_u64().unwrap() + size == 4);
+        both && links["broken"] == serde_json::json!([["n1", "n2"]])
+    };
+    for node in ["n1", "n2", "n3", "n4"] {
+        help::fulcrum::until("both flocks and the broken pair", || told(node).then_some(()));
+        let said = cluster.run(&["doctor", "--at", node]);
+        let said = String::from_utf8(said.stdout).unwrap();
+        assert!(said.contains("n1 and n2 cannot talk directly"), "{node}: {said}");
+        assert!(!said.contains("node forget n2") && !said.contains("node forget n1"), "{node}: {said}");
+    }
+    cluster.ok(&["lab", "heal"]);
+    let all = ["n1", "n2", "n3", "n4"];
+    all.iter().for_each(|node| drop(cluster.until(node, "one flock", |status| status["members"] == names(&all))));
+}
+
 #[test]
 fn a_life_that_forgot_its_number_begins_again_above_what_peers_know() {
     let cluster = Cluster::up(3);

@@ -79,6 +79,7 @@ impl Tally {
         self.handshake(match why {
             DialFailure::Silent => "silent",
             DialFailure::Refused { .. } => "refused",
+            DialFailure::Closed { .. } => "closed",
             DialFailure::Rejected { .. } => "rejected",
             DialFailure::BootTooOld { .. } => "old_boot",
             DialFailure::Myself => "myself",

@@ -105,14 +105,11 @@ pub(crate) fn lost(addr: SocketAddr, error: &ConnectionError) -> DialFailure {
         ConnectionError::TransportError(e) if is_tls(u64::from(e.code)) => DialFailure::Rejected { addr, reason },
         ConnectionError::ConnectionClosed(close) => {
             let said = wire::foreign(&close.reason);
-            let reason = match wire::tls_words(&said) {
-                "" if close.error_code == TransportErrorCode::CONNECTION_REFUSED => {
-                    "it takes no new links now".to_owned()
-                }
-                "" => error.to_string(),
-                said => said.to_owned(),
-            };
-            DialFailure::Refused { by: addr, reason }
+            match wire::tls_words(&said) {
+                "" if close.error_code == TransportErrorCode::CONNECTION_REFUSED => DialFailure::Closed { by: addr },
+                "" => DialFailure::Refused { by: addr, reason: error.to_string() },
+                said => DialFailure::Refused { by: addr, reason: said.to_owned() },
+            }
         }
         ConnectionError::ApplicationClosed(close) => {
             DialFailure::Refused { by: addr, reason: wire::foreign(&close.reason) }

@@ -70,6 +70,12 @@ pub enum DialFailure {
         /// Its words, escaped.
         reason: String,
     },
+    /// Somebody is there and lets nobody in at the moment, whoever it is.
+    #[error("at {by} no new links are taken now: it goes down, or too many knock there")]
+    Closed {
+        /// Where it is.
+        by: SocketAddr,
+    },
     /// We refuse the other side.
     #[error("{addr} is refused here: {reason}")]
     Rejected {

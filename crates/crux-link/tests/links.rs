@@ -384,7 +384,7 @@ async fn a_closed_link_tells_both_sides_why_and_can_be_dialled_again() {
     assert_eq!(b.down().await.1, "closed by the peer: shutting down");
     b.links.dial(a.addr());
     // Nobody is there any more, or what is left of the closed links answers for a moment.
-    let refused = DialFailure::Refused { by: a.addr(), reason: "it takes no new links now".to_owned() };
+    let refused = DialFailure::Closed { by: a.addr() };
     let why = b.failed().await;
     assert!(why == DialFailure::Silent || why == refused, "{why}");
 }

@@ -1,7 +1,10 @@
 //! Bulk streams between fulcrums: files by content, what instances wrote, and what the other side sees. The first byte says which. A stream of an
 //! unknown kind is closed: it is a newer peer's.
 
+use crate::api::show;
+use crate::ask::Asker;
 use crate::effects::{self, Effects, LogStream, Opener, Stream};
+use crux_api::json::{Apart, Sibling};
 use crux_core::services::instance::InstanceId;
 use crux_link::{DialFailure, LinkInfo, Links, RecvStream, SendStream};
 use crux_names::{Member, NodeName};
@@ -24,6 +27,8 @@ const LOG: u8 = b'L';
 const SIGHT: u8 = b'S';
 /// Most links that a [`Sight`] tells of: they must fit into one part.
 const SIGHT_LINKS: usize = 1_500;
+/// Most other flocks that a [`Sight`] tells of.
+const SIGHT_SIBLINGS: usize = 64;
 /// How long a try of the asker's API port may take.
 const TRY: Duration = Duration::from_secs(1);
 /// Longest part of a log conversation in bytes.
@@ -69,6 +74,9 @@ pub(crate) struct Sight {
     /// The same for the asker's mesh port.
     #[serde(default)]
     pub(crate) mesh: Option<Result<(), String>>,
+    /// Other flocks of the bloc that it sees, at most [`SIGHT_SIBLINGS`]; of its own sight nothing, for the status has them.
+    #[serde(default)]
+    pub(crate) siblings: Vec<Sibling>,
 }
 
 /// One link as its end sees it.
@@ -114,15 +122,16 @@ impl From<effects::LogLine> for Line {
 #[derive(Clone)]
 pub(crate) struct Peers {
     links: Links,
+    asker: Asker,
     effects: Arc<OnceLock<Effects>>,
     /// Where what peers ask for is read and sent: not where the mesh is.
     runtime: Handle,
 }
 
 impl Peers {
-    /// Over these links.
-    pub(crate) fn new(links: Links, runtime: Handle) -> Self {
-        Self { links, effects: Arc::default(), runtime }
+    /// Over these links; what peers ask of the flock, `asker` knows.
+    pub(crate) fn new(links: Links, asker: Asker, runtime: Handle) -> Self {
+        Self { links, asker, effects: Arc::default(), runtime }
     }
 
     /// From now on peers get files and lines from here; before, their streams are closed.
@@ -147,12 +156,12 @@ impl Peers {
     /// Answers a stream that a peer opened.
     pub(crate) fn answer(&self, peer: Member, mut send: SendStream, mut recv: RecvStream) {
         let Some(effects) = self.effects.get().cloned() else { return };
-        let links = self.links.clone();
+        let (links, asker) = (self.links.clone(), self.asker.clone());
         self.runtime.spawn(async move {
             let kind = tokio::time::timeout(PATIENCE, recv.read_u8()).await;
             let outcome = match kind {
                 Ok(Ok(FILE)) => effects::serve(effects.blobs(), recv, send).await,
-                Ok(Ok(SIGHT)) => give_sight(&links, &peer, &mut recv, &mut send).await,
+                Ok(Ok(SIGHT)) => give_sight(&links, &asker, &peer, &mut recv, &mut send).await,
                 Ok(Ok(LOG)) => give_lines(&effects, &mut recv, &mut send).await,
                 Ok(Ok(kind)) => {
                     Err(io::Error::other(format!("it is of a kind that this version does not know, {kind}")))
@@ -226,7 +235,7 @@ fn sight(links: &Links) -> Sight {
         datagram: links.max_datagram(&info.peer.member).and_then(|most| u32::try_from(most).ok()),
     };
     let links = links.links().into_iter().take(SIGHT_LINKS).map(link).collect();
-    Sight { wall: crate::wall().0, links, api: None, mesh: None }
+    Sight { wall: crate::wall().0, links, api: None, mesh: None, siblings: Vec::new() }
 }
 
 /// Whether a TCP connection to there is let in.
@@ -255,11 +264,22 @@ pub(crate) fn judged(outcome: Result<NodeName, DialFailure>, node: &NodeName) ->
     }
 }
 
-async fn give_sight(links: &Links, peer: &Member, recv: &mut RecvStream, send: &mut SendStream) -> io::Result<()> {
+async fn give_sight(
+    links: &Links,
+    asker: &Asker,
+    peer: &Member,
+    recv: &mut RecvStream,
+    send: &mut SendStream,
+) -> io::Result<()> {
     let ask =
         tokio::time::timeout(PATIENCE, read_part::<AskSight>(recv)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    let only_clock = || Sight { wall: crate::wall().0, links: Vec::new(), api: None, mesh: None };
-    let mut sight = if ask.clock_only { only_clock() } else { sight(links) };
+    let mut sight = if ask.clock_only {
+        Sight { wall: crate::wall().0, links: Vec::new(), api: None, mesh: None, siblings: Vec::new() }
+    } else {
+        // While it goes down it has nothing to say of flocks.
+        let siblings = asker.look(|engine, now| show::siblings(engine, now)).await.unwrap_or_default();
+        Sight { siblings: siblings.into_iter().take(SIGHT_SIBLINGS).collect(), ..sight(links) }
+    };
     // Nothing but the asker's own ports, at the address that its link has: nobody can have others knocked at.
     if let Some(asker) = links.links().into_iter().find(|link| link.peer.member == *peer) {
         let port = asker.peer.api_port;
@@ -369,7 +389,20 @@ pub(crate) fn fuzz_parts() -> Vec<Vec<u8>> {
     vec![
         part(&AskLog { instance: "n1:1:1".to_owned(), tail: Some(10), follow: true }),
         part(&AskSight { try_api: true, try_mesh: true, clock_only: false }),
-        part(&Sight { wall: 7, links: vec![link], api: Some(Err("no answer".to_owned())), mesh: Some(Ok(())) }),
+        part(&Sight {
+            wall: 7,
+            links: vec![link],
+            api: Some(Err("no answer".to_owned())),
+            mesh: Some(Ok(())),
+            siblings: vec![Sibling {
+                flock: "bold-owl".to_owned(),
+                leader: "n2".to_owned(),
+                size: 1,
+                apart: Apart::BrokenPair,
+                pair: Some(["n1".to_owned(), "n2".to_owned()]),
+                until: None,
+            }],
+        }),
         part(&Line { stream: "stdout".to_owned(), text: "a line".to_owned() }),
     ]
 }

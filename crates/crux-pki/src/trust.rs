@@ -111,7 +111,10 @@ impl Admitted {
     }
 
     fn wrong_role(&self, roles: &[RoleKind]) -> Refusal {
-        let wanted: Vec<String> = roles.iter().map(|role| format!("a {role}")).collect();
+        let wanted: Vec<String> = roles
+            .iter()
+            .map(|role| format!("{} {role}", if *role == RoleKind::Operator { "an" } else { "a" }))
+            .collect();
         Refusal::WrongRole { found: self.leaf.identity.role.to_string(), wanted: wanted.join(" or ") }
     }
 

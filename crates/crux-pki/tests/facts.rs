@@ -330,7 +330,7 @@ fn a_limited_operator_writes_what_its_certificate_names_and_no_door_can_let_it_d
     assert!(world.ca.issue(nodes).unwrap_err().to_string().contains("only an operator is limited"));
 }
 
-/// Decision 15: whoever has a node's key and the key of an operator whose certificate has ended cannot write anything of now,
+/// Decision 20: whoever has a node's key and the key of an operator whose certificate has ended cannot write anything of now,
 /// with or without the node's expulsion. What it can do is what stands last: write as of a time when that operator still
 /// could.
 #[test]

@@ -204,7 +204,8 @@ impl Client {
     pub async fn put_from(&self, content: Arc<Mutex<dyn Read + Send>>, size: u64) -> Result<FileStored, ErrorDoc> {
         let body = FileBody { content, left: size }.boxed();
         // Its answer begins when all of it has been read, however long that takes.
-        let response = self.ask(Method::PUT, routes::FILES, Some("application/octet-stream"), body).await?;
+        let stream = self.way.connect().await.map_err(|e| self.unreachable(&e))?;
+        let response = self.ask(stream, Method::PUT, routes::FILES, Some("application/octet-stream"), body).await?;
         self.document(response).await
     }
 
@@ -287,18 +288,22 @@ impl Client {
         body: BoxBody<Bytes, io::Error>,
     ) -> Result<Response<Incoming>, ErrorDoc> {
         let patience = self.patience.unwrap_or(PATIENCE);
-        let asked = tokio::time::timeout(patience, self.ask(method, path, content_type, body)).await;
+        // Of one time for both: whoever is let in late has less of it left to be answered.
+        let until = tokio::time::Instant::now() + patience;
+        let connected = tokio::time::timeout_at(until, self.way.connect()).await;
+        let stream = connected.map_err(|_| self.deaf(patience))?.map_err(|e| self.unreachable(&e))?;
+        let asked = tokio::time::timeout_at(until, self.ask(stream, method, path, content_type, body)).await;
         asked.unwrap_or_else(|_| Err(self.mute(patience)))
     }
 
     async fn ask(
         &self,
+        stream: Box<dyn Connection>,
         method: Method,
         path: &str,
         content_type: Option<&str>,
         body: BoxBody<Bytes, io::Error>,
     ) -> Result<Response<Incoming>, ErrorDoc> {
-        let stream = self.way.connect().await.map_err(|e| self.unreachable(&e))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.broken(&e))?;
         // Ends with the answer's last byte or with the sender, whichever is later; its error reaches the body.
@@ -342,6 +347,12 @@ impl Client {
             return ErrorDoc::new(Code::Refused, cause, next);
         }
         ErrorDoc::new(Code::Unreachable, format!("no fulcrum answers on {}: {e}", self.way.place()), self.way.next())
+    }
+
+    /// Nobody is there, or nothing gets through.
+    fn deaf(&self, patience: Duration) -> ErrorDoc {
+        let cause = format!("{} did not let this command in within {patience:?}", self.way.place());
+        ErrorDoc::new(Code::Unreachable, cause, self.way.next())
     }
 
     /// Somebody is there and says nothing.
@@ -510,6 +521,28 @@ mod tests {
         let limited = client.clone().patient(Duration::from_secs(5));
         assert_eq!(limited.down(true).await.unwrap_err().code, Code::Unreachable);
         assert_eq!(client.get::<Done>(routes::CONFAB).await.unwrap_err().code, Code::Unreachable);
+    }
+
+    /// Nobody answers there, as where packets vanish.
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl Connect for Nowhere {
+        fn place(&self) -> String {
+            "nowhere".to_owned()
+        }
+
+        fn connect(&self) -> Connecting<'_> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whom_nobody_lets_in_is_not_told_that_somebody_does() {
+        let client = Client::over(Arc::new(Nowhere)).patient(Duration::from_secs(2));
+        let error = client.get::<Confab>(routes::CONFAB).await.unwrap_err();
+        assert_eq!(error.code, Code::Unreachable);
+        assert!(error.cause.contains("nowhere did not let this command in within 2s"), "{}", error.cause);
     }
 
     #[tokio::test]

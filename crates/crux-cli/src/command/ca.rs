@@ -53,8 +53,8 @@ pub(crate) struct IssueArgs {
     #[arg(long, value_name = "K=V", value_parser = key_value)]
     label: Vec<(String, String)>,
     /// For an operator: limit it to VERB[,VERB…][@HORDE[,HORDE…]] or @HORDE; may be given several times. Verbs of a horde:
-    /// horde, apply (also run and files); of the bloc: forget, expel, cordon (also drain), label,
-    /// down (also node leave), lab, restore [default: everything]
+    /// horde, apply (also run and files), access, allow (also rules rm); of the bloc: forget, expel, cordon (also drain),
+    /// label, prune, down (also node leave), lab, restore [default: everything]
     #[arg(long, value_name = "SCOPE", requires = "operator")]
     scope: Vec<String>,
     /// A fulcrum to dial first, written into the bundle; may be given several times

@@ -30,12 +30,18 @@ use crate::args::{Cli, Command, Global};
 use crate::output::{self, Format};
 use crate::target::{self, Target};
 use crux_api::client::Client;
-use crux_api::json::{Code, Done, ErrorDoc, Kind};
+use crux_api::json::{Code, Done, ErrorDoc, Kind, Status};
+use crux_api::routes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Runs a command.
 pub(crate) fn run(cli: Cli) -> Outcome {
+    if cli.global.watch && !cli.command.follows() {
+        let cause = "this command answers once and has nothing to follow (-w)";
+        let next = "crux status -w, or crux events -w for what happens; crux help names what a command does";
+        return Err(ErrorDoc::new(Code::Usage, cause, next));
+    }
     match cli.command {
         // These run on the main thread, with a runtime of their own or none.
         Command::Up(args) => up::run(args),
@@ -158,13 +164,46 @@ impl Ctx {
         }
         let mut watch = client.watch::<T>(&with(path, "watch")).await?;
         while let Some(body) = watch.next().await? {
-            match self.format() {
-                Format::Json => output::say(&output::json(&body, true))?,
-                Format::Name => output::say(&text(&body, Format::Name))?,
-                format => output::say(&format!("{}\n{}", output::now(), text(&body, format)))?,
+            self.again(&body, &text)?;
+        }
+        ended()
+    }
+
+    /// The same for a document that the fulcrum answers only when it is asked: with `-w` it is asked whenever its status
+    /// has changed, and printed if it is another one. Without, the outcome is `end`'s.
+    async fn show_anew<T>(&self, path: &str, text: impl Fn(&T, Format) -> String, end: impl FnOnce(&T) -> u8) -> Outcome
+    where
+        T: Kind + Serialize + DeserializeOwned + Clone + PartialEq,
+    {
+        let client = self.client();
+        let mut body: T = client.get(path).await?;
+        if !self.global.watch {
+            self.print(&body, &text)?;
+            return Ok(end(&body));
+        }
+        self.again(&body, &text)?;
+        let mut changes = client.watch::<Status>(&with(routes::STATUS, "watch")).await?;
+        while changes.next().await?.is_some() {
+            let now: T = client.get(path).await?;
+            if now != body {
+                body = now;
+                self.again(&body, &text)?;
             }
         }
         ended()
+    }
+
+    /// Prints one of many states of a document.
+    fn again<T: Kind + Serialize + Clone>(
+        &self,
+        body: &T,
+        text: &impl Fn(&T, Format) -> String,
+    ) -> Result<(), ErrorDoc> {
+        match self.format() {
+            Format::Json => output::say(&output::json(body, true)),
+            Format::Name => output::say(&text(body, Format::Name)),
+            format => output::say(&format!("{}\n{}", output::now(), text(body, format))),
+        }
     }
 
     /// Gets a list and prints a line for each of its entries, or with `-w` for each that comes.

@@ -58,6 +58,13 @@ pub(crate) enum RulesCommand {
     },
 }
 
+impl RulesArgs {
+    /// Whether rules are listed, and none removed.
+    pub(crate) fn lists(&self) -> bool {
+        !matches!(self.command, Some(RulesCommand::Rm { .. }))
+    }
+}
+
 pub(crate) async fn run(ctx: &Ctx, args: RulesArgs) -> Outcome {
     match args.command {
         None => list(ctx, args.all).await,

@@ -8,6 +8,10 @@ use clap::Args;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use tracing::Level;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Start crux.
 #[derive(Debug, Args)]
@@ -74,7 +78,11 @@ fn log(verbose: u8, dev: bool) {
         _ => Level::TRACE,
     };
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let log = tracing_subscriber::fmt().with_max_level(level).with_ansi(colour).with_writer(std::io::stderr);
+    // What it warns of, links tell in words of their own.
+    let of_sockets = if verbose == 0 { LevelFilter::ERROR } else { level.into() };
+    let wanted = Targets::new().with_default(level).with_target("quinn_udp", of_sockets);
+    let lines = tracing_subscriber::fmt::layer().with_ansi(colour).with_writer(std::io::stderr);
+    let log = tracing_subscriber::registry().with(lines.with_filter(wanted));
     // It can only be set already, and then it is.
     let _ = log.try_init();
 }

@@ -18,12 +18,11 @@ pub(crate) struct WhyArgs {
 
 pub(crate) async fn run(ctx: &Ctx, args: WhyArgs) -> Outcome {
     let path = format!("{}?subject={}", routes::WHY, encode(&args.subject.join(" ")));
-    let why: Why = ctx.client().get(&path).await?;
-    ctx.print(&why, &|why: &Why, format| match format {
+    let shown = |why: &Why, format| match format {
         Format::Name => clean(&why.state),
         _ => text(why),
-    })?;
-    Ok(0)
+    };
+    ctx.show_anew(&path, shown, |_| 0).await
 }
 
 fn text(why: &Why) -> String {

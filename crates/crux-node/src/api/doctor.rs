@@ -3,15 +3,14 @@
 
 use super::Door;
 use super::answer::{Answer, doc};
-use super::links::{ASKED_MAX, survey};
+use super::links::{ASKED_MAX, Sights, siblings, survey};
 use super::show;
 use super::vouched;
-use crate::peers::{AskSight, Sight, judged, let_in};
+use crate::peers::{AskSight, judged, let_in};
 use crate::skew;
 use crate::turned_away::Attempts;
 use axum::extract::State;
-use crux_api::json::{Doctor, Finding, FindingState};
-use crux_core::flock::Apart;
+use crux_api::json::{Doctor, Finding, FindingState, Sibling};
 use crux_core::picture::{RosterLine, Status};
 use crux_link::LinkInfo;
 use crux_names::{FulcrumId, Member};
@@ -36,8 +35,6 @@ const PEER_WARN_DAYS: u64 = 30;
 const PEER_WRONG_DAYS: u64 = 3;
 const DAY: u64 = 86_400;
 
-/// What the neighbours say, by member.
-type Sights = BTreeMap<Member, Result<Sight, io::Error>>;
 /// Where each member's mesh port is, and what came of knocking there.
 type Knocks = BTreeMap<Member, (SocketAddr, Result<(), String>)>;
 
@@ -55,7 +52,8 @@ pub(super) async fn doctor(State(door): State<Door>) -> Answer {
         knock(&status, &door, &links),
     );
     let mut findings = Vec::new();
-    findings.extend(flock(&status, &door.turned_away.of_late()));
+    let others = siblings(&show::siblings_of(&status), &status, &sights);
+    findings.extend(flock(&status, &others, &door.turned_away.of_late()));
     findings.extend(clock(clocks, &door.me));
     findings.extend(mesh(&door, &links, &sights, &knocks));
     findings.extend(api(&door, &sights, &ports));
@@ -83,7 +81,7 @@ pub(super) fn found(
     Finding { state, next: Some(next.into()), ..fine(check, subject, text) }
 }
 
-pub(super) fn flock(status: &Status, turned_away: &Attempts) -> Vec<Finding> {
+pub(super) fn flock(status: &Status, siblings: &[Sibling], turned_away: &Attempts) -> Vec<Finding> {
     use FindingState::{Warning, Wrong};
     let (name, size) = (&status.confab.flock, status.roster.len());
     let mut findings = Vec::new();
@@ -95,19 +93,19 @@ pub(super) fn flock(status: &Status, turned_away: &Attempts) -> Vec<Finding> {
         let text = "this fulcrum is alone in it; where that is meant, --expect 1 says so";
         findings.push(found("flock", Warning, name, text, "crux why flock"));
     }
-    for sibling in &status.siblings {
-        let header = &sibling.head.header;
-        let text = format!("it is apart, with {} members led by {}", header.size, header.leader);
-        let (text, next) = match &sibling.apart {
-            Apart::BrokenPair(a, b) => (
-                format!("{text}: {} and {} cannot talk directly, or not in time", a.id, b.id),
-                format!("open the mesh port (UDP) in both directions between {} and {}, or look for loss", a.id, b.id),
+    for sibling in siblings {
+        let text = format!("it is apart, with {} members led by {}", sibling.size, sibling.leader);
+        let (text, next) = match &sibling.pair {
+            Some([a, b]) => (
+                format!("{text}: {a} and {b} cannot talk directly, or not in time"),
+                format!("open the mesh port (UDP) in both directions between {a} and {b}, or look for loss"),
             ),
-            _ => (text, "crux why flock".to_owned()),
+            None => (text, "crux why flock".to_owned()),
         };
-        findings.push(found("flock", Warning, &header.name, text, next));
+        findings.push(found("flock", Warning, &sibling.flock, text, next));
     }
-    for line in &status.outside {
+    let leads = |id: &FulcrumId| siblings.iter().any(|sibling| sibling.leader == id.to_string());
+    for line in status.outside.iter().filter(|line| !line.who.fulcrum.as_ref().is_some_and(leads)) {
         let subject = line.who.fulcrum.as_ref().map_or_else(|| line.who.addr.to_string(), ToString::to_string);
         let how = if line.who.refused { "refuses or is refused" } else { "is silent" };
         let text = format!("it {how} at {}: {}", line.who.addr, line.who.why);
@@ -189,6 +187,19 @@ fn mesh(door: &Door, links: &[LinkInfo], sights: &Sights, knocks: &Knocks) -> Ve
     mesh_port(&door.me, mine, links, sights, knocks)
 }
 
+/// In the words of a refusal: somebody answers, so no port is shut.
+const REFUSED: &str = "refused";
+
+fn certificates_not_ports(id: &FulcrumId) -> String {
+    format!("no port is shut: look at the certificates and clocks of both (crux ca inspect BUNDLE); crux why node {id}")
+}
+
+/// A path that carries no packets of QUIC's least size looks like a shut port to whoever is new, while old links live on.
+fn or_too_narrow(addr: SocketAddr) -> String {
+    let (family, payload) = if addr.is_ipv4() { (4, 1_252) } else { (6, 1_232) };
+    format!(", and see that 1,280 bytes get there (ping -{family} -M do -s {payload} -c 3 {})", addr.ip())
+}
+
 fn mesh_port(me: &Member, mine: &str, links: &[LinkInfo], sights: &Sights, knocks: &Knocks) -> Vec<Finding> {
     use FindingState::Wrong;
     let (mut here, mut there, mut findings) = (0, 0, Vec::new());
@@ -208,14 +219,25 @@ fn mesh_port(me: &Member, mine: &str, links: &[LinkInfo], sights: &Sights, knock
             ),
             (Some(_), Err(cause)) => (
                 format!("its mesh port {addr}/udp is not reached from here by anybody new: {cause}; the link lives on"),
-                format!(
-                    "open UDP {} of {id} for this machine; otherwise only {id} can make the next link",
-                    addr.port()
-                ),
+                match cause.contains(REFUSED) {
+                    true => certificates_not_ports(id),
+                    false => format!(
+                        "open UDP {} of {id} for this machine{}; otherwise only {id} can make the next link",
+                        addr.port(),
+                        or_too_narrow(*addr)
+                    ),
+                },
             ),
             (None, Err(cause)) => (
                 format!("there is no link to it, though it is in this flock; its mesh port {addr}/udp: {cause}"),
-                format!("open UDP {} in both directions; crux why node {id}", addr.port()),
+                match cause.contains(REFUSED) {
+                    true => certificates_not_ports(id),
+                    false => format!(
+                        "open UDP {} in both directions{}; crux why node {id}",
+                        addr.port(),
+                        or_too_narrow(*addr)
+                    ),
+                },
             ),
         };
         findings.push(found("mesh-port", Wrong, id, text, next));
@@ -317,7 +339,8 @@ fn datagrams(sights: &Sights, me: &Member) -> Vec<Finding> {
         findings.push(fine(
             "mtu",
             &me.id,
-            format!("every path carries datagrams of at least {least} bytes, both ways"),
+            // QUIC searches the longest now and then, and shortens it only when a long one is lost.
+            format!("every path carried datagrams of at least {least} bytes when it was last searched, both ways"),
         ));
     }
     findings
@@ -451,7 +474,7 @@ fn reach(status: &Status, sights: &Sights) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peers::SeenLink;
+    use crate::peers::{SeenLink, Sight};
     use crux_link::PeerInfo;
     use crux_names::Boot;
     use std::time::Duration;
@@ -461,7 +484,7 @@ mod tests {
     }
 
     fn sight(links: Vec<SeenLink>) -> Sight {
-        Sight { wall: 0, links, api: None, mesh: None }
+        Sight { wall: 0, links, api: None, mesh: None, siblings: Vec::new() }
     }
 
     #[test]

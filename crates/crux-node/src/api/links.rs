@@ -3,14 +3,14 @@
 use super::Door;
 use super::answer::{Answer, Refusal, doc};
 use super::read::follow;
+use super::show;
 use crate::peers::{AskSight, SeenLink, Sight};
 use axum::extract::{Query, State};
-use crux_api::json::{LinkList, Reach, ReachState};
+use crux_api::json::{FlockList, LinkList, Reach, ReachState, Sibling};
 use crux_api::routes::WatchQuery;
-use crux_core::flock::Apart;
 use crux_core::picture::Status;
 use crux_names::Member;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -18,6 +18,9 @@ use tokio::task::JoinSet;
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// Most members that are asked: beyond that only this fulcrum's own links are told.
 pub(super) const ASKED_MAX: usize = 256;
+
+/// What members see, by member; an error for those that did not say.
+pub(super) type Sights = BTreeMap<Member, Result<Sight, std::io::Error>>;
 
 /// `GET /v1/links`.
 pub(super) async fn links(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
@@ -30,19 +33,47 @@ pub(super) async fn links(State(door): State<Door>, Query(query): Query<WatchQue
 async fn list(door: &Door) -> Result<LinkList, Refusal> {
     let status = door.status().await?;
     let sights = survey(door, &status, AskSight::default()).await;
-    let pairs = status.siblings.iter().filter_map(|sibling| match &sibling.apart {
-        Apart::BrokenPair(a, b) => Some([a.id.to_string(), b.id.to_string()]),
-        _ => None,
-    });
-    Ok(LinkList { links: reaches(&status, &sights), broken: pairs.collect() })
+    let broken: BTreeSet<[String; 2]> = siblings(&show::siblings_of(&status), &status, &sights)
+        .into_iter()
+        .filter_map(|sibling| sibling.pair)
+        .collect();
+    Ok(LinkList { links: reaches(&status, &sights), broken: broken.into_iter().collect() })
+}
+
+/// `GET /v1/flocks`.
+pub(super) async fn flocks(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
+    if query.watch.is_none() {
+        return Ok(doc(seen_flocks(&door).await?));
+    }
+    Ok(follow(door, |door| async move { seen_flocks(&door).await }))
+}
+
+async fn seen_flocks(door: &Door) -> Result<FlockList, Refusal> {
+    let status = door.status().await?;
+    let sights = survey(door, &status, AskSight::default()).await;
+    let mut list = show::flocks(&status, &door.turned_away.of_late());
+    list.siblings = siblings(&list.siblings, &status, &sights);
+    // Whom others see at the head of a flock is not in none.
+    list.outside.retain(|line| !list.siblings.iter().any(|sibling| Some(&sibling.leader) == line.name.as_ref()));
+    Ok(list)
+}
+
+/// Other flocks of the bloc: those that are seen from here, and those that only other members see. The end of a broken pair
+/// that stays in the larger flock sees nothing of the other end's.
+pub(super) fn siblings(own: &[Sibling], status: &Status, sights: &Sights) -> Vec<Sibling> {
+    let mut all = own.to_vec();
+    for sibling in sights.values().flatten().flat_map(|sight| &sight.siblings) {
+        let known = all.iter().any(|other| other.leader == sibling.leader)
+            || status.confab.members.iter().any(|member| member.to_string() == sibling.leader);
+        if !known {
+            all.push(sibling.clone());
+        }
+    }
+    all
 }
 
 /// What each member sees, this one included; an error for those that did not say.
-pub(super) async fn survey(
-    door: &Door,
-    status: &Status,
-    ask: AskSight,
-) -> BTreeMap<Member, Result<Sight, std::io::Error>> {
+pub(super) async fn survey(door: &Door, status: &Status, ask: AskSight) -> Sights {
     let mut asked = JoinSet::new();
     let others = status.roster.iter().map(|line| &line.member).filter(|member| **member != door.me);
     for member in others.take(ASKED_MAX) {
@@ -62,7 +93,7 @@ pub(super) async fn survey(
 }
 
 /// One line for each ordered pair of members.
-fn reaches(status: &Status, sights: &BTreeMap<Member, Result<Sight, std::io::Error>>) -> Vec<Reach> {
+fn reaches(status: &Status, sights: &Sights) -> Vec<Reach> {
     let mut lines = Vec::new();
     for from in &status.confab.members {
         let sight = sights.iter().find(|(member, _)| member.id == *from).and_then(|(_, sight)| sight.as_ref().ok());

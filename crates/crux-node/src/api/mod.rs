@@ -36,7 +36,7 @@ mod logs;
 mod own;
 mod read;
 mod rules;
-mod show;
+pub(crate) mod show;
 mod vouched;
 
 pub use listen::SocketError;
@@ -169,7 +169,7 @@ pub(crate) fn handler(route: Route) -> MethodRouter<Door> {
         Route::Rules => get(rules::rules),
         Route::Services => get(read::services),
         Route::Links => get(links::links),
-        Route::Flocks => get(read::flocks),
+        Route::Flocks => get(links::flocks),
         Route::Doctor => get(doctor::doctor),
         Route::Events => get(read::events),
         Route::Why => get(read::why),

@@ -45,11 +45,6 @@ pub(super) async fn nodes(State(door): State<Door>, Query(query): Query<WatchQue
     .await
 }
 
-/// `GET /v1/flocks`.
-pub(super) async fn flocks(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
-    listed(door, &query, |door, status| show::flocks(status, &door.turned_away.of_late())).await
-}
-
 /// `GET /v1/hordes`.
 pub(super) async fn hordes(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
     listed(door, &query, |_, status| HordeList { hordes: show::hordes(status) }).await
@@ -96,7 +91,7 @@ pub(super) async fn events(State(door): State<Door>, Query(query): Query<EventsQ
         subject: stamped.event.subject.clone(),
         text: stamped.event.text.clone(),
     };
-    let mut cursor = query.after.unwrap_or(0);
+    let mut cursor = door.events.resume(query.after);
     if query.watch.is_none() {
         let events = door.events.after(cursor).iter().map(|stamped| show(&door, stamped)).collect();
         return Ok(doc(EventList { events }));

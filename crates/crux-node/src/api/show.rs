@@ -1,8 +1,10 @@
 //! From the engine's picture to the documents that tools parse: names to texts, moments to RFC 3339, and nothing else.
 
+use crate::ask::Now;
 use crate::turned_away::{Attempt, Attempts};
 use crux_api::json;
 use crux_api::json::Counter;
+use crux_core::engine::Engine;
 use crux_core::flock;
 use crux_core::picture;
 use crux_names::{Duration, FulcrumId, Member, Wall};
@@ -77,7 +79,7 @@ pub(crate) fn status(from: &picture::Status, own: Own) -> json::Status {
     json::Status {
         confab: confab(&from.confab),
         roster: roster(from, &own.links),
-        siblings: from.siblings.iter().map(|line| sibling(line, from.at)).collect(),
+        siblings: siblings_of(from),
         outside: outside(from, &own.turned_away),
         hordes: hordes(from),
         services: services(from),
@@ -119,7 +121,7 @@ pub(crate) fn flocks(from: &picture::Status, turned_away: &Attempts) -> json::Fl
                 visitors
             },
         },
-        siblings: from.siblings.iter().map(|line| sibling(line, from.at)).collect(),
+        siblings: siblings_of(from),
         outside: outside(from, turned_away),
     }
 }
@@ -152,10 +154,25 @@ pub(crate) fn roster(from: &picture::Status, links: &LinkTable) -> Vec<json::Ros
     from.roster.iter().map(line).collect()
 }
 
+/// Other flocks of the bloc in this status.
+pub(crate) fn siblings_of(from: &picture::Status) -> Vec<json::Sibling> {
+    from.siblings.iter().map(|line| sibling(line, from.at)).collect()
+}
+
+/// Other flocks of the bloc as this engine sees them.
+pub(crate) fn siblings(engine: &Engine, now: Now) -> Vec<json::Sibling> {
+    engine.flock_room().status(now.time).siblings.iter().map(|line| sibling(line, now.wall)).collect()
+}
+
 fn sibling(from: &flock::Sibling, now: Wall) -> json::Sibling {
     let (apart, pair) = match &from.apart {
         flock::Apart::Merging => (json::Apart::Merging, None),
-        flock::Apart::BrokenPair(a, b) => (json::Apart::BrokenPair, Some([a.id.to_string(), b.id.to_string()])),
+        flock::Apart::BrokenPair(a, b) => {
+            // Whichever of the two says it, it is one pair.
+            let mut pair = [a.id.to_string(), b.id.to_string()];
+            pair.sort();
+            (json::Apart::BrokenPair, Some(pair))
+        }
         flock::Apart::FlapHold => (json::Apart::FlapHold, None),
         flock::Apart::Busy => (json::Apart::Busy, None),
     };

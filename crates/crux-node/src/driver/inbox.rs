@@ -330,7 +330,8 @@ mod tests {
         let (events, _) = mpsc::channel(1);
         let links =
             Links::bind(LinkConfig::new(bundle, "127.0.0.1:0".parse().unwrap(), Boot(1)), events).await.unwrap();
-        let peers = Peers::new(links, tokio::runtime::Handle::current());
+        let asker = crate::ask::Asker::new(mpsc::channel(1).0, watch::channel(0).1);
+        let peers = Peers::new(links, asker, tokio::runtime::Handle::current());
         let mut anew = Anew::default();
         believed.iter().for_each(|node| anew.follow(node.parse().unwrap(), Instant::now()));
         Inbox::new(identity.subscribe(), peers, TurnedAway::default(), anew)

@@ -101,7 +101,8 @@ fn refused(request: &Request, port: u16) -> Option<Refusal> {
     }
     let origin = one(headers, header::ORIGIN);
     if !matches!(origin, Ok(None)) && origin != Ok(Some(&format!("http://{host}"))) {
-        let cause = format!("the page's port does not answer other sites, and this comes from {origin:?}");
+        let from = origin.ok().flatten().unwrap_or("several at once");
+        let cause = format!("the page's port does not answer other sites, and this comes from {}", from.escape_debug());
         return refuse(cause, "ask without a browser, or through a program of your own");
     }
     let fetch = |name: &'static str| one(headers, HeaderName::from_static(name)).ok().flatten();

@@ -11,6 +11,7 @@ use crate::MESH_PORT;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use thiserror::Error;
 
 /// Largest network that is searched: /16 of IPv4, /112 of IPv6. A sweep of it takes an hour.
 const HOST_BITS: u8 = 16;
@@ -41,6 +42,15 @@ pub(crate) enum Line {
     Host(String),
 }
 
+/// Why a text is no network that can be searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+enum NoNet {
+    #[error("is no network, like 10.0.0.0/24, 10.0.0.0/24:4000 or [2001:db8::/120]:4000")]
+    Form,
+    #[error("is too large to search; name networks of up to 65536 hosts, /{most} or smaller")]
+    Large { most: u8 },
+}
+
 impl Net {
     /// The hosts, first to last; network and broadcast address of an IPv4 network are none.
     pub(super) fn addrs(self) -> impl Iterator<Item = SocketAddr> {
@@ -55,8 +65,8 @@ impl Net {
     }
 
     /// Splits `ADDR/BITS`, which may have a port behind it.
-    fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no network, like 10.0.0.0/24, 10.0.0.0/24:4000 or [2001:db8::/120]:4000");
+    fn parse(text: &str) -> Result<Self, NoNet> {
+        let wrong = || NoNet::Form;
         let (net, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (net, port) = rest.split_once(']').ok_or_else(wrong)?;
@@ -83,10 +93,7 @@ impl Net {
         }
         let host = width - bits;
         if host > HOST_BITS {
-            return Err(format!(
-                "{text:?} is too large to search; networks of up to 65536 hosts are: /{}",
-                width - HOST_BITS
-            ));
+            return Err(NoNet::Large { most: width - HOST_BITS });
         }
         let size = 1_u32 << host;
         let (first, count) = match ip {
@@ -110,7 +117,10 @@ impl FromStr for Source {
         match text.strip_prefix("file:") {
             Some("") => Err("file: names no file, like file:/etc/crux/peers".to_owned()),
             Some(path) => Ok(Self::File(path.into())),
-            None => Net::parse(text).map(Self::Net).map_err(|wrong| format!("{wrong}, nor file:PATH")),
+            None => Net::parse(text).map(Self::Net).map_err(|wrong| match wrong {
+                NoNet::Form => format!("{text:?} {wrong}, nor file:PATH"),
+                NoNet::Large { .. } => format!("{text:?} {wrong}"),
+            }),
         }
     }
 }
@@ -133,7 +143,7 @@ pub(super) fn lines(text: &str) -> (Vec<Line>, Vec<(usize, String)>) {
 
 fn read_line(line: &str) -> Result<Line, String> {
     if line.contains('/') {
-        return Net::parse(line).map(Line::Net);
+        return Net::parse(line).map(Line::Net).map_err(|wrong| format!("{line:?} {wrong}"));
     }
     if let Ok(ip) = line.trim_matches(['[', ']']).parse::<IpAddr>() {
         return Ok(Line::Host(SocketAddr::new(ip, MESH_PORT).to_string()));
@@ -182,7 +192,8 @@ mod tests {
             let error = bad.parse::<Source>().unwrap_err();
             assert!(error.contains("is no network") && error.contains("file:PATH"), "{bad}: {error}");
         }
-        assert!("10.0.0.0/8".parse::<Source>().unwrap_err().contains("too large to search"));
+        let large = "10.0.0.0/8".parse::<Source>().unwrap_err();
+        assert!(large.contains("too large to search") && !large.contains("nor file"), "{large}");
         assert!("::/64".parse::<Source>().unwrap_err().contains("/112"));
         assert!("file:".parse::<Source>().unwrap_err().contains("names no file"));
         assert_eq!("file:/x".parse(), Ok(Source::File("/x".into())));

@@ -10,12 +10,11 @@ use crux_api::routes;
 const SHOWN: usize = 3;
 
 pub(super) async fn run(ctx: &Ctx) -> Outcome {
-    let status: BlocStatus = ctx.client().get(routes::BLOC).await?;
-    ctx.print(&status, &|status: &BlocStatus, format| match format {
+    let shown = |status: &BlocStatus, format| match format {
         Format::Name => names([status.bloc.as_str()]),
         _ => text(status, format == Format::Wide),
-    })?;
-    Ok(if status.well { 0 } else { Code::Failed.exit() })
+    };
+    ctx.show_anew(routes::BLOC, shown, |status| if status.well { 0 } else { Code::Failed.exit() }).await
 }
 
 fn text(status: &BlocStatus, wide: bool) -> String {

@@ -83,9 +83,7 @@ pub(super) fn renew(global: &Global, args: &RenewArgs) -> Outcome {
     let old = Bundle::load(&args.bundle).map_err(|e| bad_bundle(&e, &inspect))?;
     let mut ca = Ca::open(&args.ca).map_err(|e| refused(&e, INIT))?;
     let keep_key = args.keep_key || args.to.in_place && args.bundle.is_dir();
-    let bundle = ca
-        .renew(&old, RenewRequest { days: args.days, keep_key })
-        .map_err(|e| refused(&e, &format!("{again} --out NEW-DIR")))?;
+    let bundle = ca.renew(&old, RenewRequest { days: args.days, keep_key }).map_err(|e| refused(&e, &inspect))?;
     let paths = if args.to.in_place {
         bundle.save_over(&args.bundle).map_err(|e| refused(&e, &format!("{again} --out NEW-DIR")))?;
         vec![args.bundle.display().to_string()]
