@@ -90,6 +90,11 @@ pub(crate) fn up(settings: UpSettings) -> Result<(), ErrorDoc> {
                 ErrorDoc::new(Code::PortBusy, cause, next)
             }
             UpError::Store(StoreError::InUse { .. }) => ErrorDoc::new(Code::Failed, cause, other_state),
+            UpError::Store(StoreError::Io { .. }) => {
+                let next = "let this user write that directory, or name another with --state DIR; facts, logs and \
+                            instances are kept there";
+                ErrorDoc::new(Code::Failed, cause, next)
+            }
             UpError::Setting(_) => ErrorDoc::new(Code::BadConfig, cause, "crux up --help"),
             _ => ErrorDoc::new(Code::Failed, cause, "crux up --help"),
         }

@@ -129,6 +129,29 @@ fn a_disk_that_fills_under_writes_refuses_them_by_name_and_the_fulcrum_goes_on_a
     two.stop();
 }
 
+/// A fulcrum whose disk turns read-only goes on (S7), but none begins on one: it could promise nothing that it says.
+#[test]
+fn nothing_starts_on_a_disk_that_cannot_be_written_and_what_is_there_stays() {
+    let world = world(&["n1"]);
+    let Some(small) = Small::new(&world, "small", "size=2m") else { return };
+    let fulcrum = Fulcrum::start(&world, "n1", "small/s", &[]);
+    fulcrum.answers();
+    write(&world, "small/s/crux.sock", "kept", 100).done();
+    fulcrum.stop();
+    let remount = |how: &str| {
+        let done = Command::new("mount").args(["-o", &format!("remount,{how}")]).arg(&small.0).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    remount("ro");
+    let up = || help::fulcrum::up(&world, "n1", "small/s", &[]);
+    world.run(&mut up()).failed_among_logs(1, "E100", &["small/s", "Read-only file system", "--state DIR"]);
+    remount("rw");
+    let fulcrum = Fulcrum::start(&world, "n1", "small/s", &[]);
+    fulcrum.answers();
+    assert_eq!(placed(&world, "small/s/crux.sock").trim(), "place/main/kept");
+    fulcrum.stop();
+}
+
 #[test]
 fn a_damaged_store_is_set_aside_by_name_and_filled_again_from_a_peer() {
     let world = world(&["n1", "n2"]);
