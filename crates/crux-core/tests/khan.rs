@@ -445,3 +445,23 @@ fn many_services_on_many_hosts_are_placed_quickly() {
     assert!(placement.missing.is_empty());
     assert_eq!(placement.services.len(), 150);
 }
+
+/// What an operator of one horde may write must not hold up the seat that plans it: 14,500 picks side by side, of which none
+/// sees another, and as many within others.
+#[test]
+fn thousands_of_picks_side_by_side_or_within_each_other_are_placed_and_not_weighed_against_all() {
+    // As a proctor reads them: each place by itself.
+    let places = (0..100).map(|n| {
+        let text = match n < 50 {
+            true => vec![format!("pick(s{n}, 1, ALL)"); 290].join(" | "),
+            false => (0..30).fold("ALL".to_owned(), |set, _| format!("pick(s{n}, 1, {set})")),
+        };
+        khan::Statement::Set(khan::parse_set(&text).unwrap())
+    });
+    let program = khan::Program::new(places.collect()).unwrap();
+    let hosts = (0..5).map(|n| (host(&format!("n{n}")), Host::default())).collect();
+    let world = World { hosts, ..World::default() };
+    let placement = khan::place(&program, &world);
+    assert_eq!(placement.services[&service("s0")].on.values().sum::<u32>(), 290);
+    assert_eq!(placement.services[&service("s99")].on.values().sum::<u32>(), 30);
+}

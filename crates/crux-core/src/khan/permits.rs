@@ -18,10 +18,12 @@ pub struct Lone<'a> {
     pub sets: &'a BTreeMap<String, Set>,
 }
 
-/// The names that are being read, and whether one of them needs itself.
+/// The names that are being read, what those said that were, and whether one of them needs itself.
 #[derive(Default)]
 struct Walk<'s> {
     within: BTreeSet<&'s str>,
+    /// A name may be used many times, and so may those in it: each is read once.
+    known: BTreeMap<&'s str, (bool, bool)>,
     round: bool,
 }
 
@@ -56,9 +58,11 @@ impl Lone<'_> {
                 is(self.id == node || (whole_node && self.id.node == node.node))
             }
             Set::Name { name, .. } => match self.sets.get(name) {
+                Some(_) if walk.known.contains_key(name.as_str()) => walk.known[name.as_str()],
                 Some(set) if walk.within.insert(name) => {
                     let may = self.may(set, walk);
                     walk.within.remove(name.as_str());
+                    walk.known.insert(name, may);
                     may
                 }
                 known => {
@@ -89,6 +93,17 @@ mod tests {
     use super::super::parse_set;
     use super::*;
     use alloc::string::ToString;
+
+    /// A name that stands for another one twice, and so on: each dean that was to start something took for ever.
+    #[test]
+    fn names_that_use_names_twice_are_each_read_once() {
+        let deep = (0..64).map(|n| (alloc::format!("s{n}"), alloc::format!("s{} & s{}", n + 1, n + 1)));
+        let last = [("s64".to_string(), "ALL".to_string())];
+        let sets = deep.chain(last).map(|(name, set)| (name, parse_set(&set).unwrap())).collect();
+        let (id, api, labels) = ("n1".parse().unwrap(), "api".parse().unwrap(), BTreeMap::new());
+        let host = Lone { id: &id, labels: &labels, sets: &sets };
+        assert_eq!(host.most(&api, &parse_set("pick(api, 3, s0)").unwrap()), 3);
+    }
 
     #[test]
     fn a_set_permits_what_it_may_come_to_mean_and_nothing_else() {

@@ -109,6 +109,10 @@ pub fn place(program: &Program, world: &World) -> Placement {
     if short(&second) < short(&placement) { second } else { placement }
 }
 
+/// Beyond so many pairs of a pick that others see and any pick nobody looks ahead: what a few picks win by it is not worth
+/// the time that thousands would take, and an operator of one horde must not hold up a flock.
+const FORESIGHT: usize = 100_000;
+
 pub(super) type Bits = Vec<bool>;
 
 pub(super) struct Planner<'p> {
@@ -146,15 +150,18 @@ impl<'p> Planner<'p> {
                 used.insert(name.to_string());
             });
         }
-        let mut watched = Vec::new();
-        let mut picks = Vec::new();
+        let (mut watched, mut picks) = (Vec::new(), Vec::new());
         for (name, set) in planner.sets() {
-            let lone = matches!(set, Set::Pick(pick) if !has_pick(&pick.set) && !counts_picks(&pick.count));
-            let seen = !lone || name.is_some_and(|name| used.contains(name));
-            collect(set, &mut |pick| {
+            let seen = name.is_some_and(|name| used.contains(name));
+            collect(set, seen, &mut |pick, seen| {
                 watched.push(seen);
                 picks.push(pick);
             });
+        }
+        // Each of the watched ones is weighed by four walks over all.
+        let weighed = watched.iter().filter(|seen| **seen).count();
+        if weighed.saturating_mul(picks.len()) > FORESIGHT {
+            watched.fill(false);
         }
         planner.watched = watched;
         planner.picks = picks;
@@ -406,12 +413,6 @@ impl<'p> Planner<'p> {
     }
 }
 
-fn has_pick(set: &Set) -> bool {
-    let mut found = false;
-    set.picks(&mut |_| found = true);
-    found
-}
-
 /// Whether a number depends on the size of a set.
 fn sized(number: &Number) -> bool {
     match number {
@@ -423,34 +424,25 @@ fn sized(number: &Number) -> bool {
     }
 }
 
-fn counts_picks(number: &Number) -> bool {
-    match number {
-        Number::Int(_) => false,
-        Number::Size(set) => has_pick(set),
-        Number::Sum(first, rest) | Number::Product(first, rest) => {
-            counts_picks(first) || rest.iter().any(|(_, number)| counts_picks(number))
-        }
-    }
-}
-
-/// Every pick in the order in which a walk meets them.
-fn collect<'p>(set: &'p Set, f: &mut dyn FnMut(&'p Pick)) {
+/// Every pick in the order in which a walk meets them, with whether another pick may see what it chooses: one that it is
+/// part of, or, where the whole is `seen`, one elsewhere.
+fn collect<'p>(set: &'p Set, seen: bool, f: &mut dyn FnMut(&'p Pick, bool)) {
     match set {
         Set::All | Set::Label { .. } | Set::Node(_) | Set::Name { .. } => {}
         Set::Pick(pick) => {
             collect_number(&pick.count, f);
-            collect(&pick.set, f);
-            f(pick);
+            collect(&pick.set, true, f);
+            f(pick, seen);
         }
-        Set::Not(set) => collect(set, f),
-        Set::And(sets) | Set::Or(sets) => sets.iter().for_each(|set| collect(set, f)),
+        Set::Not(set) => collect(set, seen, f),
+        Set::And(sets) | Set::Or(sets) => sets.iter().for_each(|set| collect(set, seen, f)),
     }
 }
 
-fn collect_number<'p>(number: &'p Number, f: &mut dyn FnMut(&'p Pick)) {
+fn collect_number<'p>(number: &'p Number, f: &mut dyn FnMut(&'p Pick, bool)) {
     match number {
         Number::Int(_) => {}
-        Number::Size(set) => collect(set, f),
+        Number::Size(set) => collect(set, true, f),
         Number::Sum(first, rest) | Number::Product(first, rest) => {
             collect_number(first, f);
             rest.iter().for_each(|(_, number)| collect_number(number, f));
