@@ -51,6 +51,40 @@ fn a_bundle_that_cannot_be_used_is_one_clear_error() {
     assert!(!world.path("s").exists(), "nothing was made for a fulcrum that cannot be");
 }
 
+/// A bundle that was copied to another machine: whoever is asked tells of it, the two themselves above all, and it is not
+/// the original that the others are told to forget.
+#[test]
+fn a_copy_of_an_identity_is_told_of_by_both_that_have_it_and_by_the_others() {
+    let world = world(&["n1", "n2"]);
+    let one = Fulcrum::start(&world, "n1", "s1", &[]);
+    let mesh = one.answers()["listens"]["mesh"].as_str().unwrap().to_owned();
+    let two = Fulcrum::start(&world, "n2", "s2", &["--seed", &mesh]);
+    until("two are one", || two.json("status").filter(|status| status["members"] == names(&["n1", "n2"])));
+    let other = two.answers()["listens"]["mesh"].as_str().unwrap().to_owned();
+    // A boot number is the clock's in seconds: the copy begins in another one, as it nearly always does.
+    let boot = u64::from_str_radix(one.answers()["boot"].as_str().unwrap(), 16).unwrap();
+    until("another second", || (crux_pki::unix_now() > boot).then_some(()));
+    let copy = Fulcrum::start(&world, "n1", "s3", &["--seed", &mesh, "--seed", &other]);
+    for fulcrum in [&one, &two, &copy] {
+        let clones = until("the alarm", || {
+            fulcrum
+                .json("status")
+                .map(|status| status["clones"].clone())
+                .filter(|clones| *clones != Value::Array(vec![]))
+        });
+        assert_eq!((clones.as_array().unwrap().len(), &clones[0]["name"]), (1, &"n1".into()), "{clones}");
+    }
+    // The one whose flock knows it is kept.
+    assert_eq!(two.answers()["members"], names(&["n1", "n2"]));
+    let doctor = world.crux(&["--at", "s1/crux.sock", "doctor"]);
+    assert!(doctor.out.contains("two nodes live with this identity"), "{}", doctor.out);
+    copy.stop();
+    // It stays until somebody says that he has seen it.
+    assert_eq!(one.answers()["clones"].as_array().unwrap().len(), 1);
+    world.crux(&["--at", "s1/crux.sock", "node", "forget", "n1"]).done();
+    assert_eq!(one.answers()["clones"], Value::Array(vec![]));
+}
+
 #[test]
 fn a_busy_port_is_an_error_and_busy_metrics_a_warning() {
     let world = world(&["n1"]);

@@ -60,6 +60,11 @@ pub enum Input {
         /// Whose.
         peer: Member,
     },
+    /// Somebody at this address shows this very fulcrum's identity, under another boot: one of the two is a copy.
+    Twin {
+        /// Where the other one is.
+        addr: SocketAddr,
+    },
     /// A dial came to nothing.
     DialFailed {
         /// Where to.

@@ -225,7 +225,11 @@ async fn greet(inner: &Arc<Inner>, addr: SocketAddr, connection: &Connection, he
     let answer: Option<Answer> = wire::read(&mut recv).await?;
     let answer = answer.ok_or_else(|| WireError::Broken("no answer to our hello".to_owned()))?;
 
-    if let Some(Refuse { reason, floor, myself, gone }) = answer.refusal {
+    if let Some(Refuse { reason, floor, myself, gone, twin }) = answer.refusal {
+        // Of this node's own certificate only: nobody else can raise the alarm.
+        if twin && *node == inner.me.id.node {
+            inner.emit(LinkEvent::Twin { addr }).await;
+        }
         return Err(Broken::Failure(match floor {
             _ if gone => return Err(Broken::Gone),
             _ if myself => DialFailure::Myself,
@@ -238,10 +242,11 @@ async fn greet(inner: &Arc<Inner>, addr: SocketAddr, connection: &Connection, he
     }
     let welcome: Hello = answer.welcome.ok_or_else(|| WireError::Broken("an empty answer to our hello".to_owned()))?;
     let member = welcome.member(node).map_err(rejected)?;
-    if member == inner.me {
+    if member == inner.me && welcome.life == inner.life {
         return Err(Broken::Failure(DialFailure::Myself));
     }
     if member.id == inner.me.id {
+        inner.emit(LinkEvent::Twin { addr }).await;
         return Err(rejected(twin(&member)));
     }
     if renews {
@@ -250,7 +255,7 @@ async fn greet(inner: &Arc<Inner>, addr: SocketAddr, connection: &Connection, he
     }
     if let Some(floor) = inner.registry.too_old(&member) {
         let reason = format!("{member} is an old boot; {floor} is known here");
-        let refusal = Refuse { reason: reason.clone(), floor: floor.0, myself: false, gone: false };
+        let refusal = Refuse { reason: reason.clone(), floor: floor.0, myself: false, gone: false, twin: false };
         wire::write(&mut send, &Answer { welcome: None, refusal: Some(refusal) }).await?;
         let _ = send.finish();
         // Let it arrive before the connection ends; the dial's deadline is above us.

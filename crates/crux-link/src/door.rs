@@ -138,7 +138,8 @@ async fn admit(inner: &Arc<Inner>, incoming: Incoming, addr: SocketAddr) -> Resu
     let trusted = inner.identity();
     let checked = trusted.verify(&connection, inner.wall());
     let checked = checked.and_then(|admitted| admitted.node().cloned().map(|node| (admitted, node)));
-    let refuse_with = |reason: String, floor: u64, myself: bool| Refuse { reason, floor, myself, gone: false };
+    let refuse_with =
+        |reason: String, floor: u64, myself: bool| Refuse { reason, floor, myself, gone: false, twin: false };
     let (admitted, node) = match checked {
         Ok(checked) => checked,
         Err(refusal) => {
@@ -153,13 +154,14 @@ async fn admit(inner: &Arc<Inner>, incoming: Incoming, addr: SocketAddr) -> Resu
             return Err(Some(reason));
         }
     };
-    if member == inner.me {
+    if member == inner.me && hello.life == inner.life {
         refuse(&connection, send, refuse_with("that is this fulcrum itself".to_owned(), 0, true)).await;
         return Err(None);
     }
     if member.id == inner.me.id {
         let reason = twin(&member);
-        refuse(&connection, send, refuse_with(reason.clone(), 0, false)).await;
+        inner.emit(LinkEvent::Twin { addr }).await;
+        refuse(&connection, send, Refuse { twin: true, ..refuse_with(reason.clone(), 0, false) }).await;
         return Err(Some(reason));
     }
     if hello.renews {

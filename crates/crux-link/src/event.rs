@@ -180,6 +180,11 @@ pub enum LinkEvent {
         /// Why, for people; escaped.
         reason: String,
     },
+    /// Somebody shows this very fulcrum's identity, under another boot: one of the two is a copy. Neither lets the other in.
+    Twin {
+        /// Where the other one is.
+        addr: SocketAddr,
+    },
     /// A peer that dialled knows a higher boot of this very fulcrum, one that can be: start again above it. One that was
     /// dialled says so by a [`DialFailure::BootTooOld`].
     BootTooOld {

@@ -17,6 +17,7 @@ fn hello_seed() -> Hello {
         linked: true,
         link: 99,
         renews: true,
+        life: 3,
     }
 }
 
@@ -29,7 +30,7 @@ pub fn hellos() -> Vec<Vec<u8>> {
 /// Good answers to a hello.
 #[must_use]
 pub fn welcomes() -> Vec<Vec<u8>> {
-    let refusal = Refuse { reason: "the clock\nof n1".to_owned(), floor: 9, myself: true, gone: true };
+    let refusal = Refuse { reason: "the clock\nof n1".to_owned(), floor: 9, myself: true, gone: true, twin: true };
     vec![
         Answer { welcome: Some(hello_seed()), refusal: None }.encode_to_vec(),
         Answer { welcome: None, refusal: Some(refusal) }.encode_to_vec(),

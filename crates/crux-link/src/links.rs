@@ -18,7 +18,7 @@ use quinn::{Connection, Endpoint};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -56,6 +56,8 @@ pub(crate) struct Inner {
     pub(crate) over: watch::Sender<bool>,
     /// Paces renewals.
     pub(crate) pace: Semaphore,
+    /// Tells this process from another one with its identity.
+    pub(crate) life: u64,
     /// xorshift64: names of links and jitter need no better randomness.
     random: Mutex<u64>,
     /// Where our tasks run, so that a dial can be asked for from any thread.
@@ -130,6 +132,7 @@ impl Inner {
             linked,
             link: 0,
             renews: false,
+            life: self.life,
         }
     }
 
@@ -189,9 +192,13 @@ impl Links {
         let ends = Mutex::new(Ends { endpoint: Some(endpoint), identity: Arc::new(identity) });
         let random = match &cfg.simulated {
             Some(simulated) => simulated.seed,
-            None => cfg.bundle.derive(&format!("links of boot {} at {}", me.boot, crux_pki::unix_now())),
+            None => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+                cfg.bundle.derive(&format!("links of boot {} at {now} in {} on {local}", me.boot, std::process::id()))
+            }
         };
-        let random = u64::from_be_bytes(random[..8].try_into().expect("eight bytes"));
+        let number = |from: usize| u64::from_be_bytes(random[from..from + 8].try_into().expect("eight bytes"));
+        let (random, life) = (number(0), number(8));
         let inner = Arc::new(Inner {
             cfg,
             me,
@@ -205,6 +212,7 @@ impl Links {
             look: Notify::new(),
             over: watch::Sender::new(false),
             pace: Semaphore::new(RENEWALS_AT_ONCE),
+            life,
             random: Mutex::new(random | 1),
             runtime: Handle::current(),
         });

@@ -81,6 +81,10 @@ pub(crate) struct Hello {
     /// In a dialler's hello: this connection takes over a link that there is.
     #[prost(bool, tag = "8")]
     pub(crate) renews: bool,
+    /// Drawn by each process at its start: of two with one identity and one boot number, as when images of a machine start
+    /// in the same second, each must know that the other is not itself.
+    #[prost(fixed64, tag = "9")]
+    pub(crate) life: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -104,6 +108,9 @@ pub(crate) struct Refuse {
     /// There is no link here that could be renewed.
     #[prost(bool, tag = "4")]
     pub(crate) gone: bool,
+    /// Both have one identity. Believed of that identity's own certificate only.
+    #[prost(bool, tag = "5")]
+    pub(crate) twin: bool,
 }
 
 /// A welcome that could not be carried through.

@@ -389,6 +389,28 @@ async fn a_closed_link_tells_both_sides_why_and_can_be_dialled_again() {
     assert!(why == DialFailure::Silent || why == refused, "{why}");
 }
 
+/// Each of the two says that the other one is there, whichever of them dialled: an operator may ask either.
+#[tokio::test]
+async fn two_with_one_identity_refuse_each_other_and_both_say_so() {
+    let mut ca = ca("acme");
+    let papers = bundle(&mut ca, "a");
+    // Images of one machine that start in the same second have one boot number, too.
+    for boot in [Boot(1), Boot(2)] {
+        twins(&papers, boot).await;
+    }
+}
+
+async fn twins(papers: &Bundle, boot: Boot) {
+    let mut a = End::with(LinkConfig::new(papers.clone(), any(), Boot(1))).await;
+    let mut copy = End::with(LinkConfig::new(papers.clone(), any(), boot)).await;
+    let twin = |event: &LinkEvent| if let LinkEvent::Twin { addr } = event { Some(*addr) } else { None };
+    copy.links.dial(a.addr());
+    assert_eq!(copy.wait("Twin", twin).await, a.addr());
+    assert_eq!(a.wait("Twin", twin).await, copy.addr());
+    assert!(copy.failed().await.to_string().contains("one of the two is a copy"));
+    assert!(a.links.links().is_empty() && copy.links.links().is_empty());
+}
+
 #[tokio::test]
 async fn dials_to_nobody_and_to_oneself_end_soon() {
     let mut ca = ca("acme");

@@ -204,6 +204,7 @@ impl Engine {
                 self.facts(facts::Input::Unlinked(peer));
             }
             Input::ProcessGone { peer } => self.flock(flock::Input::ProcessGone(peer)),
+            Input::Twin { addr } => self.flock(flock::Input::Twin(addr)),
             Input::DialFailed { addr, why, myself, refused } => {
                 self.flock(flock::Input::DialFailed { addr, myself, refused, why });
             }

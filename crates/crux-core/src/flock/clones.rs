@@ -129,6 +129,18 @@ impl Flock {
         }
     }
 
+    /// Another one shows this fulcrum's own identity. Each of the two says it where it is, for whoever asks one of them need
+    /// not come to the others that saw both.
+    pub(super) fn met_its_twin(&mut self, addr: SocketAddr, out: &mut Vec<Output>) {
+        let me = self.config.me.id.clone();
+        // As peers know it; alone it knows only where it listens.
+        let mine = self.view.seat(&me).map_or(self.config.addr, |seat| seat.addr);
+        let addrs = [mine, addr];
+        if self.clones.insert(me.clone(), addrs).is_none() {
+            out.push(Output::Clone { fulcrum: me, addrs });
+        }
+    }
+
     /// Old lives that kept silent when their successors came are dead at once.
     pub(super) fn advance_challenges(&mut self, out: &mut Vec<Output>) {
         let over: Vec<Challenge> = self.challenges.values().filter(|one| one.until <= self.now).cloned().collect();

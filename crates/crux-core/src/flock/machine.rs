@@ -269,6 +269,7 @@ impl Flock {
             Input::LinkUp { member, addr, dialed } => self.link_up(member, addr, dialed, out),
             Input::LinkDown { member } => self.link_down(&member, out),
             Input::ProcessGone(member) => self.process_gone(&member, out),
+            Input::Twin(addr) => self.met_its_twin(addr, out),
             Input::DialFailed { addr, myself, refused, why } => {
                 self.discovery.failed(self.now, addr, myself, refused, &why);
             }

@@ -82,6 +82,8 @@ pub enum Input {
     },
     /// The idle connection to this peer ended: its process may have died. A hint for haste, never evidence.
     ProcessGone(Member),
+    /// Somebody at this address shows this fulcrum's own identity.
+    Twin(SocketAddr),
     /// A dial came to nothing.
     DialFailed {
         /// Where to.

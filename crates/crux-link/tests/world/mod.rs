@@ -276,6 +276,7 @@ pub enum What {
     DialFailed(SocketAddr, String),
     Refused(SocketAddr, String),
     BootTooOld(NodeName, u64),
+    Twin(SocketAddr),
     Bulk(Member),
 }
 
@@ -367,6 +368,7 @@ impl World {
                     LinkEvent::Frame { peer, bytes, room: _ } => What::Frame(peer, bytes),
                     LinkEvent::DialFailed { addr, why } => What::DialFailed(addr, why.to_string()),
                     LinkEvent::Refused { addr, reason } => What::Refused(addr, reason),
+                    LinkEvent::Twin { addr } => What::Twin(addr),
                     LinkEvent::BootTooOld { node, floor } => What::BootTooOld(node, floor.0),
                     LinkEvent::Bulk { peer, mut send, mut recv } => {
                         tokio::spawn(async move { tokio::io::copy(&mut recv, &mut send).await });

@@ -149,6 +149,7 @@ impl Inbox {
                 debug!("the process of {peer} seems to have ended");
                 Taken::Input(Input::ProcessGone { peer })
             }
+            LinkEvent::Twin { addr } => Taken::Input(Input::Twin { addr }),
             LinkEvent::Down { peer, why } => {
                 info!("the link to {peer} ended: {why}");
                 self.order.ended(&peer);
