@@ -120,7 +120,7 @@ pub const VACANCY_NEVER_MS: u64 = u64::MAX;
 /// What an operator wants a horde to be.
 #[derive(Clone, PartialEq, Message)]
 pub struct Horde {
-    /// How many home members it wants; 0: as many as the operator's `where` admits is not meant, but none.
+    /// How many home members it wants; 0: none.
     #[prost(uint32, tag = "1")]
     pub want: u32,
     /// Which fulcrums it may take, in the words of `where`: `zone=a`, `node under site-a`, joined by `&`; empty: any.

@@ -29,6 +29,7 @@ pub fn ancestors_of(heads: &[(Hash256, Vec<Hash256>)]) -> Vec<Hash256> {
     ids.truncate(ANCESTORS_MAX);
     ids
 }
+
 /// Longest path in bytes.
 pub const PATH_MAX: usize = 512;
 /// Largest sealed version in bytes. A fact is a record, not a file.

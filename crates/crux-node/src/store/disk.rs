@@ -107,7 +107,7 @@ pub(super) struct Batch {
     pub(super) versions: Vec<(Hash256, Bytes)>,
     pub(super) drop: Vec<Hash256>,
     pub(super) book: Option<Vec<BookEntry>>,
-    /// Names of numbers and what they become.
+    /// The number of this life.
     pub(super) boot: Option<u64>,
 }
 

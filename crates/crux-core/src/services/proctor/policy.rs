@@ -114,7 +114,7 @@ pub enum OnRejoin {
     KeepOldest,
     /// The youngest stay.
     KeepNewest,
-    /// Those at home members stay. In this form the same as keep-oldest, since nobody else runs any.
+    /// Those at home members stay, not those at substitutes. In this form the same as keep-oldest.
     KeepHome,
     /// In this form the same as keep-oldest.
     Restart,
