@@ -5,6 +5,7 @@
 //! [`Report::Adopted`] with what it re-adopted (nothing, too): no dean speaks before it knows what runs here.
 
 mod read;
+mod seen;
 mod told;
 mod why_flock;
 
@@ -12,6 +13,7 @@ use crate::facts::path::Path;
 use crate::facts::value::{EXPULSIONS, HORIZON};
 use crate::facts::version::{Checked, Stamp, Statement};
 use crate::facts::{self, Certificate, Facts, authority};
+use crate::flock::discovery::PER_NODE;
 use crate::flock::{self, Flock};
 use crate::io::{BookEntry, Command, Event, Input, Output, Reply, Report, RequestId};
 use crate::picture::Confab;
@@ -27,6 +29,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use crux_names::{BlocName, FulcrumId, Hash256, Member, NodeName, Time, Wall};
+use seen::Seen;
 use sha2::{Digest, Sha256};
 
 /// What an engine is told at its start.
@@ -62,7 +65,7 @@ pub struct Engine {
     facts: Facts,
     services: Services,
     known: Known,
-    seen: BTreeMap<FulcrumId, Wall>,
+    seen: Seen,
     /// Members, and whom else there is a link to, with the admissions of their certificates.
     admissions: BTreeMap<Member, u32>,
     since: BTreeMap<Member, Wall>,
@@ -107,7 +110,7 @@ impl Engine {
             facts: Facts::new(facts),
             services,
             known: Known::default(),
-            seen: config.seen,
+            seen: Seen::new(config.seen),
             admissions: BTreeMap::new(),
             since: BTreeMap::new(),
             left: BTreeSet::new(),
@@ -190,7 +193,7 @@ impl Engine {
             }
             Input::LinkUp { peer, dialed } => {
                 self.admissions.insert(peer.member.clone(), peer.admission);
-                self.seen.insert(peer.member.id.clone(), wall);
+                self.seen.note(&peer.member.id, wall);
                 self.changed = true;
                 self.flock(flock::Input::LinkUp { member: peer.member.clone(), addr: peer.addr, dialed });
                 self.facts(facts::Input::Linked(peer.member));
@@ -258,7 +261,8 @@ impl Engine {
     fn frame(&mut self, from: Member, frame: Frame) {
         let message = match frame {
             Frame::Flock(message) => {
-                if message == flock::message::Message::Leave && self.flock.view().has(&from) {
+                let few = self.left.iter().filter(|left| left.node == from.id.node).count() < PER_NODE;
+                if message == flock::message::Message::Leave && few && self.flock.view().has(&from) {
                     self.left.insert(from.id.clone());
                 }
                 return self.flock(flock::Input::Message { from, message });
@@ -307,7 +311,7 @@ impl Engine {
                 self.services(services::Input::Leave);
             }
             Command::Forget { fulcrum } => {
-                self.seen.remove(&fulcrum);
+                self.seen.forget(&fulcrum);
                 self.left.remove(&fulcrum);
                 self.flock(flock::Input::Forget(fulcrum));
                 out.push(Output::Reply { request, reply: Reply::Done });
@@ -349,10 +353,7 @@ impl Engine {
     }
 
     fn heard(&mut self, from: &Member, wall: Wall) {
-        match self.seen.get_mut(&from.id) {
-            Some(seen) => *seen = wall,
-            None => _ = self.seen.insert(from.id.clone(), wall),
-        }
+        self.seen.note(&from.id, wall);
     }
 
     /// What flocking wants.
@@ -384,7 +385,7 @@ impl Engine {
             }
             flock::Output::Book(entries) => {
                 let entry = |(fulcrum, addr): (FulcrumId, _)| {
-                    let seen = self.seen.get(&fulcrum).copied().unwrap_or(Wall(0));
+                    let seen = self.seen.get(&fulcrum).unwrap_or(Wall(0));
                     BookEntry { fulcrum, addr, seen }
                 };
                 out.push(Output::Book(entries.into_iter().map(entry).collect()));

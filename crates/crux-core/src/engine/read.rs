@@ -84,7 +84,7 @@ impl Engine {
             }
         });
         let outside = flock.outside.into_iter().map(|who| {
-            let last_seen = who.fulcrum.as_ref().and_then(|id| self.seen.get(id)).copied();
+            let last_seen = who.fulcrum.as_ref().and_then(|id| self.seen.get(id));
             OutsideLine { who, last_seen }
         });
         Status {

@@ -14,6 +14,8 @@ use crux_names::{Boot, Duration, FulcrumId, Member, Time};
 
 /// How long it is remembered that a pair began to work again.
 const RECENT: Duration = Duration::from_secs(10);
+/// Foreign flocks of which it is kept why they stay apart, at most.
+const REMEMBERED: usize = 1024;
 /// A foreign leader that does not answer for so many times the time to settle cannot be talked to.
 const UNHEARD: u32 = 6;
 
@@ -118,8 +120,20 @@ impl Flock {
         let between = (self.view.id().clone(), theirs.clone());
         let refusal = Refusal { times, late, ..Refusal::new(self.now + wait, pairs, between) };
         self.watch_pairs_of(&refusal);
-        self.refusals.insert(leader.clone(), refusal);
+        self.keep_refusal(leader.clone(), refusal);
         wait
+    }
+
+    /// Keeps what is known of one foreign flock. There may be as many as a liar names: the one that is over first makes room.
+    pub(super) fn keep_refusal(&mut self, leader: FulcrumId, refusal: Refusal) {
+        if self.refusals.len() >= REMEMBERED
+            && !self.refusals.contains_key(&leader)
+            && let Some(first) =
+                self.refusals.iter().min_by_key(|(_, refusal)| refusal.until).map(|(leader, _)| leader.clone())
+        {
+            self.refusals.remove(&first);
+        }
+        self.refusals.insert(leader, refusal);
     }
 
     /// A stranger that was taken for out of reach, because its answer to this proposal did not come in time, has answered
@@ -166,7 +180,7 @@ impl Flock {
     pub(super) fn note_hold(&mut self, leader: FulcrumId, theirs: ViewId, wait: Duration) {
         let until = self.now + wait.min(self.t.held_to);
         let between = (self.view.id().clone(), theirs);
-        self.refusals.insert(leader, Refusal { held: true, ..Refusal::new(until, Vec::new(), between) });
+        self.keep_refusal(leader, Refusal { held: true, ..Refusal::new(until, Vec::new(), between) });
     }
 
     /// The refusal between this flock and that leader's as both are now.
@@ -275,10 +289,10 @@ impl Flock {
     /// The leader says what keeps another flock apart.
     pub(super) fn told_apart(&mut self, from: &Member, refusal: Refusal) {
         let (ours, theirs) = &refusal.between;
-        if *from == self.view.leader().member && *ours == *self.view.id() && self.refusals.len() < KEPT {
+        if *from == self.view.leader().member && *ours == *self.view.id() {
             let leader = theirs.leader.clone();
             self.watch_pairs_of(&refusal);
-            self.refusals.insert(leader, refusal);
+            self.keep_refusal(leader, refusal);
         }
     }
 

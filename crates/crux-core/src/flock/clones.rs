@@ -2,6 +2,7 @@
 
 use super::Output;
 use super::alerts::Alert;
+use super::discovery::PER_NODE;
 use super::evidence::Why;
 use super::machine::Flock;
 use super::message::Accusation;
@@ -124,6 +125,12 @@ impl Flock {
         let addrs = [addr, challenge.newer_addr];
         out.push(Output::CloseLink { peer: challenge.newer.clone(), why: ANOTHER.into() });
         self.link_down(&challenge.newer, out);
+        // An alarm stays until an operator ends it. Names are only claimed: of one node there are only so many.
+        let of_node = self.clones.keys().filter(|other| other.node == from.id.node).count();
+        let full = of_node >= PER_NODE || self.clones.len() >= REMEMBERED;
+        if full && !self.clones.contains_key(&from.id) {
+            return;
+        }
         if self.clones.insert(from.id.clone(), addrs).is_none() {
             out.push(Output::Clone { fulcrum: from.id.clone(), addrs });
         }

@@ -12,7 +12,7 @@ use crux_core::facts::version::Checked;
 use crux_core::io::{Event, Input, Peer};
 use crux_core::wire::{self, BadFrame, Frame};
 use crux_link::{DialFailure, LinkEvent, PeerInfo};
-use crux_names::{BlocName, Boot, FulcrumId, Member, NodeName};
+use crux_names::{BlocName, Boot, Member, NodeName};
 use crux_pki::facts::Checker;
 use crux_pki::{Bundle, Trust};
 use std::collections::BTreeMap;
@@ -67,7 +67,8 @@ pub(crate) struct Inbox {
     peers: Peers,
     /// Who was refused.
     turned_away: TurnedAway,
-    complaints: BTreeMap<FulcrumId, (Option<Instant>, u32)>,
+    /// By node: a peer that changes its fulcrum's name is no other peer.
+    complaints: BTreeMap<NodeName, (Option<Instant>, u32)>,
     /// When a dial that was refused was last told of, by address.
     refused: BTreeMap<SocketAddr, Instant>,
 }
@@ -247,7 +248,7 @@ impl Inbox {
 
     fn complain(&mut self, peer: &Member, what: &str, cause: &dyn Display) {
         let now = Instant::now();
-        let (said, silent) = self.complaints.entry(peer.id.clone()).or_default();
+        let (said, silent) = self.complaints.entry(peer.id.node.clone()).or_default();
         if said.is_some_and(|said| now.saturating_duration_since(said) < COMPLAIN) {
             *silent += 1;
             return;
@@ -393,7 +394,7 @@ mod tests {
         for _ in 0..10 {
             event(vec![0xff; 8]);
         }
-        assert_eq!(inbox.complaints[&peer.id].1, 11, "said, and kept silent about");
+        assert_eq!(inbox.complaints[&peer.id.node].1, 11, "said, and kept silent about");
     }
 
     #[tokio::test]
