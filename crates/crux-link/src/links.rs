@@ -7,7 +7,7 @@ use crate::counters::{Counters, Tally};
 use crate::endpoint::{self, BadSides, Sides};
 use crate::event::{DialFailure, LinkEvent, LinkInfo, PeerInfo};
 use crate::identity::Identity;
-use crate::registry::Registry;
+use crate::registry::{Dialing, Registry};
 use crate::strangers::Strangers;
 use crate::wire::{Code, Hello, PROTOCOL};
 use crate::{FRAME_MAX, dial, door, keeper, knock};
@@ -234,11 +234,15 @@ impl Links {
     }
 
     /// Dials an address. What comes of it is told by an event: `Up`, or `DialFailed` within 1 s, within 5 s where somebody
-    /// answers slowly. While a dial to an address is under way, others to it are the same dial.
+    /// answers slowly. While a dial to an address is under way, others to it are the same dial. Nothing comes of it while 512 are
+    /// under way.
     pub fn dial(&self, addr: SocketAddr) {
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
-        if self.inner.registry.start_dial(addr) {
-            self.inner.runtime.spawn(dial::dial(self.inner.clone(), addr));
+        match self.inner.registry.start_dial(addr) {
+            Dialing::Begins => drop(self.inner.runtime.spawn(dial::dial(self.inner.clone(), addr))),
+            Dialing::Under => {}
+            // It counts as one that nobody answered: whoever wanted it tries again.
+            Dialing::NoRoom => tracing::debug!(%addr, "not dialled: 512 dials are under way"),
         }
     }
 

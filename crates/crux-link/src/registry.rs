@@ -23,6 +23,9 @@ use tokio::time::Instant;
 const LINKS_MAX: usize = 4_096;
 /// Most links with fulcrums of one node: their names and boots are only claimed.
 const LINKS_PER_NODE: usize = 64;
+/// Most dials under way at once: each is a handshake's state for a second, and whoever decides whom to dial may have been
+/// lied to.
+const DIALS_MAX: usize = 512;
 /// Most fulcrums whose highest boot is remembered.
 const FLOORS_MAX: usize = 65_536;
 /// How often the same refusal is told again.
@@ -44,6 +47,16 @@ pub(crate) struct Admission {
     pub(crate) done: watch::Sender<bool>,
     /// Links to earlier lives of the same fulcrum, of which this one says that they are over.
     pub(crate) earlier: Vec<Member>,
+}
+
+/// What becomes of a wish to dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialing {
+    Begins,
+    /// It is under way already.
+    Under,
+    /// Too many are.
+    NoRoom,
 }
 
 /// What a dialler does after a welcome.
@@ -111,8 +124,17 @@ impl Registry {
         changes
     }
 
-    pub(crate) fn start_dial(&self, addr: SocketAddr) -> bool {
-        self.lock().dialing.insert(addr)
+    /// Whether a dial to this address is to begin now: none is under way, and there is room.
+    pub(crate) fn start_dial(&self, addr: SocketAddr) -> Dialing {
+        let mut state = self.lock();
+        if state.dialing.contains(&addr) {
+            return Dialing::Under;
+        }
+        if state.dialing.len() >= DIALS_MAX {
+            return Dialing::NoRoom;
+        }
+        state.dialing.insert(addr);
+        Dialing::Begins
     }
 
     pub(crate) fn end_dial(&self, addr: SocketAddr) {
@@ -307,6 +329,19 @@ mod tests {
         assert!(told(many(500)) && !told(many(500)));
         assert!(registry.tell_refusal(ip, "n2 is an old boot; 5 is known here"));
         assert!(registry.tell_refusal(ip, "n3 is an old boot; 5 is known here"));
+    }
+
+    #[test]
+    fn only_so_many_dials_are_under_way() {
+        let registry = Registry::new(member("n1", 1), Arc::default());
+        let addr = |port| SocketAddr::from(([10, 0, 0, 1], port));
+        for port in 0..DIALS_MAX as u16 {
+            assert_eq!(registry.start_dial(addr(port)), Dialing::Begins);
+        }
+        assert_eq!(registry.start_dial(addr(7)), Dialing::Under);
+        assert_eq!(registry.start_dial(addr(60_000)), Dialing::NoRoom);
+        registry.end_dial(addr(7));
+        assert_eq!(registry.start_dial(addr(60_000)), Dialing::Begins);
     }
 
     #[test]
