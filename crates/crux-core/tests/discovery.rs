@@ -584,6 +584,84 @@ fn after_an_hour_a_hint_is_dropped_a_member_cold_and_a_seed_hot() {
     assert!(world.since(from, a(1)) > 0, "and still looked for after a day");
 }
 
+/// A member goes on and on about addresses where nobody is. The others' words are worth as much as before, and no view waits
+/// for long until all that was hot has been tried.
+#[test]
+fn what_one_node_says_costs_so_many_dials_and_no_more() {
+    let mut world = World::alone(&[], book([]));
+    let (liar, honest) = (f(1).node, f(2).node);
+    world.flock[0].place(START, 0, 4);
+    let mut said = 0;
+    let mut searched = |world: &mut World| {
+        let begin = world.now;
+        world.flock[0].place(begin, 0, 4);
+        while !world.flock[0].searched(world.now) {
+            for n in said..said + 64 {
+                world.flock[0].told(world.now, &liar, &f(100 + n), a(100 + n));
+            }
+            said += 64;
+            world.run(ms(100), |_| SILENT);
+            assert!(world.now.since(begin) < Duration::from_secs(20), "it is never done with the round");
+        }
+        world.now.since(begin)
+    };
+    let took = searched(&mut world);
+    assert!(took <= Duration::from_secs(6), "{took:?}");
+    // By now nothing is hot that it says, but one more a round.
+    let took = searched(&mut world);
+    assert!(took <= Duration::from_secs(3), "{took:?}");
+    assert!(world.flock[0].known() <= 300, "{} addresses are kept", world.flock[0].known());
+    let from = world.now;
+    world.flock[0].told(from, &honest, &f(9), a(9));
+    world.run(ms(1000), |_| SILENT);
+    assert_eq!(world.since(from, a(9)), 1);
+    world.check_pace(false);
+}
+
+#[test]
+fn an_address_where_nobody_was_found_is_cold_and_forgotten_after_an_hour() {
+    let mut world = World::alone(&[], book([]));
+    world.flock[0].place(START, 0, 4);
+    world.flock[0].told(START, &f(1).node, &f(9), a(9));
+    world.run(Duration::from_secs(3), |_| SILENT);
+    assert!(world.since(START, a(9)) > 0);
+    assert!(!outside(&world.flock[0])[&a(9)].0, "it is cold");
+    let from = world.now;
+    world.run(Duration::from_secs(30), |_| SILENT);
+    assert!(world.since(from, a(9)) > 0, "and looked for all the same");
+    // Said anew it is tried at once.
+    let from = world.now;
+    world.flock[0].told(from, &f(1).node, &f(9), a(9));
+    world.run(ms(1200), |_| SILENT);
+    assert!(world.since(from, a(9)) > 0);
+    world.run(Duration::from_secs(3700), |_| SILENT);
+    assert_eq!(world.flock[0].known(), 0);
+    // Whoever is found there is a fulcrum like any other.
+    world.flock[0].told(world.now, &f(1).node, &f(9), a(9));
+    world.flock[0].found(world.now, &f(9), a(9));
+    world.flock[0].lost(world.now, &f(9));
+    world.run(Duration::from_secs(5), |_| SILENT);
+    assert!(outside(&world.flock[0])[&a(9)].0);
+}
+
+/// The leader of a better flock is dialled before all others, once, and at its own pace.
+#[test]
+fn who_leads_a_better_flock_is_dialled_before_all_others() {
+    let mut world = World::alone(&(100..400).map(a).collect::<Vec<_>>(), book([]));
+    world.run(ms(500), |_| SILENT);
+    let from = world.now;
+    world.flock[0].soon(&f(1), a(1));
+    world.run(ms(1100), |_| SILENT);
+    assert_eq!(world.since(from, a(1)), 1);
+    for n in 0..500 {
+        world.flock[0].soon(&f(500 + n), a(500 + n));
+        world.run(ms(20), |_| SILENT);
+    }
+    let dialled = world.dials.iter().filter(|dial| dial.2 >= a(500)).count();
+    assert!((20..=81).contains(&dialled), "{dialled} in ten seconds");
+    world.check_pace(false);
+}
+
 #[test]
 fn ten_thousand_linked_ones_cost_nothing() {
     let shared = book(0..10_000);
@@ -608,6 +686,7 @@ enum Event {
     Found(usize, usize),
     Lost(usize),
     Answered(usize, usize),
+    Told(usize, usize),
     Hint(Option<usize>, usize),
     Probe(usize),
     Urge(usize, usize),
@@ -629,6 +708,7 @@ fn event() -> impl Strategy<Value = Event> {
         4 => who.clone().prop_map(Event::Lost),
         1 => (who.clone(), at.clone()).prop_map(|(w, a)| Event::Answered(w, a)),
         2 => (prop::option::of(who.clone()), at.clone()).prop_map(|(w, a)| Event::Hint(w, a)),
+        2 => (who.clone(), at.clone()).prop_map(|(w, a)| Event::Told(w, a)),
         1 => at.clone().prop_map(Event::Probe),
         1 => (who.clone(), at.clone()).prop_map(|(w, a)| Event::Urge(w, a)),
         1 => who.clone().prop_map(Event::Goodbye),
@@ -684,6 +764,7 @@ proptest! {
                     }
                 }
                 Event::Hint(who, at) => one.hint(now, who.map(f).as_ref(), a(at)),
+                Event::Told(who, at) => one.told(now, &f(1 + at % 3).node, &f(who), a(at)),
                 Event::Probe(at) => prop_assert!(one.probe(now, a(at))),
                 Event::Urge(who, at) => one.urge(now, &f(who), a(at)),
                 Event::Goodbye(who) => one.goodbye(&f(who)),

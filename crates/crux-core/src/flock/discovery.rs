@@ -12,6 +12,7 @@
 //! member walks the same ring from its own arc on, at its share of 20 dials a second (64 for one walk after the start or
 //! a heal). Who was linked and turned away at once, as a copy of an identity is, is dialled after a pause that doubles up
 //! to four rounds. What is no longer in the book, and probed addresses, are tried once while cold and then dropped.
+//! What peers say (`told`) is hot until it was tried; where nobody was found it is cold for the rest of the hour.
 //!
 //! **What a leader knows of the search** ([`Discovery::searched`], the fifth condition of `stable`). In flocks of up to
 //! 16, and alone, every member tries each hot address itself once after each view and once after it became hot; the
@@ -25,12 +26,14 @@ mod addresses;
 mod book;
 mod pace;
 mod ring;
+mod told;
 mod turned;
 
 pub use book::Book;
 
 use self::addresses::Loose;
 use self::ring::{Place, Ring, Seconds};
+use self::told::{Informants, Soon};
 use self::turned::Turned;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
@@ -140,6 +143,8 @@ pub struct Discovery {
     turned: BTreeMap<SocketAddr, Turned>,
     certified: usize,
     probes: usize,
+    /// Who said what.
+    informants: Informants,
     changes: BTreeMap<FulcrumId, Option<SocketAddr>>,
     said: BTreeMap<SocketAddr, Said>,
 
@@ -150,6 +155,8 @@ pub struct Discovery {
     fresh_ages: VecDeque<(Seconds, u32)>,
     steady_ages: VecDeque<(Seconds, u32)>,
     refusing: usize,
+    /// Hot ones that do not count in the running round.
+    uncounted: usize,
     /// To be dialled from here, longest waiting first; and when, by ring key. Any other hot one waits for its turn on the
     /// ring.
     waiting: BTreeSet<(Time, u64)>,
@@ -172,6 +179,8 @@ pub struct Discovery {
     // The pace.
     /// Which ring is asked first, in turn.
     steady_first: bool,
+    /// Who is dialled before all others.
+    soon: Soon,
     /// Dials that have come to nothing yet, oldest first.
     flying: VecDeque<(Time, SocketAddr)>,
     recent: VecDeque<Time>,
@@ -211,6 +220,7 @@ impl Discovery {
             turned: BTreeMap::new(),
             certified: 0,
             probes: 0,
+            informants: Informants::new(),
             changes: BTreeMap::new(),
             said: BTreeMap::new(),
             fresh: Ring::new(pace.disc / 4),
@@ -218,6 +228,7 @@ impl Discovery {
             fresh_ages: VecDeque::new(),
             steady_ages: VecDeque::new(),
             refusing: 0,
+            uncounted: 0,
             waiting: BTreeSet::new(),
             due: BTreeMap::new(),
             urgent: BTreeMap::new(),
@@ -229,6 +240,7 @@ impl Discovery {
             cold_next: now,
             cold_sweep: 0,
             steady_first: false,
+            soon: Soon { addr: None, next: Time::ZERO },
             flying: VecDeque::new(),
             recent: VecDeque::new(),
             crowded: false,
@@ -273,7 +285,7 @@ impl Discovery {
             self.cold_next = self.cold_next.min(now + self.jitter(now, 0, self.cold_gap()));
         }
         self.mark = now;
-        self.untried = self.hot();
+        self.untried = self.hot() - self.uncounted;
         self.searched = false;
         self.sweep = (self.sweeps() && self.untried > 0).then_some((false, 0));
     }
@@ -409,7 +421,9 @@ impl Discovery {
                 self.displace(id);
                 continue;
             }
-            if again || self.turned_lately(now, addr) {
+            if self.told_at(id).is_some() && self.is_one_too_many(id) {
+                self.remove(id);
+            } else if again || self.turned_lately(now, addr) {
                 self.turn(now, addr);
                 self.warm(now, id, fresh);
             } else {
@@ -540,7 +554,7 @@ impl Discovery {
     /// Hot addresses that have neither a link nor refused.
     #[must_use]
     pub fn hot_unanswered(&self) -> usize {
-        self.hot() - self.refusing
+        (self.hot() - self.uncounted).saturating_sub(self.refusing)
     }
 
     /// Addresses without a link: the hot ones that were tried, the cold ones of the book, and what refused.

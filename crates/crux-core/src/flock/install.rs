@@ -201,7 +201,7 @@ impl Flock {
         let id = head.id.clone();
         self.note_head(from, head);
         if let Some((head, addr)) = best {
-            self.heard_of_flock(head, addr, out);
+            self.heard_of_flock(head, addr);
         }
         if self.view.has(from) && id > *self.view.id() {
             self.pull(from, id, out);

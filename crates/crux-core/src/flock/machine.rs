@@ -422,7 +422,7 @@ impl Flock {
         }
         match message {
             Message::Hello { head, best } => self.hello(&from, head, best, out),
-            Message::Hints { seats } => self.hints(seats),
+            Message::Hints { seats } => self.hints(&from, seats),
             Message::Alert { view, subject, accusation } => self.alert(from, &view, subject, accusation, out),
             Message::Heard { view, .. } => self.heard_alert(&from, &view),
             Message::Summon { view } => self.summoned(&from, &view, out),

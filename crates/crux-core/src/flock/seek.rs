@@ -65,7 +65,7 @@ impl Flock {
 
     /// Somebody knows of a flock: if it is better than all that is known here, it is news for others, and its leader is
     /// dialled by the one who would ask it.
-    pub(super) fn heard_of_flock(&mut self, head: SharedHead, leader_at: SocketAddr, out: &mut Vec<Output>) {
+    pub(super) fn heard_of_flock(&mut self, head: SharedHead, leader_at: SocketAddr) {
         let mine = &self.view.head.header;
         if head.header.bloc != self.config.bloc || head.id == self.view.head.id || head.header.rank <= mine.rank {
             return;
@@ -77,7 +77,7 @@ impl Flock {
         let news = known.is_none_or(|known| known.head.id != head.id);
         let linked = self.contacts.linked_life(&head.header.leader).is_some();
         if self.leads() && !linked && news {
-            out.push(Output::Dial(leader_at));
+            self.discovery.soon(&head.header.leader, leader_at);
         }
         self.rumour = Some(Rumour { head, leader_at, until: self.now + HEARSAY });
         if news {
@@ -115,10 +115,10 @@ impl Flock {
         }
     }
 
-    pub(super) fn hints(&mut self, seats: Vec<(FulcrumId, SocketAddr)>) {
+    pub(super) fn hints(&mut self, from: &Member, seats: Vec<(FulcrumId, SocketAddr)>) {
         for (fulcrum, addr) in seats.into_iter().take(HINTS) {
             if fulcrum != self.config.me.id && self.contacts.linked_life(&fulcrum).is_none() {
-                self.discovery.hint(self.now, Some(&fulcrum), addr);
+                self.discovery.told(self.now, &from.id.node, &fulcrum, addr);
             }
         }
     }
@@ -341,7 +341,7 @@ impl Flock {
             self.best = Some((head.id.clone(), self.now));
         }
         if let Some(addr) = self.contacts.addr(&leader) {
-            self.heard_of_flock(head.clone(), addr, out);
+            self.heard_of_flock(head.clone(), addr);
         }
         // A better one that is only known by hearsay is waited for: its leader is being dialled.
         let better = self.rumour.as_ref().is_some_and(|rumour| {

@@ -11,7 +11,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use crux_names::{Duration, FulcrumId, Time};
+use crux_names::{Duration, FulcrumId, NodeName, Time};
 
 /// Ids from here on are not of the shared book.
 const LOOSE: u32 = 1 << 31;
@@ -26,6 +26,8 @@ pub(super) struct Loose {
     pub certified: bool,
     /// From a probed network, and nothing more is known.
     pub probe: bool,
+    /// Whose word it is that somebody is there, and since when, as long as nothing else is known.
+    pub told: Option<(NodeName, Time)>,
 }
 
 impl Discovery {
@@ -92,7 +94,7 @@ impl Discovery {
     pub(super) fn add(&mut self, fulcrum: Option<FulcrumId>, addr: SocketAddr) -> u32 {
         let id = self.free.pop().unwrap_or(LOOSE + self.loose.len() as u32);
         self.loose_at.insert((addr, id));
-        self.loose.insert(id, Loose { addr, fulcrum: None, certified: false, probe: false });
+        self.loose.insert(id, Loose { addr, fulcrum: None, certified: false, probe: false, told: None });
         self.name(id, fulcrum.as_ref());
         id
     }
@@ -102,6 +104,7 @@ impl Discovery {
         self.detach(id);
         self.name(id, None);
         self.no_probe(id);
+        self.proven_or_gone(id);
         if let Some(loose) = self.loose.remove(&id) {
             self.certified -= usize::from(loose.certified);
             self.loose_at.remove(&(loose.addr, id));
@@ -136,7 +139,8 @@ impl Discovery {
         let key = self.key(id);
         let none = self.fresh.map.is_empty() && self.steady.map.is_empty();
         if !none && let Some(hot) = self.fresh.map.remove(&key).or_else(|| self.steady.map.remove(&key)) {
-            self.untried -= usize::from(hot.tried <= self.mark);
+            self.untried -= usize::from(hot.counts && hot.tried <= self.mark);
+            self.uncounted -= usize::from(!hot.counts);
             self.refusing -= usize::from(hot.refused);
             if let Some(due) = self.due.remove(&key) {
                 self.waiting.remove(&(due, key));
@@ -154,6 +158,19 @@ impl Discovery {
 
     pub(super) fn heat(&mut self, now: Time, id: u32, fresh: bool) {
         self.warm(now, id, fresh);
+        self.sweep_to(now, id);
+    }
+
+    /// Hot on somebody's word. Whether the running round waits for it depends on when it was said.
+    pub(super) fn heat_told(&mut self, now: Time, id: u32, counts: bool) {
+        self.detach(id);
+        let hot = Hot { since: Seconds::of(now), tried: Time::ZERO, refused: false, counts };
+        self.heat_as(now, id, true, hot);
+        self.sweep_to(now, id);
+    }
+
+    /// In a small flock everybody dials at once who became hot.
+    fn sweep_to(&mut self, now: Time, id: u32) {
         if self.sweeps() {
             let key = self.key(id);
             self.want(key, now + self.jitter(now, key, self.pace.disc / 16));
@@ -163,7 +180,7 @@ impl Discovery {
     /// Hot, and dialled when its turn comes.
     pub(super) fn warm(&mut self, now: Time, id: u32, fresh: bool) {
         self.detach(id);
-        let hot = Hot { since: Seconds::of(now), tried: Time::ZERO, refused: false };
+        let hot = Hot { since: Seconds::of(now), tried: Time::ZERO, refused: false, counts: true };
         self.heat_as(now, id, fresh, hot);
     }
 
@@ -173,7 +190,8 @@ impl Discovery {
             if fresh { (&mut self.fresh, &mut self.fresh_ages) } else { (&mut self.steady, &mut self.steady_ages) };
         ring.insert(now, self.place, key, hot);
         ages.push_back((hot.since, id));
-        self.untried += usize::from(hot.tried <= self.mark);
+        self.untried += usize::from(hot.counts && hot.tried <= self.mark);
+        self.uncounted += usize::from(!hot.counts);
         self.refusing += usize::from(hot.refused);
     }
 
@@ -264,11 +282,14 @@ impl Discovery {
         }
         let id = mine.unwrap_or_else(|| self.add(Some(fulcrum.clone()), addr));
         self.no_probe(id);
+        self.proven_or_gone(id);
         for other in self.at(addr) {
             if other == id { self.detach(id) } else { self.displace(other) }
         }
         if !self.in_book(id) {
             if self.certified >= BOOK || self.fulcrums_beside(fulcrum) > PER_NODE {
+                // It is kept as long as it is linked, and then on no more than its own word.
+                self.keep_on_its_word(now, id, fulcrum);
                 return;
             }
             if let Some(loose) = self.loose.get_mut(&id) {

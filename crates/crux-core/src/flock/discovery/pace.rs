@@ -18,7 +18,7 @@ const SWEEP_RATE: u32 = 64;
 const COLD_PASS: Duration = Duration::from_secs(2);
 /// While hot ones wait, a cold one has its turn after so many of them.
 const HOT_IN_A_ROW: u32 = 3;
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 /// Why a dial failed of which nothing was heard in time.
 const SILENT: &str = "no answer";
 
@@ -32,6 +32,7 @@ impl Discovery {
         while self.recent.front().is_some_and(|at| *at + SECOND <= now) {
             self.recent.pop_front();
         }
+        self.dial_soon(now, out);
         while self.recent.len() < self.most() {
             let hot = self.waiting.first().copied().filter(|(due, _)| *due <= now);
             let cold = self.cold_due() <= now;
@@ -66,7 +67,7 @@ impl Discovery {
         let flying = self.flying.front().map_or(Time::NEVER, |(began, _)| *began + self.overdue());
         let fresh = self.fresh_ages.front().map_or(Time::NEVER, |(since, _)| since.time() + FRESH);
         let steady = self.steady_ages.front().map_or(Time::NEVER, |(since, _)| since.time() + HOT);
-        [waiting, filling, cold, flying, fresh, steady].into_iter().min().unwrap_or(Time::NEVER)
+        [self.soon_due(), waiting, filling, cold, flying, fresh, steady].into_iter().min().unwrap_or(Time::NEVER)
     }
 
     /// Whether there are links to more strangers than one has use for.
@@ -150,7 +151,10 @@ impl Discovery {
             && let Some((steady, from)) = self.sweep
         {
             let ring = if steady { &self.steady } else { &self.fresh };
-            let next = ring.map.range(from..).find(|(key, hot)| hot.tried <= self.mark && !self.due.contains_key(key));
+            let next = ring
+                .map
+                .range(from..)
+                .find(|(key, hot)| hot.counts && hot.tried <= self.mark && !self.due.contains_key(key));
             match next.map(|(key, _)| *key) {
                 Some(key) => {
                     self.sweep = Some((steady, key + 1));
@@ -218,7 +222,7 @@ impl Discovery {
         true
     }
 
-    fn launch(&mut self, now: Time, addr: SocketAddr, out: &mut Vec<SocketAddr>) {
+    pub(super) fn launch(&mut self, now: Time, addr: SocketAddr, out: &mut Vec<SocketAddr>) {
         let before = self.flying.len();
         self.flying.retain(|(_, there)| *there != addr);
         if self.flying.len() < before {
@@ -294,7 +298,7 @@ impl Discovery {
     fn tried(&mut self, now: Time, key: u64) {
         let mark = self.mark;
         if let Some(hot) = self.fresh.map.get_mut(&key).or_else(|| self.steady.map.get_mut(&key)) {
-            self.untried -= usize::from(hot.tried <= mark && now > mark);
+            self.untried -= usize::from(hot.counts && hot.tried <= mark && now > mark);
             hot.tried = now;
         }
     }
@@ -313,8 +317,15 @@ impl Discovery {
                     self.want(key, now + self.jitter(now, key, self.pace.disc / 4));
                 } else {
                     self.urgent.remove(&key);
+                    if self.told_at(id).is_some() && !refused {
+                        self.cool(now, id);
+                    }
                 }
-            } else if self.is_idle(id) && !self.in_book(id) && !(refused && self.said.contains_key(&addr)) {
+            } else if self.is_idle(id)
+                && !self.in_book(id)
+                && !(refused && self.said.contains_key(&addr))
+                && self.told_at(id).is_none_or(|at| at + HOT <= now)
+            {
                 self.remove(id);
             }
         }

@@ -14,6 +14,8 @@ pub(super) struct Hot {
     pub since: Seconds,
     /// Whether the last dial was answered and refused.
     pub refused: bool,
+    /// Whether the round waits until it was tried.
+    pub counts: bool,
 }
 
 /// Whole seconds, rounded up: addresses are hot for minutes.
