@@ -42,8 +42,10 @@ impl Flock {
             }
             None => {
                 let asked = self.pulls.get_mut(from).is_some_and(|pull| core::mem::take(&mut pull.asked));
-                // Somebody else's word may also bring the view that was promised and whose install never came.
-                asked && view.has(from) && (self.view.has(from) || self.was_promised(view.id()))
+                // Anybody's word may bring the view that was promised and whose install never came. Any other is the word of
+                // its maker alone, over a link of its own, and what it makes of this flock is judged as a proposal is.
+                let made = || self.view.has(from) && *from == view.leader().member && self.consents_to(&view.roster);
+                asked && view.has(from) && (self.was_promised(view.id()) || made())
             }
         };
         if !welcome || !self.believes(view.id().epoch) {

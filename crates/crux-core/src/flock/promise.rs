@@ -9,7 +9,7 @@ use super::machine::Flock;
 use super::message::{Answer, Candidates, Message, ProposalId};
 use super::ring::prober;
 use super::timers::LARGE;
-use super::view::{Seat, ViewId};
+use super::view::{Roster, Seat, ViewId};
 use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -285,7 +285,7 @@ impl Flock {
             report(Answer::Conflict { have: self.view.head.clone() }, &id, out);
             return;
         }
-        if !self.consents(&id.proposer, candidates) {
+        if !self.consents(&id.proposer, roster) {
             report(Answer::Busy { promised: id.clone(), remaining: self.t.doubt }, &id, out);
             return;
         }
@@ -403,25 +403,42 @@ impl Flock {
     /// Whether a proposal may speak for this fulcrum's flock: it comes from the leader, or it takes in every member that
     /// is not lost as far as can be seen here. So nobody snatches single members out of a healthy flock. A leader that said
     /// that it cannot talk to the proposer lets its members go without it.
-    fn consents(&self, from: &Member, candidates: &Candidates) -> bool {
-        let gone = |member: &Member| {
-            self.accuses(member)
-                || self.moved.contains(member)
-                || self.said_goodbye(member)
-                || self.is_elsewhere(member).is_some()
-        };
+    fn consents(&self, from: &Member, roster: &Roster) -> bool {
         let leader = &self.view.leader().member;
         let released = self.standing(&from.id).is_some_and(|refusal| refusal.names(&leader.id, &from.id));
         from == leader
             || self.view.roster.iter().map(|seat: &Seat| &seat.member).all(|member| {
-                gone(member)
+                self.is_gone(member)
                     || (released && member == leader)
-                    || candidates.roster().position(&member.id).is_some()
+                    || roster.position(&member.id).is_some()
                     || !self.vouches(member)
             })
     }
 
     /// Whether this fulcrum can say that a member lives which somebody leaves out. Of those that it watches itself it knows
+    /// The same of a view that was asked for and never promised, whose first says that it made it. Nothing presses here, for
+    /// who is behind is asked again and again: so whoever was reached within the audit's time counts as living.
+    pub(super) fn consents_to(&self, roster: &Roster) -> bool {
+        let lives = |member: &Member| {
+            let lately = self.t.audit(self.view.roster.len()) * 2;
+            if self.watches(member) { self.hears(member) } else { self.proven(member, lately) }
+        };
+        let first = &roster[0].member;
+        let members = || self.view.roster.iter().map(|seat: &Seat| &seat.member);
+        // Nobody else makes what this fulcrum leads.
+        *first != self.config.me
+            && (*first == self.view.leader().member
+                || members().all(|one| self.is_gone(one) || roster.position(&one.id).is_some() || !lives(one)))
+    }
+
+    /// Whether this fulcrum knows by itself that a member has left this flock, or is lost.
+    fn is_gone(&self, member: &Member) -> bool {
+        self.accuses(member)
+            || self.moved.contains(member)
+            || self.said_goodbye(member)
+            || self.is_elsewhere(member).is_some()
+    }
+
     /// by the last periods; of others the audit's last visit is older than a death can be that others have noticed.
     fn vouches(&self, member: &Member) -> bool {
         if self.watches(member) { self.hears(member) } else { self.proven(member, self.t.burst_end + self.t.batch) }
