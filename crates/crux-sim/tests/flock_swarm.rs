@@ -20,7 +20,7 @@ fn small_worlds(seeds: std::ops::Range<u64>) {
         let outcome = seed(at, Some(3 + (at % 6) as usize));
         outcome.faults.iter().for_each(|(name, count)| *faults.entry(*name).or_insert(0) += count);
     }
-    for (_, name) in FAULTS {
+    for name in FAULTS.iter().map(|(_, name)| *name).chain(["visitor"]) {
         assert!(faults.contains_key(name), "no {name} in these runs");
     }
 }
@@ -48,7 +48,11 @@ fn seeds_that_failed_once() {
         (Some(5), &[39, 360, 3712, 641, 726, 1137, 1869, 2329, 5438, 5765, 7221, 9192][..]),
         (None, &[62, 296, 508, 599, 939, 1192][..]),
     ] {
-        seeds.iter().for_each(|at| drop(seed(*at, nodes)));
+        for at in seeds {
+            // As they were then.
+            let options = Options { visitor: None, ..Options::of(*at, nodes) };
+            FlockSwarm::new(options).run().unwrap_or_else(|failure| panic!("{failure}"));
+        }
     }
 }
 

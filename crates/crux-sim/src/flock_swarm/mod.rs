@@ -120,6 +120,9 @@ impl FlockSwarm {
         if swarm.options.stranger {
             swarm.add_stranger();
         }
+        if swarm.options.visitor.is_some() {
+            *swarm.faults.entry("visitor").or_default() += 1;
+        }
         if swarm.options.drift > 0 {
             *swarm.faults.entry("clock drift").or_default() += 1;
         }
@@ -381,6 +384,7 @@ fn bird(options: &Options, now: Time, place: usize, boot: u64, book: Book) -> Bi
         config.seeds.retain(|seed| [addr(0), addr(1)].contains(seed));
     }
     config.timers = options.timers;
+    config.visitor = options.visitor == Some(place);
     config.book = std::sync::Arc::new(crux_core::flock::discovery::Book::new(book.clone()));
     // What is on the disk stays there until something else is wanted kept.
     Bird { book, ..Bird::new(Flock::new(now, config)) }

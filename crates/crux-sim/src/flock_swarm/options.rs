@@ -106,6 +106,8 @@ pub struct Options {
     pub timers: u32,
     /// The network.
     pub weather: Weather,
+    /// Who only visits, if anybody does.
+    pub visitor: Option<usize>,
     /// How much a clock gains or loses at most, in a million parts.
     pub drift: u64,
     /// So many know only the first two addresses at first, and learn the others.
@@ -157,7 +159,22 @@ impl Options {
         // such may never have heard of each other's address.
         let seedless = |parts: &Vec<u8>| parts.iter().any(|part| !parts.iter().take(2).any(|seeds| seeds == part));
         let lost = faults.contains(&Fault::Clone) && matches!(&ending, Ending::Parts(parts) if seedless(parts));
-        Self { seed, nodes, timers, weather, drift, few_seeds: few_seeds && !lost, stranger, faults, steps, ending }
+        // Drawn by itself, so that it changes nothing else of a seed.
+        let mut guests = Random::new(seed ^ 0x7669_7369);
+        let visitor = (guests.below(4) == 0).then(|| pick(&mut guests, nodes));
+        Self {
+            seed,
+            nodes,
+            timers,
+            weather,
+            visitor,
+            drift,
+            few_seeds: few_seeds && !lost,
+            stranger,
+            faults,
+            steps,
+            ending,
+        }
     }
 
     /// A time that is so long at default timers.

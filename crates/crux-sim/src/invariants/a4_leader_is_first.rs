@@ -1,4 +1,4 @@
-//! A4: the leader is the first of the roster. Source: the design's `flocking.md`.
+//! A4: the leader is the first of the roster, and a visitor leads nobody but itself. Source: the design's `flocking.md`.
 
 use super::{Everybody, Safety, Seen};
 
@@ -13,6 +13,9 @@ impl Safety for LeaderIsFirst {
 
     fn check(&mut self, seen: &Seen<'_>, _: &dyn Everybody) -> Result<(), String> {
         let view = seen.flock.view();
+        if view.roster[0].visitor && view.roster.len() > 1 {
+            return Err(format!("{}: a visitor leads {:?}", seen.member, view.roster));
+        }
         let first = &view.roster[0].member.id;
         if *first == view.id().leader && *first == view.head.header.leader {
             return Ok(());
