@@ -356,6 +356,8 @@ pub enum Output {
     Event(Event),
     /// What watchers see has changed: confab or status.
     Changed,
+    /// No flock will ever take this life in: begin anew with another boot. Said again as long as that is so.
+    StartsOver,
     /// The fulcrum has left its flock and its instances are as wanted: the process may end.
     Finished,
 }

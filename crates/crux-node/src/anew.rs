@@ -22,11 +22,15 @@ impl Anew {
     /// Whether the word of this node is to be followed.
     pub(crate) fn may(&self, node: &NodeName, now: Instant) -> bool {
         let since = |at: &Instant| now.saturating_duration_since(*at);
-        self.believed.values().all(|at| since(at) >= STEADY)
-            && self.believed.get(node).is_none_or(|at| since(at) >= ONE_WORD)
+        self.may_at_all(now) && self.believed.get(node).is_none_or(|at| since(at) >= ONE_WORD)
     }
 
-    /// The word of this node is followed.
+    /// Whether the last beginning is long enough ago for another, whoever wants it.
+    pub(crate) fn may_at_all(&self, now: Instant) -> bool {
+        self.believed.values().all(|at| now.saturating_duration_since(*at) >= STEADY)
+    }
+
+    /// The word of this node is followed; this fulcrum's own, where it wants to begin anew itself.
     pub(crate) fn follow(&mut self, node: NodeName, now: Instant) {
         // One a minute at most, so no more than sixty are remembered.
         self.believed.retain(|_, at| now.saturating_duration_since(*at) < ONE_WORD);
@@ -46,6 +50,7 @@ mod tests {
         let mut anew = Anew::default();
         assert!(anew.may(&one, at(0)));
         anew.follow(one.clone(), at(0));
+        assert!(!anew.may_at_all(at(59)) && anew.may_at_all(at(60)));
         assert!(!anew.may(&two, at(59)) && anew.may(&two, at(60)) && !anew.may(&one, at(60)));
         anew.follow(two.clone(), at(60));
         assert!(!anew.may(&one, at(3_599)) && anew.may(&one, at(3_600)) && !anew.may(&two, at(3_600)));

@@ -107,6 +107,8 @@ pub(crate) enum End {
     Forced,
     /// This peer knows a life of this fulcrum with this number: start again with a higher one.
     BootTooOld { node: NodeName, known: Boot },
+    /// Nobody follows where this life was led: start again.
+    StartsOver,
     /// The links have ended, which they do only when their socket broke.
     LinksEnded,
 }
@@ -289,6 +291,11 @@ impl Driver {
                     }
                     Output::Event(event) => self.tell(event),
                     Output::Changed => changed = true,
+                    Output::StartsOver if self.inbox.may_start_over() => {
+                        self.end = self.end.take().or(Some(End::StartsOver));
+                    }
+                    // Said again, if it must be.
+                    Output::StartsOver => {}
                     Output::Finished => self.end = self.end.take().or(Some(End::Finished)),
                     output => self.next.extend(self.hands.execute(output, wall)),
                 }

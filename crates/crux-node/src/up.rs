@@ -221,6 +221,12 @@ async fn up(mut config: UpConfig, doors: &Handle) -> Result<(), UpError> {
                 floor = Boot(known.0.saturating_add(1));
                 anew.follow(node, Instant::now());
             }
+            End::StartsOver => {
+                warn!("no other flock follows where {me} was led; starting again");
+                // Any boot above the last one does, and that one is on the disk. The port may still be held by this life.
+                floor = floor.max(Boot(1));
+                anew.follow(me.node.clone(), Instant::now());
+            }
         }
     }
 }

@@ -127,7 +127,7 @@ impl Life {
                 Output::Event(event) => self.note(now, event),
                 Output::Watch(peers) => out.push(Out::Watch(peers)),
                 // A world has no doors: the engine closes the links itself.
-                Output::Changed | Output::Expelled(_) => {}
+                Output::Changed | Output::StartsOver | Output::Expelled(_) => {}
                 Output::Finished => self.finished = true,
             }
         }

@@ -5,7 +5,7 @@ use crate::invariants::{Flocking, Rules};
 use crate::world::{In, Mixer, Node, Out, Weather, World};
 use crux_core::flock::message::{Datagram, Message};
 use crux_core::flock::view::View;
-use crux_core::flock::{Apart, Config, Flock, Input, Output};
+use crux_core::flock::{Alarm, Apart, Config, Flock, Input, Output};
 use crux_core::wire::{Frame, encode_datagram};
 use crux_names::{Boot, Duration, FulcrumId, Member, Time};
 use std::hash::{Hash, Hasher};
@@ -27,6 +27,10 @@ pub struct Bird {
     pub slim: bool,
     /// What it sent, if that is measured.
     pub meter: Option<Meter>,
+    /// Of whom it gave alarm, and why.
+    pub alarms: Vec<(FulcrumId, Alarm)>,
+    /// It wants to begin anew.
+    pub starts_over: bool,
 }
 
 /// What a fulcrum sent.
@@ -97,7 +101,16 @@ impl Bird {
     /// A fulcrum that has installed nothing but its own first view.
     #[must_use]
     pub fn new(flock: Flock) -> Self {
-        Self { flock, installed: Vec::new(), clones: 0, book: Vec::new(), slim: false, meter: None }
+        Self {
+            flock,
+            installed: Vec::new(),
+            clones: 0,
+            book: Vec::new(),
+            slim: false,
+            meter: None,
+            alarms: Vec::new(),
+            starts_over: false,
+        }
     }
 
     /// Gives the machine an input that does not come from the network.
@@ -126,6 +139,8 @@ impl Bird {
                 Output::Clone { .. } => self.clones += 1,
                 Output::Book(book) if !self.slim => self.book = book,
                 Output::Watch(peers) => out.push(Out::Watch(peers)),
+                Output::Alarm { fulcrum, why } => self.alarms.push((fulcrum, why)),
+                Output::StartsOver => self.starts_over = true,
                 Output::Book(_) | Output::Stable(_) | Output::Held { .. } | Output::HandsOver => {}
             }
         }

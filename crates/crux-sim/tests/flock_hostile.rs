@@ -2,8 +2,8 @@
 //! Each lie is put into an honest machine's mouth; found by a review that read the machine as an enemy would.
 
 use crux_core::flock::message::{Accusation, AskReply, Datagram, Message, ProposalId};
-use crux_core::flock::view::{EPOCH_MAX, Seat, View, ViewId};
-use crux_core::flock::{Input, Output};
+use crux_core::flock::view::{EPOCH_MAX, Seat, View, ViewId, followed};
+use crux_core::flock::{Alarm, Input, Output};
 use crux_names::{Duration, Member, Time};
 use crux_sim::flocks::{Bird, Flocks, addr, bird, flocks, member, shape, until_shape};
 use crux_sim::world::Weather;
@@ -55,6 +55,8 @@ fn a_view_that_nobody_proposed_is_not_installed() {
             let view = forged(epoch, vec![seat(3, 1), seat(1, 1)]);
             say(&mut world, 1, 3, Message::Install { id, view });
         }
+        let all = [3, 0, 1, 2].map(|place| seat(place, 1)).to_vec();
+        say(&mut world, 1, 3, Message::Install { id: None, view: forged(epoch, all) });
         assert_eq!(*node(&world, 1).flock.view().id(), before);
         world.crash(3);
         until_shape(&mut world, "n1,n2,n3", seconds(10)).unwrap();
@@ -77,10 +79,174 @@ fn a_view_that_is_lower_or_lacks_its_reader_is_not_installed_though_it_was_asked
     let view = forged(mine.epoch + 1, vec![seat(hostile, 1), seat(leader, 1)]);
     say(&mut world, victim, hostile, Message::Install { id: None, view });
     assert_eq!(*node(&world, victim).flock.view().id(), mine);
-    // What was asked for is: the question stood all the time.
-    let view = forged(mine.epoch + 1, vec![seat(hostile, 1), seat(victim, 1)]);
-    say(&mut world, victim, hostile, Message::Install { id: None, view: view.clone() });
-    assert_eq!(node(&world, victim).flock.view().id(), view.id());
+}
+
+/// Says that it has a higher view, is asked for it, and answers with one that nobody proposed.
+fn pulled(world: &mut Flocks, victim: usize, hostile: usize, view: &View) {
+    let (from, view) = (member(hostile, 1), view.clone());
+    let higher = Datagram::Ping { seq: 1 << 40, view: Some(view.id().clone()), heard: Some(1) };
+    world.poke(victim, |bird, now, out| {
+        bird.input(now, Input::Datagram { from: from.clone(), datagram: higher }, out);
+        bird.input(now, Input::Message { from, message: Message::Install { id: None, view } }, out);
+    });
+}
+
+/// The same as with a proposal: a junior snatches nobody, neither by a view of its own nor by one that it says is the
+/// leader's; and the leader knows what it made.
+#[test]
+fn a_view_that_was_asked_for_snatches_nobody() {
+    let (mut world, leader) = settled(4);
+    let (hostile, victim) = ((leader + 1) % 4, (leader + 2) % 4);
+    let epoch = node(&world, victim).flock.view().id().epoch + 1;
+    let rosters = [
+        (victim, vec![seat(hostile, 1), seat(victim, 1)]),
+        (victim, vec![seat(hostile, 1), seat(leader, 1), seat(victim, 1)]),
+        (victim, vec![seat(leader, 1), seat(hostile, 1), seat(victim, 1)]),
+        (leader, vec![seat(hostile, 1), seat(leader, 1)]),
+        (leader, vec![seat(leader, 1), seat(hostile, 1)]),
+    ];
+    for (whom, roster) in rosters {
+        let mine = node(&world, whom).flock.view().id().clone();
+        let view = forged(epoch, roster.clone());
+        pulled(&mut world, whom, hostile, &view);
+        assert_eq!(*node(&world, whom).flock.view().id(), mine, "n{} installed {roster:?}", whom + 1);
+        run(&mut world, seconds(1));
+        assert_eq!(shape(&world), "n1,n2,n3,n4");
+    }
+}
+
+/// A liar has taken a lone fulcrum in at the highest epoch that it follows to, and has gone. The others do not follow there;
+/// it begins anew and comes in.
+#[test]
+fn who_was_led_too_far_begins_anew_and_comes_in() {
+    let (mut world, _) = settled(4);
+    for other in 0..3 {
+        world.set_path(3, other, false);
+        world.set_path(other, 3, false);
+    }
+    until_shape(&mut world, "n1,n2,n3 / n4", seconds(15)).unwrap();
+    let liar = member(9, 1);
+    let parent = node(&world, 3).flock.view().id().clone();
+    let far = followed(0);
+    for (epoch, follows) in [(EPOCH_MAX / 2, false), (far + 1, false), (far, true)] {
+        let view = forged(epoch, vec![seat(9, 1), seat(3, 1)]);
+        let id = ProposalId { epoch, proposer: liar.clone() };
+        let candidates = vec![(seat(9, 1), 0), (seat(3, 1), 1)];
+        let parents = vec![view.id().clone(), parent.clone()].into();
+        let propose = Message::Propose { id: id.clone(), parents, candidates: candidates.into(), deadline: seconds(3) };
+        let words = [propose, Message::Install { id: Some(id), view: view.clone() }];
+        world.poke(3, |bird, now, out| {
+            bird.input(now, Input::LinkUp { member: liar.clone(), addr: addr(9), dialed: false }, out);
+            for message in words {
+                bird.input(now, Input::Message { from: liar.clone(), message }, out);
+            }
+        });
+        assert_eq!(node(&world, 3).flock.view().id() == view.id(), follows, "{epoch}");
+    }
+    let alarm =
+        |bird: &Bird| bird.alarms.iter().any(|(who, why)| *who == liar.id && matches!(why, Alarm::Epoch { .. }));
+    assert!(alarm(node(&world, 3)), "{:?}", node(&world, 3).alarms);
+    run(&mut world, seconds(10));
+    assert_eq!(node(&world, 3).flock.view().roster.len(), 1, "the liar is gone");
+    assert!(!node(&world, 3).starts_over, "nobody is in reach");
+    (0..3).for_each(|other| {
+        world.set_path(3, other, true);
+        world.set_path(other, 3, true);
+    });
+    run(&mut world, seconds(12));
+    assert!(node(&world, 3).starts_over);
+    assert!((0..3).all(|place| !node(&world, place).starts_over));
+    let again = bird(world.now, 3, 4, 2, 1);
+    world.crash(3);
+    world.restart(3, member(3, 2), again);
+    until_shape(&mut world, "n1,n2,n3,n4", seconds(10)).unwrap();
+}
+
+/// What is said and promised raises the next epoch, and never further than the others follow.
+#[test]
+fn what_a_member_hears_of_epochs_makes_its_next_view_no_stranger() {
+    let (mut world, leader) = settled(4);
+    let hostile = (leader + 1) % 4;
+    let mine = node(&world, leader).flock.view().clone();
+    let epoch = followed(mine.id().epoch);
+    let id = ProposalId { epoch, proposer: member(hostile, 1) };
+    let all = (0..4).filter(|place| *place != hostile).map(|place| (seat(place, 1), 0));
+    let candidates: Vec<(Seat, u32)> = std::iter::once((seat(hostile, 1), 0)).chain(all).collect();
+    let parents = vec![mine.id().clone()].into();
+    let propose = Message::Propose { id, parents, candidates: candidates.into(), deadline: seconds(1) };
+    say(&mut world, leader, hostile, propose);
+    run(&mut world, seconds(3));
+    world.crash(hostile);
+    let rest: Vec<String> = (0..4).filter(|place| *place != hostile).map(|place| format!("n{}", place + 1)).collect();
+    until_shape(&mut world, &rest.join(","), seconds(15)).unwrap();
+}
+
+/// Each header of a better flock with another address is a reason to dial, but not faster than one may dial.
+#[test]
+fn addresses_of_better_flocks_are_dialled_at_a_pace() {
+    let mut now = Time::from_millis(1000);
+    let mut honest = bird(now, 0, 1, 1, 5).flock;
+    let liar = member(4, 1);
+    let mut out = Vec::new();
+    honest.handle(now, Input::LinkUp { member: liar.clone(), addr: addr(4), dialed: false }, &mut out);
+    let mut dials = 0;
+    for n in 0..1000 {
+        now = now + Duration::from_millis(10);
+        let mut at = addr(100);
+        at.set_port(if n % 2 == 0 { 2000 + n } else { 0 });
+        let best = forged(2 + u64::from(n), (100..140).map(|place| seat(place, 1)).collect());
+        let head = forged(2, vec![seat(4, 1)]).head.clone();
+        let message = Message::Hello { head, best: Some((best.head.clone(), at)) };
+        honest.handle(now, Input::Message { from: liar.clone(), message }, &mut out);
+        if honest.deadline() <= now {
+            honest.handle(now, Input::Wake, &mut out);
+        }
+        let dialled = out.drain(..).filter_map(|one| if let Output::Dial(to) = one { Some(to) } else { None });
+        dialled.for_each(|to| {
+            assert_ne!(to.port(), 0, "nobody can be dialled there");
+            dials += 1;
+        });
+    }
+    assert!((10..=100).contains(&dials), "{dials} dials in ten seconds");
+}
+
+/// A liar goes through addresses, headers, leaders and names; what is kept of it all has an end (A10).
+#[test]
+fn what_a_liar_says_is_kept_within_bounds() {
+    let (world, leader) = settled(4);
+    let (mut flock, mut now) = (node(&world, leader).flock.clone(), world.local(leader));
+    let before = flock.weight();
+    let mut out = Vec::new();
+    for n in 0..1500_u32 {
+        now = now + Duration::from_millis(20);
+        let id: crux_names::FulcrumId = format!("n9/f{n}").parse().unwrap();
+        let life = |boot| Member { id: id.clone(), boot: crux_names::Boot(boot) };
+        let far = std::net::SocketAddr::from(([10, 9, (n / 250) as u8, (n % 250) as u8], 7000));
+        flock.handle(now, Input::LinkUp { member: life(1), addr: far, dialed: false }, &mut out);
+        let named = Seat { member: member(200 + n as usize, 1), addr: far, visitor: false };
+        let head = forged(2 + u64::from(n), vec![named]).head.clone();
+        let seats = (0..32).map(|k| {
+            let at = std::net::SocketAddr::from(([10, 10 + k, (n / 250) as u8, (n % 250) as u8], 7000));
+            (format!("n9/g{n}-{k}").parse().unwrap(), at)
+        });
+        for message in
+            [Message::Hello { head: head.clone(), best: Some((head, far)) }, Message::Hints { seats: seats.collect() }]
+        {
+            flock.handle(now, Input::Message { from: life(1), message }, &mut out);
+        }
+        for output in std::mem::take(&mut out) {
+            if let Output::Datagram { to, datagram: Datagram::Ping { seq, .. } } = output
+                && to.id == id
+            {
+                let datagram = Datagram::Ack { seq, view: None };
+                flock.handle(now, Input::Datagram { from: to, datagram }, &mut out);
+            }
+        }
+        flock.handle(now, Input::LinkDown { member: life(1) }, &mut out);
+        out.clear();
+    }
+    let after = flock.weight();
+    assert!(after < before + 1500, "{before} entries before, {after} after 1500 names and 48,000 addresses");
 }
 
 #[test]

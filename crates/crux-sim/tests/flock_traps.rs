@@ -3,7 +3,7 @@
 
 use crux_core::flock::Input;
 use crux_core::flock::message::{Answer, AskReply, Datagram, Message, ProposalId};
-use crux_core::flock::view::{EPOCH_STEP, Seat};
+use crux_core::flock::view::{EPOCH_FREE, EPOCH_STEP, Seat};
 use crux_names::{Duration, Member, Time};
 use crux_sim::alone::{Alone, first_view, joint, propose, seat};
 use crux_sim::flocks::{Flocks, addr, check, flocks, member, shape, until_shape};
@@ -60,7 +60,7 @@ fn an_install_whose_promise_has_ended_does_not_undo_a_newer_promise() {
 /// Epochs rise by steps that anybody would follow: a leader that lies cannot bring its members near the end of them.
 #[test]
 fn a_proposal_far_above_the_own_epoch_gets_no_promise() {
-    for (epoch, heard) in [(2 + EPOCH_STEP, true), (3 + EPOCH_STEP, false)] {
+    for (epoch, heard) in [(EPOCH_FREE + EPOCH_STEP, true), (EPOCH_FREE + EPOCH_STEP + 1, false)] {
         let mut one = Alone::new(1, &[0]);
         let view = one.joins(0, 2, Duration::from_secs(2));
         one.said.clear();

@@ -391,6 +391,14 @@ impl Engine {
                 out.push(Output::Book(entries.into_iter().map(entry).collect()));
             }
             flock::Output::Held { fulcrum, wait } => out.push(Output::Event(told::held(&fulcrum, wait))),
+            flock::Output::Alarm { fulcrum, why } => {
+                self.changed = true;
+                out.push(Output::Event(told::alarm(&fulcrum, why)));
+            }
+            flock::Output::StartsOver => {
+                out.push(Output::Event(told::starts_over(&self.me.id, self.flock.view().id().epoch)));
+                out.push(Output::StartsOver);
+            }
             flock::Output::HandsOver => {
                 out.push(Output::Event(told::hands_over(&self.me.id, &self.flock.view().head.header.name)));
             }

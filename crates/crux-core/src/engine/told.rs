@@ -2,6 +2,7 @@
 
 use crate::facts::rule::{Named, RULES};
 use crate::facts::version::Checked;
+use crate::flock::Alarm;
 use crate::flock::view::View;
 use crate::io::Event;
 use alloc::collections::BTreeSet;
@@ -67,6 +68,31 @@ pub(super) fn held(fulcrum: &FulcrumId, wait: Duration) -> Event {
         wait.as_millis().div_ceil(1_000)
     );
     Event { kind: "hold", subject: format!("{fulcrum}"), text }
+}
+
+/// A peer does what no honest one does, or hardly ever.
+pub(super) fn alarm(fulcrum: &FulcrumId, why: Alarm) -> Event {
+    let text = match why {
+        Alarm::Epoch { epoch } => format!(
+            "{fulcrum} is at epoch {epoch}, or wants this fulcrum there, and no flock comes so far: it is not followed; look \
+             after it, and if it stays so, expel its node"
+        ),
+        Alarm::LeadsNowhere { wait } => format!(
+            "{fulcrum} says that it leads a flock, and nothing ever comes of that: it is left alone for {} s; look after it, \
+             and if it stays so, expel its node",
+            wait.as_millis().div_ceil(1_000)
+        ),
+    };
+    Event { kind: "alarm", subject: format!("{fulcrum}"), text }
+}
+
+/// Nobody follows where this fulcrum was led.
+pub(super) fn starts_over(me: &FulcrumId, epoch: u64) -> Event {
+    let text = format!(
+        "{me} was led to epoch {epoch}, where no other flock in reach follows: it begins anew with another boot; whoever led it \
+         there is in the log"
+    );
+    Event { kind: "alarm", subject: format!("{me}"), text }
 }
 
 /// A leader that is sick itself leads no more.

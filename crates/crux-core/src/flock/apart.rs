@@ -196,10 +196,11 @@ impl Flock {
     /// Whether every foreign flock in reach is held apart by a recorded pair or a flap hold.
     pub(super) fn all_are_apart(&self) -> bool {
         let recorded = |leader: &FulcrumId| {
-            self.standing(leader).is_some_and(|refusal| {
+            let refused = self.standing(leader).is_some_and(|refusal| {
                 let known = !refusal.pairs.is_empty() || refusal.times > 0 || refusal.held;
                 known && refusal.until + self.t.ask_wait > self.now
-            })
+            });
+            refused || self.led_nowhere(&leader.node)
         };
         self.foreign_leaders().iter().all(|(leader, _)| recorded(&leader.id)) && self.unheard.keys().all(recorded)
     }

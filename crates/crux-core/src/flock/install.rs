@@ -5,7 +5,7 @@ use super::Output;
 use super::machine::Flock;
 use super::message::{Message, ProposalId};
 use super::timers::LARGE;
-use super::view::{EPOCH_MAX, EPOCH_STEP, SharedHead, View, ViewId};
+use super::view::{EPOCH_FREE, EPOCH_STEP, SharedHead, View, ViewId, followed};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use crux_names::Member;
@@ -48,7 +48,11 @@ impl Flock {
                 asked && view.has(from) && (self.was_promised(view.id()) || made())
             }
         };
-        if !welcome || !self.believes(view.id().epoch) {
+        if !welcome {
+            return;
+        }
+        if !self.believes(view.id().epoch) {
+            self.disbelieves(from, view.id().epoch, out);
             return;
         }
         let blocked =
@@ -81,19 +85,22 @@ impl Flock {
         }
     }
 
-    /// Whether an epoch is near enough to this fulcrum's own to be believed. Alone, any that leaves room is: that is
-    /// the first join.
+    /// Whether an epoch is near enough to this fulcrum's own to be believed.
     pub(super) fn believes(&self, epoch: u64) -> bool {
-        let near = self.view.id().epoch.saturating_add(EPOCH_STEP);
-        let most = if self.view.roster.len() == 1 { EPOCH_MAX / 2 } else { EPOCH_MAX };
-        epoch <= most && (epoch <= near || self.view.roster.len() == 1)
+        epoch <= followed(self.view.id().epoch)
     }
 
-    /// A promise or a view elsewhere only raises the next epoch, and no further than anybody here would follow.
+    /// A promise or a view elsewhere only raises the next epoch.
     pub(super) fn heard_of_epoch(&mut self, epoch: u64) {
-        if self.believes(epoch) && epoch < EPOCH_MAX / 2 {
+        if self.believes(epoch) {
             self.epoch_floor = self.epoch_floor.max(epoch);
         }
+    }
+
+    /// How far what was promised and heard raises the next epoch: not as far that the members of this flock, who may have
+    /// heard nothing of it, would no longer follow.
+    pub(super) fn raised_to(&self) -> u64 {
+        self.epoch_floor.min(self.view.id().epoch.max(EPOCH_FREE).saturating_add(EPOCH_STEP / 4))
     }
 
     pub(super) fn pulled(&mut self, from: &Member, wanted: &ViewId, out: &mut Vec<Output>) {

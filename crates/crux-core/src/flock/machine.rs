@@ -4,6 +4,7 @@
 
 use super::alerts::{Alerts, Telling};
 use super::apart::{Refusal, Unheard};
+use super::clique::WITNESSES;
 use super::clones::Challenge;
 use super::contacts::Contacts;
 use super::discovery::{Discovery, Pace};
@@ -18,6 +19,7 @@ use super::ring::Ring;
 use super::rollcall::RollCall;
 use super::seek::{Asking, Rumour};
 use super::timers::{LARGE, Timers};
+use super::vain::Vains;
 use super::view::{Roster, Seat, SharedHead, View, ViewId};
 use super::{Apart, Config, Input, MemberStatus, Output, Outside, Sibling, Status, name};
 use crate::hash::Random;
@@ -109,6 +111,9 @@ pub struct Flock {
     pub(super) verify: Option<Verify>,
     /// Highest epoch heard of in a promise or a conflict.
     pub(super) epoch_floor: u64,
+    /// When it is time to begin anew, should this fulcrum still be shut out; and before when no epoch is complained of.
+    pub(super) shut_out: Time,
+    pub(super) alarm_next: Time,
     /// No proposal of this fulcrum's own before this.
     pub(super) propose_after: Time,
     /// Members that acknowledged the view that this fulcrum leads.
@@ -129,8 +134,8 @@ pub struct Flock {
     pub(super) seek_dirty: bool,
     pub(super) seek_at: Time,
     pub(super) seek_again: Time,
-    /// Asks of a leader in a row that were accepted and came to nothing.
-    pub(super) vain: BTreeMap<FulcrumId, u32>,
+    /// Nodes whose flocks are waited for, or were in vain.
+    pub(super) vain: Vains,
     pub(super) askers: BTreeMap<ViewId, View>,
     /// Of those that asked, those that come without their leader.
     pub(super) without_leader: BTreeSet<ViewId>,
@@ -218,6 +223,8 @@ impl Flock {
             proposal: None,
             verify: None,
             epoch_floor: 0,
+            shut_out: Time::NEVER,
+            alarm_next: now,
             propose_after: now,
             acks: BTreeSet::from([config.me.clone()]),
             install_again: Time::NEVER,
@@ -303,6 +310,7 @@ impl Flock {
         self.judge(out);
         self.advance_change(out);
         self.seek(out);
+        self.consider_starting_over(out);
         self.hand_over_if_sick(out);
         self.advance_lease(out);
         if self.discovery.book_changed().is_some() {
@@ -337,6 +345,7 @@ impl Flock {
             self.next_change(),
             self.next_seek(),
             self.next_lease(),
+            self.shut_out,
         ]
         .into_iter()
         .min()
@@ -386,6 +395,12 @@ impl Flock {
             + self.worked.len()
             + self.breaks.len()
             + self.vain.len()
+            + self.clones.len()
+            + self.newest.len()
+            + self.conflicts.len()
+            + self.behind.len()
+            + self.refusals.values().map(|refusal| refusal.pairs.len()).sum::<usize>()
+            + self.discovery.known()
     }
 
     fn known(&self, from: &Member) -> bool {
@@ -429,7 +444,8 @@ impl Flock {
             Message::Ask { view } => self.ask(from, view, out),
             Message::AskReply { asked, reply } => self.ask_reply(&from, &asked, reply, out),
             Message::AskThrough { view, to } => self.asked_through(&from, view, &to, out),
-            Message::Apart { ours, theirs, pairs, wait, held } => {
+            Message::Apart { ours, theirs, mut pairs, wait, held } => {
+                pairs.truncate(WITNESSES);
                 let until = self.now + wait.min(self.t.refuse_to);
                 self.told_apart(&from, Refusal { held, ..Refusal::new(until, pairs, (ours, theirs)) });
             }
@@ -468,15 +484,17 @@ impl Flock {
         siblings.extend(self.unheard.values().map(|unheard| (unheard.head.id.clone(), unheard.head.clone())));
         let siblings = siblings.into_values().map(|head| {
             let refusal = self.standing(&head.header.leader).filter(|refusal| refusal.until > now);
+            let alone = self.left_alone(&head.header.leader.node);
             let apart = match refusal {
                 Some(refusal) if refusal.held => Apart::FlapHold,
                 Some(refusal) => match refusal.pairs.first() {
                     Some((a, b)) => Apart::BrokenPair(a.clone(), b.clone()),
                     None => Apart::Busy,
                 },
+                None if alone.is_some() => Apart::Busy,
                 None => Apart::Merging,
             };
-            Sibling { head, apart, until: refusal.map(|refusal| refusal.until.since(now)) }
+            Sibling { head, apart, until: refusal.map(|refusal| refusal.until.since(now)).or(alone) }
         });
         let outside = self.discovery.outside().filter(|one| {
             let fulcrum = one.fulcrum;
@@ -530,7 +548,9 @@ impl Flock {
         self.made_by = self.proposal.take().map(|proposal| proposal.id);
         self.verify = None;
         self.asking = None;
-        self.vain.clear();
+        // What was between the view before and others says nothing of this one.
+        self.refusals.clear();
+        self.forget_vain();
         self.grant_seq = 0;
         self.passed.clear();
         self.withdrawn = 0;

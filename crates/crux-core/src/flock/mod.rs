@@ -4,6 +4,7 @@
 //! Frozen for the rooms that build on it: [`view`] (headers, ids, their order), [`message`] (what members tell each
 //! other) and this file ([`Config`], [`Input`], [`Output`], [`Status`]).
 
+mod afresh;
 mod alerts;
 mod apart;
 mod blame;
@@ -25,6 +26,7 @@ mod ring;
 mod rollcall;
 mod seek;
 mod timers;
+mod vain;
 mod verdict;
 pub mod view;
 
@@ -133,6 +135,21 @@ pub enum Input {
     Probed(SocketAddr),
 }
 
+/// What a peer did that no honest one does, or hardly ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// It wanted this fulcrum to follow to an epoch, or to be taken in with one, that nobody follows to.
+    Epoch {
+        /// Which.
+        epoch: u64,
+    },
+    /// It leads a flock, as it says, that would have to take this one in or to come into it, and nothing ever comes of that.
+    LeadsNowhere {
+        /// For how long it is left alone now.
+        wait: Duration,
+    },
+}
+
 /// What flocking wants done.
 #[derive(Clone, Debug)]
 pub enum Output {
@@ -183,6 +200,16 @@ pub enum Output {
     },
     /// This leader has been at fault itself for long and hands over to the next one.
     HandsOver,
+    /// A peer lies, or is broken: people should know.
+    Alarm {
+        /// Who.
+        fulcrum: FulcrumId,
+        /// What it did.
+        why: Alarm,
+    },
+    /// Nobody in reach follows to this fulcrum's epoch, and so no flock will ever take it in: it begins anew, with another
+    /// boot. Said again as long as that is so.
+    StartsOver,
     /// Two live nodes carry one identity: an alarm that stays.
     Clone {
         /// Which fulcrum.

@@ -266,6 +266,7 @@ impl Flock {
             return;
         }
         if !self.believes(id.epoch) {
+            self.disbelieves(from, id.epoch, out);
             return;
         }
         let report = |answer: Answer, id: &ProposalId, out: &mut Vec<Output>| {
@@ -415,7 +416,6 @@ impl Flock {
             })
     }
 
-    /// Whether this fulcrum can say that a member lives which somebody leaves out. Of those that it watches itself it knows
     /// The same of a view that was asked for and never promised, whose first says that it made it. Nothing presses here, for
     /// who is behind is asked again and again: so whoever was reached within the audit's time counts as living.
     pub(super) fn consents_to(&self, roster: &Roster) -> bool {
@@ -439,6 +439,7 @@ impl Flock {
             || self.is_elsewhere(member).is_some()
     }
 
+    /// Whether this fulcrum can say that a member lives which somebody leaves out. Of those that it watches itself it knows
     /// by the last periods; of others the audit's last visit is older than a death can be that others have noticed.
     fn vouches(&self, member: &Member) -> bool {
         if self.watches(member) { self.hears(member) } else { self.proven(member, self.t.burst_end + self.t.batch) }

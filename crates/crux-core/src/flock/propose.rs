@@ -35,7 +35,7 @@ pub struct Proposal {
 impl Flock {
     fn next_epoch(&self, parents: &[ViewId]) -> u64 {
         let highest = parents.iter().map(|parent| parent.epoch).max().unwrap_or(0);
-        highest.max(self.view.id().epoch).max(self.epoch_floor) + 1
+        highest.max(self.view.id().epoch).max(self.raised_to()) + 1
     }
 
     /// A seat with the address at which the member is reached from here.

@@ -4,14 +4,16 @@
 
 use super::Output;
 use super::apart::Refusal;
+use super::clique::WITNESSES;
 use super::machine::Flock;
 use super::message::{AskReply, Message};
 use super::timers::LARGE;
-use super::view::{SharedHead, View, ViewId};
+use super::vain::BUSY_AT_LEAST;
+use super::view::{SharedHead, View, ViewId, followed};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use crux_names::{Duration, FulcrumId, Member, Time};
+use crux_names::{Duration, FulcrumId, Member, NodeName, Time};
 
 /// Addresses that a peer is told of at once, at most.
 const HINTS: usize = 64;
@@ -19,8 +21,6 @@ const HINTS: usize = 64;
 const FEW_HINTS: usize = 8;
 /// Names and pairs that are kept of what peers tell, at most.
 pub(super) const KEPT: usize = 4096;
-/// Accepted asks in a row that may come to nothing before a flock counts as one that refuses.
-const VAIN: u32 = 3;
 /// How long a flock that is only known by hearsay is believed to be there.
 const HEARSAY: Duration = Duration::from_secs(5);
 
@@ -67,7 +67,11 @@ impl Flock {
     /// dialled by the one who would ask it.
     pub(super) fn heard_of_flock(&mut self, head: SharedHead, leader_at: SocketAddr) {
         let mine = &self.view.head.header;
-        if head.header.bloc != self.config.bloc || head.id == self.view.head.id || head.header.rank <= mine.rank {
+        if head.header.bloc != self.config.bloc
+            || head.id == self.view.head.id
+            || head.header.rank <= mine.rank
+            || self.doubts_flocks_of(&head.header.leader.node)
+        {
             return;
         }
         let known = self.rumour.as_ref().filter(|rumour| rumour.until > self.now);
@@ -179,9 +183,12 @@ impl Flock {
         }
         let reply = if !self.leads() {
             AskReply::Redirect(self.view.head.clone())
-        } else if let Some(asking) = &self.asking {
+        } else if let Some(asking) = self.asking.as_ref().filter(|one| !self.doubts_flocks_of(&one.leader.id.node)) {
             AskReply::Redirect(asking.head.clone())
         } else if !self.may_take_in(&view) {
+            if view.id().epoch >= followed(self.view.id().epoch) {
+                self.disbelieves(&from, view.id().epoch, out);
+            }
             AskReply::Busy(self.t.settle)
         } else if let Some(wait) = self.flock_held(&view) {
             self.note_hold(from.id.clone(), asked.clone(), wait);
@@ -190,6 +197,8 @@ impl Flock {
         } else if self.proposal.is_some() || self.promise.is_some() {
             AskReply::Busy(self.t.batch * 3)
         } else {
+            // What was asked of a flock that never keeps its word keeps nobody waiting.
+            self.asking = None;
             self.take_in(view);
             AskReply::Accept
         };
@@ -198,8 +207,9 @@ impl Flock {
 
     /// Asks only go up in rank, so that no two flocks wait for each other; and a visitor takes nobody in.
     pub(super) fn may_take_in(&self, view: &View) -> bool {
-        let near = self.view.id().epoch.max(1 << 32).saturating_add(super::view::EPOCH_STEP);
-        view.head.header.rank <= self.view.head.header.rank && !self.config.visitor && view.id().epoch <= near
+        // What would come of it is one more, and the members of this flock have to follow there.
+        let near = view.id().epoch < followed(self.view.id().epoch);
+        view.head.header.rank <= self.view.head.header.rank && !self.config.visitor && near
     }
 
     /// The next proposal will name this flock.
@@ -230,25 +240,41 @@ impl Flock {
                 asking.at = self.now;
                 return;
             }
-            AskReply::Busy(wait) => self.ask_again_after(wait.min(self.t.ask_wait)),
+            AskReply::Busy(wait) => {
+                self.ask_again_after(wait.clamp(self.t.batch * BUSY_AT_LEAST, self.t.ask_wait));
+                self.asked_in_vain(&leader, out);
+            }
             AskReply::Redirect(head) => {
                 // The better one need not settle anew: somebody has already settled on it.
                 self.best = Some((head.id.clone(), self.now + self.t.batch - self.t.settle));
+                self.asked_in_vain(&leader, out);
             }
             AskReply::Held(wait) => {
-                self.note_hold(leader.clone(), head.id.clone(), wait);
+                self.note_hold(leader.clone(), head.id.clone(), wait.max(self.t.settle));
                 self.tell_apart(&leader, out);
             }
-            AskReply::Refuse { pairs, .. } if self.outdated(&pairs) => self.ask_again_after(self.t.settle),
             AskReply::Refuse { pairs, retry } => {
-                let times = self.standing(&leader).map_or(0, |refusal| refusal.times + 1);
-                let between = (self.view.id().clone(), head.id.clone());
-                let until = self.now + retry.min(self.t.refuse_to);
-                self.refusals.insert(leader.clone(), Refusal { times, ..Refusal::new(until, pairs, between) });
-                self.tell_apart(&leader, out);
+                let pairs = self.between_the_two(pairs);
+                if pairs.is_empty() || self.outdated(&pairs) {
+                    self.ask_again_after(self.t.settle);
+                    self.asked_in_vain(&leader, out);
+                } else {
+                    let times = self.standing(&leader).map_or(0, |refusal| refusal.times + 1);
+                    let between = (self.view.id().clone(), head.id.clone());
+                    let until = self.now + retry.clamp(self.t.settle, self.t.refuse_to);
+                    let refusal = Refusal { times, ..Refusal::new(until, pairs, between) };
+                    self.keep_refusal(leader.clone(), refusal);
+                    self.tell_apart(&leader, out);
+                }
             }
         }
         self.asking = None;
+    }
+
+    /// Of the pairs that are said to keep another flock apart those that can: one of each flock.
+    fn between_the_two(&self, pairs: Vec<(Member, Member)>) -> Vec<(Member, Member)> {
+        let can = |(theirs, ours): &(Member, Member)| self.view.has(ours) && self.view.seat(&theirs.id).is_none();
+        pairs.into_iter().filter(can).take(WITNESSES).collect()
     }
 
     /// The best flock keeps its place and is asked again after this.
@@ -313,30 +339,20 @@ impl Flock {
             if asking.at + wait > self.now {
                 return;
             }
-            let (leader, theirs) = (asking.leader.id.clone(), asking.head.id.clone());
-            if asking.accepted && self.vain.len() < KEPT {
-                let vain = self.vain.entry(leader.clone()).or_default();
-                *vain += 1;
-                if *vain >= VAIN {
-                    // It accepts and does nothing: leave it alone for a while, longer each time.
-                    self.note_refusal(&leader, &theirs, Vec::new(), None);
-                }
-            }
+            let leader = asking.leader.id.clone();
             self.asking = None;
             self.best = None;
+            self.asked_in_vain(&leader, out);
         }
-        let mine = &self.view.head.header.rank;
-        let leaders = self.foreign_leaders();
-        let best = leaders
-            .iter()
-            .filter(|(_, head)| head.header.rank > *mine)
-            .filter(|(member, _)| self.standing(&member.id).is_none_or(|refusal| refusal.until <= self.now))
-            .max_by(|(_, a), (_, b)| a.header.rank.cmp(&b.header.rank));
-        let Some((leader, head)) = best else {
+        self.wait_for_the_lower(out);
+        let Some((leader, head)) = self.whom_to_ask(out) else {
             self.best = None;
             return;
         };
-        let (leader, head) = ((*leader).clone(), (*head).clone());
+        if self.doubts_flocks_of(&leader.id.node) && !self.askers.is_empty() {
+            // Those who do ask are not sent on to it.
+            return;
+        }
         if self.best.as_ref().is_none_or(|(id, _)| *id != head.id) {
             self.best = Some((head.id.clone(), self.now));
         }
@@ -348,6 +364,7 @@ impl Flock {
             rumour.until > self.now
                 && rumour.head.header.rank > head.header.rank
                 && self.standing(&rumour.head.header.leader).is_none()
+                && !self.doubts_flocks_of(&rumour.head.header.leader.node)
         });
         let since = self.best.as_ref().map_or(self.now, |(_, since)| *since);
         let known: usize =
@@ -371,6 +388,30 @@ impl Flock {
         self.withdraw_grants(out);
     }
 
+    /// The best of the flocks that may be asked: those whose leaders never kept their word come after all others.
+    fn whom_to_ask(&mut self, out: &mut Vec<Output>) -> Option<(Member, SharedHead)> {
+        loop {
+            let mine = &self.view.head.header.rank;
+            let leaders = self.foreign_leaders();
+            let open = leaders
+                .iter()
+                .filter(|(member, head)| head.header.rank > *mine && self.left_alone(&member.id.node).is_none())
+                .filter(|(member, _)| self.standing(&member.id).is_none_or(|refusal| refusal.until <= self.now))
+                .map(|(member, head)| (!self.doubts_flocks_of(&member.id.node), *head, *member));
+            let best =
+                open.clone().max_by(|(a, one, _), (b, two, _)| (a, &one.header.rank).cmp(&(b, &two.header.rank)));
+            let (_, head, leader) = best?;
+            let (leader, head) = (leader.clone(), head.clone());
+            let outdone = open.map(|(_, _, other)| &other.id.node).filter(|node| self.vain.contains_key(*node));
+            let outdone: Vec<NodeName> = outdone.filter(|node| **node != leader.id.node).cloned().collect();
+            self.not_waited_for(&outdone);
+            if !self.waited_in_vain(&leader.id.node, 1) {
+                return Some((leader, head));
+            }
+            self.leave_alone(&leader.id, out);
+        }
+    }
+
     /// When asking may have something new to do, should nothing else happen.
     fn next_ask(&self) -> Time {
         // A look each round costs little and lets nothing be missed for long.
@@ -388,7 +429,7 @@ impl Flock {
                 next = next.min(refusal.until);
             }
         }
-        next
+        next.min(self.next_after_vain())
     }
 
     pub(super) fn next_seek(&self) -> Time {

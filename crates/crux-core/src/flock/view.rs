@@ -21,6 +21,17 @@ pub const EPOCH_MAX: u64 = 1 << 62;
 const NAMED_MAX: usize = 1024;
 /// How far one view may step above its highest parent.
 pub const EPOCH_STEP: u64 = 1 << 20;
+/// Up to here an epoch is believed whatever one's own is: at six changes a minute it is reached in a thousand years.
+pub const EPOCH_FREE: u64 = 1 << 32;
+
+/// The highest epoch that a fulcrum whose view has this one follows. There is one measure for all, whether they are asked
+/// for a promise, for a place or to install, alone or not: whom others take in must not have come further than they follow.
+#[must_use]
+pub const fn followed(own: u64) -> u64 {
+    let from = if own > EPOCH_FREE { own } else { EPOCH_FREE };
+    let most = from.saturating_add(EPOCH_STEP);
+    if most < EPOCH_MAX { most } else { EPOCH_MAX }
+}
 
 /// The id of a view. The order (epoch, then leader, then hash) is what *higher* means everywhere: for installing,
 /// pulling and ejecting alike.

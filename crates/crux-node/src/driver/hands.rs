@@ -82,7 +82,7 @@ impl Hands {
             Output::Effect(effect) => self.effects.run(effect),
             Output::Watch(peers) => self.live.watch(peers),
             // The driver keeps these for itself.
-            Output::Reply { .. } | Output::Event(_) | Output::Changed | Output::Finished => {
+            Output::Reply { .. } | Output::Event(_) | Output::Changed | Output::StartsOver | Output::Finished => {
                 warn!("an output that is the driver's own reached the hands");
             }
         }

@@ -220,6 +220,11 @@ impl Inbox {
         self.anew.may(node, Instant::now())
     }
 
+    /// Whether it may begin anew for a reason of its own.
+    pub(super) fn may_start_over(&self) -> bool {
+        self.anew.may_at_all(Instant::now())
+    }
+
     /// Whether a refused dial to this address was not told of lately: it is dialled again and again.
     fn news(&mut self, addr: SocketAddr) -> bool {
         let now = Instant::now();

@@ -1,0 +1,149 @@
+//! What leads nowhere loses its weight. How large a foreign flock is, nobody can check without asking all of its members:
+//! its header says it, and any fulcrum with a certificate can write one. So the word counts as long as something comes of
+//! it. A flock whose leader is the best to ask for long, and takes nobody in, is left alone for a time that doubles, and
+//! after that is asked only where nobody else is left to ask. Decision 22 says what is proven and what is not.
+//!
+//! It is kept by the leader's *node*: that is what a certificate proves. Fulcrums, boots and headers are only claimed.
+
+use super::machine::Flock;
+use super::timers::LARGE;
+use super::{Alarm, Output};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use crux_names::{Duration, FulcrumId, NodeName, Time};
+
+/// Nobody is asked again sooner than this many batches after it said that it is busy.
+pub(super) const BUSY_AT_LEAST: u32 = 1;
+/// Nodes that are remembered, at most.
+const REMEMBERED: usize = 1024;
+/// So many times a node's flocks were left alone before people are told.
+const TOLD_FROM: u32 = 3;
+/// The longest pause is so many times doubled.
+const DOUBLED: u32 = 16;
+
+/// What came of waiting for the flocks of one node.
+#[derive(Clone, Debug)]
+pub struct Vain {
+    /// Since when they are waited for without a break.
+    since: Time,
+    /// When they were last waited for.
+    last: Time,
+    /// How often they were left alone.
+    times: u32,
+    /// And until when.
+    until: Time,
+}
+
+/// What is remembered of that.
+pub type Vains = BTreeMap<NodeName, Vain>;
+
+impl Flock {
+    /// How long an honest flock may take to take in somebody whom it could: two changes, and longer in a large bloc.
+    fn patience(&self) -> Duration {
+        self.t.ask_wait + self.t.settle * 2 + self.t.for_strangers(self.discovery.known()) * 2
+    }
+
+    /// A flock of this node is waited for. Whether that has been so for too long: so many times as long as an honest one
+    /// takes.
+    pub(super) fn waited_in_vain(&mut self, node: &NodeName, factor: u32) -> bool {
+        let (now, patience) = (self.now, self.patience() * factor);
+        if !self.vain.contains_key(node) {
+            if self.vain.len() >= REMEMBERED {
+                self.forget_vain();
+            }
+            if self.vain.len() >= REMEMBERED {
+                return false;
+            }
+        }
+        let fresh = Vain { since: now, last: now, times: 0, until: Time::ZERO };
+        let vain = self.vain.entry(node.clone()).or_insert(fresh);
+        if now.since(vain.last.max(vain.until)) > patience {
+            vain.since = now;
+        }
+        vain.last = now;
+        now.since(vain.since) > patience
+    }
+
+    /// Flocks of these nodes are not asked because there is a better one: that is not their fault.
+    pub(super) fn not_waited_for(&mut self, nodes: &[NodeName]) {
+        for node in nodes {
+            if let Some(vain) = self.vain.get_mut(node) {
+                vain.since = vain.since.max(self.now);
+            }
+        }
+    }
+
+    /// An ask ended without a view. Whoever was left alone before is so again at once.
+    pub(super) fn asked_in_vain(&mut self, leader: &FulcrumId, out: &mut Vec<Output>) {
+        if self.doubts_flocks_of(&leader.node) {
+            self.leave_alone(leader, out);
+        }
+    }
+
+    /// Flocks of this node are not asked for a while, and not waited for.
+    pub(super) fn leave_alone(&mut self, leader: &FulcrumId, out: &mut Vec<Output>) {
+        let (now, first, most) = (self.now, self.t.settle * 4, self.t.refuse_to);
+        let Some(vain) = self.vain.get_mut(&leader.node) else { return };
+        let wait = (first * 2_u32.saturating_pow(vain.times.min(DOUBLED))).min(most);
+        vain.times = vain.times.saturating_add(1);
+        (vain.until, vain.since) = (now + wait, now + wait);
+        self.seek_dirty = true;
+        if self.vain[&leader.node].times >= TOLD_FROM {
+            out.push(Output::Alarm { fulcrum: leader.clone(), why: Alarm::LeadsNowhere { wait } });
+        }
+    }
+
+    /// For how much longer flocks of this node are left alone.
+    pub(super) fn left_alone(&self, node: &NodeName) -> Option<Duration> {
+        let vain = self.vain.get(node)?;
+        (vain.until > self.now).then(|| vain.until.since(self.now))
+    }
+
+    /// Whether flocks of this node were left alone of late: others are asked before them.
+    pub(super) fn doubts_flocks_of(&self, node: &NodeName) -> bool {
+        self.vain.get(node).is_some_and(|vain| vain.times > 0)
+    }
+
+    /// Whether it is known why flocks of this node stay apart: they are left alone, or were a moment ago.
+    pub(super) fn led_nowhere(&self, node: &NodeName) -> bool {
+        self.vain.get(node).is_some_and(|vain| vain.until + self.t.ask_wait > self.now)
+    }
+
+    /// Flocks that have to ask this one, and do not, are not waited for either. Among a crowd nobody counts.
+    pub(super) fn wait_for_the_lower(&mut self, out: &mut Vec<Output>) {
+        if self.contacts.strays.len() > LARGE {
+            return;
+        }
+        let mine = &self.view.head.header.rank;
+        let waits = |leader: &FulcrumId| {
+            self.left_alone(&leader.node).is_none()
+                && self.standing(leader).is_none()
+                && !self.askers.keys().any(|asker| asker.leader == *leader)
+        };
+        let lower =
+            self.foreign_leaders().into_iter().filter(|(one, head)| head.header.rank <= *mine && waits(&one.id));
+        let lower: Vec<FulcrumId> = lower.map(|(leader, _)| leader.id.clone()).collect();
+        for leader in lower {
+            if self.waited_in_vain(&leader.node, 2) {
+                self.leave_alone(&leader, out);
+            }
+        }
+    }
+
+    /// When somebody need not be left alone any more.
+    pub(super) fn next_after_vain(&self) -> Time {
+        self.vain.values().map(|vain| vain.until).filter(|until| *until > self.now).min().unwrap_or(Time::NEVER)
+    }
+
+    /// Who came in kept its word; and ten minutes after the last time all is forgotten.
+    pub(super) fn forget_vain(&mut self) {
+        let (now, forgotten, patience) = (self.now, self.t.refuse_to, self.patience() * 2);
+        self.vain.retain(|_, vain| {
+            let kept = if vain.times == 0 { patience } else { forgotten };
+            now.since(vain.last.max(vain.until)) <= kept
+        });
+        for seat in &self.view.roster {
+            self.vain.remove(&seat.member.id.node);
+        }
+    }
+}
