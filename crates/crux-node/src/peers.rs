@@ -277,7 +277,7 @@ async fn give_sight(
         Sight { wall: crate::wall().0, links: Vec::new(), api: None, mesh: None, siblings: Vec::new() }
     } else {
         // While it goes down it has nothing to say of flocks.
-        let siblings = asker.look(|engine, now| show::siblings(engine, now)).await.unwrap_or_default();
+        let siblings = asker.look(show::siblings).await.unwrap_or_default();
         Sight { siblings: siblings.into_iter().take(SIGHT_SIBLINGS).collect(), ..sight(links) }
     };
     // Nothing but the asker's own ports, at the address that its link has: nobody can have others knocked at.
