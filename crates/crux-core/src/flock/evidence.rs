@@ -53,6 +53,17 @@ struct Run {
     heard: Option<u64>,
 }
 
+/// A question of late.
+#[derive(Clone, Copy, Debug, Default)]
+struct Question {
+    /// Its number; 0 if there is none.
+    seq: u64,
+    sent: Time,
+    /// How often it went out, and how many answers to it came.
+    times: u32,
+    answers: u32,
+}
+
 /// A standing probe.
 #[derive(Clone, Debug)]
 struct Edge {
@@ -108,8 +119,8 @@ pub struct Probe {
     edge: Option<Edge>,
     run: Option<Run>,
     doubt: Option<Doubt>,
-    /// The last probes, newest first: a late answer is life too.
-    history: [(u64, Time); REMEMBERED],
+    /// The last questions, newest first: a late answer is life too.
+    history: [Question; REMEMBERED],
     /// The last question but the running one if it was answered; 0 if there was none.
     answered: Option<u64>,
     /// A third wants to know whether it lives.
@@ -339,7 +350,7 @@ impl Flock {
         self.seq += 1;
         let seq = self.seq;
         let probe = self.probes.entry(member.clone()).or_default();
-        if probe.history[0].0 == 0 {
+        if probe.history[0].seq == 0 {
             probe.answered = Some(0);
         }
         let heard = probe.answered.map(|answered| if answered == 0 { 0 } else { seq.saturating_sub(answered) });
@@ -347,7 +358,7 @@ impl Flock {
             probe.answered = None;
         }
         probe.history.rotate_right(1);
-        probe.history[0] = (seq, now);
+        probe.history[0] = Question { seq, sent: now, times: 1, answers: 0 };
         probe.run = Some(Run { seq, sent: now, resent: 0, end: now + end, why, heard });
         if linked {
             self.ping(member, seq, heard, out);
@@ -389,7 +400,7 @@ impl Flock {
     pub(super) fn answered_from(&mut self, from: &Member, seq: u64, named: Option<ViewId>) -> Option<ViewId> {
         let (mine, first) = (self.view.id(), self.first_seq);
         let probe = self.probes.get_mut(from)?;
-        let asked = seq > first && probe.history.iter().any(|(known, _)| *known == seq);
+        let asked = seq > first && probe.history.iter().any(|question| question.seq == seq);
         let agrees = named.is_none() && asked;
         if let Some(edge) = &mut probe.edge {
             edge.same = agrees;
@@ -481,6 +492,9 @@ impl Flock {
                 run.resent += 1;
                 let (seq, heard, first) = (run.seq, run.heard, run.resent == 1);
                 if linked {
+                    for question in probe.history.iter_mut().filter(|question| question.seq == seq) {
+                        question.times += 1;
+                    }
                     self.ping(member, seq, heard, out);
                     if first {
                         self.health.measured(false);
@@ -611,7 +625,7 @@ impl Flock {
         if probe.edge.is_some() {
             return;
         }
-        let sent = probe.history[0].1;
+        let sent = probe.history[0].sent;
         let doubt = probe.doubt.get_or_insert(Doubt { fails: 0, since: sent, next: now });
         doubt.fails += 1;
         doubt.next = (sent + gap).max(now);
@@ -728,10 +742,14 @@ impl Flock {
     /// An answer came: life, and proof that the pair worked when the question left.
     pub(super) fn answered(&mut self, from: &Member, seq: u64, out: &mut Vec<Output>) {
         let Some(probe) = self.probes.get_mut(from) else { return };
-        let Some((_, sent)) = probe.history.iter().find(|(known, _)| *known == seq && seq != 0).copied() else {
-            return;
-        };
-        let mut why = None;
+        let Some(question) = probe.history.iter_mut().find(|question| question.seq == seq && seq != 0) else { return };
+        question.answers += 1;
+        let sent = question.sent;
+        // As many answers as questions: none was lost, and the first was only slow. A packet comes once, so another answer is
+        // one to another question.
+        if question.times > 1 && question.answers == question.times {
+            self.health.slow();
+        }
         if let Some(run) = probe.run.take_if(|run| run.seq == seq) {
             probe.answered = Some(seq);
             why = Some(run.why);
