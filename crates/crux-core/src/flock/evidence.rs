@@ -752,7 +752,6 @@ impl Flock {
         }
         if let Some(run) = probe.run.take_if(|run| run.seq == seq) {
             probe.answered = Some(seq);
-            why = Some(run.why);
             if run.resent == 0 {
                 self.health.measured(true);
             }
@@ -765,9 +764,7 @@ impl Flock {
             let datagram = Datagram::Witness { subject: from.clone(), heard: Some(self.now.since(sent)) };
             out.push(Output::Datagram { to: third, datagram });
         }
-        if why == Some(Why::Call) {
-            self.present(from);
-        }
+        self.present(from, sent);
         self.answers_challenge(from, sent, out);
         self.works(from, sent, out);
     }
