@@ -540,6 +540,10 @@ impl Flock {
         let linked = self.contacts.linked(member);
         let silent = self.now >= self.missed_at(heard, pace, self.silent_after());
         let seated = self.view.has(member);
+        if !seated {
+            // Whoever is held has to answer cleanly for as long as that, not only to keep its link.
+            self.flapped(&member.id);
+        }
         if let Some(edge) = self.probes.get_mut(member).and_then(|probe| probe.edge.as_mut()) {
             edge.doubted |= seated;
         }
