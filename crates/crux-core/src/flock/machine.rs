@@ -151,7 +151,6 @@ pub struct Flock {
 
     // Completeness.
     pub(super) lease_until: Time,
-    /// The last grant, given or received.
     /// The number of the last grant that this fulcrum made.
     pub(super) grant_seq: u64,
     /// Grants of this view that were passed on, and up to which number they are withdrawn.
