@@ -803,14 +803,22 @@ impl Flock {
     pub(super) fn asked_for_witness(&mut self, from: &Member, subject: Member, out: &mut Vec<Output>) {
         self.tell_where_it_is(from, &subject, out);
         let fresh = self.proof(&subject).map(|proof| self.now.since(proof)).filter(|age| *age <= self.period() * 2);
-        if fresh.is_some() || !self.contacts.linked(&subject) || !self.view.has(from) {
-            out.push(Output::Datagram { to: from.clone(), datagram: Datagram::Witness { subject, heard: fresh } });
+        let asks = self.contacts.linked(&subject) && self.view.has(from);
+        if fresh.is_some() || !asks {
+            let datagram = Datagram::Witness { subject: subject.clone(), heard: fresh };
+            out.push(Output::Datagram { to: from.clone(), datagram });
+        }
+        // Who asks because the subject says that the two cannot talk wants to know of this moment.
+        if !asks || fresh.is_some_and(|age| age <= self.t.batch) {
             return;
         }
         if self.probes.get(&subject).is_none_or(|probe| probe.run.is_none()) {
             self.ask_now(&subject, Why::Ask, out);
         }
-        if let Some(probe) = self.probes.get_mut(&subject) {
+        let leader = &self.view.leader().member;
+        if let Some(probe) = self.probes.get_mut(&subject)
+            && probe.asked_by.as_ref().is_none_or(|third| third != leader)
+        {
             probe.asked_by = Some(from.clone());
         }
     }

@@ -61,7 +61,7 @@ pub enum Accusation {
     /// Its fulcrum lives again under a newer boot and the old one did not answer the challenge.
     Replaced,
     /// The pair failed so many direct round trips, for so long, that it counts as broken if somebody else hears the
-    /// subject.
+    /// subject and the subject does not disprove it.
     Broken,
     /// It said that it leaves.
     Left,

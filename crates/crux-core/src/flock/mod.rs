@@ -11,6 +11,7 @@ pub mod clique;
 mod clones;
 mod contacts;
 pub mod discovery;
+mod dispute;
 mod evidence;
 mod health;
 mod hold;

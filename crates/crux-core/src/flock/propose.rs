@@ -359,6 +359,7 @@ impl Flock {
                     && members.contains(*subject)
                     && members.contains(*observer)
                     && !mended(observer, subject, alert.last)
+                    && self.counts(subject, observer)
             })
             .map(|(subject, observer, _)| (observer.clone(), subject.clone()))
             .collect()
