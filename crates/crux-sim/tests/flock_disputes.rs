@@ -177,10 +177,13 @@ fn left_out(one: &Alone) -> Option<Vec<usize>> {
 
 /// What 1 says of 3 for so long, and what 3 answers when it is asked; who is left out in the end.
 fn dispute(answer: Option<Duration>, lasts: Duration) -> Option<Vec<usize>> {
-    let mut one = leading();
+    disputed(&mut leading(), answer, lasts)
+}
+
+fn disputed(one: &mut Alone, answer: Option<Duration>, lasts: Duration) -> Option<Vec<usize>> {
     let end = one.now + lasts;
-    while one.now < end && left_out(&one).is_none() {
-        say(&mut one, 1, 3, Accusation::Broken);
+    while one.now < end && left_out(one).is_none() {
+        say(one, 1, 3, Accusation::Broken);
         one.answered_by(&[1, 2, 3, 4], ms(100));
         let asked = (member(3, 1), member(1, 1));
         if std::mem::take(&mut one.witnesses).contains(&asked)
@@ -190,7 +193,7 @@ fn dispute(answer: Option<Duration>, lasts: Duration) -> Option<Vec<usize>> {
             one.input(Input::Datagram { from: member(3, 1), datagram });
         }
     }
-    left_out(&one)
+    left_out(one)
 }
 
 #[test]
@@ -201,6 +204,21 @@ fn the_accused_is_asked_and_may_disprove_it() {
     // A round trip since: it is the accuser's word alone, and who stands by that goes itself.
     assert_eq!(dispute(Some(ms(1)), ms(2_900)), None);
     assert_eq!(dispute(Some(ms(1)), seconds(6)), Some(vec![1]));
+}
+
+/// An accuser that learns that it was wrong and takes its word back may be wrong again much later: that is nothing to stand by.
+#[test]
+fn a_word_that_was_taken_back_is_no_part_of_the_next() {
+    let mut one = leading();
+    for _ in 0..4 {
+        assert_eq!(disputed(&mut one, Some(ms(1)), ms(700)), None);
+        say(&mut one, 1, 3, Accusation::Withdrawn);
+        one.answered_by(&[1, 2, 3, 4], seconds(5));
+    }
+    assert_eq!(disputed(&mut one, Some(ms(1)), ms(2_500)), None);
+    // Nor where the next comes at once.
+    say(&mut one, 1, 3, Accusation::Withdrawn);
+    assert_eq!(disputed(&mut one, Some(ms(1)), ms(900)), None);
 }
 
 /// Who was asked while another question ran, and answers that one only, is present all the same.

@@ -33,6 +33,8 @@ const INSISTS: u32 = 3;
 /// What is known of one accusation beside that it stands.
 #[derive(Clone, Debug)]
 struct Dispute {
+    /// When the accusation came: another one of the same two is another dispute.
+    said: Time,
     /// When the accused was asked first, and when it is asked again.
     asked: Option<Time>,
     again: Time,
@@ -102,17 +104,18 @@ impl Flock {
     pub(super) fn ask_the_accused(&mut self, out: &mut Vec<Output>) {
         let (alerts, me) = (&self.alerts, &self.config.me);
         let asked = |subject: &Member, observer: &Member| {
-            let broken = alerts.get(subject, observer).is_some_and(|alert| alert.accusation == Accusation::Broken);
-            broken && observer != me && alerts.get(observer, subject).is_none()
+            let broken = alerts.get(subject, observer).filter(|alert| alert.accusation == Accusation::Broken);
+            broken.filter(|_| observer != me && alerts.get(observer, subject).is_none()).map(|alert| alert.first)
         };
         let mut open = core::mem::take(&mut self.disputes.open);
-        open.retain(|(subject, observer), _| asked(subject, observer));
+        open.retain(|(subject, observer), dispute| asked(subject, observer) == Some(dispute.said));
         if self.leads() {
-            for (subject, observer, _) in alerts.iter().filter(|(subject, observer, _)| asked(subject, observer)) {
+            for (subject, observer, _) in alerts.iter() {
+                let Some(said) = asked(subject, observer) else { continue };
                 if open.len() >= OPEN {
                     break;
                 }
-                let new = Dispute { asked: None, again: self.now, works: None, noted: false };
+                let new = Dispute { said, asked: None, again: self.now, works: None, noted: false };
                 open.entry((subject.clone(), observer.clone())).or_insert(new);
             }
         }
@@ -149,13 +152,11 @@ impl Flock {
 
     /// An accused says that it made a round trip with its accuser so long ago.
     pub(super) fn disproves(&mut self, subject: &Member, observer: &Member, age: Duration) {
-        let Some(said) = self.alerts.get(subject, observer).map(|alert| alert.first) else { return };
+        let (now, fresh) = (self.now, self.t.doubt * 2);
         // One that began before the accusation says nothing of what came since.
-        if age > self.now.since(said) || age > self.t.doubt * 2 {
-            return;
-        }
-        let now = self.now;
-        if let Some(dispute) = self.disputes.open.get_mut(&(subject.clone(), observer.clone())) {
+        if let Some(dispute) = self.disputes.open.get_mut(&(subject.clone(), observer.clone()))
+            && age <= now.since(dispute.said).min(fresh)
+        {
             dispute.works = Some((dispute.works.map_or(now, |(since, _)| since), now));
         }
     }
@@ -184,7 +185,7 @@ impl Flock {
         }
         let Some(alert) = self.alerts.get(subject, observer) else { return false };
         let dispute = self.disputes.open.get(&(subject.clone(), observer.clone()));
-        let Some(dispute) = dispute else { return self.now >= alert.first + self.t.verdict_wait };
+        let Some(dispute) = dispute.filter(|dispute| dispute.said == alert.first) else { return self.now >= alert.first + self.t.verdict_wait };
         let heard_out = dispute.asked.is_some_and(|asked| self.now >= asked + self.t.burst_end);
         match dispute.works {
             Some((_, last)) if self.now.since(last) <= self.t.verdict_wait * 2 => self.insists(observer, dispute),

@@ -157,6 +157,7 @@ impl Flock {
             self.doubted.retain(|_, last| now.since(*last) <= stale);
             self.lost_since = None;
             self.lost.clear();
+            self.disputes.begin_anew();
             self.lost_dirty = false;
             return;
         }
