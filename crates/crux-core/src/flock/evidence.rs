@@ -842,6 +842,8 @@ impl Flock {
         if !self.admits(&member, addr, out) {
             return;
         }
+        // A link from elsewhere than where it is dialled comes of an earlier dial.
+        let dialed = dialed && self.contacts.addr(&member).is_none_or(|known| known == addr);
         self.contacts.up(&member, addr);
         self.discovery.found(self.now, &member.id, addr);
         if let Some(edge) = self.probes.get_mut(&member).and_then(|probe| probe.edge.as_mut()) {
