@@ -185,7 +185,9 @@ impl Flock {
         }
         let Some(alert) = self.alerts.get(subject, observer) else { return false };
         let dispute = self.disputes.open.get(&(subject.clone(), observer.clone()));
-        let Some(dispute) = dispute.filter(|dispute| dispute.said == alert.first) else { return self.now >= alert.first + self.t.verdict_wait };
+        let Some(dispute) = dispute.filter(|dispute| dispute.said == alert.first) else {
+            return self.now >= alert.first + self.t.verdict_wait;
+        };
         let heard_out = dispute.asked.is_some_and(|asked| self.now >= asked + self.t.burst_end);
         match dispute.works {
             Some((_, last)) if self.now.since(last) <= self.t.verdict_wait * 2 => self.insists(observer, dispute),
