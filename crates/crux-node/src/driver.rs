@@ -7,6 +7,7 @@
 
 mod clock;
 mod hands;
+mod heard;
 mod inbox;
 mod lag;
 mod order;
@@ -200,9 +201,8 @@ impl Driver {
             if matches!(event, Event::Timer) {
                 self.lag.late(began.saturating_duration_since(deadline));
                 woken = began;
-                // What the peers said before this moment is heard first.
-                for _ in 0..LINK_EVENTS {
-                    let Ok(event) = channels.links.try_recv() else { break };
+                // What the peers said before this moment is heard first, also what still lies in the socket.
+                for event in heard::heard(&mut channels.links, LINK_EVENTS).await {
                     self.take(Event::Link(event));
                 }
             }

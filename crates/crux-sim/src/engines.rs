@@ -63,6 +63,7 @@ impl Life {
         // What ended while nobody looked is not there any more.
         let _ = machine.due(now);
         machine.boot += 1;
+        machine.blank = false;
         let me = Member { id: machine.id.clone(), boot: Boot(machine.boot) };
         let config = Config {
             flock: flock::Config {

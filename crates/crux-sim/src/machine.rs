@@ -108,6 +108,8 @@ pub struct Machine {
     pub offset: i64,
     /// The last address book that was saved.
     pub book: Vec<BookEntry>,
+    /// Its disk was taken from it since a crux last began on it.
+    pub blank: bool,
     /// What lives on it.
     pub processes: BTreeMap<InstanceId, Process>,
     /// What ended on it and was not cleaned: the directories that the node keeps.
@@ -136,6 +138,7 @@ impl Machine {
             boot: 0,
             offset,
             book: Vec::new(),
+            blank: false,
             processes: BTreeMap::new(),
             ended: BTreeMap::new(),
             wrong: Vec::new(),
@@ -153,6 +156,7 @@ impl Machine {
     pub fn wipe(&mut self) {
         self.disk.wipe();
         self.book.clear();
+        self.blank = true;
     }
 
     /// Its wall clock.

@@ -321,14 +321,21 @@ fn flocks(args: &Args, sums: &mut Sums) -> Vec<String> {
         sums.told += outcome.told;
         sums.add_faults(&outcome.faults);
         sums.settled.entry(outcome.settled.0).or_default().push(outcome.settled.1);
+        let shaped = match outcome.settled.0 {
+            "heal" => "the shape, heal",
+            "parts" => "the shape, parts",
+            _ => "the shape, broken pairs",
+        };
+        sums.settled.entry(shaped).or_default().push(outcome.shaped);
         double = outcome.double_stable.as_millis().max(double);
         missed = outcome.missed.as_millis().max(missed);
         installs += outcome.installs;
         if args.trace {
             crux_sim::say!(
-                "seed {}: settled after {} ms, trace {:016x}",
+                "seed {}: settled after {} ms, in shape after {} ms, trace {:016x}",
                 outcome.seed,
                 outcome.settled.1,
+                outcome.shaped,
                 outcome.trace
             );
         }

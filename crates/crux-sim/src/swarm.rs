@@ -13,7 +13,7 @@ pub use report::{Failure, Outcome, SOMETIMES};
 
 use crate::engines::{Cluster, Life, Settings};
 use crate::flocks::addr;
-use crate::invariants::{Rules, Whole, flocking, whole};
+use crate::invariants::{Idle, Rules, Whole, flocking, whole};
 use crate::machine::{Habits, Machine};
 use crate::operator::{Operator, Wanted, horde};
 use crate::settled::{self, placed, settled, sides};
@@ -41,7 +41,7 @@ pub struct Swarm {
     pub verbose: bool,
     settings: Settings,
     /// Machines without a living crux.
-    idle: BTreeMap<usize, Machine>,
+    idle: Idle,
     restarts: Vec<(Time, usize)>,
     rules: Rules,
     whole: Vec<Box<dyn Whole>>,
@@ -168,10 +168,11 @@ impl Swarm {
         let end = self.world.now + time;
         while self.world.now < end {
             let next = end.min(self.world.now + Duration::from_millis(100));
-            let Self { world, rules, whole, failure, busy, .. } = self;
+            let Self { world, rules, whole, idle, failure, busy, .. } = self;
             world.run_until(next, &mut |world| {
                 if failure.is_none() {
-                    *failure = check(world, rules, whole).err().map(|(rule, why)| Failure::new(rule, why, world.now));
+                    *failure =
+                        check(world, rules, whole, idle).err().map(|(rule, why)| Failure::new(rule, why, world.now));
                 }
                 *busy = if busy.0 == world.now { (busy.0, busy.1 + 1) } else { (world.now, 0) };
                 assert!(busy.1 < BUSY, "a busy loop at {}: somebody wants to be woken at once for ever", world.now);
@@ -624,10 +625,15 @@ fn one_side_only(world: &Cluster, sides: &[Vec<usize>]) -> Result<(), String> {
     }
 }
 
-fn check(world: &Cluster, rules: &mut Rules, whole: &mut [Box<dyn Whole>]) -> Result<(), (&'static str, String)> {
+fn check(
+    world: &Cluster,
+    rules: &mut Rules,
+    whole: &mut [Box<dyn Whole>],
+    idle: &Idle,
+) -> Result<(), (&'static str, String)> {
     rules.look(world)?;
     for rule in whole {
-        rule.check(world).map_err(|why| (rule.name(), why))?;
+        rule.check(world, idle).map_err(|why| (rule.name(), why))?;
     }
     Ok(())
 }

@@ -51,7 +51,7 @@ fn a_dead_member_is_removed_and_one_view_changes() {
         let mut world = settled(5, seed);
         world.crash(3);
         let took = until_shape(&mut world, "n1,n2,n3,n5", seconds(10)).unwrap();
-        assert!(took <= seconds(4), "seed {seed}: {took:?}");
+        assert!(took <= seconds(3), "seed {seed}: {took:?}");
     }
 }
 
@@ -256,7 +256,7 @@ fn a_restart_while_the_old_boot_is_in_the_view_is_one_member_again() {
         let node = bird(world.now, 1, 3, 2, seed);
         world.restart(1, member(1, 2), node);
         let took = until_shape(&mut world, "n1,n2,n3", seconds(10)).unwrap();
-        assert!(took <= seconds(5), "seed {seed}: {took:?}");
+        assert!(took <= seconds(2), "seed {seed}: {took:?}");
         run(&mut world, seconds(10));
         assert_eq!(shape(&world), "n1,n2,n3");
     }
@@ -314,7 +314,7 @@ fn links_heal_one_after_the_other_and_all_meet() {
                 }
             }
         }
-        until_shape(&mut world, FIVE, seconds(40)).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        until_shape(&mut world, FIVE, seconds(10)).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     }
 }
 

@@ -291,6 +291,10 @@ impl Flock {
             let message = Message::Heard { view: view.clone(), subject: subject.clone() };
             out.push(Output::Message { to: from.clone(), message });
         }
+        // That it missed a neighbour's probes says only who expects them.
+        if accusation == Accusation::Silent && !self.observes(&from, &subject) {
+            return;
+        }
         self.tell_where_it_is(&from, &subject, out);
         let (now, fresh) = (self.now, !self.says(&subject, &from));
         let first = self.alerts.get(&subject, &from).filter(|alert| alert.accusation == accusation);
@@ -308,6 +312,11 @@ impl Flock {
         {
             self.ask_now(&subject, Why::Burst, out);
         }
+    }
+
+    fn observes(&self, observer: &Member, subject: &Member) -> bool {
+        let (of, at) = (self.view.roster.index(subject), self.view.roster.index(observer));
+        of.zip(at).is_some_and(|(of, at)| self.ring.observers(of).contains(&at))
     }
 
     /// Who accuses a member that has moved may only look for it in the wrong place.

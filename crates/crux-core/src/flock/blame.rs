@@ -68,7 +68,7 @@ impl Flock {
             }
         }
         let rest: Vec<Member> = roster.iter().filter(|one| !blamed.contains(one)).cloned().collect();
-        let mut kept: BTreeSet<Member> = clique::solve(&rest, broken).into_iter().collect();
+        let mut kept: BTreeSet<Member> = clique::solve(&self.by_standing(rest), broken).into_iter().collect();
         for one in roster.iter().filter(|one| blamed.contains(one)) {
             // Those on whose account it had to go may be gone themselves.
             if partners[one].iter().all(|other| !kept.contains(*other)) {

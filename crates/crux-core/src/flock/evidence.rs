@@ -53,6 +53,17 @@ struct Run {
     heard: Option<u64>,
 }
 
+/// A question of late.
+#[derive(Clone, Copy, Debug, Default)]
+struct Question {
+    /// Its number; 0 if there is none.
+    seq: u64,
+    sent: Time,
+    /// How often it went out, and how many answers to it came.
+    times: u32,
+    answers: u32,
+}
+
 /// A standing probe.
 #[derive(Clone, Debug)]
 struct Edge {
@@ -108,8 +119,8 @@ pub struct Probe {
     edge: Option<Edge>,
     run: Option<Run>,
     doubt: Option<Doubt>,
-    /// The last probes, newest first: a late answer is life too.
-    history: [(u64, Time); REMEMBERED],
+    /// The last questions, newest first: a late answer is life too.
+    history: [Question; REMEMBERED],
     /// The last question but the running one if it was answered; 0 if there was none.
     answered: Option<u64>,
     /// A third wants to know whether it lives.
@@ -339,7 +350,7 @@ impl Flock {
         self.seq += 1;
         let seq = self.seq;
         let probe = self.probes.entry(member.clone()).or_default();
-        if probe.history[0].0 == 0 {
+        if probe.history[0].seq == 0 {
             probe.answered = Some(0);
         }
         let heard = probe.answered.map(|answered| if answered == 0 { 0 } else { seq.saturating_sub(answered) });
@@ -347,7 +358,7 @@ impl Flock {
             probe.answered = None;
         }
         probe.history.rotate_right(1);
-        probe.history[0] = (seq, now);
+        probe.history[0] = Question { seq, sent: now, times: 1, answers: 0 };
         probe.run = Some(Run { seq, sent: now, resent: 0, end: now + end, why, heard });
         if linked {
             self.ping(member, seq, heard, out);
@@ -389,7 +400,7 @@ impl Flock {
     pub(super) fn answered_from(&mut self, from: &Member, seq: u64, named: Option<ViewId>) -> Option<ViewId> {
         let (mine, first) = (self.view.id(), self.first_seq);
         let probe = self.probes.get_mut(from)?;
-        let asked = seq > first && probe.history.iter().any(|(known, _)| *known == seq);
+        let asked = seq > first && probe.history.iter().any(|question| question.seq == seq);
         let agrees = named.is_none() && asked;
         if let Some(edge) = &mut probe.edge {
             edge.same = agrees;
@@ -481,6 +492,9 @@ impl Flock {
                 run.resent += 1;
                 let (seq, heard, first) = (run.seq, run.heard, run.resent == 1);
                 if linked {
+                    for question in probe.history.iter_mut().filter(|question| question.seq == seq) {
+                        question.times += 1;
+                    }
                     self.ping(member, seq, heard, out);
                     if first {
                         self.health.measured(false);
@@ -526,6 +540,10 @@ impl Flock {
         let linked = self.contacts.linked(member);
         let silent = self.now >= self.missed_at(heard, pace, self.silent_after());
         let seated = self.view.has(member);
+        if !seated {
+            // Whoever is held has to answer cleanly for as long as that, not only to keep its link.
+            self.flapped(&member.id);
+        }
         if let Some(edge) = self.probes.get_mut(member).and_then(|probe| probe.edge.as_mut()) {
             edge.doubted |= seated;
         }
@@ -611,7 +629,7 @@ impl Flock {
         if probe.edge.is_some() {
             return;
         }
-        let sent = probe.history[0].1;
+        let sent = probe.history[0].sent;
         let doubt = probe.doubt.get_or_insert(Doubt { fails: 0, since: sent, next: now });
         doubt.fails += 1;
         doubt.next = (sent + gap).max(now);
@@ -728,13 +746,16 @@ impl Flock {
     /// An answer came: life, and proof that the pair worked when the question left.
     pub(super) fn answered(&mut self, from: &Member, seq: u64, out: &mut Vec<Output>) {
         let Some(probe) = self.probes.get_mut(from) else { return };
-        let Some((_, sent)) = probe.history.iter().find(|(known, _)| *known == seq && seq != 0).copied() else {
-            return;
-        };
-        let mut why = None;
+        let Some(question) = probe.history.iter_mut().find(|question| question.seq == seq && seq != 0) else { return };
+        question.answers += 1;
+        let sent = question.sent;
+        // As many answers as questions: none was lost, and the first was only slow. A packet comes once, so another answer is
+        // one to another question.
+        if question.times > 1 && question.answers == question.times {
+            self.health.slow();
+        }
         if let Some(run) = probe.run.take_if(|run| run.seq == seq) {
             probe.answered = Some(seq);
-            why = Some(run.why);
             if run.resent == 0 {
                 self.health.measured(true);
             }
@@ -747,9 +768,7 @@ impl Flock {
             let datagram = Datagram::Witness { subject: from.clone(), heard: Some(self.now.since(sent)) };
             out.push(Output::Datagram { to: third, datagram });
         }
-        if why == Some(Why::Call) {
-            self.present(from);
-        }
+        self.present(from, sent);
         self.answers_challenge(from, sent, out);
         self.works(from, sent, out);
     }
@@ -784,14 +803,22 @@ impl Flock {
     pub(super) fn asked_for_witness(&mut self, from: &Member, subject: Member, out: &mut Vec<Output>) {
         self.tell_where_it_is(from, &subject, out);
         let fresh = self.proof(&subject).map(|proof| self.now.since(proof)).filter(|age| *age <= self.period() * 2);
-        if fresh.is_some() || !self.contacts.linked(&subject) || !self.view.has(from) {
-            out.push(Output::Datagram { to: from.clone(), datagram: Datagram::Witness { subject, heard: fresh } });
+        let asks = self.contacts.linked(&subject) && self.view.has(from);
+        if fresh.is_some() || !asks {
+            let datagram = Datagram::Witness { subject: subject.clone(), heard: fresh };
+            out.push(Output::Datagram { to: from.clone(), datagram });
+        }
+        // Who asks because the subject says that the two cannot talk wants to know of this moment.
+        if !asks || fresh.is_some_and(|age| age <= self.t.batch) {
             return;
         }
         if self.probes.get(&subject).is_none_or(|probe| probe.run.is_none()) {
             self.ask_now(&subject, Why::Ask, out);
         }
-        if let Some(probe) = self.probes.get_mut(&subject) {
+        let leader = &self.view.leader().member;
+        if let Some(probe) = self.probes.get_mut(&subject)
+            && probe.asked_by.as_ref().is_none_or(|third| third != leader)
+        {
             probe.asked_by = Some(from.clone());
         }
     }
@@ -815,6 +842,8 @@ impl Flock {
         if !self.admits(&member, addr, out) {
             return;
         }
+        // A link from elsewhere than where it is dialled comes of an earlier dial.
+        let dialed = dialed && self.contacts.addr(&member).is_none_or(|known| known == addr);
         self.contacts.up(&member, addr);
         self.discovery.found(self.now, &member.id, addr);
         if let Some(edge) = self.probes.get_mut(&member).and_then(|probe| probe.edge.as_mut()) {

@@ -71,6 +71,11 @@ impl Health {
         self.unanswered = self.unanswered - self.unanswered / MEMORY + sample / MEMORY;
     }
 
+    /// What was taken for lost a moment ago was only slow.
+    pub const fn slow(&mut self) {
+        self.unanswered = self.unanswered.saturating_sub(1_000_000 / MEMORY);
+    }
+
     /// Measured loss each way in thousandths: half of what a round trip loses.
     pub const fn loss(&self) -> u32 {
         self.unanswered / 2_000
@@ -124,6 +129,24 @@ mod tests {
         let mut health = Health::default();
         (0..5_000).for_each(|n| health.measured(n % 5 != 0));
         assert!((80..=120).contains(&health.loss()), "a fifth of round trips is a tenth each way: {}", health.loss());
+    }
+
+    #[test]
+    fn slow_answers_are_no_loss() {
+        let mut health = Health::default();
+        for _ in 0..5_000 {
+            health.measured(false);
+            health.slow();
+        }
+        assert_eq!(health.loss(), 0);
+        // Of ten that were sent again one was lost.
+        for n in 0..5_000 {
+            health.measured(false);
+            if n % 10 != 0 {
+                health.slow();
+            }
+        }
+        assert!((30..=70).contains(&health.loss()), "{}", health.loss());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::clique::WITNESSES;
 use super::clones::Challenge;
 use super::contacts::Contacts;
 use super::discovery::{Discovery, Pace};
+use super::dispute::Disputes;
 use super::evidence::{Audit, Probe};
 use super::health::{Health, SICK};
 use super::hold::{Breaks, Breakup};
@@ -92,6 +93,8 @@ pub struct Flock {
     pub(super) witness_next: Time,
     /// (subject, helper) of questions that are not answered yet.
     pub(super) witness_asked: BTreeSet<(Member, Member)>,
+    /// Accusations that the accused are asked about, and what is remembered of those.
+    pub(super) disputes: Disputes,
     pub(super) challenges: BTreeMap<FulcrumId, Challenge>,
     pub(super) clones: BTreeMap<FulcrumId, [SocketAddr; 2]>,
     /// The newest life of each fulcrum that was a member and is none now, but of those who went together with many others.
@@ -156,7 +159,6 @@ pub struct Flock {
 
     // Completeness.
     pub(super) lease_until: Time,
-    /// The last grant, given or received.
     /// The number of the last grant that this fulcrum made.
     pub(super) grant_seq: u64,
     /// Grants of this view that were passed on, and up to which number they are withdrawn.
@@ -212,6 +214,7 @@ impl Flock {
             witnessed: BTreeMap::new(),
             witness_next: now,
             witness_asked: BTreeSet::new(),
+            disputes: Disputes::default(),
             challenges: BTreeMap::new(),
             clones: BTreeMap::new(),
             newest: BTreeMap::new(),
@@ -386,6 +389,7 @@ impl Flock {
             + self.elsewhere.len()
             + self.witnessed.len()
             + self.witness_asked.len()
+            + self.disputes.len()
             + self.challenges.len()
             + self.pulls.len()
             + self.askers.len()
@@ -636,6 +640,7 @@ impl Flock {
         self.pulls.clear();
         self.witnessed.clear();
         self.witness_asked.clear();
+        self.disputes.begin_anew();
         self.lost.clear();
         self.lost_dirty = false;
         self.lost_since = None;

@@ -38,7 +38,7 @@ pub enum Datagram {
     Witness {
         /// The member in question.
         subject: Member,
-        /// How long ago it completed a direct round trip with the witness; `None` if not within the last minute.
+        /// How long ago the ping of their last completed round trip left; `None` if not within the last two probe periods.
         heard: Option<Duration>,
     },
 }
@@ -55,18 +55,20 @@ pub struct ProposalId {
 /// What an observer says of a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accusation {
-    /// It missed this many probe periods in a row.
+    /// A neighbour in the ring missed its probes, or its answers to them, for so many periods in a row as make it silent; or
+    /// it answered none of a burst.
     Silent,
     /// Its fulcrum lives again under a newer boot and the old one did not answer the challenge.
     Replaced,
     /// The pair failed so many direct round trips, for so long, that it counts as broken if somebody else hears the
-    /// subject.
+    /// subject and the subject does not disprove it.
     Broken,
     /// It said that it leaves.
     Left,
     /// The accusation no longer holds.
     Withdrawn,
-    /// One round trip of the pair failed. No verdict, but the pair is not verified either.
+    /// The pair failed two visits of the audit in a row, or a neighbour missed two periods. No verdict, but the pair is not
+    /// verified either.
     Doubted,
 }
 

@@ -12,6 +12,7 @@ pub mod clique;
 mod clones;
 mod contacts;
 pub mod discovery;
+mod dispute;
 mod evidence;
 mod health;
 mod hold;

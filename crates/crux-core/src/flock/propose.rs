@@ -255,6 +255,12 @@ impl Flock {
         unreached.extend(unproven.into_iter().map(|member| (me.clone(), member)));
         let (roster, refused) = self.fit(proposal, &unreached);
         let (epoch, parents) = (proposal.id.epoch, proposal.parents.clone());
+        if !roster.iter().any(|seat| seat.member == *me) {
+            // By what it knows itself it is strictly the worst: beside those who stay because it goes there is no seat for it.
+            self.abort(out);
+            self.step_aside(out);
+            return;
+        }
         for (asked, pairs) in refused {
             self.refuse(&asked, pairs, out);
         }
@@ -266,7 +272,7 @@ impl Flock {
         self.conclude_with(epoch, roster, &parents, out);
     }
 
-    /// Who of the candidates comes in, and which flocks are refused because of which pairs. This flock stays whole and of
+    /// Who of the candidates comes in, without this fulcrum if it has to go so that the others can stay, and which flocks are refused because of which pairs. This flock stays whole and of
     /// each other those come in who reach everybody; unless that loses most of the other and a few of this one save it.
     #[expect(clippy::type_complexity, reason = "the refused flocks with their pairs are used once, by the caller")]
     fn fit(
@@ -332,7 +338,7 @@ impl Flock {
         if !broken.is_empty() {
             let order: Vec<Member> = roster.iter().map(|seat| seat.member.clone()).collect();
             let kept: BTreeSet<Member> = self.stay_together(&order, &broken).into_iter().collect();
-            roster.retain(|seat| kept.contains(&seat.member) || seat.member == *me);
+            roster.retain(|seat| kept.contains(&seat.member));
         }
         (roster, refused)
     }
@@ -353,6 +359,7 @@ impl Flock {
                     && members.contains(*subject)
                     && members.contains(*observer)
                     && !mended(observer, subject, alert.last)
+                    && self.counts(subject, observer)
             })
             .map(|(subject, observer, _)| (observer.clone(), subject.clone()))
             .collect()

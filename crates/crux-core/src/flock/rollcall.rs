@@ -21,6 +21,8 @@ const PAUSE: u32 = 2;
 pub struct RollCall {
     /// Who was asked and has neither answered nor is accused by itself.
     open: BTreeSet<Member>,
+    /// When it was asked.
+    since: Time,
     pub until: Time,
     pub running: bool,
     /// No other before this.
@@ -95,6 +97,7 @@ impl Flock {
         self.call = Some(RollCall {
             // Who is accused already is asked too, but not waited for.
             open: asked.into_iter().filter(|member| !self.accuses(member)).collect(),
+            since: self.now,
             until: self.now + self.t.call_end + Duration::from_millis(1),
             running: true,
             again: self.now + self.t.call_end * PAUSE,
@@ -102,9 +105,9 @@ impl Flock {
         self.lost_dirty = true;
     }
 
-    /// Somebody answered the call.
-    pub(super) fn present(&mut self, member: &Member) {
-        if let Some(call) = &mut self.call {
+    /// Somebody answered what it was asked at this moment: the call, or another question that took its place.
+    pub(super) fn present(&mut self, member: &Member, asked: Time) {
+        if let Some(call) = self.call.as_mut().filter(|call| asked >= call.since) {
             call.open.remove(member);
         }
     }
@@ -113,6 +116,9 @@ impl Flock {
     pub(super) fn absent(&mut self, member: &Member) {
         if let Some(call) = &mut self.call {
             call.open.remove(member);
+            if self.contacts.proof(member).is_some_and(|proof| proof >= call.since) {
+                return;
+            }
         }
         if self.view.has(member) {
             let (me, now) = (self.config.me.clone(), self.now);

@@ -359,9 +359,11 @@ impl Flock {
         if let Some(addr) = self.contacts.addr(&leader) {
             self.heard_of_flock(head.clone(), addr);
         }
-        // A better one that is only known by hearsay is waited for: its leader is being dialled.
+        // A better one that is only known by hearsay is waited for: its leader is being dialled. Not the one that an earlier
+        // life of this fulcrum led.
         let better = self.rumour.as_ref().is_some_and(|rumour| {
             rumour.until > self.now
+                && rumour.head.header.leader != self.config.me.id
                 && rumour.head.header.rank > head.header.rank
                 && self.standing(&rumour.head.header.leader).is_none()
                 && !self.doubts_flocks_of(&rumour.head.header.leader.node)

@@ -31,15 +31,17 @@ impl Flock {
         if self.lost_dirty && due {
             self.lost_dirty = false;
             self.lost_at = self.now;
-            self.lost = if self.alerts.is_empty() && self.moved.is_empty() { BTreeSet::new() } else { self.weigh() };
+            let nothing = self.alerts.is_empty() && self.moved.is_empty();
+            (self.lost, self.disputes.unsure) = if nothing { Default::default() } else { self.weigh() };
         }
         &self.lost
     }
 
     /// An observer that this fulcrum itself accuses cannot be asked: it counts as saying so once at least one that is not
     /// accused does. A successor needs its own failed probe and two others, or all that it still reaches, against each of
-    /// its seniors.
-    fn weigh(&self) -> BTreeSet<Member> {
+    /// its seniors. Beside who is lost, who would be only if observers count that others say cannot be asked: in a flock in
+    /// which not everybody observes everybody, this fulcrum asks those itself before it believes that.
+    fn weigh(&self) -> (BTreeSet<Member>, BTreeSet<Member>) {
         let me = &self.config.me;
         let roster: Vec<&Member> = self.view.roster.iter().map(|seat| &seat.member).collect();
         let my_rank = self.view.roster.index(me).unwrap_or(0);
@@ -51,30 +53,14 @@ impl Flock {
                 accused_here.insert(at);
             }
         }
-        // Above the size in which everybody observes everybody, who was not asked here and is accused by somebody that is
-        // not accused counts as out of reach too.
-        let unheard: BTreeSet<usize> = if self.ring.full() || self.called() {
-            accused_here.clone()
-        } else {
-            let trusted = |observer: &Member| {
-                observer == me || self.view.roster.index(observer).is_some_and(|at| !accused_here.contains(&at))
-            };
-            let mut unheard = accused_here.clone();
-            for subject in self.alerts.subjects() {
-                if let Some(at) = self.view.roster.index(subject)
-                    && self.alerts.about(subject).any(|(observer, _)| observer != subject && trusted(observer))
-                {
-                    unheard.insert(at);
-                }
-            }
-            unheard
-        };
+        let asked = self.ring.full() || self.called();
+        let unheard = if asked { accused_here.clone() } else { self.unheard_observers(&accused_here) };
         let reached = roster
             .iter()
             .enumerate()
             .filter(|(at, member)| *at != my_rank && !accused_here.contains(at) && !self.moved.contains(**member));
         let reached = reached.count();
-        let mut lost = self.moved.clone();
+        let (mut lost, mut unsure) = (self.moved.clone(), BTreeSet::new());
         for subject in self.alerts.subjects() {
             let Some(rank) = self.view.roster.index(subject) else { continue };
             if subject == me {
@@ -111,16 +97,40 @@ impl Flock {
             } else {
                 let others = (roster.len() - 1).saturating_sub(self.moved.len());
                 let need = (OBSERVERS.min(others) * QUORUM_TENTHS).div_ceil(10);
-                (trusted > 0 && trusted + out_of_reach >= need) || by_call
+                let by_all = trusted > 0 && trusted + out_of_reach >= need;
+                if by_all && trusted < need && !asked && !mine {
+                    unsure.insert(subject.clone());
+                }
+                (by_all && (trusted >= need || asked || mine)) || by_call
             };
             if dead {
                 lost.insert(subject.clone());
             }
         }
-        lost
+        (lost, unsure)
     }
 
-    /// Pairs of living members that cannot talk: one says so, and a third hears the accused.
+    /// Above the size in which everybody observes everybody, who was not asked here counts as out of reach too if two nodes
+    /// say so that are not accused here: one alone could make anybody's observers dumb.
+    fn unheard_observers(&self, accused_here: &BTreeSet<usize>) -> BTreeSet<usize> {
+        let me = &self.config.me;
+        let trusted = |observer: &Member| {
+            observer == me || self.view.roster.index(observer).is_some_and(|at| !accused_here.contains(&at))
+        };
+        let mut unheard = accused_here.clone();
+        for subject in self.alerts.subjects() {
+            if let Some(at) = self.view.roster.index(subject) {
+                let about = self.alerts.about(subject).map(|(observer, _)| observer);
+                let about = about.filter(|observer| *observer != subject && trusted(observer));
+                if about.map(|observer| &observer.id.node).collect::<BTreeSet<_>>().len() > 1 {
+                    unheard.insert(at);
+                }
+            }
+        }
+        unheard
+    }
+
+    /// Pairs of living members that cannot talk: one says so, the other does not disprove it, and a third hears the accused.
     fn broken_pairs(&self, lost: &BTreeSet<Member>) -> BTreeSet<(Member, Member)> {
         self.alerts
             .iter()
@@ -129,6 +139,7 @@ impl Flock {
                     && !lost.contains(*subject)
                     && !lost.contains(*observer)
                     && subject != observer
+                    && self.counts(subject, observer)
             })
             .filter(|(subject, observer, _)| {
                 let heard_here = **observer != self.config.me && self.hears(subject);
@@ -146,6 +157,7 @@ impl Flock {
             self.doubted.retain(|_, last| now.since(*last) <= stale);
             self.lost_since = None;
             self.lost.clear();
+            self.disputes.begin_anew();
             self.lost_dirty = false;
             return;
         }
@@ -160,7 +172,10 @@ impl Flock {
         self.consider_roll_call(out);
         self.advance_roll_call();
         self.find_witnesses(out);
-        if self.lost().is_empty() {
+        self.ask_the_accused(out);
+        let lost = !self.lost().is_empty();
+        self.ask_the_unsure(out);
+        if !lost {
             self.lost_since = None;
         } else {
             self.lost_since.get_or_insert(self.now);
@@ -218,6 +233,7 @@ impl Flock {
             return;
         }
         if clique.contains(&self.config.me) {
+            self.remember_pairs(&pairs, &clique);
             self.propose_removal(clique, out);
         } else {
             self.step_aside(out);
@@ -274,7 +290,20 @@ impl Flock {
         }
     }
 
+    /// Asks those who are dead only if observers count that cannot be asked.
+    fn ask_the_unsure(&mut self, out: &mut Vec<Output>) {
+        let unsure = self.disputes.unsure.iter();
+        let unsure = unsure.filter(|one| !self.bursts(one) && !self.accuses(one) && !self.proven(one, self.period()));
+        let unsure: Vec<Member> = unsure.cloned().collect();
+        for subject in unsure {
+            self.ask_now(&subject, Why::Burst, out);
+        }
+    }
+
     pub(super) fn witness(&mut self, from: &Member, subject: Member, heard: Option<Duration>) {
+        if let Some(age) = heard {
+            self.disproves(from, &subject, age);
+        }
         let asked = self.witness_asked.remove(&(subject.clone(), from.clone()));
         if asked && self.view.has(&subject) && heard.is_some_and(|age| age <= self.period() * 3) {
             self.witnessed.insert(subject, self.now);

@@ -13,7 +13,7 @@ use crate::liveness::{
     one_flock, partition,
 };
 use crate::swarm::Failure;
-use crate::world::{Quality, World};
+use crate::world::{DIAL, Quality, World};
 use crux_core::flock::view::ViewId;
 use crux_core::flock::{Apart, Flock};
 use crux_core::hash::Random;
@@ -23,6 +23,8 @@ use std::net::SocketAddr;
 
 /// So often something may happen at one and the same moment before it counts as a busy loop.
 const BUSY: u64 = 100_000;
+/// So often what must come to hold is looked for.
+const LOOKS: Duration = Duration::from_millis(100);
 /// The longest hold that the design knows.
 const LONGEST_HOLD: Duration = Duration::from_secs(600);
 
@@ -45,6 +47,8 @@ pub struct Outcome {
     pub told: u64,
     /// How long it took until the end was as it must be, in milliseconds; by the kind of ending.
     pub settled: (&'static str, u64),
+    /// How long it took until the flocks were as they must be, stable or not, in milliseconds, without holds that were shown.
+    pub shaped: u64,
     /// For how long two flocks that could be one were both stable at most, after the faults.
     pub double_stable: Duration,
     /// For how long anybody lacked a view that another had at most, after the faults.
@@ -271,9 +275,17 @@ impl FlockSwarm {
     fn goal(&self) -> Result<(), String> {
         let scene = Scene::of(&self.world, |place| place < self.options.nodes);
         match self.options.ending {
-            Ending::Heal => one_flock(&scene).and_then(|()| all_stable(&scene)),
-            Ending::Parts(_) => exactly_the_cliques(&scene).and_then(|()| all_stable(&scene)),
-            Ending::Broken(_) => no_broken_pair_together(&scene).and_then(|()| partition(&scene)),
+            Ending::Heal | Ending::Parts(_) => self.shape(&scene).and_then(|()| all_stable(&scene)),
+            Ending::Broken(_) => self.shape(&scene),
+        }
+    }
+
+    /// Who is in one flock with whom, at the end.
+    fn shape(&self, scene: &Scene<'_>) -> Result<(), String> {
+        match self.options.ending {
+            Ending::Heal => one_flock(scene),
+            Ending::Parts(_) => exactly_the_cliques(scene),
+            Ending::Broken(_) => no_broken_pair_together(scene).and_then(|()| partition(scene)),
         }
     }
 
@@ -289,6 +301,15 @@ impl FlockSwarm {
             }
         }
         longest
+    }
+
+    /// Whether anybody shows that another flock is held apart because somebody broke off too often.
+    fn flap_hold(&self) -> bool {
+        let mut living = self.world.slots.iter().enumerate().take(self.options.nodes);
+        living.any(|(place, slot)| {
+            let siblings = slot.node.as_ref().map(|bird| bird.flock.status(self.world.local(place)).siblings);
+            siblings.is_some_and(|siblings| siblings.iter().any(|sibling| sibling.apart == Apart::FlapHold))
+        })
     }
 
     fn views(&self) -> Vec<ViewId> {
@@ -314,13 +335,39 @@ impl FlockSwarm {
         // (since when it is as it must be, the views then)
         let mut good: Option<(Time, Vec<ViewId>)> = None;
         let mut broken = 0;
+        // Ten seconds, and a dial that a cut swallowed. A pair that stays broken takes longer where much was lost before or still
+        // is: up to thirty failures in a row instead of twelve, each half a second after the other.
+        let promised = self.options.scaled(if kind == "broken pairs" { 20_000 } else { 10_000 }) + DIAL;
+        // Two periods, one look at the world and the way there and back.
+        let catches_up = self.options.scaled(1_000) + LOOKS + Duration::from_millis(150);
+        // Since when it has the shape, and for how long holds that were shown kept it from that.
+        let (mut shaped, mut held): (Option<Time>, Duration) = (None, Duration::ZERO);
         loop {
             let now = self.world.now;
             let fail = |rule: &str, why: String| Err(Box::new(Failure::new(rule, why, now)));
             let scene = Scene::of(&self.world, |place| place < self.options.nodes);
             missed.look(&scene);
             let doubled = double.look(&scene, bound);
+            let shape = self.shape(&scene);
             drop(scene);
+            match shape {
+                Ok(()) => _ = shaped.get_or_insert(now),
+                Err(why) => {
+                    shaped = None;
+                    if self.flap_hold() {
+                        held += LOOKS;
+                    }
+                    let after = now.since(begin);
+                    if after.saturating_sub(held) > promised {
+                        let text = format!("{why}; {kind}, after {after:?}, of which a hold was shown for {held:?}");
+                        return fail("M5 and M6: in shape within its time", text);
+                    }
+                }
+            }
+            if missed.longest > catches_up {
+                let text = format!("somebody lacks a view that another has for {:?}", missed.longest);
+                return fail("E7 a missed install is caught up within two probes", text);
+            }
             if let Err(why) = doubled {
                 return fail("E6 double-stable window", why);
             }
@@ -350,7 +397,7 @@ impl FlockSwarm {
             {
                 break;
             }
-            self.run_for(Duration::from_millis(100))?;
+            self.run_for(LOOKS)?;
         }
         if kind == "heal" {
             as_good_as_fresh(&self.world, |place| place < self.options.nodes)
@@ -363,6 +410,8 @@ impl FlockSwarm {
             simulated: self.world.now.since(Time::ZERO),
             told: self.world.told,
             settled: (kind, u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+            shaped: u64::try_from(shaped.map_or(Duration::ZERO, |at| at.since(begin)).saturating_sub(held).as_millis())
+                .unwrap_or(u64::MAX),
             double_stable: double.longest,
             missed: missed.longest,
             installs: living.map(|bird| bird.installed.len()).sum(),

@@ -18,10 +18,12 @@ mod s1_acknowledged_is_durable;
 mod v1_one_process;
 
 use crate::engines::Cluster;
+use crate::machine::Machine;
 use crate::world::{In, Node, Out, Time, World};
 use crux_core::flock::Flock;
 use crux_core::flock::message::{Datagram, Message};
 use crux_names::Member;
+use std::collections::BTreeMap;
 
 pub use a1_in_own_view::InOwnView;
 pub use a2_views_rise::ViewsRise;
@@ -249,12 +251,15 @@ impl Rules {
 pub trait Whole {
     /// Its name, as the design has it.
     fn name(&self) -> &'static str;
-    /// Looks at everybody alive.
+    /// Looks at everybody alive, and at the machines on which nobody lives.
     ///
     /// # Errors
     /// What is wrong, with who and where.
-    fn check(&mut self, world: &Cluster) -> Result<(), String>;
+    fn check(&mut self, world: &Cluster, idle: &Idle) -> Result<(), String>;
 }
+
+/// Machines without a living crux, by place: their disks are there all the same.
+pub type Idle = BTreeMap<usize, Machine>;
 
 /// All rules about whole engines.
 #[must_use]

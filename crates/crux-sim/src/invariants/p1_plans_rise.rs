@@ -1,7 +1,7 @@
 //! P1: no dean obeys a plan that is older than the one it obeyed. Source: the design's `control-plane.md`, "Proctor, dean,
 //! picket".
 
-use super::Whole;
+use super::{Idle, Whole};
 use crate::engines::Cluster;
 use crux_core::services::plan::PlanId;
 use crux_names::{HordeName, Member};
@@ -16,7 +16,7 @@ impl Whole for PlansRise {
         "P1 obeyed plans rise"
     }
 
-    fn check(&mut self, world: &Cluster) -> Result<(), String> {
+    fn check(&mut self, world: &Cluster, _: &Idle) -> Result<(), String> {
         for life in world.slots.iter().filter_map(|slot| slot.node.as_ref()) {
             let services = life.engine.services_room();
             for horde in services.roles().hordes.keys() {

@@ -1,8 +1,9 @@
 //! S1: a write that is acknowledged is on the disk of its door and of as many others as the answer says. Source: the
 //! design's `promises.md`, S1, and `control-plane.md`, "Spreading".
 
-use super::Whole;
+use super::{Idle, Whole};
 use crate::engines::Cluster;
+use crate::machine::Machine;
 use crux_core::io::Reply;
 use crux_names::{Hash256, Member};
 use std::collections::BTreeMap;
@@ -16,18 +17,21 @@ impl Whole for AcknowledgedIsDurable {
         "S1 acknowledged is durable"
     }
 
-    fn check(&mut self, world: &Cluster) -> Result<(), String> {
+    fn check(&mut self, world: &Cluster, idle: &Idle) -> Result<(), String> {
+        // A machine that lost its disk a moment ago may have been counted before.
+        let blank = idle.values().filter(|machine| machine.blank).count();
         for life in world.slots.iter().filter_map(|slot| slot.node.as_ref()) {
             let seen = self.0.entry(life.member().clone()).or_default();
             for (_, reply) in &life.replies[*seen..] {
                 let Reply::Written { ids, others, .. } = reply else { continue };
                 for id in ids {
-                    if !holds(life, id) {
+                    if !holds(&life.machine, id) {
                         return Err(format!("{} acknowledged {id}, which is not on its disk", life.member()));
                     }
-                    let holders = world.slots.iter().filter(|slot| slot.node.as_ref().is_some_and(|n| holds(n, id)));
-                    let have = holders.count();
-                    if have < *others as usize + 1 && world.slots.iter().all(|slot| slot.node.is_some()) {
+                    // The disks of the dead count: the promise is about just them.
+                    let living = world.slots.iter().filter_map(|slot| slot.node.as_ref()).map(|life| &life.machine);
+                    let have = living.chain(idle.values()).filter(|machine| holds(machine, id)).count();
+                    if have + blank < *others as usize + 1 {
                         return Err(format!(
                             "{} acknowledged {id} on {others} others, it is on {have} disks in all",
                             life.member()
@@ -42,6 +46,6 @@ impl Whole for AcknowledgedIsDurable {
 }
 
 /// On the disk, or replaced there by one that knew it.
-fn holds(life: &crate::engines::Life, id: &Hash256) -> bool {
-    life.machine.holds(id) || life.machine.statements().any(|(_, statement)| statement.ancestors.contains(id))
+fn holds(machine: &Machine, id: &Hash256) -> bool {
+    machine.holds(id) || machine.statements().any(|(_, statement)| statement.ancestors.contains(id))
 }

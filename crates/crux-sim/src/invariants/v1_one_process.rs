@@ -2,7 +2,7 @@
 //! on it. Beside it the other things that a machine sees and that must never be: an honest peer's message that cannot be
 //! read (D6), an alarm about clones where there are none (I5).
 
-use super::Whole;
+use super::{Idle, Whole};
 use crate::engines::Cluster;
 
 /// No machine saw what must never be.
@@ -14,7 +14,7 @@ impl Whole for NothingWrong {
         "V1 one process per instance, D6 honest messages can be read, I5 no clones where there are none"
     }
 
-    fn check(&mut self, world: &Cluster) -> Result<(), String> {
+    fn check(&mut self, world: &Cluster, _: &Idle) -> Result<(), String> {
         for life in world.slots.iter().filter_map(|slot| slot.node.as_ref()) {
             if let Some(wrong) = life.machine.wrong.first().or(life.alarms.first()) {
                 return Err(format!("{}: {wrong}", life.member()));

@@ -4,7 +4,7 @@
 
 use super::honest;
 use crate::engines::{Cluster, Life};
-use crate::invariants::Whole;
+use crate::invariants::{Idle, Whole};
 use crate::settled::{fits, placed};
 use crux_core::services::instance::{InstanceId, ServiceRef};
 use crux_names::{Duration, FulcrumId, Hash256, Member, Time};
@@ -55,7 +55,7 @@ impl Whole for Allowed {
         "D4 nothing starts that operators' facts do not place there"
     }
 
-    fn check(&mut self, world: &Cluster) -> Result<(), String> {
+    fn check(&mut self, world: &Cluster, _: &Idle) -> Result<(), String> {
         let liar = self.liar.clone();
         for life in honest(world, &liar) {
             self.note(world.now, life);

@@ -2,7 +2,7 @@
 
 use super::honest;
 use crate::engines::Cluster;
-use crate::invariants::Whole;
+use crate::invariants::{Idle, Whole};
 use crux_names::FulcrumId;
 
 /// The bound, in bytes, with what each member of a small flock adds to it.
@@ -19,7 +19,7 @@ impl Whole for Bounded {
         "D4 what is kept of one peer is bounded"
     }
 
-    fn check(&mut self, world: &Cluster) -> Result<(), String> {
+    fn check(&mut self, world: &Cluster, _: &Idle) -> Result<(), String> {
         for life in honest(world, &self.0) {
             let kept = life.engine.services_room().kept_of(&self.0.node);
             if kept > WORDS_MAX {

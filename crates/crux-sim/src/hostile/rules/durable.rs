@@ -2,7 +2,7 @@
 //! many others as the answer says, but for that one.
 
 use crate::engines::{Cluster, Life};
-use crate::invariants::Whole;
+use crate::invariants::{Idle, Whole};
 use crux_core::io::Reply;
 use crux_names::{FulcrumId, Hash256, Member};
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ impl Whole for Durable {
         "S1 acknowledged is durable, but for one who lies"
     }
 
-    fn check(&mut self, world: &Cluster) -> Result<(), String> {
+    fn check(&mut self, world: &Cluster, _: &Idle) -> Result<(), String> {
         for life in super::honest(world, &self.liar) {
             let seen = self.seen.entry(life.member().clone()).or_default();
             for (_, reply) in &life.replies[(*seen).min(life.replies.len())..] {

@@ -3,7 +3,7 @@
 
 use super::honest;
 use crate::engines::Cluster;
-use crate::invariants::Whole;
+use crate::invariants::{Idle, Whole};
 use crate::signature::check;
 use crux_core::facts::version::{Author, Checked};
 use crux_names::{FulcrumId, Hash256, Member};
@@ -30,7 +30,7 @@ impl Whole for Genuine {
         "D4 only what its author signed is kept, and only where that may write"
     }
 
-    fn check(&mut self, world: &Cluster) -> Result<(), String> {
+    fn check(&mut self, world: &Cluster, _: &Idle) -> Result<(), String> {
         for life in honest(world, &self.liar) {
             let facts = life.engine.facts_room();
             let digest = facts.digest();

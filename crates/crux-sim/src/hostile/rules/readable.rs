@@ -3,7 +3,7 @@
 
 use super::honest;
 use crate::engines::Cluster;
-use crate::invariants::Whole;
+use crate::invariants::{Idle, Whole};
 use crux_names::FulcrumId;
 
 /// No machine of the honest saw what must never be.
@@ -15,7 +15,7 @@ impl Whole for Readable {
         "D6 what the honest say can be read"
     }
 
-    fn check(&mut self, world: &Cluster) -> Result<(), String> {
+    fn check(&mut self, world: &Cluster, _: &Idle) -> Result<(), String> {
         for life in honest(world, &self.0) {
             if let Some(wrong) = life.machine.wrong.first() {
                 return Err(format!("{}: {wrong}", life.member()));

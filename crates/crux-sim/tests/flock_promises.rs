@@ -1,0 +1,190 @@
+//! The promises about flocks as they are given (M3 to M6), in invented time, in which their numbers are exact: fine weather,
+//! default timers, up to sixteen.
+
+use crux_names::Duration;
+use crux_sim::flocks::{Bird, Flocks, bird, flocks, member, until_shape};
+use crux_sim::world::{Time, Weather};
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn run(world: &mut Flocks, time: Duration) {
+    let end = world.now + time;
+    world.run_until(end, &mut |_| {});
+}
+
+fn settled(size: usize, seed: u64) -> Flocks {
+    let mut world = flocks(size, seed, Weather::default());
+    run(&mut world, seconds(12) + ms(seed * 137 % 1000));
+    world
+}
+
+fn node(world: &Flocks, place: usize) -> &Bird {
+    world.slots[place].node.as_ref().unwrap()
+}
+
+fn leader(world: &Flocks) -> usize {
+    (0..world.slots.len())
+        .find(|place| world.slots[*place].node.is_some() && node(world, *place).flock.leads())
+        .unwrap()
+}
+
+/// All but these, as a shape.
+fn without(size: usize, gone: &[usize]) -> String {
+    let names = (0..size).filter(|place| !gone.contains(place)).map(|place| format!("n{}", place + 1));
+    names.collect::<Vec<_>>().join(",")
+}
+
+/// M3: silent death within three seconds, of whomever.
+#[test]
+fn silent_death_is_seen_by_all_within_three_seconds() {
+    for (size, seeds) in [(2, 12), (3, 12), (5, 20), (11, 6), (16, 8)] {
+        for seed in 0..seeds {
+            let mut world = settled(size, seed);
+            let gone = (seed as usize * 7 + 1) % size;
+            world.crash(gone);
+            let took = until_shape(&mut world, &without(size, &[gone]), seconds(10)).unwrap();
+            assert!(took <= seconds(3), "{size} of seed {seed}, n{}: {took:?}", gone + 1);
+        }
+    }
+}
+
+/// M3: a node that is started again is a member in its new life two seconds later, whether its host said at once that the
+/// old one had ended or nothing did.
+#[test]
+fn a_restart_is_seen_by_all_as_a_new_boot_within_two_seconds() {
+    for (size, seeds) in [(2, 12), (3, 12), (5, 12), (16, 6)] {
+        for seed in 0..seeds {
+            for (silent, pause) in [(false, 0), (true, 0), (true, 300), (false, 900)] {
+                let mut world = settled(size, seed);
+                let again = (seed as usize * 5 + 1) % size;
+                if silent {
+                    world.crash(again);
+                } else {
+                    world.kill(again);
+                }
+                run(&mut world, ms(pause));
+                let mut node = bird(world.now, again, size, 2, seed);
+                let other = world.slots[(again + 1) % size].node.as_ref().unwrap().book.clone();
+                node.book = other;
+                world.restart(again, member(again, 2), node);
+                let took = until_shape(&mut world, &without(size, &[]), seconds(20)).unwrap();
+                assert!(took <= seconds(2), "{size} of seed {seed}, n{} silent {silent} {pause}: {took:?}", again + 1);
+            }
+        }
+    }
+}
+
+/// M4: whoever slept and wakes as the leader of those who have gone on without it acts as such for a second at most.
+#[test]
+fn a_leader_that_slept_leads_nobody_for_longer_than_a_second() {
+    for (size, seeds) in [(2, 6), (3, 10), (5, 10), (16, 4)] {
+        for seed in 0..seeds {
+            for slept in [4, 8, 30, 90] {
+                let mut world = settled(size, seed);
+                let boss = leader(&world);
+                let before = node(&world, boss).flock.view().id().clone();
+                world.pause(boss, seconds(slept));
+                run(&mut world, seconds(slept));
+                let woke = world.now;
+                let mut acts = Duration::ZERO;
+                while world.now < woke + seconds(8) {
+                    run(&mut world, ms(20));
+                    // Nobody else has that view any more.
+                    if *node(&world, boss).flock.view().id() == before {
+                        acts = world.now.since(woke);
+                    }
+                }
+                assert!(acts <= seconds(1), "{size} of seed {seed}, asleep {slept} s: it leads for {acts:?}");
+            }
+        }
+    }
+}
+
+/// How many views each has installed since.
+fn changes(world: &Flocks, since: Time) -> Vec<usize> {
+    let installed = |bird: &Bird| bird.installed.iter().filter(|(at, _)| *at > since).count();
+    world.slots.iter().filter_map(|slot| slot.node.as_ref()).map(installed).collect()
+}
+
+/// M6: a cut of one link, in both directions or in one, and its heal cost nobody more than two views each.
+#[test]
+fn one_link_that_changes_costs_two_views_at_most() {
+    for (size, seeds) in [(3, 6), (5, 4), (16, 2)] {
+        for seed in 0..seeds {
+            for one_way in [false, true] {
+                let mut world = settled(size, seed);
+                let a = (seed as usize * 3) % size;
+                let b = (a + 1 + seed as usize % (size - 1)) % size;
+                for works in [false, true] {
+                    let since = world.now;
+                    world.set_path(a, b, works);
+                    if !one_way {
+                        world.set_path(b, a, works);
+                    }
+                    run(&mut world, seconds(25));
+                    let changes = changes(&world, since);
+                    assert!(
+                        changes.iter().all(|count| *count <= 2),
+                        "{size} of seed {seed}, n{}-n{}, one way {one_way}, works {works}: {changes:?}",
+                        a + 1,
+                        b + 1
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The most views that one has installed in any minute.
+fn in_a_minute(bird: &Bird, since: Time) -> usize {
+    let times: Vec<Time> = bird.installed.iter().map(|(at, _)| *at).filter(|at| *at > since).collect();
+    let within = |from: &Time| times.iter().filter(|at| **at >= *from && at.since(*from) <= seconds(60)).count();
+    times.iter().map(within).max().unwrap_or(0)
+}
+
+/// M6: whatever flaps, at any rate, in both directions or in one. Of a node that flaps with all its links every member sees
+/// that it does, and while it does it stays held. Of a link between two others the leader sees nothing once the hold is
+/// over: it comes back, and goes, within sixty seconds of the first time (decision 23).
+#[test]
+fn flapping_at_any_rate_costs_six_views_a_minute_or_once_seven() {
+    for size in [3, 5] {
+        for (whole, bound) in [(true, 6), (false, 7)] {
+            for (one_way, down, up) in [
+                (false, 100, 100),
+                (true, 700, 700),
+                (false, 1_500, 300),
+                (true, 2_700, 2_700),
+                (false, 3_500, 1_500),
+                (false, 5_000, 5_000),
+                (true, 7_000, 1_000),
+                (false, 7_000, 1_000),
+                (false, 8_000, 6_000),
+            ] {
+                let mut world = settled(size, down + up);
+                let (since, a) = (world.now, 1);
+                while world.now < since + seconds(200) {
+                    for works in [false, true] {
+                        for b in (0..size).filter(|b| *b != a && (whole || *b == 2)) {
+                            world.set_path(a, b, works);
+                            if !one_way {
+                                world.set_path(b, a, works);
+                            }
+                        }
+                        run(&mut world, ms(if works { up } else { down }));
+                    }
+                }
+                for place in 0..size {
+                    let most = in_a_minute(node(&world, place), since);
+                    let what = format!("{size}, whole {whole}, one way {one_way}, {down} ms down, {up} up");
+                    assert!(most <= bound, "{what}: n{} installed {most}", place + 1);
+                }
+            }
+        }
+    }
+}
