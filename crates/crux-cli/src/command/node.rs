@@ -163,7 +163,7 @@ async fn label(ctx: &Ctx, node: &str, words: &[String]) -> Outcome {
         _ => BTreeMap::new(),
     };
     if words.is_empty() {
-        let text = labels.iter().map(|(key, label)| format!("{key}={label}")).collect::<Vec<_>>().join("\n");
+        let text = labels.iter().map(|(key, label)| format!("{key}={label}")).collect::<Vec<_>>().join(" ");
         let text = if text.is_empty() { format!("no operator gave {node} a label") } else { text };
         return ctx.done(&Done { text });
     }
@@ -236,6 +236,9 @@ impl Kind for ExpelledNode {
     const KIND: &'static str = "ExpelledNode";
 }
 
+/// So many admissions beyond those that are known may be expelled: more is a slip, which cannot be taken back.
+const FAR: u32 = 16;
+
 /// It cannot be taken back: the next admission lets a node of that name in again.
 async fn expel(ctx: &Ctx, node: &str, reason: &str, admission: Option<u32>) -> Outcome {
     let client = ctx.client();
@@ -266,6 +269,16 @@ async fn expel(ctx: &Ctx, node: &str, reason: &str, admission: Option<u32>) -> O
         );
         return Err(ErrorDoc::new(Code::NotFound, cause, "--admission N, as crux ca inspect shows it"));
     };
+    let known = seen.or(said).unwrap_or(1).max(before);
+    if up_to > known.saturating_add(FAR) {
+        let cause = format!(
+            "{node} has had {known} admissions as far as is known here, and {up_to} is far beyond: each that is expelled \
+             bars it until the next one is issued, one after the other"
+        );
+        let next =
+            format!("crux ca inspect shows the admission of a bundle; --admission {known} bars all that were seen");
+        return Err(ErrorDoc::new(Code::Usage, cause, next));
+    }
     if up_to <= before {
         let cause = format!("{node} is expelled already, with its admissions up to {before}");
         return Err(ErrorDoc::new(

@@ -80,7 +80,10 @@ impl Engine {
                 cordon: self.known.cordon(id).cloned(),
                 state: if member.suspect { MemberState::Suspect } else { MemberState::Member },
                 heard: member.heard,
-                admission: self.admissions.get(&member.seat.member).copied(),
+                admission: match member.seat.member == self.me {
+                    true => Some(self.facts.admission()),
+                    false => self.admissions.get(&member.seat.member).copied(),
+                },
                 member: member.seat.member,
             }
         });
@@ -446,7 +449,8 @@ impl Engine {
     fn service_why(&self, of: &ServiceRef, line: &ServiceLine, waiting: Option<&InstanceLine>) -> String {
         let mut why = Vec::new();
         match self.services.plans().get(&of.horde) {
-            None if self.services.roles().seat(&of.horde).is_none() => {
+            // A plan of before the flock changed says nothing of a part in which nobody plans.
+            _ if self.services.roles().seat(&of.horde).is_none() => {
                 why.push(format!("no member of horde {} is here", of.horde));
             }
             None => why.push(format!("no plan of horde {} has reached this node yet", of.horde)),
@@ -566,6 +570,15 @@ impl Engine {
                 addrs[0], addrs[1]
             );
             reasons.push(reason(id, "clone", "two-answers", Vec::new(), text));
+        }
+        for line in status.expelled.iter().filter(|line| line.node == id.node) {
+            let why = if line.reason.is_empty() { String::new() } else { format!(": {}", line.reason) };
+            let text = format!(
+                "{} expelled {} with its admissions up to {}{why}; a later one lets it in again, which crux ca issue \
+                 --readmit makes",
+                line.by, line.node, line.up_to
+            );
+            reasons.push(reason(id, "expelled", "expulsion", Vec::from([input("up_to", line.up_to)]), text));
         }
         for line in status.roster.iter().filter(|line| line.member.id == *id) {
             let (state, text) = match line.state {
