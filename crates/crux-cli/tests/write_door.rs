@@ -382,7 +382,7 @@ fn every_kind_of_fact_is_written_by_operators_alone_at_a_members_door_and_at_a_v
         Writer {
             who: "an expelled node as an operator",
             client: named(load(&world, "n3"), "n3"),
-            refused: "node n3 was expelled",
+            refused: "the certificate with it is of node/n3",
         },
         Writer {
             who: "a beacon",
