@@ -13,7 +13,7 @@ use crate::json::{BadHex, Fact, from_hex, to_hex};
 use bytes::Bytes;
 use crux_core::facts::clock::acceptable;
 use crux_core::facts::rule::{NOTE_MAX, Rule, RuleFact};
-use crux_core::facts::value::{Cordon, Expulsion, Horizon, Labels, Row};
+use crux_core::facts::value::{Cordon, Expulsion, Horizon, Labels, Manifest, Row};
 use crux_core::facts::version::{Author, Sealed, Stamp, Statement, VERSION_MAX, ancestors_of};
 use crux_names::{BlocName, ClientName, EndpointName, FulcrumId, Hash256, NodeName, OperatorName, RuleId, Wall};
 use prost::Message;
@@ -133,6 +133,14 @@ pub enum WriteError {
 #[must_use]
 pub fn admission_of_row(value: &[u8]) -> Option<u32> {
     Row::decode(value).ok().map(|row| row.admitted())
+}
+
+/// Path and SHA-256 in hex of each file that a manifest's instances find in their directory; none if these bytes are no
+/// manifest.
+#[must_use]
+pub fn files_of_manifest(value: &[u8]) -> Vec<(String, String)> {
+    let files = Manifest::decode(value).map(|manifest| manifest.files).unwrap_or_default();
+    files.into_iter().map(|file| (file.path, to_hex(&file.sha256))).collect()
 }
 
 /// How a write stands to what is there.

@@ -9,7 +9,7 @@ use crux_api::json::{Code, Confab, ErrorDoc, Fact, FactList, PlanDiff, Written, 
 use crux_api::routes::{self, WriteRequest};
 use crux_api::write::{NewFact, WriteKind, Writer, removes_rule};
 use crux_names::Wall;
-use crux_pki::{Bundle, Role, unix_now};
+use crux_pki::{Bundle, Refusal, Role, unix_now};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -56,7 +56,6 @@ impl Operator {
     }
 
     fn open(path: &Path, from: &str) -> Result<Self, ErrorDoc> {
-        let inspect = format!("crux ca inspect {}", path.display());
         let bundle = Bundle::load(path).map_err(|e| {
             ErrorDoc::new(
                 Code::NoKey,
@@ -68,8 +67,17 @@ impl Operator {
             let cause = format!("{from} ({}) is {}, which is no operator", path.display(), bundle.identity());
             return Err(ErrorDoc::new(Code::Refused, cause, "crux ca issue --ca DIR --operator NAME"));
         }
-        bundle.check(unix_now()).map_err(|e| {
-            ErrorDoc::new(Code::Refused, format!("{from} ({}) would be refused: {e}", path.display()), inspect)
+        bundle.check(unix_now()).map_err(|refusal| {
+            let (path, name) = (path.display(), &bundle.identity().role);
+            // What is over comes back by another certificate; all else the bundle itself tells.
+            let (why, next) = match (&refusal, name) {
+                (Refusal::Expired { .. }, Role::Operator(name)) => (
+                    refusal.cause(),
+                    format!("crux ca issue --ca DIR --operator {name} --out BUNDLE, then --as BUNDLE"),
+                ),
+                _ => (refusal.to_string(), format!("crux ca inspect {path}")),
+            };
+            ErrorDoc::new(Code::Refused, format!("{from} ({path}) would be refused: {why}"), next)
         })?;
         Ok(Self { bundle })
     }

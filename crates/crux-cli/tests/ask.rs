@@ -39,6 +39,10 @@ fn settings_that_nobody_knows_are_pointed_at() {
         &["no address of loopback", "ssh -L"],
     );
     world.crux(&["up", "--seed", "bogus"]).failed(2, "E204", &["\"bogus\" is not HOST:PORT"]);
+    for verb in ["backup", "restore"] {
+        let there = format!("crux bloc {verb}");
+        world.crux(&[verb, "file"]).failed(2, "E200", &[there.as_str()]);
+    }
     world.crux(&["beacon"]).failed(2, "E202", &["crux beacon is not yet in this version"]);
     world.crux(&["ca", "serve"]).failed(2, "E202", &["crux ca serve is not yet in this version"]);
     world.crux(&["docter"]).failed(2, "E200", &["docter"]);

@@ -1,7 +1,7 @@
 //! Taking nodes out of work on real processes: cordon, drain, undrain, labels, vacancies, and leaving for good.
 
 mod help;
-use help::cluster::Cluster;
+use help::cluster::{Cluster, names};
 use serde_json::Value;
 
 /// Where the demo service runs, as a status has it: nodes of instances that are ready.
@@ -73,6 +73,76 @@ fn a_node_is_drained_and_has_work_again_and_a_vacancy_is_filled_until_an_operato
     cluster.until("n1", "the horde is whole without it", |status| {
         let web = horde(status, "web");
         web["state"] == "whole" && web["home"] == Value::Array(vec![other.into()])
+    });
+    cluster.interrupt();
+}
+
+/// The processes of a service's instances that are there, as a status has them.
+fn processes(status: &Value, service: &str) -> Vec<u64> {
+    let instances = status["instances"].as_array().into_iter().flatten();
+    instances.filter(|one| one["service"] == service).filter_map(|one| one["pid"].as_u64()).collect()
+}
+
+fn lives(pid: u64) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains("86399"))
+}
+
+#[test]
+fn a_horde_with_services_is_deleted_only_with_them_and_its_members_are_free_again() {
+    let mut cluster = Cluster::up(3);
+    for node in ["n2", "n3"] {
+        cluster.ok(&["node", "label", node, "disk=fast"]);
+    }
+    cluster.ok(&["horde", "create", "web", "--want", "2", "--where", "disk=fast"]);
+    let work = |name: &'static str| ["run", "--horde", "web", "--name", name, "--count", "2", "sleep", "86399"];
+    cluster.ok(&work("api"));
+    cluster.ok(&work("db"));
+    let running = |status: &Value, service: &str| {
+        let instances = status["instances"].as_array().into_iter().flatten();
+        instances.filter(|one| one["service"] == service && one["state"] == "ready").count()
+    };
+    let of = |status: &Value, wanted: &str| ["n2", "n3"].iter().all(|node| entry(status, node)["horde"] == wanted);
+    // Asked at who is not of the horde, and never was.
+    let status = cluster.until("n1", "both services of the horde", |status| {
+        ["api", "db"].iter().all(|service| running(status, service) == 2) && of(status, "web")
+    });
+    let before: Vec<u64> = ["api", "db"].iter().flat_map(|service| processes(&status, service)).collect();
+    assert!(before.len() == 4 && before.iter().all(|pid| lives(*pid)), "{before:?}");
+
+    // It is not taken away under what runs in it, and no service either by mistake.
+    let refused = cluster.run(&["horde", "delete", "web"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    for text in ["horde web still runs web/api, web/db; nothing was changed", "next: crux horde delete web --prune"] {
+        assert!(said.contains(text), "{text:?}: {said}");
+    }
+    let status = cluster.status("n1").unwrap();
+    assert!(of(&status, "web") && horde(&status, "web")["want"] == 2, "{status:#}");
+    assert!(before.iter().all(|pid| lives(*pid)), "{before:?}");
+
+    let done = cluster.ok(&["horde", "delete", "web", "--prune"]);
+    for path in ["delete horde/web", "delete place/web/api", "delete place/web/db"] {
+        assert!(done.contains(path), "{path}: {done}");
+    }
+    for node in ["n1", "n2", "n3"] {
+        cluster.until(node, "the horde is gone, and its members are of main", |status| {
+            let gone = *horde(status, "web") == Value::Null && running(status, "api") + running(status, "db") == 0;
+            gone && of(status, "main") && horde(status, "main")["home"] == names(&["n1", "n2", "n3"])
+        });
+    }
+    help::fulcrum::until("what ran is stopped", || before.iter().all(|pid| !lives(*pid)).then_some(()));
+    let left = cluster.run(&["horde", "delete", "web"]);
+    assert_eq!(left.status.code(), Some(3), "{}", String::from_utf8_lossy(&left.stderr));
+    // Its members work for main again: the demo service runs as before, and a place for more is with them too.
+    cluster.ok(&["run", "--name", "more", "--count", "3", "sleep", "86398"]);
+    cluster.until("n1", "one on each", |status| {
+        let instances = status["instances"].as_array().into_iter().flatten();
+        let mut on: Vec<&str> = instances
+            .filter(|one| one["service"] == "more" && one["state"] == "ready")
+            .filter_map(|one| one["node"].as_str())
+            .collect();
+        on.sort_unstable();
+        on == ["n1", "n2", "n3"]
     });
     cluster.interrupt();
 }

@@ -2,9 +2,11 @@
 //! another admission.
 
 mod help;
+use crux_api::json::to_hex;
 use help::cluster::names;
 use help::fulcrum::{Fulcrum, until, world};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -46,11 +48,27 @@ fn an_expelled_node_is_out_for_good_and_another_admission_lets_it_in_again() {
     expel("s1/crux.sock", &["n9", "--reason", "stolen"]).failed(3, "E300", &["n9", "next: --admission N"]);
     members(&one, &["n1", "n2", "n3"]);
 
+    // What runs on n3 has a file, and so n3 has read it.
+    let script = "#!/bin/sh\nsleep 600\n";
+    world.write("worker.sh", script);
+    let made = ["--at", "s1/crux.sock", "horde", "create", "web", "--want", "1", "--where", "node under n3"];
+    world.crux(&made).done();
+    let run = ["--at", "s1/crux.sock", "run", "--horde", "web", "--name", "worker", "--count", "1", "./worker.sh"];
+    world.crux(&run).done();
+    until("a worker on n3", || {
+        let status = one.json("status")?;
+        let mut all = status["instances"].as_array()?.iter();
+        all.any(|one| one["service"] == "worker" && one["node"] == "n3" && one["state"] == "ready").then_some(())
+    });
+
     copy(&world.path("s2"), &world.path("backup"));
     let begin = Instant::now();
     let said = expel("s1/crux.sock", &["n3", "--reason", "stolen"]);
     assert!(said.done().contains("n3 is expelled, with its admissions up to 1"), "{}", said.out);
-    assert!(said.out.contains("it had fulcrums: n3 of horde main"), "{}", said.out);
+    assert!(said.out.contains("it had fulcrums: n3 of horde web"), "{}", said.out);
+    let sha256 = to_hex(&Sha256::digest(script));
+    let file = format!("it had files: worker: worker.sh ({})", &sha256[..12]);
+    assert!(said.out.contains("it had instances: web/worker.") && said.out.contains(&file), "{}", said.out);
     members(&one, &["n1", "n2"]);
     members(&two, &["n1", "n2"]);
     eprintln!("out after {:.2} s", begin.elapsed().as_secs_f64());

@@ -1,6 +1,6 @@
 //! Intent on both sides of a split, on real processes: different facts, the same fact once here and five times there, a
-//! deletion against an edit, one name for two hordes. After the heal everybody holds the same, and nothing acknowledged is
-//! lost: it is in force or listed, until an operator dismisses it.
+//! deletion against an edit, one name for two hordes, each side with an ADMIN of its own. After the heal everybody holds the
+//! same, ADMIN is one again, and nothing acknowledged is lost: it is in force or listed, until an operator dismisses it.
 
 mod help;
 use help::cluster::{Cluster, names};
@@ -36,6 +36,62 @@ fn agree(cluster: &Cluster, listed: u64) {
     });
 }
 
+/// Waits until each of a part says the same carriers of the ADMIN flag: so many, all of them members of the part.
+fn admin(cluster: &Cluster, part: &[&str], size: usize) -> Vec<String> {
+    let carriers = |status: &Value| {
+        let list = status["admin"].as_array()?.iter().map(|name| name.as_str().map(str::to_owned));
+        let list: Vec<String> = list.collect::<Option<_>>()?;
+        let flagged = status["roster"].as_array()?.iter().filter(|entry| entry["admin"] == true).count();
+        let fits = list.len() == size && flagged == size && list.iter().all(|name| part.contains(&name.as_str()));
+        fits.then_some(list)
+    };
+    let what = format!("{size} of {part:?} carry ADMIN's flag");
+    let status = cluster.until(part[0], &what, |status| {
+        let mine = carriers(status);
+        mine.is_some() && part[1..].iter().all(|node| cluster.status(node).and_then(|other| carriers(&other)) == mine)
+    });
+    carriers(&status).unwrap_or_default()
+}
+
+/// A version that a door acknowledged: its path, its id and what it wants.
+type Acknowledged = (String, String, Option<u64>);
+
+fn facts(cluster: &Cluster, node: &str, words: &[&str]) -> Vec<Value> {
+    let words = [&["--at", node, "facts"], words, &["-o", "json"]].concat();
+    let list: Value = serde_json::from_str(&cluster.ok(&words)).unwrap();
+    list["facts"].as_array().unwrap().clone()
+}
+
+/// Writes, and remembers what the door acknowledged.
+fn write(cluster: &Cluster, node: &str, words: &[&str], acknowledged: &mut Vec<Acknowledged>) {
+    cluster.ok(&[&["--at", node, "horde"], words].concat());
+    let path = format!("horde/{}", words[1]);
+    let all = facts(cluster, node, &["list", &path, "--deleted"]);
+    let fact = all.iter().find(|fact| fact["path"] == path.as_str()).unwrap_or_else(|| panic!("no {path} at {node}"));
+    let head = &fact["heads"][0];
+    let wants = want(cluster, node, words[1]);
+    assert_eq!(wants.is_some(), head["value"].is_string(), "{fact}");
+    acknowledged.push((path, head["id"].as_str().unwrap().to_owned(), wants));
+}
+
+/// Each of what was acknowledged is in force at a node, or listed among its conflicts, or whoever wrote it has replaced it.
+fn nothing_is_lost(cluster: &Cluster, node: &str, acknowledged: &[Acknowledged]) {
+    let (all, listed) = (facts(cluster, node, &["list", "horde/", "--deleted"]), conflicts(cluster, node));
+    for (path, id, wants) in acknowledged {
+        let fact = all.iter().find(|fact| fact["path"] == path.as_str()).unwrap_or_else(|| panic!("no {path}"));
+        let heads = fact["heads"].as_array().unwrap();
+        match heads.iter().position(|head| head["id"] == id.as_str()) {
+            Some(0) => assert_eq!(want(cluster, node, path.trim_start_matches("horde/")), *wants, "{path} at {node}"),
+            Some(_) => assert!(listed.contains(path), "{path} lost at {node} and is not listed"),
+            None => {
+                let replaced =
+                    |head: &Value| head["ancestors"].as_array().unwrap().iter().any(|old| old == id.as_str());
+                assert!(heads.iter().any(replaced), "{id} of {path} is lost at {node}: {fact}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_both_sides_of_a_split_wanted_is_in_force_or_listed_and_a_conflict_lasts_until_it_is_dismissed() {
     let mut cluster = Cluster::up(5);
@@ -43,28 +99,41 @@ fn what_both_sides_of_a_split_wanted_is_in_force_or_listed_and_a_conflict_lasts_
         cluster.ok(&["horde", "create", horde, "--want", "1"]);
     }
     agree(&cluster, 0);
+    let before = admin(&cluster, &NODES, 3);
     cluster.ok(&["lab", "split", "n1,n2,n3/n4,n5"]);
     members(&cluster, &NODES[..3]);
     members(&cluster, &NODES[3..]);
+    // Each part has an ADMIN of its own: three where there are three, and everybody where there are two.
+    admin(&cluster, &NODES[..3], 3);
+    admin(&cluster, &NODES[3..], 2);
 
-    let near = |words: &[&str]| cluster.ok(&[&["--at", "n1"], words].concat());
-    let far = |words: &[&str]| cluster.ok(&[&["--at", "n4"], words].concat());
-    near(&["horde", "create", "left", "--want", "1"]);
-    near(&["horde", "create", "twin", "--want", "1"]);
-    near(&["horde", "set", "web", "--want", "2"]);
-    near(&["horde", "delete", "db"]);
-    far(&["horde", "create", "right", "--want", "1"]);
-    far(&["horde", "create", "twin", "--want", "2"]);
+    let mut acknowledged = Vec::new();
+    let mut near = |words: &[&str]| write(&cluster, "n1", words, &mut acknowledged);
+    near(&["create", "left", "--want", "1"]);
+    near(&["create", "twin", "--want", "1"]);
+    near(&["set", "web", "--want", "2"]);
+    near(&["delete", "db"]);
+    let mut far = |words: &[&str]| write(&cluster, "n4", words, &mut acknowledged);
+    far(&["create", "right", "--want", "1"]);
+    far(&["create", "twin", "--want", "2"]);
     for want in ["3", "4", "5", "4", "3"] {
-        far(&["horde", "set", "web", "--want", want]);
+        far(&["set", "web", "--want", want]);
     }
-    far(&["horde", "set", "db", "--want", "2"]);
+    far(&["set", "db", "--want", "2"]);
+    assert_eq!(acknowledged.len(), 12);
 
     cluster.ok(&["lab", "heal"]);
     let healed = Instant::now();
     members(&cluster, &NODES);
     agree(&cluster, 3);
     eprintln!("the same everywhere {:.2} s after the heal", healed.elapsed().as_secs_f64());
+    for node in NODES {
+        nothing_is_lost(&cluster, node, &acknowledged);
+    }
+    // One ADMIN, of the size that it had; whoever carried the flag on either side and does not now has given it back.
+    let after = admin(&cluster, &NODES, 3);
+    eprintln!("ADMIN {before:?} is {after:?} {:.2} s after the heal", healed.elapsed().as_secs_f64());
+    agree(&cluster, 3);
     // The later change is in force, whatever the number of edits behind it; the other one is listed.
     let wants = |horde: &str| want(&cluster, "n5", horde);
     assert_eq!(["left", "right", "twin", "web", "db"].map(wants), [Some(1), Some(1), Some(2), Some(3), Some(2)]);

@@ -3,7 +3,7 @@
 
 mod help;
 use crux_api::rights::{GRPC, Right, Route};
-use crux_pki::{Bundle, Ca, Identity, IssueRequest, RoleKind, Scope, Scopes, Verb, client_config};
+use crux_pki::{Bundle, Ca, Identity, IssueRequest, RoleKind, Scope, Scopes, Verb, client_config, unix_now};
 use help::cluster::LIMIT;
 use help::fulcrum::{Fulcrum, world};
 use serde_json::{Value, json};
@@ -163,6 +163,12 @@ fn nobody_does_what_its_certificate_does_not_permit() {
     let addr = fulcrum.answers()["listens"]["api"].as_str().unwrap().to_owned();
     let doors = Doors { addr, socket: world.path("s1/crux.sock") };
     let mut ca = Ca::open(&world.path("ca")).unwrap();
+    // Certificates whose life is over, or has not begun.
+    let mut operator_at = |name: &str, moment: u64| {
+        let role = Identity::parse(&format!("spiffe://acme/operator/{name}")).unwrap().role;
+        ca.issue_at(IssueRequest { days: 1, ..IssueRequest::new(role) }, moment).unwrap()
+    };
+    let (old, soon) = (operator_at("old", unix_now() - 3 * 86_400), operator_at("soon", unix_now() + 3_600));
     let mut issue = |id: &str, scopes: Scopes| {
         let role = Identity::parse(&format!("spiffe://acme/{id}")).unwrap().role;
         ca.issue(IssueRequest { scopes, ..IssueRequest::new(role) }).unwrap()
@@ -177,6 +183,8 @@ fn nobody_does_what_its_certificate_does_not_permit() {
     let always = |outcome| -> May { Box::new(move |_| outcome) };
     callers.push(("no certificate".into(), without_certificate(), always(Outcome::TurnedAway)));
     callers.push(("an operator of another CA".into(), with(&eve), always(Outcome::TurnedAway)));
+    callers.push(("an operator whose certificate has ended".into(), with(&old), always(Outcome::TurnedAway)));
+    callers.push(("an operator whose certificate has not begun".into(), with(&soon), always(Outcome::TurnedAway)));
     let beacon = issue("beacon/watch", Scopes::default());
     callers.push(("a beacon".into(), with(&beacon), always(Outcome::TurnedAway)));
     let workload = issue("horde/web/api", Scopes::default());

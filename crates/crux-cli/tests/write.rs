@@ -139,6 +139,8 @@ fn what_is_wrong_is_told_before_anything_is_sent() {
     let crux = |words: &[&str]| world.crux(&[words, &["--at", fake.at()]].concat());
     crux(&["apply", "nowhere.toml"]).failed(2, "E201", &["cannot read nowhere.toml"]);
     crux(&["horde", "create", "main", "--want", "3"]).failed(2, "E200", &["built in"]);
+    let impossible = ["horde", "create", "web", "--want", "3", "--where", "node under a & node under b"];
+    crux(&impossible).failed(2, "E200", &["where", "neither lies under the other"]);
     crux(&["horde", "create", "web", "--want", "3", "--where", "zone a"]).failed(2, "E200", &["where", "column"]);
     crux(&["horde", "create", "web", "--want", "3", "--set", "big=ALL &"]).failed(2, "E200", &["set big"]);
     crux(&["horde", "set", "web", "--want", "3"]).failed(3, "E300", &["horde web does not exist"]);

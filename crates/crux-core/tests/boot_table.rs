@@ -29,7 +29,8 @@ struct World {
     settled: bool,
     answers: bool,
     admin_answers: bool,
-    idle: bool,
+    busy: BTreeSet<HordeName>,
+    waited: Option<HordeName>,
     offered_admin: bool,
     offered: Option<(HordeName, Option<FulcrumId>)>,
 }
@@ -48,7 +49,8 @@ impl World {
             settled: true,
             answers: true,
             admin_answers: true,
-            idle: true,
+            busy: BTreeSet::new(),
+            waited: None,
             offered_admin: false,
             offered: None,
         };
@@ -111,7 +113,8 @@ impl World {
             known: &self.known,
             offered_admin: self.offered_admin,
             offered: self.offered.as_ref().map(|(horde, of)| (horde, of.as_ref())),
-            idle: self.idle,
+            busy: &self.busy,
+            waited: self.waited.as_ref(),
             wall: Wall(7),
             absences: &absences,
             now: Time::from_millis(VACANCY_AFTER_MS),
@@ -241,7 +244,39 @@ const SCENES: &[Scene] = &[
         change: |w| {
             w.roster.push("n9");
             w.offer("main", None);
-            w.idle = false;
+            w.busy.insert("web".parse().unwrap());
+        },
+    },
+    Scene {
+        words: "web wants one more and offers a home, but something of main runs here",
+        change: |w| {
+            w.want(3);
+            w.offer("web", None);
+            w.busy.insert(HordeName::main());
+        },
+    },
+    Scene {
+        words: "web wants fewer and releases, but something of web runs here",
+        change: |w| {
+            w.want(1);
+            w.offer("main", None);
+            w.busy.insert("web".parse().unwrap());
+        },
+    },
+    Scene {
+        words: "web wants fewer and releases, and has waited long for what runs here",
+        change: |w| {
+            w.want(1);
+            w.offer("main", None);
+            w.busy.insert("web".parse().unwrap());
+            w.waited = Some("web".parse().unwrap());
+        },
+    },
+    Scene {
+        words: "web is wanted no more, but something of it runs here",
+        change: |w| {
+            w.known.take("horde/web", None);
+            w.busy.insert("web".parse().unwrap());
         },
     },
     Scene {

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use crux_core::engine::{Config, Engine};
 use crux_core::facts::Certificate;
-use crux_core::facts::value::{Expulsion, Manifest, Place, Row, muster_path, place_path};
+use crux_core::facts::value::{Expulsion, Horde, Manifest, Place, Row, muster_path, place_path};
 use crux_core::facts::version::{Author, Checked, Sealed, Statement};
 use crux_core::flock;
 use crux_core::io::{Command, Effect, Input, Output, Peer, Reply, Report};
@@ -269,4 +269,33 @@ fn nothing_that_an_expelled_node_still_sends_is_taken() {
         Some(true),
         "its link's end is the last of it"
     );
+    // Once: an operator who signs the same again, as before a root goes, puts nobody out.
+    let again = Expulsion { up_to: 1, reason: "stolen".into() };
+    let author = Author::Operator("alice".parse().unwrap());
+    let again =
+        alone.sealed(author, "expel/n7", again.encode_to_vec().into(), alone.engine.facts_room().heads("expel/n7"));
+    alone.todo.push_back(Input::Facts { from: n2.member.clone(), versions: vec![again] });
+    alone.until(Duration::from_secs(1), "it is told", |alone| {
+        alone.events.iter().any(|event| event.starts_with("fact: ") && event.contains("expel/n7"))
+    });
+    let told: Vec<&String> = alone.events.iter().filter(|event| event.starts_with("expelled: ")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].ends_with("expelled n7 with its admissions up to 1: stolen"), "{told:?}");
+}
+
+#[test]
+fn what_was_written_apart_is_told_as_a_conflict() {
+    let mut alone = Alone::new();
+    let member = Member { id: "n2".parse().unwrap(), boot: Boot(5) };
+    let peer =
+        Peer { member: member.clone(), admission: 1, addr: "127.0.0.1:2790".parse().unwrap(), labels: BTreeMap::new() };
+    alone.todo.push_back(Input::LinkUp { peer, dialed: false });
+    for want in [3, 4] {
+        let horde = Horde { want, ..Horde::default() }.encode_to_vec().into();
+        let version = alone.sealed(Author::Operator("alice".parse().unwrap()), "horde/web", horde, vec![]);
+        alone.todo.push_back(Input::Facts { from: member.clone(), versions: vec![version] });
+    }
+    alone.until(Duration::from_secs(1), "the conflict is told", |alone| {
+        alone.events.iter().any(|event| event.starts_with("conflict: two versions of horde/web were written apart"))
+    });
 }

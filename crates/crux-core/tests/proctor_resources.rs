@@ -106,6 +106,24 @@ fn a_drained_fulcrum_is_emptied_though_the_quota_is_full() {
     assert_eq!(field.runs("api"), ["n2"; 4]);
 }
 
+/// An operator's try of issue 4: a substitute whose home member was back kept its instance for ever, since the horde was over
+/// its quota and so nobody could take it.
+#[test]
+fn what_runs_on_a_drained_fulcrum_beyond_the_quota_ends() {
+    let mut field = field(&["n1", "n2", "n3"], 4_000);
+    field.want("api", asking("pick(api, 3, ALL)", "r1", 1_000));
+    field.settle();
+    assert_eq!(field.runs("api"), ["n1", "n2", "n3"]);
+    field.quota = Some(cpu(2_000));
+    field.settle();
+    assert_eq!(field.runs("api").len(), 3, "a lowered quota alone puts nobody out");
+    let home = field.homes.get_mut(&id("n3")).unwrap();
+    (home.cordoned, home.draining) = (true, true);
+    field.settle();
+    assert_eq!(field.runs("api"), ["n1", "n2"]);
+    assert!(field.why(0, "api").contains("quota cpu 2, 2 in use"), "{}", field.why(0, "api"));
+}
+
 #[test]
 fn a_larger_revision_rolls_where_it_has_room() {
     let mut field = field(&["n1", "n2"], 4_000);

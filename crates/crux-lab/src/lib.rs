@@ -10,11 +10,13 @@
 mod loader;
 mod network;
 mod seen;
+mod stream;
 mod wait;
 
 pub use loader::{Loader, label};
 pub use network::{Network, Octets};
 pub use seen::{Follow, moment, now};
+pub use stream::Stream;
 pub use wait::{Timeout, until};
 
 use serde_json::Value;

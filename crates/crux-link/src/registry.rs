@@ -317,11 +317,12 @@ mod tests {
         let ip: IpAddr = "10.0.0.1".parse().unwrap();
         let told = |refusal: Refusal| registry.tell_refusal(ip, &refusal.to_string());
         let clock = |behind| Refusal::ClockWrong { than: "the certificate begins", behind };
-        assert!(told(Refusal::Expired { ago: 5 }));
+        assert!(told(Refusal::Expired { at: 1_800_000_000, ago: 5 }));
         for ago in [6, 119, 120, 10_000, 1_000_000] {
-            assert!(!told(Refusal::Expired { ago }), "{ago}");
+            assert!(!told(Refusal::Expired { at: 1_800_000_000, ago }), "{ago}");
         }
-        assert!(told(Refusal::NotYetValid { ahead: 9 }) && !told(Refusal::NotYetValid { ahead: 8 }));
+        let early = |ahead| Refusal::NotYetValid { from: 1_900_000_000, ahead };
+        assert!(told(early(9)) && !told(early(8)));
         assert!(told(clock(100_000)) && !told(clock(99_999)));
         // Other numbers are no spans of time.
         let many = |days| Refusal::TooLong { role: crux_pki::RoleKind::Node, days, max: 400 };

@@ -172,11 +172,11 @@ pub(crate) fn check_dates(not_before: u64, not_after: u64, now: u64) -> Result<(
         return Err(Refusal::ClockWrong { than: "this release was built", behind: BUILD_DATE - now });
     }
     if now > not_after {
-        return Err(Refusal::Expired { ago: now - not_after });
+        return Err(Refusal::Expired { at: not_after, ago: now - not_after });
     }
     match not_before.saturating_sub(now) {
         0 => Ok(()),
-        ahead @ 1..=DAY => Err(Refusal::NotYetValid { ahead }),
+        ahead @ 1..=DAY => Err(Refusal::NotYetValid { from: not_before, ahead }),
         behind => Err(Refusal::ClockWrong { than: "the certificate begins", behind }),
     }
 }

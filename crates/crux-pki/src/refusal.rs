@@ -3,6 +3,8 @@
 use crate::identity::RoleKind;
 use crux_names::NameError;
 use std::fmt;
+use std::time::Duration;
+use x509_cert::der::DateTime;
 
 /// Days and hours for people; the larger unit that fits.
 pub(crate) fn span(secs: u64) -> String {
@@ -12,6 +14,11 @@ pub(crate) fn span(secs: u64) -> String {
         7_200..172_800 => format!("{} h", secs / 3_600),
         _ => format!("{} days", secs / 86_400),
     }
+}
+
+/// A moment in Unix seconds as RFC 3339.
+fn moment(unix: u64) -> String {
+    DateTime::from_unix_duration(Duration::from_secs(unix)).map_or_else(|_| format!("{unix} s"), |at| at.to_string())
 }
 
 /// What in a URI could be read in two ways.
@@ -125,7 +132,9 @@ pub enum Refusal {
     LeafAsCa,
     /// Its life is over.
     Expired {
-        /// Seconds since `notAfter`.
+        /// `notAfter`, in Unix seconds.
+        at: u64,
+        /// Seconds since then.
         ago: u64,
     },
     /// The root or an intermediate above it has ended.
@@ -134,7 +143,9 @@ pub enum Refusal {
     IssuerNotYetValid,
     /// Its life has not begun.
     NotYetValid {
-        /// Seconds until `notBefore`.
+        /// `notBefore`, in Unix seconds.
+        from: u64,
+        /// Seconds until then.
         ahead: u64,
     },
     /// The local clock cannot be right: before this release was built, or more than a day before the certificate.
@@ -269,10 +280,12 @@ impl Refusal {
             }
             Self::PathLength => "a CA above the certificate permits fewer intermediates than there are".to_owned(),
             Self::LeafAsCa => "a certificate in the chain is no CA's, so it vouches for nobody".to_owned(),
-            Self::Expired { ago } => format!("certificate expired {} ago", span(*ago)),
+            Self::Expired { at, ago } => format!("certificate expired {} ago, at {}", span(*ago), moment(*at)),
             Self::IssuerExpired => "the CA certificate that signed it has expired".to_owned(),
             Self::IssuerNotYetValid => "a CA certificate above it is not valid yet".to_owned(),
-            Self::NotYetValid { ahead } => format!("certificate not valid for another {}", span(*ahead)),
+            Self::NotYetValid { from, ahead } => {
+                format!("certificate not valid for another {}, until {}", span(*ahead), moment(*from))
+            }
             Self::ClockWrong { than, behind } => format!("clock wrong: it stands {} before {than}", span(*behind)),
             Self::NoUri => "certificate without a SPIFFE URI".to_owned(),
             Self::ManyUris(number) => format!("certificate with {number} URIs"),

@@ -145,7 +145,10 @@ fn inspect_tells_what_is_there_and_why_it_would_be_refused() {
     assert_eq!(good.roots[0].fingerprint, fingerprint(ca.root()));
 
     let late = inspect(&path.join("cert.pem"), certificate.not_after + 5).unwrap();
-    assert_eq!((late.chains, &late.refusal), (Some(true), &Some(Refusal::Expired { ago: 5 })));
+    assert_eq!(
+        (late.chains, &late.refusal),
+        (Some(true), &Some(Refusal::Expired { at: certificate.not_after, ago: 5 }))
+    );
     assert_eq!(late.life().unwrap().warning(certificate.not_after + 5), Some(LifeWarning::Ended));
 
     for (path, place) in [(ca_dir.join("ca.pem"), Place::File), (ca_dir.clone(), Place::Ca)] {

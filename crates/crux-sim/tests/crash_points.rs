@@ -152,6 +152,11 @@ fn every_crash_point_of_the_first_at_which_all_lose_power() {
 }
 
 #[test]
+fn every_crash_point_of_the_second_at_which_all_lose_power() {
+    every_point(1, true);
+}
+
+#[test]
 fn every_crash_point_of_the_third_at_which_all_lose_power() {
     every_point(2, true);
 }

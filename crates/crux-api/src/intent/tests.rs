@@ -166,6 +166,11 @@ fn errors_point() {
             "m.toml:1:8: horde.web: `want` is missing: how many home members the horde should have",
         ),
         (
+            "[horde.web]\nwant = 1\nwhere = \"zone=a & zone=b\"\n",
+            "m.toml:3:19: horde.web.where: expected a condition that a fulcrum with `zone=a` can meet, found `zone=b`: a \
+             label has one value, and all conditions must hold; leave one of the two away",
+        ),
+        (
             "[horde.web]\nwant = 1\nwhere = \"zone a\"\n",
             "m.toml:3:15: horde.web.where: expected '&' or the end, found \"a\"",
         ),

@@ -136,7 +136,7 @@ pub struct Event {
     pub at: String,
     /// The fulcrum that says so.
     pub node: String,
-    /// What kind, a stable word: `flock-formed`, `member-joined`, `member-lost`, `member-left`, `leader`, `stable`, `plan`, …
+    /// What kind, a stable word: `flock-formed`, `member-joined`, `member-lost`, `leader`, `stable`, `plan`, `conflict`, `expelled`, …
     pub event: String,
     /// The subject: a node, a service, an instance.
     pub subject: String,

@@ -6,17 +6,17 @@ use super::{Ctx, show};
 use crate::Outcome;
 use crate::fulcrum::DevCluster;
 use crate::operator::{Operator, fact_at, in_force};
-use crate::output::{Format, clean, names, or_dash};
+use crate::output::{Format, clean, names, or_dash, short_hashes};
 use crate::target::At;
 use clap::Subcommand;
 use crux_api::client::{Client, encode};
 use crux_api::intent::Intent;
-use crux_api::json::{Code, Confab, Done, ErrorDoc, FactList, Kind, NodeList, Status, from_hex};
+use crux_api::json::{Code, Confab, Done, ErrorDoc, FactList, Instance, Kind, NodeList, Status, from_hex};
 use crux_api::routes::{self, ForgetRequest};
-use crux_api::write::{NewFact, admission_of_row, cordon_path, given_labels, label_path, row_path};
+use crux_api::write::{NewFact, admission_of_row, cordon_path, files_of_manifest, given_labels, label_path, row_path};
 use crux_names::{FulcrumId, NodeName};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Fulcrums.
 #[derive(Debug, Subcommand)]
@@ -163,7 +163,7 @@ async fn label(ctx: &Ctx, node: &str, words: &[String]) -> Outcome {
         _ => BTreeMap::new(),
     };
     if words.is_empty() {
-        let text = labels.iter().map(|(key, label)| format!("{key}={label}")).collect::<Vec<_>>().join("\n");
+        let text = labels.iter().map(|(key, label)| format!("{key}={label}")).collect::<Vec<_>>().join(" ");
         let text = if text.is_empty() { format!("no operator gave {node} a label") } else { text };
         return ctx.done(&Done { text });
     }
@@ -230,11 +230,16 @@ struct ExpelledNode {
     fulcrums: Vec<String>,
     /// Instances that ran on it.
     instances: Vec<String>,
+    /// Files that their manifests gave them, each as service, path and SHA-256.
+    files: Vec<String>,
 }
 
 impl Kind for ExpelledNode {
     const KIND: &'static str = "ExpelledNode";
 }
+
+/// So many admissions beyond those that are known may be expelled: more is a slip, which cannot be taken back.
+const FAR: u32 = 16;
 
 /// It cannot be taken back: the next admission lets a node of that name in again.
 async fn expel(ctx: &Ctx, node: &str, reason: &str, admission: Option<u32>) -> Outcome {
@@ -266,6 +271,16 @@ async fn expel(ctx: &Ctx, node: &str, reason: &str, admission: Option<u32>) -> O
         );
         return Err(ErrorDoc::new(Code::NotFound, cause, "--admission N, as crux ca inspect shows it"));
     };
+    let known = seen.or(said).unwrap_or(1).max(before);
+    if up_to > known.saturating_add(FAR) {
+        let cause = format!(
+            "{node} has had {known} admissions as far as is known here, and {up_to} is far beyond: each that is expelled \
+             bars it until the next one is issued, one after the other"
+        );
+        let next =
+            format!("crux ca inspect shows the admission of a bundle; --admission {known} bars all that were seen");
+        return Err(ErrorDoc::new(Code::Usage, cause, next));
+    }
     if up_to <= before {
         let cause = format!("{node} is expelled already, with its admissions up to {before}");
         return Err(ErrorDoc::new(
@@ -274,12 +289,13 @@ async fn expel(ctx: &Ctx, node: &str, reason: &str, admission: Option<u32>) -> O
             "--admission N for a later one; crux ca issue --readmit makes it",
         ));
     }
+    let ran: Vec<&Instance> = status.instances.iter().filter(|instance| of_it(&instance.node)).collect();
+    let files = files_of(&client, &ran).await?;
     let fact = NewFact::expulsion(&name, up_to, reason);
     let known = fact_at(&client, &fact.path).await?;
     let operator = Operator::load(&ctx.global, &ctx.target)?;
     let code = accepted(&operator.write(&client, &[(&fact, known.as_ref())]).await?);
     let fulcrums = status.roster.iter().filter(|entry| of_it(&entry.name));
-    let instances = status.instances.iter().filter(|instance| of_it(&instance.node));
     let expelled = ExpelledNode {
         node: node.to_owned(),
         admission: up_to,
@@ -287,7 +303,8 @@ async fn expel(ctx: &Ctx, node: &str, reason: &str, admission: Option<u32>) -> O
         fulcrums: fulcrums
             .map(|entry| format!("{} of horde {}", entry.name, or_dash(entry.horde.as_deref())))
             .collect(),
-        instances: instances.map(|instance| format!("{} ({})", instance.name, instance.id)).collect(),
+        instances: ran.iter().map(|instance| format!("{} ({})", instance.name, instance.id)).collect(),
+        files,
     };
     ctx.print(&expelled, &|done: &ExpelledNode, format| match format {
         Format::Name => clean(&done.node),
@@ -296,11 +313,32 @@ async fn expel(ctx: &Ctx, node: &str, reason: &str, admission: Option<u32>) -> O
     Ok(code)
 }
 
+/// The files of what ran there: whoever ran it has fetched them. Which others it kept, or still keeps of what ran there
+/// before, nobody else knows.
+async fn files_of(client: &Client, ran: &[&Instance]) -> Result<Vec<String>, ErrorDoc> {
+    let revisions: BTreeSet<(&str, &str)> =
+        ran.iter().map(|instance| (instance.service.as_str(), instance.revision.as_str())).collect();
+    let mut files = BTreeSet::new();
+    for (service, revision) in revisions {
+        let fact = fact_at(client, &format!("muster/{service}/{revision}")).await?;
+        let value = fact.as_ref().and_then(|fact| fact.heads.first()?.value.as_deref());
+        let value = value.and_then(|value| from_hex(value).ok()).unwrap_or_default();
+        files.extend(
+            files_of_manifest(&value).into_iter().map(|(path, sha256)| format!("{service}: {path} ({sha256})")),
+        );
+    }
+    Ok(files.into_iter().collect())
+}
+
 fn text_of(done: &ExpelledNode) -> String {
     let mut lines = vec![format!("{} is expelled, with its admissions up to {}", done.node, done.admission)];
     let list = |what: &str, of: &[String]| (!of.is_empty()).then(|| format!("it had {what}: {}", of.join(", ")));
     lines.extend(list("fulcrums", &done.fulcrums));
     lines.extend(list("instances", &done.instances));
+    lines.extend(list("files", &done.files).map(|line| short_hashes(&line)));
+    if done.fulcrums.is_empty() {
+        lines.push("it is not in this flock, so nobody here knows what it holds now".to_owned());
+    }
     lines.push("what it knew it knows: replace what it could read; a part that has not heard still has it".to_owned());
     lines.iter().map(|line| clean(line)).collect::<Vec<_>>().join("\n")
 }

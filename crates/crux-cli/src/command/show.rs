@@ -94,12 +94,16 @@ pub(super) fn parts<const N: usize>(parts: [String; N]) -> String {
     if parts.is_empty() { "nothing runs, and nothing should".to_owned() } else { parts.join("\n\n") }
 }
 
-fn confab_text(confab: &Confab) -> String {
-    let fulcrum = if confab.fulcrum == crux_names::DEFAULT_FULCRUM {
+fn own_name(confab: &Confab) -> String {
+    if confab.fulcrum == crux_names::DEFAULT_FULCRUM {
         confab.node.clone()
     } else {
         format!("{}/{}", confab.node, confab.fulcrum)
-    };
+    }
+}
+
+fn confab_text(confab: &Confab) -> String {
+    let fulcrum = own_name(confab);
     let stable = if confab.stable { "stable" } else { "not stable yet" };
     let horde = confab.horde.as_ref().map_or("a visitor, of no horde".to_owned(), |horde| format!("horde {horde}"));
     let lines = [
@@ -157,7 +161,11 @@ fn status_text(status: &Status, wide: bool) -> String {
         )),
         None => {}
     }
-    if let Some(own) = status.expelled.iter().find(|expelled| expelled.node == status.confab.node) {
+    // By the admission that it has now: a later one was let in again.
+    let me = own_name(&status.confab);
+    let now = status.roster.iter().find(|entry| entry.name == me).and_then(|entry| entry.admission);
+    let holds = |expelled: &&Expelled| now.is_none_or(|now| now <= expelled.admission);
+    if let Some(own) = status.expelled.iter().filter(holds).find(|expelled| expelled.node == status.confab.node) {
         alarms.push(format!("this node was EXPELLED by {}: {}", own.by, own.reason));
     }
     if let Some(cause) = &status.certificate.not_taken {

@@ -464,12 +464,17 @@ impl Engine {
                         Ok(Path::Rule(id)) => Some((id, self.known.rules().get(&id).map(|rule| rule.removed))),
                         _ => None,
                     };
+                    let out_of_it = path.strip_prefix(EXPULSIONS).and_then(|node| NodeName::parse(node).ok());
+                    let expelled =
+                        |known: &Known| out_of_it.as_ref().and_then(|node| known.expelled().get(node).cloned());
+                    let before = expelled(&self.known);
                     news |= self.known.take(path, self.facts.value(path));
                     if tell {
                         let version = self.facts.version(path);
-                        let event = match rule {
-                            Some((id, before)) => told::rule(path, version, before, self.known.rules().get(&id)),
-                            None => told::fact(path, version),
+                        let event = match (rule, expelled(&self.known)) {
+                            (Some((id, before)), _) => told::rule(path, version, before, self.known.rules().get(&id)),
+                            (None, Some(now)) => told::expelled(path, version, before.map(|it| it.up_to), Some(&now)),
+                            (None, None) => told::fact(path, version),
                         };
                         out.extend(event.map(Output::Event));
                     }
@@ -479,11 +484,7 @@ impl Engine {
                     self.services(services::Input::Facts);
                 }
             }
-            facts::Output::Conflicted { path } => {
-                let text =
-                    format!("two versions of {path} were written apart; the later is in force, the other listed");
-                out.push(Output::Event(Event { kind: "fact", subject: path, text }));
-            }
+            facts::Output::Conflicted { path } => out.push(Output::Event(told::conflicted(path))),
         }
     }
 

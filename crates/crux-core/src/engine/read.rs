@@ -16,6 +16,7 @@ use crate::services::access::Listed;
 use crate::services::admin;
 use crate::services::instance::{Instance, InstanceId, Phase, ServiceRef};
 use crate::services::known::Known;
+use crate::services::leaving;
 use crate::services::plan::{Entry, Plan};
 use crate::services::roles::{HordeRoles, Substitute, home_of, stands_in};
 use crate::services::vacancy;
@@ -79,7 +80,10 @@ impl Engine {
                 cordon: self.known.cordon(id).cloned(),
                 state: if member.suspect { MemberState::Suspect } else { MemberState::Member },
                 heard: member.heard,
-                admission: self.admissions.get(&member.seat.member).copied(),
+                admission: match member.seat.member == self.me {
+                    true => Some(self.facts.admission()),
+                    false => self.admissions.get(&member.seat.member).copied(),
+                },
                 member: member.seat.member,
             }
         });
@@ -283,7 +287,21 @@ impl Engine {
             let how = format!("stands in no longer for {of} and goes when what runs there runs elsewhere");
             said.entry(how).or_default().push(id.to_string());
         }
+        let main = HordeName::main();
+        for id in members.joining.iter().filter(|id| self.runs_at(&main, id)) {
+            let how = format!("comes when what runs there for {main} runs elsewhere");
+            said.entry(how).or_default().push(id.to_string());
+        }
+        for id in leaving::going(horde, members, &self.known).iter().filter(|id| self.runs_at(horde, id)) {
+            said.entry("goes when what runs there runs elsewhere".into()).or_default().push(id.to_string());
+        }
         said.into_iter().map(|(how, ids)| format!("{}: {how}", ids.join(", ")))
+    }
+
+    /// Whether something of a horde runs on a fulcrum, as its seat last told.
+    fn runs_at(&self, horde: &HordeName, id: &FulcrumId) -> bool {
+        let mut board = self.services.boards().get(horde).into_iter().flat_map(|heard| &heard.word);
+        board.any(|instance| instance.id.fulcrum == *id && instance.phase != Phase::Gone)
     }
 
     /// Every instance that somebody reports or believes in.
@@ -431,7 +449,8 @@ impl Engine {
     fn service_why(&self, of: &ServiceRef, line: &ServiceLine, waiting: Option<&InstanceLine>) -> String {
         let mut why = Vec::new();
         match self.services.plans().get(&of.horde) {
-            None if self.services.roles().seat(&of.horde).is_none() => {
+            // A plan of before the flock changed says nothing of a part in which nobody plans.
+            _ if self.services.roles().seat(&of.horde).is_none() => {
                 why.push(format!("no member of horde {} is here", of.horde));
             }
             None => why.push(format!("no plan of horde {} has reached this node yet", of.horde)),
@@ -552,6 +571,15 @@ impl Engine {
             );
             reasons.push(reason(id, "clone", "two-answers", Vec::new(), text));
         }
+        for line in status.expelled.iter().filter(|line| line.node == id.node) {
+            let why = if line.reason.is_empty() { String::new() } else { format!(": {}", line.reason) };
+            let text = format!(
+                "{} expelled {} with its admissions up to {}{why}; a later one lets it in again, which crux ca issue \
+                 --readmit makes",
+                line.by, line.node, line.up_to
+            );
+            reasons.push(reason(id, "expelled", "expulsion", Vec::from([input("up_to", line.up_to)]), text));
+        }
         for line in status.roster.iter().filter(|line| line.member.id == *id) {
             let (state, text) = match line.state {
                 MemberState::Member => ("member", format!("{id} is in flock {} and answers", status.confab.flock)),
@@ -568,6 +596,9 @@ impl Engine {
                 continue;
             };
             let text = match (line.joining, line.admin) {
+                (true, _) if self.runs_at(&HordeName::main(), id) => {
+                    format!("it comes to horde {horde} when what it runs for main runs elsewhere")
+                }
                 (true, _) => format!("its services for horde {horde} do not answer yet"),
                 (false, true) => format!("its row names horde {horde} and the ADMIN flag"),
                 (false, false) => format!("its row names horde {horde}"),

@@ -1,6 +1,7 @@
 //! What happened, in sentences.
 
 use crate::facts::rule::{Named, RULES};
+use crate::facts::value::{EXPULSIONS, Expulsion};
 use crate::facts::version::Checked;
 use crate::flock::Alarm;
 use crate::flock::view::View;
@@ -132,6 +133,31 @@ pub(super) fn rule(path: &str, version: Option<&Checked>, before: Option<bool>, 
         _ => return fact(path, version),
     };
     Some(Event { kind, subject: id.into(), text })
+}
+
+/// Somebody was put out of the bloc, by more admissions than before; the same signed again is told as of any fact. `before` and
+/// `now`: by which.
+pub(super) fn expelled(
+    path: &str,
+    version: Option<&Checked>,
+    before: Option<u32>,
+    now: Option<&Expulsion>,
+) -> Option<Event> {
+    let (node, author) = (path.strip_prefix(EXPULSIONS)?, version.map(|version| &version.statement().author));
+    let (Some(author), Some(now)) = (author, now.filter(|now| before.is_none_or(|before| now.up_to > before))) else {
+        return fact(path, version);
+    };
+    let why = if now.reason.is_empty() { String::new() } else { format!(": {}", now.reason) };
+    let text = format!("{author} expelled {node} with its admissions up to {}{why}", now.up_to);
+    Some(Event { kind: "expelled", subject: node.into(), text })
+}
+
+/// A fact has versions that were written apart.
+pub(super) fn conflicted(path: String) -> Event {
+    let text = format!(
+        "two versions of {path} were written apart; the later is in force, the other listed: crux facts conflicts"
+    );
+    Event { kind: "conflict", subject: path, text }
 }
 
 /// A fact changed. Rows are told by what follows from them.

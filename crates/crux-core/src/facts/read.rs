@@ -22,6 +22,12 @@ pub struct Conflict<'a> {
 }
 
 impl Facts {
+    /// The admission of the certificate that this fulcrum shows.
+    #[must_use]
+    pub fn admission(&self) -> u32 {
+        self.config.certificate.admission
+    }
+
     /// The value in force, unless there is none or it was deleted.
     #[must_use]
     pub fn value(&self, path: &str) -> Option<&Bytes> {

@@ -42,6 +42,15 @@ pub enum Problem {
         /// Each needs the next, the last one the first.
         names: Vec<String>,
     },
+    /// A condition that nothing can meet which meets an earlier one.
+    Contradiction {
+        /// The earlier one.
+        first: String,
+        /// This one.
+        second: String,
+        /// Why not both.
+        why: &'static str,
+    },
     /// Parentheses, `!` or `pick` nested deeper than anybody reads.
     TooDeep,
     /// The text is longer than a program may be.
@@ -68,6 +77,13 @@ impl fmt::Display for Error {
                     write!(f, "{name} -> ")?;
                 }
                 f.write_str(names.first().map_or("", String::as_str))
+            }
+            Problem::Contradiction { first, second, why } => {
+                write!(
+                    f,
+                    "expected a condition that a fulcrum with `{first}` can meet, found `{second}`: {why}, and all \
+                     conditions must hold; leave one of the two away"
+                )
             }
             Problem::TooDeep => {
                 write!(f, "expected at most {} levels of nesting, found more", super::parser::DEPTH_MAX)

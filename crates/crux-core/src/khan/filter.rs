@@ -1,8 +1,10 @@
 //! The `where` of hordes: which fulcrums a horde may take. `zone=a`, `gpu`, `node under site-a`, joined by `&`.
 
-use super::error::Error;
+use super::ast::At;
+use super::error::{Error, Problem};
 use super::lexer::Lexer;
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -61,27 +63,70 @@ impl fmt::Display for Term {
     }
 }
 
-/// Reads the `where` of a horde; an empty text admits every fulcrum.
+impl Term {
+    /// Why no fulcrum meets both.
+    fn excludes(&self, other: &Self) -> Option<&'static str> {
+        match (self, other) {
+            (Self::Label { key, value: Some(one) }, Self::Label { key: same, value: Some(another) })
+                if key == same && one != another =>
+            {
+                Some("a label has one value")
+            }
+            (Self::Under(one), Self::Under(another))
+                if !one.under(another.as_str()) && !another.under(one.as_str()) =>
+            {
+                Some("neither lies under the other")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Reads the `where` of a horde that somebody writes now; an empty text admits every fulcrum. What no fulcrum could ever
+/// meet is refused: the horde would wait for ever.
 ///
 /// # Errors
 /// [`Error`] says where and what.
 pub fn parse_where(text: &str) -> Result<Where, Error> {
+    let terms = terms(text)?;
+    for (index, (at, term)) in terms.iter().enumerate() {
+        for (_, first) in &terms[..index] {
+            if let Some(why) = first.excludes(term) {
+                let (first, second) = (format!("{first}"), format!("{term}"));
+                return Err(Error { at: *at, problem: Problem::Contradiction { first, second, why } });
+            }
+        }
+    }
+    Ok(Where(terms.into_iter().map(|(_, term)| term).collect()))
+}
+
+/// Reads the `where` of a horde that is in force: also one that admits nobody, which was taken before that was refused, or
+/// by another version.
+///
+/// # Errors
+/// [`Error`] says where and what.
+pub fn read_where(text: &str) -> Result<Where, Error> {
+    Ok(Where(terms(text)?.into_iter().map(|(_, term)| term).collect()))
+}
+
+fn terms(text: &str) -> Result<Vec<(At, Term)>, Error> {
     let mut lexer = Lexer::new(text);
     let mut terms = Vec::new();
     while !lexer.end() {
         if !terms.is_empty() {
             lexer.need("&", "'&' or the end")?;
         }
+        let at = lexer.at();
         let key = lexer.raw("a label or `node under <suffix>`")?;
         if key == "node" && lexer.keyword("under") {
             let before = lexer.clone();
             let suffix = lexer.raw("the end of a node's name")?;
             let suffix = NodeName::parse(&suffix).map_err(|_| before.wrong("the end of a node's name"))?;
-            terms.push(Term::Under(suffix));
+            terms.push((at, Term::Under(suffix)));
             continue;
         }
         let value = if lexer.sign("=") { Some(lexer.raw("a label's value")?) } else { None };
-        terms.push(Term::Label { key: key.to_string(), value });
+        terms.push((at, Term::Label { key: key.to_string(), value }));
     }
-    Ok(Where(terms))
+    Ok(terms)
 }

@@ -14,7 +14,7 @@
 //! back in canonical form: one statement a line, no needless parentheses.
 //!
 //! [`parse`] reads, [`place()`] decides where instances go, [`Lone`] tells one host whether it may be meant, [`may_start`]
-//! gates starts, [`parse_where`] reads the `where` of hordes. `tests/khan/*.txt` shows what each does, by example.
+//! gates starts, [`parse_where`] and [`read_where`] read the `where` of hordes. `tests/khan/*.txt` shows what each does, by example.
 
 mod ast;
 mod choose;
@@ -29,7 +29,7 @@ mod weigh;
 
 pub use self::ast::{At, Condition, Need, Number, Op, Pick, Program, Set, Stage, Start, Statement};
 pub use self::error::{Error, Problem};
-pub use self::filter::{Term, Where, parse_where};
+pub use self::filter::{Term, Where, parse_where, read_where};
 pub use self::parser::{parse, parse_condition, parse_set};
 pub use self::permits::Lone;
 pub use self::place::{Host, HostState, Missing, Placed, Placement, World, place};

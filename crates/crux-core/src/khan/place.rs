@@ -90,6 +90,8 @@ pub struct Placement {
     pub missing: Vec<Missing>,
     /// What each name stands for.
     pub sets: BTreeMap<String, BTreeSet<FulcrumId>>,
+    /// What the quota leaves beside all that is placed; `None`: there is none.
+    pub spare: Option<Resources>,
 }
 
 /// Places every pick of the program: exactly its number, at most ⌈n/|set|⌉ on a host, with the fewest moves from what
@@ -263,6 +265,8 @@ impl<'p> Planner<'p> {
             let hosts = self.hosts.iter().zip(bits).filter(|(_, used)| *used);
             round.placement.sets.insert(name.into(), hosts.map(|((id, _), _)| (*id).clone()).collect());
         }
+        let most = self.world.quota.as_ref().map(|quota| quota.most.as_limit());
+        round.placement.spare = most.map(|most| most.less(round.ledger.quota));
         (round.placement, starved)
     }
 

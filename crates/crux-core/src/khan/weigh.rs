@@ -53,7 +53,7 @@ pub(super) struct Ledger {
     /// By host: what runs there and what was placed there.
     hosts: Vec<Resources>,
     /// Of the quota: what was kept and placed.
-    quota: Resources,
+    pub(super) quota: Resources,
 }
 
 /// What the quota leaves for one pick.

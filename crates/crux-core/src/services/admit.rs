@@ -1,6 +1,6 @@
 //! Which fulcrums a horde may take: the operator's `where`, in words like `zone=a & node under site-a`.
 
-use crate::khan::{Where, parse_where};
+use crate::khan::{Where, read_where};
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use crux_names::FulcrumId;
@@ -10,12 +10,13 @@ use crux_names::FulcrumId;
 pub struct Admits(Where);
 
 impl Admits {
-    /// Reads a `where`, as the commands do that write it: what one of the two takes, the other takes.
+    /// Reads a `where` that is in force. Of what commands and doors take it takes everything, and beside that what no
+    /// fulcrum can meet: such a one may be in force from before that was refused, and admits nobody.
     ///
     /// # Errors
     /// A sentence that says where it is wrong and what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
-        parse_where(text).map(Self).map_err(|error| error.to_string())
+        read_where(text).map(Self).map_err(|error| error.to_string())
     }
 
     /// Whether this fulcrum, with these labels, may be taken.
@@ -43,6 +44,8 @@ mod tests {
             ("gpu", false),
             ("zone=\"a\"", true),
             ("size=big", false),
+            ("zone=a & zone=b", false),
+            ("node under site-a & node under site-b", false),
         ] {
             assert_eq!(Admits::parse(text).unwrap().admits(&id, &labels), admits, "{text:?}");
         }

@@ -229,6 +229,8 @@ mod tests {
         for (want, admits, sets, says) in [
             (WANT_MAX + 1, "", &[][..], "a horde may want 100000"),
             (1, "zone=", &[], "where \"zone=\""),
+            (1, "zone=a & zone=b", &[], "a label has one value"),
+            (1, "node under a & node under b", &[], "neither lies under the other"),
             (1, "", &[("a", "LABEL(")], "set a: "),
             (1, "", &[("a", "b"), ("b", "a")], "sets need each other"),
             (1, "", &[("a", "nobody")], "set a: "),
@@ -236,6 +238,12 @@ mod tests {
             let text = refusal(&known, &[&horde(want, admits, sets)]);
             assert!(text.starts_with("horde/web: ") && text.contains(says), "{text}");
         }
+        // What is in force from before that was refused is read, and may be signed again and corrected.
+        let (old, mut late) = (horde(1, "zone=a & zone=b", &[]), Known::default());
+        take(&mut late, &[&old]);
+        assert_eq!((late.hordes().len(), late.unread().len()), (1, 0));
+        assert_eq!(judge(&late, &[&old]), Ok(()));
+        assert_eq!(judge(&late, &[&horde(1, "zone=a", &[])]), Ok(()));
         // What is built in may have a fact, and lose it, whatever stands on it.
         let mut there = Known::default();
         take(&mut there, &[&manifest().0, &place("main", "pick(api, 3, ALL)")]);

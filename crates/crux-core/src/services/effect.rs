@@ -91,7 +91,7 @@ pub enum Effect {
 pub struct Event {
     /// What kind, a stable word: `flock-formed`, `member-joined`, `member-lost`, `member-left`, `leader`, `stable`, `plan`, `instance`,
     /// `horde`, `horde-whole`, `horde-parted`, `horde-rejoined`, `horde-thin`, `hook-ran`, `hook-failed`, `hook-timed-out`,
-    /// `verdict`, `fact`, `horde`, `alarm`.
+    /// `verdict`, `fact`, `conflict`, `expelled`, `rule-added`, `rule-removed`, `alarm`.
     pub kind: &'static str,
     /// The subject: a node, a service, an instance.
     pub subject: String,

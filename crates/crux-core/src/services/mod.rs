@@ -19,6 +19,7 @@ pub mod hooks;
 pub mod instance;
 pub mod item;
 pub mod known;
+pub mod leaving;
 pub mod message;
 pub mod muster;
 pub mod pace;
@@ -43,6 +44,7 @@ use self::heartbeat::Heartbeat;
 use self::hooks::Hooks;
 use self::instance::{Instance, InstanceId};
 use self::known::Known;
+use self::leaving::Leave;
 use self::message::Message;
 use self::pace::Pace;
 use self::pastiche::Pastiche;
@@ -185,7 +187,8 @@ pub struct Services {
     roles: Roles,
     /// What the proctors are told about their hordes; made anew when facts or roles change.
     briefs: BTreeMap<HordeName, Brief>,
-    briefed: bool,
+    /// Whether things had settled when they were; `None`: that is due.
+    briefed: Option<bool>,
 
     picket: Picket,
     pastiche: Pastiche,
@@ -215,6 +218,8 @@ pub struct Services {
     /// When ADMIN's seat last said what hordes wait for.
     waits_heard: Time,
     absences: Absences,
+    /// The horde that this fulcrum leaves, if it does.
+    leave: Option<Leave>,
     said: standing::Said,
     /// Whether something may have changed since it was last said how hordes stand.
     unsaid: bool,
@@ -258,7 +263,7 @@ impl Services {
             stable_since: None,
             roles: Roles::default(),
             briefs: BTreeMap::new(),
-            briefed: false,
+            briefed: None,
             picket: Picket::new(me.clone(), pace, seed),
             pastiche: Pastiche::new(me, pace, seed),
             hooks: Hooks::new(pace),
@@ -280,6 +285,7 @@ impl Services {
             waits: BTreeMap::new(),
             waits_heard: now,
             absences: Absences::default(),
+            leave: None,
             said: standing::Said::default(),
             unsaid: true,
             slots: BTreeMap::new(),
@@ -320,7 +326,7 @@ impl Services {
                 self.young &= !(stable && self.view.roster.len() > 1);
             }
             Input::Facts => {
-                self.briefed = false;
+                self.briefed = None;
                 self.changed = true;
             }
             Input::Certificate { labels, admission } => {
@@ -382,7 +388,7 @@ impl Services {
 
     fn install(&mut self, now: Time, wall: Wall, view: View, out: &mut Vec<Output>) {
         self.view = view;
-        self.briefed = false;
+        self.briefed = None;
         self.changed = true;
         // The grant is of a view; the new one has its own. What settled before has to settle again.
         self.doubt(now);

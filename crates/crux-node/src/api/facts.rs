@@ -86,7 +86,7 @@ async fn accept(door: &Door, request: Result<Json<WriteRequest>, JsonRejection>,
         }
         sealed.push(bytes);
     }
-    let mut versions = Vec::new();
+    let (mut versions, count) = (Vec::new(), sealed.len());
     for (place, sealed) in sealed.into_iter().enumerate() {
         if place % AT_A_TIME == AT_A_TIME - 1 {
             tokio::task::yield_now().await;
@@ -100,7 +100,11 @@ async fn accept(door: &Door, request: Result<Json<WriteRequest>, JsonRejection>,
                 BadFact::Scope { .. } => "crux ca inspect BUNDLE shows its scopes; --as BUNDLE names another operator",
                 _ => "sign with an operator's key of this bloc: --as BUNDLE, or `crux ca issue --operator NAME`",
             };
-            Refusal::new(Code::Refused, format!("version {place} is not accepted: {cause}"), next)
+            let which = match count {
+                1 => "this version".to_owned(),
+                _ => format!("version {} of {count}", place + 1),
+            };
+            Refusal::new(Code::Refused, format!("{which} is not accepted: {cause}"), next)
         })?;
         versions.push(checked);
     }

@@ -301,8 +301,17 @@ impl Book {
     /// Writes down what became of a request, by its response.
     fn answered(&self, asked: &Asked, mut response: Response) -> Response {
         let noted = response.extensions_mut().remove::<Noted>().unwrap_or_default();
-        let error = response.extensions_mut().remove::<ErrorDoc>();
+        let said = response.extensions_mut().remove::<ErrorDoc>();
         let grpc = response.headers().get("grpc-status").and_then(|status| status.to_str().ok());
+        let error = said.or_else(|| {
+            let status = tonic::Status::from_header_map(response.headers())?;
+            let code = match status.code() {
+                tonic::Code::Ok => return None,
+                tonic::Code::PermissionDenied => Code::Refused,
+                _ => Code::Failed,
+            };
+            Some(ErrorDoc::new(code, status.message(), ""))
+        });
         let outcome = match (response.status(), &error) {
             // Both by tonic's numbers: permission denied, and anything else that is not well.
             _ if grpc == Some("7") => AuditOutcome::Refused,

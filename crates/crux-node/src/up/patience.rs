@@ -65,7 +65,7 @@ mod tests {
     fn whatever_passes_by_itself_is_called_a_wrong_clock_first() {
         let one = [
             Refusal::ClockWrong { than: "the certificate begins", behind: 100_000 },
-            Refusal::NotYetValid { ahead: 60 },
+            Refusal::NotYetValid { from: 1_800_000_000, ahead: 60 },
             Refusal::IssuerNotYetValid,
         ];
         for refusal in one {

@@ -47,9 +47,13 @@ fn another_root_with_the_same_name_is_refused() {
 fn dates_are_kept_and_a_wrong_clock_is_called_so() {
     let w = world();
     let expired = |d: &mut Draft| (d.not_before, d.not_after) = (NOW - 10 * DAY, NOW - 60);
-    assert_eq!(w.refusal(expired), Refusal::Expired { ago: 60 });
+    assert_eq!(w.refusal(expired), Refusal::Expired { at: NOW - 60, ago: 60 });
+    let told = Refusal::Expired { at: 1_769_860_800, ago: 60 }.cause();
+    assert_eq!(told, "certificate expired 60 s ago, at 2026-01-31T12:00:00Z");
+    let early = Refusal::NotYetValid { from: 1_769_860_800, ahead: 60 }.cause();
+    assert_eq!(early, "certificate not valid for another 60 s, until 2026-01-31T12:00:00Z");
     w.trust.verify_chain_undated(&[w.sign(expired)]).unwrap();
-    assert_eq!(w.refusal(|d| d.not_before = NOW + 60), Refusal::NotYetValid { ahead: 60 });
+    assert_eq!(w.refusal(|d| d.not_before = NOW + 60), Refusal::NotYetValid { from: NOW + 60, ahead: 60 });
     assert!(matches!(w.refusal(|d| d.not_before = NOW + 2 * DAY), Refusal::ClockWrong { .. }));
     let early = w.trust.verify_chain(&[w.sign(|_| {})], BUILD_DATE - 1);
     assert!(matches!(early, Err(Refusal::ClockWrong { behind: 1, .. })));

@@ -98,7 +98,7 @@ pub const SOMETIMES: &[&str] = &[
 pub(super) fn mark(event: &Event) -> Option<&'static str> {
     let has = |text: &str| event.text.contains(text);
     Some(match event.kind {
-        "fact" if has("were written apart") => "two versions conflicted",
+        "conflict" => "two versions conflicted",
         "horde" if has("elder members") => "somebody left ADMIN as surplus",
         "horde" if has("is of horde web now") => "somebody moved to a horde",
         "verdict" if has(" is dead") => "somebody was called dead",

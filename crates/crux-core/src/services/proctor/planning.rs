@@ -27,6 +27,8 @@ pub(super) struct Content {
     pub shortfalls: Vec<Shortfall>,
     pub should: Vec<(ServiceRef, u32)>,
     pub dropped: Vec<InstanceId>,
+    /// What the quota leaves beside what is placed and what stays where nobody else can take it; `None`: there is none.
+    spare: Option<Resources>,
 }
 
 /// Something that fills, or is about to fill, a place of a plan.
@@ -300,7 +302,7 @@ impl<'a> Planning<'a> {
 
     /// The plan's content.
     pub fn content(mut self) -> Content {
-        let mut content = Content::default();
+        let mut content = Content { spare: self.placement.spare, ..Content::default() };
         let stages = self.stages();
         for (of, mut stock) in core::mem::take(&mut self.stocks) {
             match &self.intents[of] {
@@ -369,7 +371,8 @@ impl<'a> Planning<'a> {
                 _ => surplus.push(unit),
             }
         }
-        self.strand(&mut kept, &mut surplus, wanted.saturating_sub(placed.on.values().sum()));
+        let lacking = wanted.saturating_sub(placed.on.values().sum());
+        self.strand(&mut kept, &mut surplus, lacking, intent.wanted, &mut content.spare);
         stock.blocked.extend(surplus.iter().map(|unit| (unit.on.clone(), unit.slot)));
         let last = self.proctor.plan.iter().flat_map(|plan| &plan.entries).filter(|entry| entry.of == *of);
         let last: BTreeMap<&InstanceId, u32> =
@@ -441,12 +444,27 @@ impl<'a> Planning<'a> {
         }
     }
 
-    /// What runs on a draining host, or has no room there for its next revision, stays, as far as no other host can take it.
-    fn strand(&self, kept: &mut Vec<Unit>, surplus: &mut Vec<Unit>, lacking: u32) {
+    /// What runs on a draining host, or has no room there for its next revision, stays, as far as no other host can take it
+    /// and the quota has room for it: beyond that it is too much, wherever it ran.
+    fn strand(
+        &self,
+        kept: &mut Vec<Unit>,
+        surplus: &mut Vec<Unit>,
+        lacking: u32,
+        wanted: &Wanted,
+        spare: &mut Option<Resources>,
+    ) {
         let draining = |unit: &Unit| self.seen.homes.get(&unit.on).is_some_and(|home| home.draining);
         let moves = |unit: &Unit| matches!(unit.renewal, Renewal::Elsewhere(_));
         for _ in 0..lacking {
             let Some(index) = surplus.iter().position(|unit| draining(unit) || moves(unit)) else { return };
+            if let Some(spare) = spare {
+                let used = weigh::uses(wanted, &surplus[index]);
+                if !used.is_none() && spare.holds(&used) == 0 {
+                    return;
+                }
+                *spare = spare.less(used);
+            }
             let mut unit = surplus.remove(index);
             let what = if draining(&unit) { "is drained" } else { "has no room for its update" };
             unit.why = Some(format!("{} {what}, but no other host can take this", unit.on));

@@ -33,7 +33,7 @@ pub(super) fn ask(wanted: &Wanted, revision: &Hash256) -> Resources {
 }
 
 /// What one unit uses: one that has ended uses nothing any more.
-fn uses(wanted: &Wanted, unit: &Unit) -> Resources {
+pub(super) fn uses(wanted: &Wanted, unit: &Unit) -> Resources {
     if unit.ended { Resources::default() } else { ask(wanted, &unit.revision) }
 }
 

@@ -5,22 +5,14 @@
 //! ids; so what it sends when it dials again and is refused is not counted.
 
 use super::{LIMIT, row, tell};
-use crux_lab::{Lab, Loader, Octets, label, now, until};
+use crux_lab::{Lab, Octets, Stream, now, until};
 use serde_json::Value;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::runtime::Runtime;
 
 const MACHINES: usize = 5;
 /// Who streams and is expelled.
 const OUT: usize = 4;
-/// So many writers stand at its door, and so many facts a request has.
-const WRITERS: usize = 8;
-const BATCH: usize = 5;
-/// Between two requests of a writer.
-const PAUSE: Duration = Duration::from_millis(50);
 /// Between two looks at the counters.
 const LOOK: Duration = Duration::from_millis(10);
 /// So long the stream is watched before, to know what it carries, and after the others are rid of the node.
@@ -65,9 +57,9 @@ fn take(binary: &Path, across: bool) -> Taken {
     let all: Vec<usize> = (0..MACHINES).collect();
     lab.await_flock(&all, true, LIMIT);
     let (lab, rest) = (lab, &all[..OUT]);
-    let stream = Stream::start(Arc::new(lab.loader()));
+    let stream = Stream::start(lab.loader(), OUT);
     lab.network().meter_links(OUT);
-    until(LIMIT, || stream.taken() > 20 * BATCH).expect("it takes writes");
+    until(LIMIT, || stream.taken() > 100).expect("it takes writes");
     if across {
         // Somebody who has not heard goes on with it on its side.
         let (here, there) = all.split_at(OUT - 1);
@@ -114,50 +106,4 @@ fn take(binary: &Path, across: bool) -> Taken {
     let last = last.map_or(0.0, |pair| pair[1].0 - begin);
     let gap = looks.windows(2).map(|pair| pair[1].0 - pair[0].0).fold(0.0, f64::max);
     Taken { last, without, before: mean(&looks[..known]) / 1e3, gap }
-}
-
-/// Writers at the door of the node that is expelled; they end when this is dropped.
-struct Stream {
-    runtime: Option<Runtime>,
-    over: Arc<AtomicBool>,
-    taken: Arc<AtomicUsize>,
-}
-
-impl Stream {
-    fn start(loader: Arc<Loader>) -> Self {
-        let runtime = Runtime::new().expect("a runtime");
-        let (over, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        for writer in 0..WRITERS {
-            let (loader, over, taken) = (loader.clone(), over.clone(), taken.clone());
-            runtime.spawn(async move {
-                let mut clock = tokio::time::interval(PAUSE);
-                for round in 0.. {
-                    clock.tick().await;
-                    let versions = (0..BATCH).map(|n| loader.seal(&label(&format!("s{writer}-{round}-{n}"), n), None));
-                    let written = loader.write(OUT, versions.collect()).await;
-                    if written.is_ok() {
-                        taken.fetch_add(BATCH, Ordering::Relaxed);
-                    }
-                    if over.load(Ordering::Relaxed) {
-                        return;
-                    }
-                }
-            });
-        }
-        Self { runtime: Some(runtime), over, taken }
-    }
-
-    /// How many facts the door took.
-    fn taken(&self) -> usize {
-        self.taken.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
