@@ -291,9 +291,12 @@ fn horizon() -> Option<Vec<u8>> {
     bytes(&Horizon { before: unix_now() * 1_000_000 - HORIZON_MIN })
 }
 
+/// A path, a value, and what an operator who is not limited is told.
+type Kind = (String, Option<Vec<u8>>, Option<&'static str>);
+
 /// Every kind of path, written and deleted, each with what an operator who is not limited is told: nothing, for it is taken,
 /// or why not.
-fn every_kind() -> Vec<(String, Option<Vec<u8>>, Option<&'static str>)> {
+fn every_kind() -> Vec<Kind> {
     let manifest = Manifest { service: "api".into(), run: vec!["true".into()], ..Manifest::default() }.encode_to_vec();
     let revision = Manifest::revision(&manifest);
     let muster = muster_path(&"api".parse().unwrap(), &revision);
