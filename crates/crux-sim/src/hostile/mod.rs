@@ -1,5 +1,5 @@
 //! Whole fulcrums one of which lies: it has a valid certificate, flocks as it should, and says of facts and services what it
-//! likes. [`lies`] is what it can say, [`siege`] a run from one seed, [`rules`] what must hold for the others all the time.
+//! likes. `lies` is what it can say, [`siege`] a run from one seed, [`rules`] what must hold for the others all the time.
 //!
 //! Flocking against a liar is tested apart (`tests/flock_hostile.rs`): here it stays a member for as long as nobody throws it
 //! out, for that is where it can do most.
