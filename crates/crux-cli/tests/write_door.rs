@@ -264,9 +264,10 @@ fn what_is_forged_is_refused_with_its_reason_at_every_door_and_leaves_no_trace()
         alice.socket = world.path(state).join("crux.sock");
         for (what, sealed, says) in &forged {
             let beside = alice.seal(&("horde/beside", horde(1, "", &[])));
-            for (place, versions) in [(0, vec![sealed.clone()]), (1, vec![beside, sealed.clone()])] {
+            let alone = ("this version is not accepted", vec![sealed.clone()]);
+            for (which, versions) in [alone, ("version 2 of 2 is not accepted", vec![beside, sealed.clone()])] {
                 let error = refusal(&alice.send(&versions));
-                assert!(error.cause.contains(&format!("version {place} is not accepted")), "{what}: {error:?}");
+                assert!(error.cause.contains(which), "{what}: {error:?}");
                 assert!(error.cause.contains(says), "{what}: {says:?} is not in {error:?}");
             }
         }
@@ -296,13 +297,13 @@ type Kind = (String, Option<Vec<u8>>, Option<&'static str>);
 
 /// Every kind of path, written and deleted, each with what an operator who is not limited is told: nothing, for it is taken,
 /// or why not.
-fn every_kind() -> Vec<Kind> {
+fn every_kind(nonce: u8) -> Vec<Kind> {
     let manifest = Manifest { service: "api".into(), run: vec!["true".into()], ..Manifest::default() }.encode_to_vec();
     let revision = Manifest::revision(&manifest);
     let muster = muster_path(&"api".parse().unwrap(), &revision);
     let place = Place { revision: revision.0.into(), place: "pick(api, 0, ALL)".into(), ..Place::default() };
     let rule =
-        Rule { client: "web/*".into(), endpoint: "data/db".into(), nonce: vec![7; 16].into(), ..Rule::default() };
+        Rule { client: "web/*".into(), endpoint: "data/db".into(), nonce: vec![nonce; 16].into(), ..Rule::default() };
     let rule = |removed| RuleFact { rule: rule.encode_to_vec().into(), removed };
     let rule_at = rule_path(&rule(false).id());
     let row = || bytes(&Row::default());
@@ -417,7 +418,7 @@ fn every_kind_of_fact_is_written_by_operators_alone_at_a_members_door_and_at_a_v
     for mut writer in writers {
         for state in ["s1", "s9"] {
             writer.client.socket = world.path(state).join("crux.sock");
-            for (path, value, _) in every_kind() {
+            for (path, value, _) in every_kind(6) {
                 let error = refusal(&writer.client.write(&[(path.as_str(), value)]));
                 assert!(error.cause.contains(writer.refused), "{} writes {path}: {error:?}", writer.who);
             }
@@ -428,11 +429,12 @@ fn every_kind_of_fact_is_written_by_operators_alone_at_a_members_door_and_at_a_v
     // Who is limited writes what it is limited to.
     let mut limited = own(issue("operator/bob", now, Some("horde@web")));
     let mut alice = own(load(&world, "config/crux/profile"));
-    for state in ["s1", "s9"] {
+    // A rule that was removed never comes back: at each door another one.
+    for (state, nonce) in [("s1", 7), ("s9", 8)] {
         for client in [&mut limited, &mut alice] {
             client.socket = world.path(state).join("crux.sock");
         }
-        for (path, value, _) in every_kind() {
+        for (path, value, _) in every_kind(nonce) {
             let unknown = path.starts_with("ship/") || path.starts_with("secret/");
             let written = limited.write(&[(path.as_str(), value)]);
             if path == "horde/web" {
@@ -444,7 +446,7 @@ fn every_kind_of_fact_is_written_by_operators_alone_at_a_members_door_and_at_a_v
             }
         }
         // And who is not limited writes all that there is.
-        for (path, value, why) in every_kind() {
+        for (path, value, why) in every_kind(nonce) {
             let written = alice.write(&[(path.as_str(), value)]);
             match why {
                 None => assert!(matches!(written.0, 200 | 202), "{path}: {}", written.1),
@@ -460,7 +462,7 @@ fn every_kind_of_fact_is_written_by_operators_alone_at_a_members_door_and_at_a_v
         facts.iter().map(|fact| fact["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     });
     assert_eq!(paths(&there), paths(&list(&world, "s1", "")));
-    for (path, _, why) in every_kind().into_iter().filter(|(path, ..)| !path.starts_with("row/n")) {
+    for (path, _, why) in every_kind(8).into_iter().filter(|(path, ..)| !path.starts_with("row/n")) {
         let stands = there.iter().any(|fact| fact["path"] == path.as_str());
         assert_eq!(stands, why != Some("no kind of fact"), "{path}");
     }

@@ -133,8 +133,9 @@ mod tests {
         let web: HordeName = "web".parse().unwrap();
         for (present, joining, absent, want, goes) in [
             ("n1 n2 n3", "", "", Some(3), ""),
-            ("n3 n1 n2", "", "", Some(2), "n3"),
-            // n2 came last, by its row.
+            // n2 came last, by its row; of the others the later name is taken to have.
+            ("n3 n1 n2", "", "", Some(2), "n2"),
+            ("n3 n1 n2", "", "", Some(1), "n2 n3"),
             ("n1 n2", "", "n9", Some(2), "n2"),
             ("n1 n3", "n2", "", Some(1), "n2 n3"),
             // Whoever is absent counts, and is not the one that goes here.
