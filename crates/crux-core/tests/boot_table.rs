@@ -29,8 +29,7 @@ struct World {
     settled: bool,
     answers: bool,
     admin_answers: bool,
-    busy: BTreeSet<HordeName>,
-    waited: Option<HordeName>,
+    idle: bool,
     offered_admin: bool,
     offered: Option<(HordeName, Option<FulcrumId>)>,
 }
@@ -49,8 +48,7 @@ impl World {
             settled: true,
             answers: true,
             admin_answers: true,
-            busy: BTreeSet::new(),
-            waited: None,
+            idle: true,
             offered_admin: false,
             offered: None,
         };
@@ -113,8 +111,7 @@ impl World {
             known: &self.known,
             offered_admin: self.offered_admin,
             offered: self.offered.as_ref().map(|(horde, of)| (horde, of.as_ref())),
-            busy: &self.busy,
-            waited: self.waited.as_ref(),
+            idle: self.idle,
             wall: Wall(7),
             absences: &absences,
             now: Time::from_millis(VACANCY_AFTER_MS),
@@ -244,39 +241,7 @@ const SCENES: &[Scene] = &[
         change: |w| {
             w.roster.push("n9");
             w.offer("main", None);
-            w.busy.insert("web".parse().unwrap());
-        },
-    },
-    Scene {
-        words: "web wants one more and offers a home, but something of main runs here",
-        change: |w| {
-            w.want(3);
-            w.offer("web", None);
-            w.busy.insert(HordeName::main());
-        },
-    },
-    Scene {
-        words: "web wants fewer and releases, but something of web runs here",
-        change: |w| {
-            w.want(1);
-            w.offer("main", None);
-            w.busy.insert("web".parse().unwrap());
-        },
-    },
-    Scene {
-        words: "web wants fewer and releases, and has waited long for what runs here",
-        change: |w| {
-            w.want(1);
-            w.offer("main", None);
-            w.busy.insert("web".parse().unwrap());
-            w.waited = Some("web".parse().unwrap());
-        },
-    },
-    Scene {
-        words: "web is wanted no more, but something of it runs here",
-        change: |w| {
-            w.known.take("horde/web", None);
-            w.busy.insert("web".parse().unwrap());
+            w.idle = false;
         },
     },
     Scene {

@@ -596,8 +596,7 @@ fn a_horde_takes_its_members_by_offers_and_runs_its_service_on_them_alone() {
     // Nobody wants the horde any more: its fulcrums go home, and what ran for it stops.
     let none = Horde { want: 0, ..Horde::default() };
     world.write("n1", &horde_path(&of.horde), &none.encode_to_vec());
-    // They wait for half a minute, for somebody might come who takes it over.
-    world.until(Duration::from_secs(60), "it is empty", |world| world.running(ALL, &of) == 0);
+    world.until(Duration::from_secs(30), "it is empty", |world| world.running(ALL, &of) == 0);
     assert!(ALL.iter().all(|name| world.nodes["n1"].services.roles().home(&id(name)) == HordeName::main()));
 }
 

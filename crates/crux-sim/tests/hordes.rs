@@ -4,7 +4,6 @@ use crux_core::facts::value::Row;
 use crux_core::io::{Command, Input, Reply};
 use crux_core::picture::HordeState;
 use crux_core::services::instance::ServiceRef;
-use crux_core::services::verdict::Health;
 use crux_names::{Duration, FulcrumId, HordeName};
 use crux_sim::operator::{Change, Wanted, cordon, horde, horde_with_vacancies};
 use crux_sim::swarm::{Options, Swarm};
@@ -38,36 +37,6 @@ fn settle(swarm: &mut Swarm, phase: &str) {
 fn running(swarm: &Swarm, places: &[usize], of: &ServiceRef) -> usize {
     let lives = places.iter().filter_map(|at| swarm.world.slots[*at].node.as_ref());
     lives.map(|life| life.machine.running(of)).sum()
-}
-
-/// How many instances of a service run, are not told to stop, and are ready in the eyes of whoever judges them.
-fn ready(swarm: &Swarm, of: &ServiceRef) -> usize {
-    let lives: Vec<_> = swarm.world.slots.iter().filter_map(|slot| slot.node.as_ref()).collect();
-    let judged = lives.iter().filter_map(|life| life.engine.services_room().verdicts().get(&of.horde));
-    let ready: BTreeSet<_> = judged
-        .flat_map(|heard| &heard.word)
-        .filter(|verdict| verdict.health == Health::Ready)
-        .map(|verdict| &verdict.subject)
-        .collect();
-    let processes = lives.iter().flat_map(|life| life.machine.processes.values());
-    let of_it = processes.filter(|process| process.instance.of == *of && !process.stopping);
-    of_it.filter(|process| ready.contains(&process.instance.id)).count()
-}
-
-/// Where something of a horde runs on a fulcrum whose own row says that it is of another one and is not on its way there.
-fn strays(swarm: &Swarm) -> Vec<String> {
-    let mut strays = Vec::new();
-    for life in swarm.world.slots.iter().filter_map(|slot| slot.node.as_ref()) {
-        let row = life.engine.facts_room().rows().find(|(id, _)| *id == life.machine.id).map(|(_, row)| row);
-        let home = row.map(|row| row.horde).filter(|horde| !horde.is_empty()).unwrap_or_else(|| "main".into());
-        let of_others = life.machine.processes.values().filter(|process| {
-            let horde = process.instance.of.horde.as_str();
-            horde != home && !(horde == "main" && home.starts_with('+'))
-        });
-        strays
-            .extend(of_others.map(|process| format!("{} of {}, row {home}", process.instance.id, process.instance.of)));
-    }
-    strays
 }
 
 fn id(place: usize) -> FulcrumId {
@@ -294,72 +263,5 @@ fn whoever_leaves_for_good_is_of_no_horde_and_is_missed_nowhere() {
         let row = &rows(&swarm, others[0])[&id(gone)];
         assert!(!row.left && row.horde.is_empty(), "seed {seed}: back it is free: {row:?}");
         assert_eq!(members(&swarm, others[0], &web()).len(), 3, "seed {seed}");
-    }
-}
-
-/// Design, control-plane.md: "Deleting a horde drains it; its fulcrums become free", and "withdrawn: drained and stopped".
-/// Whoever leaves a horde, `main` among them, is emptied first; the others take over before anything stops.
-#[test]
-fn never_fewer_are_ready_than_wanted_while_a_horde_is_created_shrunk_grown_and_deleted() {
-    for seed in 0..6 {
-        let mut swarm = Swarm::new(Options::fine(seed, 8));
-        let (api, db) = (of(&HordeName::main(), "api"), of(&web(), "db"));
-        ok(swarm.check_sides("start"));
-        write(&mut swarm, 0, &Wanted::plain(&api, "pick(api, 8, ALL)".into()).changes());
-        settle(&mut swarm, "eight in main");
-        assert_eq!(ready(&swarm, &api), 8, "seed {seed}");
-        let watch = |swarm: &mut Swarm, phase: &str, wanted: &[(&ServiceRef, usize)]| {
-            for _ in 0..1_000 {
-                ok(swarm.run_for(Duration::from_millis(20)));
-                for (of, count) in wanted {
-                    let ready = ready(swarm, of);
-                    assert!(ready >= *count, "seed {seed}, {phase}: {ready} of {of} are ready, {count} wanted");
-                }
-                assert_eq!(strays(swarm), Vec::<String>::new(), "seed {seed}, {phase}");
-            }
-            settle(swarm, phase);
-        };
-        write(&mut swarm, 3, &horde(&web(), Some(4)));
-        watch(&mut swarm, "created", &[(&api, 8)]);
-        assert_eq!(members(&swarm, 1, &web()).len(), 4, "seed {seed}");
-        write(&mut swarm, 2, &Wanted::plain(&db, "pick(db, 4, ALL)".into()).changes());
-        settle(&mut swarm, "four in web");
-        assert_eq!(ready(&swarm, &db), 4, "seed {seed}");
-        write(&mut swarm, 5, &horde(&web(), Some(2)));
-        watch(&mut swarm, "shrunk", &[(&api, 8), (&db, 4)]);
-        assert_eq!(members(&swarm, 1, &web()).len(), 2, "seed {seed}");
-        write(&mut swarm, 6, &horde(&web(), Some(5)));
-        watch(&mut swarm, "grown", &[(&api, 8), (&db, 4)]);
-        assert_eq!(members(&swarm, 1, &web()).len(), 5, "seed {seed}");
-        let mut gone = Wanted::plain(&db, String::new()).removal();
-        gone.extend(horde(&web(), None));
-        write(&mut swarm, 7, &gone);
-        watch(&mut swarm, "deleted", &[(&api, 8)]);
-        assert_eq!((members(&swarm, 1, &web()).len(), running(&swarm, &[0, 1, 2, 3, 4, 5, 6, 7], &db)), (0, 0));
-    }
-}
-
-/// What nobody else can run does not hold its fulcrum for ever: it is stopped when nothing has moved for a while.
-#[test]
-fn what_cannot_move_does_not_keep_its_fulcrum_from_the_horde_that_took_it() {
-    for seed in 0..3 {
-        let mut swarm = Swarm::new(Options::fine(seed, 4));
-        let api = of(&HordeName::main(), "api");
-        ok(swarm.check_sides("start"));
-        write(&mut swarm, 0, &Wanted::plain(&api, "pick(api, 2, ALL)".into()).changes());
-        settle(&mut swarm, "two in main");
-        let all = [0, 1, 2, 3];
-        // All of main: nobody is left who could take over.
-        write(&mut swarm, 3, &horde(&web(), Some(4)));
-        let begin = swarm.world.now;
-        while members(&swarm, 0, &web()).len() < 4 {
-            if swarm.world.now.since(begin) < Duration::from_secs(20) {
-                assert_eq!(ready(&swarm, &api), 2, "seed {seed}: it is waited for a while");
-            }
-            ok(swarm.run_for(Duration::from_millis(100)));
-            assert!(swarm.world.now.since(begin) < Duration::from_secs(45), "seed {seed}: it waits for ever");
-        }
-        settle(&mut swarm, "all are of web");
-        assert_eq!(running(&swarm, &all, &api), 0, "seed {seed}");
     }
 }

@@ -16,7 +16,6 @@ use crate::services::access::Listed;
 use crate::services::admin;
 use crate::services::instance::{Instance, InstanceId, Phase, ServiceRef};
 use crate::services::known::Known;
-use crate::services::leaving;
 use crate::services::plan::{Entry, Plan};
 use crate::services::roles::{HordeRoles, Substitute, home_of, stands_in};
 use crate::services::vacancy;
@@ -287,21 +286,7 @@ impl Engine {
             let how = format!("stands in no longer for {of} and goes when what runs there runs elsewhere");
             said.entry(how).or_default().push(id.to_string());
         }
-        let main = HordeName::main();
-        for id in members.joining.iter().filter(|id| self.runs_at(&main, id)) {
-            let how = format!("comes when what runs there for {main} runs elsewhere");
-            said.entry(how).or_default().push(id.to_string());
-        }
-        for id in leaving::going(horde, members, &self.known).iter().filter(|id| self.runs_at(horde, id)) {
-            said.entry("goes when what runs there runs elsewhere".into()).or_default().push(id.to_string());
-        }
         said.into_iter().map(|(how, ids)| format!("{}: {how}", ids.join(", ")))
-    }
-
-    /// Whether something of a horde runs on a fulcrum, as its seat last told.
-    fn runs_at(&self, horde: &HordeName, id: &FulcrumId) -> bool {
-        let mut board = self.services.boards().get(horde).into_iter().flat_map(|heard| &heard.word);
-        board.any(|instance| instance.id.fulcrum == *id && instance.phase != Phase::Gone)
     }
 
     /// Every instance that somebody reports or believes in.
@@ -596,9 +581,6 @@ impl Engine {
                 continue;
             };
             let text = match (line.joining, line.admin) {
-                (true, _) if self.runs_at(&HordeName::main(), id) => {
-                    format!("it comes to horde {horde} when what it runs for main runs elsewhere")
-                }
                 (true, _) => format!("its services for horde {horde} do not answer yet"),
                 (false, true) => format!("its row names horde {horde} and the ADMIN flag"),
                 (false, false) => format!("its row names horde {horde}"),

@@ -6,13 +6,12 @@
 
 use super::admit::Admits;
 use super::known::Known;
-use super::leaving;
 use super::pace::Pace;
 use super::roles::{HordeRoles, Roles, home_of, stands_in};
 use super::vacancy::{self, Absences};
 use crate::facts::value::Row;
 use crate::resources::Resources;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use crux_names::{ADMIN, FulcrumId, HordeName, Time, Wall};
@@ -48,10 +47,8 @@ pub struct Situation<'a> {
     pub offered_admin: bool,
     /// A horde that the present seat of ADMIN offers, and in whose place if only to stand in.
     pub offered: Option<(&'a HordeName, Option<&'a FulcrumId>)>,
-    /// Hordes of which something runs here.
-    pub busy: &'a BTreeSet<HordeName>,
-    /// The horde that it leaves, if it has waited long enough for what runs here of it to run elsewhere.
-    pub waited: Option<&'a HordeName>,
+    /// Whether nothing runs here for the horde at which it stands in.
+    pub idle: bool,
     /// What is stamped as the moment at which it came into a horde.
     pub wall: Wall,
     /// Since when home members have been missed, as this fulcrum saw it.
@@ -100,18 +97,6 @@ impl Situation<'_> {
         let want = i64::from(self.known.hordes().get(horde)?.want);
         let have = self.roles.hordes.get(horde).map_or(0, |roles| roles.home().len());
         Some(want - i64::try_from(have).unwrap_or(i64::MAX))
-    }
-
-    /// Whether it may leave a horde: nothing of that runs here any more, or nothing more is waited for.
-    fn may_leave(&self, horde: &HordeName) -> bool {
-        // What an earlier life left running is not known before its services answer.
-        self.answers && (!self.busy.contains(horde) || self.waited == Some(horde))
-    }
-
-    /// Whether the facts want it in its home no more.
-    fn is_to_go(&self) -> bool {
-        let home = self.home().0;
-        self.roles.hordes.get(&home).is_some_and(|members| leaving::going(&home, members, self.known).contains(self.me))
     }
 
     fn stands_in(&self) -> Option<(HordeName, FulcrumId)> {
@@ -208,11 +193,10 @@ pub const TABLE: &[Rule] = &[
         id: "horde-deleted",
         applies: |s| {
             let home = s.home().0;
-            let deleted = home != HordeName::main() && !s.known.hordes().contains_key(&home);
-            s.settled && deleted && s.may_leave(&home)
+            s.settled && home != HordeName::main() && !s.known.hordes().contains_key(&home)
         },
         writes: |_, row| (row.horde, row.since) = (String::new(), 0),
-        why: "no operator's fact wants its horde any more, and what ran here of it has stopped",
+        why: "no operator's fact wants its horde any more",
     },
     Rule {
         id: "substitute-ended",
@@ -227,10 +211,7 @@ pub const TABLE: &[Rule] = &[
     },
     Rule {
         id: "substitute-released",
-        applies: |s| {
-            let idle = |horde: &HordeName| !s.busy.contains(horde) && s.is_next_to_go(horde);
-            s.is_released() && s.stands_in().is_some_and(|(horde, _)| idle(&horde))
-        },
+        applies: |s| s.is_released() && s.idle && s.stands_in().is_some_and(|(horde, _)| s.is_next_to_go(&horde)),
         writes: |_, row| (row.stands_in, row.stands_for) = (String::new(), String::new()),
         why: "whom it stood in for is back or counts no more, and what ran here runs elsewhere",
     },
@@ -239,24 +220,23 @@ pub const TABLE: &[Rule] = &[
         applies: |s| {
             let here = s.stands_in().map(|(horde, _)| horde);
             let home = s.offered_home().filter(|horde| here.as_ref() == Some(horde));
-            let open = home.is_some_and(|horde| s.may_take(horde) && s.missing(horde).is_some_and(|n| n > 0));
-            open && s.may_leave(&s.home().0)
+            home.is_some_and(|horde| s.may_take(horde) && s.missing(horde).is_some_and(|n| n > 0))
         },
         writes: |s, row| {
             row.horde = core::mem::take(&mut row.stands_in);
             row.stands_for = String::new();
             row.since = s.wall.0;
         },
-        why: "genghis offered it for good the place in which it stood in, and what ran here of its home runs elsewhere",
+        why: "genghis offered it for good the place in which it stood in",
     },
     Rule {
         id: "horde-released",
         applies: |s| {
             // A substitute is released from where it stands in, never from its home.
-            s.is_released() && s.stands_in().is_none() && s.is_to_go() && s.may_leave(&s.home().0)
+            s.is_released() && s.stands_in().is_none() && s.missing(&s.home().0).is_some_and(|n| n < 0)
         },
         writes: |_, row| (row.horde, row.since) = (String::new(), 0),
-        why: "its horde has more home members than its operator wants, and what ran here of it runs elsewhere",
+        why: "its horde has more home members than its operator wants",
     },
     Rule {
         id: "horde-offered",
@@ -288,9 +268,9 @@ pub const TABLE: &[Rule] = &[
     },
     Rule {
         id: "horde-answers",
-        applies: |s| s.home().1 && s.may_leave(&HordeName::main()),
+        applies: |s| s.home().1 && s.answers,
         writes: |s, row| row.horde = format!("{}", s.home().0),
-        why: "its services answer, and what ran here of main runs elsewhere",
+        why: "its services answer",
     },
     Rule {
         id: "labels",
@@ -332,8 +312,7 @@ mod tests {
         offered_admin: bool,
         offered: Option<HordeName>,
         stands_for: Option<FulcrumId>,
-        busy: BTreeSet<HordeName>,
-        waited: Option<HordeName>,
+        idle: bool,
         capacity: Option<Resources>,
         /// For how long whoever is missed has been so.
         missed_ms: u64,
@@ -355,8 +334,7 @@ mod tests {
                 offered_admin: false,
                 offered: None,
                 stands_for: None,
-                busy: BTreeSet::new(),
-                waited: None,
+                idle: true,
                 capacity: None,
                 missed_ms: VACANCY_AFTER_MS,
             }
@@ -400,8 +378,7 @@ mod tests {
                     known: &self.known,
                     offered_admin: self.offered_admin,
                     offered: self.offered.as_ref().map(|horde| (horde, self.stands_for.as_ref())),
-                    busy: &self.busy,
-                    waited: self.waited.as_ref(),
+                    idle: self.idle,
                     wall: Wall(7),
                     absences: &absences,
                     now: Time::from_millis(self.missed_ms),
@@ -545,9 +522,9 @@ mod tests {
         (world.offered, world.stands_for) = (Some(HordeName::main()), None);
         assert!(world.run().is_empty(), "n2 is still missed");
         world.roster.extend(World::new("n2", &["n2"]).roster);
-        world.busy.insert("web".parse().unwrap());
+        world.idle = false;
         assert!(world.run().is_empty(), "something runs here");
-        world.busy.clear();
+        world.idle = true;
         assert_eq!(world.run(), ["substitute-released"]);
         assert_eq!(world.mine(), ("", "ADMIN"));
     }
@@ -602,41 +579,5 @@ mod tests {
         assert!(world.run().is_empty(), "nobody released it");
         world.offered = Some(HordeName::main());
         assert_eq!(world.run(), ["horde-released"]);
-    }
-
-    /// Design, control-plane.md: "withdrawn: services drained and stopped". The row changes when that is done.
-    #[test]
-    fn nobody_leaves_a_horde_of_which_something_runs_here_before_it_has_waited_for_it() {
-        let (web, main): (HordeName, _) = ("web".parse().unwrap(), HordeName::main());
-        let at = |row: &str, offered: Option<&HordeName>, want: Option<u32>| {
-            let mut world = World::new("n2", &["n1", "n2"]);
-            world.row("n1", "web", "ADMIN");
-            world.row("n2", row, "");
-            if let Some(want) = want {
-                world.want("web", want, "");
-            }
-            world.offered = offered.cloned();
-            world
-        };
-        for (mut world, leaves, rule) in [
-            (at("web", None, None), &web, "horde-deleted"),
-            (at("web", Some(&main), Some(1)), &web, "horde-released"),
-            (at("+web", None, Some(2)), &main, "horde-answers"),
-        ] {
-            world.busy.insert(leaves.clone());
-            assert!(world.run().is_empty(), "{rule}");
-            world.waited = Some(if *leaves == web { main.clone() } else { web.clone() });
-            assert!(world.run().is_empty(), "{rule}: for another one it has waited");
-            let mut idle = at(&world.known.rows()[&world.me].horde.clone(), None, None);
-            (idle.known, idle.offered) = (world.known.clone(), world.offered.clone());
-            assert_eq!(idle.run(), [rule]);
-            world.waited = Some(leaves.clone());
-            assert_eq!(world.run(), [rule]);
-        }
-        let mut eldest = at("web", Some(&main), Some(1));
-        eldest.row("n1", "web", "ADMIN");
-        let row = Row { horde: "web".into(), admin: "ADMIN".into(), since: 9, ..Row::default() };
-        eldest.known.take("row/n1/0", Some(&row.encode_to_vec().into()));
-        assert!(eldest.run().is_empty(), "n1 came last: it is the one that goes, whoever is released");
     }
 }

@@ -3,12 +3,11 @@
 //! size. An offer is only a word: the fulcrum checks the operators' facts and writes its own row.
 //!
 //! `where` decides first, then the spread over the label `zone`, then the name. Absent home members count, so a split
-//! changes nobody's home. Whoever is cordoned is offered nothing, and who is sent away first is
-//! emptied. Quotas are the proctor's affair: they bound what runs in a horde, not who is of it.
+//! changes nobody's home. Whoever is cordoned is offered nothing.
+//! Quotas are the proctor's affair: they bound what runs in a horde, not who is of it.
 
 use super::admit::Admits;
 use super::known::Known;
-use super::leaving;
 use super::pace::{Pace, seconds};
 use super::roles::{HordeRoles, Roles};
 use super::vacancy::{self, Absences};
@@ -94,7 +93,10 @@ impl Sees<'_> {
         let (had, want) = (home.len(), fact.want as usize);
         let why = format!("{horde} wants {want} home members and has {had}");
         if had > want {
-            for to in leaving::going(horde, members, self.known) {
+            // Who came last goes first: two parts of a split may both have filled up what was lacking before it.
+            let mut leaving = members.present.clone();
+            leaving.sort_by_cached_key(|id| (self.known.rows().get(id).map_or(0, |row| row.since), id.clone()));
+            for to in leaving.into_iter().rev().take(had - want) {
                 word.offers.push(Offer { to, horde: HordeName::main(), stands_for: None, why: why.clone() });
             }
             return;

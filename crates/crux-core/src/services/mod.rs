@@ -19,7 +19,6 @@ pub mod hooks;
 pub mod instance;
 pub mod item;
 pub mod known;
-pub mod leaving;
 pub mod message;
 pub mod muster;
 pub mod pace;
@@ -44,7 +43,6 @@ use self::heartbeat::Heartbeat;
 use self::hooks::Hooks;
 use self::instance::{Instance, InstanceId};
 use self::known::Known;
-use self::leaving::Leave;
 use self::message::Message;
 use self::pace::Pace;
 use self::pastiche::Pastiche;
@@ -187,8 +185,7 @@ pub struct Services {
     roles: Roles,
     /// What the proctors are told about their hordes; made anew when facts or roles change.
     briefs: BTreeMap<HordeName, Brief>,
-    /// Whether things had settled when they were; `None`: that is due.
-    briefed: Option<bool>,
+    briefed: bool,
 
     picket: Picket,
     pastiche: Pastiche,
@@ -218,8 +215,6 @@ pub struct Services {
     /// When ADMIN's seat last said what hordes wait for.
     waits_heard: Time,
     absences: Absences,
-    /// The horde that this fulcrum leaves, if it does.
-    leave: Option<Leave>,
     said: standing::Said,
     /// Whether something may have changed since it was last said how hordes stand.
     unsaid: bool,
@@ -263,7 +258,7 @@ impl Services {
             stable_since: None,
             roles: Roles::default(),
             briefs: BTreeMap::new(),
-            briefed: None,
+            briefed: false,
             picket: Picket::new(me.clone(), pace, seed),
             pastiche: Pastiche::new(me, pace, seed),
             hooks: Hooks::new(pace),
@@ -285,7 +280,6 @@ impl Services {
             waits: BTreeMap::new(),
             waits_heard: now,
             absences: Absences::default(),
-            leave: None,
             said: standing::Said::default(),
             unsaid: true,
             slots: BTreeMap::new(),
@@ -326,7 +320,7 @@ impl Services {
                 self.young &= !(stable && self.view.roster.len() > 1);
             }
             Input::Facts => {
-                self.briefed = None;
+                self.briefed = false;
                 self.changed = true;
             }
             Input::Certificate { labels, admission } => {
@@ -388,7 +382,7 @@ impl Services {
 
     fn install(&mut self, now: Time, wall: Wall, view: View, out: &mut Vec<Output>) {
         self.view = view;
-        self.briefed = None;
+        self.briefed = false;
         self.changed = true;
         // The grant is of a view; the new one has its own. What settled before has to settle again.
         self.doubt(now);

@@ -3,9 +3,8 @@
 //!
 //! The seat of a horde is its first present home member by roster seniority; ADMIN's seat is the first present flagged
 //! fulcrum; where none of a horde's home members is, the first substitute of one of them. A fulcrum without a row is in
-//! `main`. A row `+name` is on its way: it is of the horde, but never its seat before its services answer and what ran there
-//! for `main` runs elsewhere; until then it obeys `main`, too, and where nobody else of `main` is here it is the seat there.
-//! Who says that it stands in counts as a substitute only where the operators' facts let it.
+//! `main`. A row `+name` is on its way: it is of the horde, but never its seat before its services answer. Who says that it
+//! stands in counts as a substitute only where the operators' facts let it.
 
 use super::admin::Carriers;
 use super::known::Known;
@@ -37,9 +36,6 @@ pub struct HordeRoles {
     pub substitutes: Vec<Substitute>,
     /// Those of the present home members that stand in elsewhere: they count here and get no work.
     pub lent: BTreeSet<FulcrumId>,
-    /// Present fulcrums on their way into another horde, in roster order: they count there, get no work here, and obey here
-    /// until nothing of this horde runs on them any more.
-    pub leaving: Vec<FulcrumId>,
 }
 
 impl HordeRoles {
@@ -47,8 +43,7 @@ impl HordeRoles {
     #[must_use]
     pub fn seat(&self) -> Option<&FulcrumId> {
         let stands_in = || self.substitutes.iter().find(|substitute| self.absent.contains(&substitute.of));
-        let stands_in = || stands_in().map(|substitute| &substitute.id);
-        self.present.first().or_else(stands_in).or_else(|| self.leaving.first())
+        self.present.first().or_else(|| stands_in().map(|substitute| &substitute.id))
     }
 
     /// All home members by name: those that count, present or not.
@@ -95,14 +90,11 @@ impl Roles {
         self.homes.get(fulcrum).cloned().unwrap_or_else(HordeName::main)
     }
 
-    /// Whether a present fulcrum obeys the plans of a horde: by its home, as a substitute, on its way out, or by the flag for
-    /// ADMIN.
+    /// Whether a present fulcrum obeys the plans of a horde: by its home, as a substitute, or by the flag for ADMIN.
     #[must_use]
     pub fn is_member(&self, horde: &HordeName, fulcrum: &FulcrumId) -> bool {
         let stands_in = |roles: &HordeRoles| roles.substitutes.iter().any(|substitute| substitute.id == *fulcrum);
-        let obeys =
-            |roles: &HordeRoles| roles.present.contains(fulcrum) || roles.leaving.contains(fulcrum) || stands_in(roles);
-        self.hordes.get(horde).is_some_and(obeys)
+        self.hordes.get(horde).is_some_and(|roles| roles.present.contains(fulcrum) || stands_in(roles))
     }
 }
 
@@ -146,9 +138,6 @@ pub fn roles(roster: &[Seat], known: &Known) -> Roles {
         if let Some((horde, of)) = stands_in(row).filter(|(at, _)| *at != home && known.may_stand_in(id, at)) {
             roles.hordes.entry(horde).or_default().substitutes.push(Substitute { id: id.clone(), of });
             roles.hordes.entry(home.clone()).or_default().lent.insert(id.clone());
-        }
-        if joining && home != HordeName::main() {
-            roles.hordes.entry(HordeName::main()).or_default().leaving.push(id.clone());
         }
         let horde = roles.hordes.entry(home.clone()).or_default();
         if joining { &mut horde.joining } else { &mut horde.present }.push(id.clone());
@@ -229,10 +218,6 @@ mod tests {
         assert_eq!(roles.hordes[&web].home(), [id("n1"), id("n2"), id("n3"), id("n9")]);
         assert_eq!(roles.admin(), [id("n3")]);
         assert!(!roles.is_member(&web, &id("n2")) && roles.is_member(&web, &id("n1")));
-        let main = HordeName::main();
-        assert_eq!((&roles.hordes[&main].leaving, roles.hordes[&main].home()), (&Vec::from([id("n2")]), Vec::new()));
-        assert!(roles.is_member(&main, &id("n2")) && !roles.is_member(&main, &id("n1")));
-        assert_eq!(roles.seat(&main), Some(&id("n2")), "where nobody else of it is");
     }
 
     #[test]

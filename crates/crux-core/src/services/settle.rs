@@ -7,11 +7,10 @@ use super::effect::Event;
 use super::healthminder::Healthminder;
 use super::instance::{Instance, InstanceId, Phase, ServiceRef};
 use super::known::Known;
-use super::leaving::{self, Leave};
 use super::message::Message;
 use super::plan::{Entry, Plan};
 use super::proctor::{self, Home, Proctor, Seen, Wanted};
-use super::roles::{Roles, home_of, roles};
+use super::roles::{Roles, roles};
 use super::verdict::Health;
 use super::{Output, Services, boot, bounds, dean, genghis, programs, vacancy};
 use crate::facts::value::{Row, row_path};
@@ -63,28 +62,20 @@ struct ToldRegister {
     pause: Duration,
 }
 
-/// `settled`: facts that others hold have arrived. Before, nobody is sent away for the sake of those that are here.
-fn brief(horde: &HordeName, roles: &Roles, known: &Known, settled: bool) -> Brief {
+fn brief(horde: &HordeName, roles: &Roles, known: &Known) -> Brief {
     let members = roles.hordes.get(horde).cloned().unwrap_or_default();
     let want = known.hordes().get(horde).map_or(0, |fact| fact.want);
     let next_to_go = vacancy::next_to_go(&members, want);
-    let mut going: BTreeSet<FulcrumId> = members.leaving.iter().cloned().collect();
-    if settled {
-        going.extend(leaving::going(horde, &members, known));
-    }
     let member = |id: &FulcrumId, substitute: bool| {
         let cordon = known.cordon(id);
         let drained = cordon.is_some_and(|cordon| cordon.drain);
-        // Who works elsewhere meanwhile, who is to leave, and who stood in long enough is emptied as if an operator had said
-        // so.
-        let emptied = members.lent.contains(id) || going.contains(id);
-        let draining = drained || emptied || (substitute && next_to_go == Some(id));
+        // Who works elsewhere meanwhile, and who stood in long enough, is emptied as if an operator had said so.
+        let draining = drained || members.lent.contains(id) || (substitute && next_to_go == Some(id));
         let (labels, capacity) = (known.labels(id), known.rows().get(id).and_then(|row| row.capacity));
         (id.clone(), Home { labels, capacity, cordoned: cordon.is_some(), draining, substitute })
     };
     let homes = members.present.iter().chain(&members.absent).map(|id| member(id, false));
-    let substitutes = members.substitutes.iter().map(|substitute| &substitute.id);
-    let others = substitutes.chain(&members.leaving).map(|id| member(id, true));
+    let substitutes = members.substitutes.iter().map(|substitute| member(&substitute.id, true));
     let wanted = known.places().iter().filter(|(of, _)| of.horde == *horde).filter_map(|(of, place)| {
         let revision = Hash256(place.revision.as_slice().try_into().ok()?);
         let once = known.revision(&of.service, &revision).is_some_and(|entry| entry.manifest.once);
@@ -92,7 +83,7 @@ fn brief(horde: &HordeName, roles: &Roles, known: &Known, settled: bool) -> Brie
         Some((of.clone(), wanted))
     });
     Brief {
-        homes: homes.chain(others).collect(),
+        homes: homes.chain(substitutes).collect(),
         sets: known.hordes().get(horde).map(|fact| fact.sets.clone()).unwrap_or_default(),
         quota: known.hordes().get(horde).and_then(|fact| fact.quota),
         wanted: wanted.collect(),
@@ -112,7 +103,6 @@ impl Services {
         self.rebrief(now, known, out);
         self.settle_standing(known, out);
         self.settle_door(now, known, out);
-        self.settle_leave(now, known);
         self.settle_boot(now, wall, known, out);
         for round in 0..ROUNDS {
             let repeat = repeat && round == 0;
@@ -151,7 +141,6 @@ impl Services {
         let settled = self.stable_since.map(|since| since + self.config.pace.ms(5_000)).filter(|at| *at > now);
         let adopted = (!self.adopted).then(|| self.started + self.config.pace.ms(10_000));
         let grown = self.young_until().filter(|at| *at > now);
-        let left = self.leave.as_ref().map(|leave| leave.until(self.config.pace)).filter(|at| *at > now);
         let fixed = [
             self.repeat_at,
             self.picket.deadline(now),
@@ -171,8 +160,7 @@ impl Services {
             self.told.added_due.unwrap_or(Time::NEVER),
             self.told.register_due.unwrap_or(Time::NEVER),
         ];
-        let all =
-            fixed.into_iter().chain(proctors).chain(minders).chain(settled).chain(adopted).chain(grown).chain(left);
+        let all = fixed.into_iter().chain(proctors).chain(minders).chain(settled).chain(adopted).chain(grown);
         all.min().unwrap_or(Time::NEVER)
     }
 
@@ -182,11 +170,10 @@ impl Services {
 
     /// Who sits where, and what proctors are told.
     fn rebrief(&mut self, now: Time, known: &Known, out: &mut Vec<Output>) {
-        let settled = self.settled(now);
-        if self.briefed == Some(settled) {
+        if self.briefed {
             return;
         }
-        self.briefed = Some(settled);
+        self.briefed = true;
         let roles = roles(&self.view.roster, known);
         if roles != self.roles {
             self.changed = true;
@@ -217,8 +204,7 @@ impl Services {
         hordes.extend([HordeName::main(), HordeName::admin()]);
         hordes.extend(known.hordes().keys().cloned());
         hordes.extend(known.places().keys().map(|of| of.horde.clone()));
-        self.briefs =
-            hordes.into_iter().map(|horde| (horde.clone(), brief(&horde, &self.roles, known, settled))).collect();
+        self.briefs = hordes.into_iter().map(|horde| (horde.clone(), brief(&horde, &self.roles, known))).collect();
         // A horde that is no more, or that only a row named for a while, leaves nothing behind.
         let briefs = &self.briefs;
         self.proctors.retain(|horde, _| briefs.contains_key(horde));
@@ -232,18 +218,6 @@ impl Services {
             let proctor = self.proctors.entry(horde.clone());
             proctor.or_insert_with(|| Proctor::new(horde.clone(), me, timers));
         }
-    }
-
-    /// Which horde this fulcrum leaves, and how far it is with that.
-    fn settle_leave(&mut self, now: Time, known: &Known) {
-        let me = &self.config.me.id;
-        let row = known.rows().get(me);
-        let leaves = row.and_then(|row| leaving::leaves(me, row, &self.roles, known, self.settled(now)));
-        self.leave = leaves.map(|horde| {
-            let heard = self.plans.get(&horde).filter(|heard| heard.view == *self.view.id());
-            let plan = heard.filter(|heard| self.roles.seat(&horde) == Some(&heard.by)).map(|heard| &heard.word);
-            Leave::look(self.leave.take(), now, horde, self.picket.items().values(), plan)
-        });
     }
 
     /// The bootstrap's table: this fulcrum's own row.
@@ -285,9 +259,8 @@ impl Services {
         // What was said last counts.
         let offered = offers.filter(|offer| offer.horde != HordeName::admin()).max_by_key(|offer| offer.at);
         let offered = offered.map(|offer| (&offer.horde, offer.stands_for.as_ref()));
-        let busy = leaving::busy(self.picket.items().values());
-        let waited = self.leave.as_ref().filter(|leave| now >= leave.until(self.config.pace));
-        let waited = waited.map(|leave| &leave.horde);
+        let stands_in = row.map_or("", |row| row.stands_in.as_str());
+        let idle = !self.picket.items().values().any(|item| item.instance.of.horde.as_str() == stands_in);
         let next = boot::next(&boot::Situation {
             me,
             labels: &self.config.labels,
@@ -303,8 +276,7 @@ impl Services {
             known,
             offered_admin,
             offered,
-            busy: &busy,
-            waited,
+            idle,
             wall,
             absences: &self.absences,
             now,
@@ -312,12 +284,7 @@ impl Services {
         });
         if let Some((row, rule)) = next.filter(|_| !self.stopping) {
             if rule.id != "labels" {
-                let mut text = format!("{me} writes {} to its row: {}", shown(&row), rule.why);
-                let (home, joining) = home_of(&row);
-                if let Some(horde) = waited.filter(|horde| **horde != home && !joining && busy.contains(*horde)) {
-                    text =
-                        format!("{text}; what still runs here for {horde} found no other place in time and is stopped");
-                }
+                let text = format!("{me} writes {} to its row: {}", shown(&row), rule.why);
                 out.push(Output::Event(Event { kind: "horde", subject: row_path(me), text }));
             }
             self.signing = Some((row.clone(), now + self.config.pace.ms(5_000)));

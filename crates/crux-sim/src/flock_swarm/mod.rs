@@ -337,7 +337,7 @@ impl FlockSwarm {
         let mut broken = 0;
         // Ten seconds, and a dial that a cut swallowed. A pair that stays broken takes longer where much was lost before or still
         // is: up to thirty failures in a row instead of twelve, each half a second after the other.
-        let promised = self.options.scaled(if kind == "broken pairs" { 20_000 } else { 10_000 }) + DIAL;
+        let promised = self.options.scaled(if kind == "broken pairs" { 60_000 } else { 10_000 }) + DIAL;
         // Two periods, one look at the world and the way there and back.
         let catches_up = self.options.scaled(1_000) + LOOKS + Duration::from_millis(150);
         // Since when it has the shape, and for how long holds that were shown kept it from that.

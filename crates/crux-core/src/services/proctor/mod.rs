@@ -15,7 +15,6 @@ mod weigh;
 
 pub use self::planning::{makes_sense, sets_make_sense};
 pub use self::policy::{BadPolicy, OnRejoin, OnSplit};
-pub use self::trouble::FETCH_PATIENCE;
 
 use self::planning::Planning;
 use self::policy::{Hold, Lost};
@@ -39,7 +38,7 @@ pub const MASS_LOSS: Duration = Duration::from_secs(2);
 /// How long a part waits after a mass loss before it starts copies of what was lost.
 pub const SPLIT_HOLD: Duration = Duration::from_secs(15);
 
-/// A home member of the horde, present or absent, or a present fulcrum that stands in for one or is on its way out.
+/// A home member of the horde, present or absent, or a present fulcrum that stands in for one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Home {
     /// Its labels: the certificate's and the operators'.
@@ -50,8 +49,7 @@ pub struct Home {
     pub cordoned: bool,
     /// Whether what runs there moves away, as far as others can take it.
     pub draining: bool,
-    /// Whether it stands in for a home member, or counts in another horde already: it works here, but does not count when
-    /// a part of a split is judged.
+    /// Whether it stands in for a home member: it takes work, but does not count when a part of a split is judged.
     pub substitute: bool,
 }
 
