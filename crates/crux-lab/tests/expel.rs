@@ -26,6 +26,17 @@ fn streams(lab: &Lab, stream: &Stream) {
     assert!(flows.is_ok(), "it does not stream: {} facts, {} bytes", stream.taken() - facts, carried(lab) - bytes);
 }
 
+/// Four machines that are one flock, of which this one streams over metered links.
+fn streaming(out: usize) -> Option<(Lab, Stream)> {
+    let mut lab = Lab::or_skip(4)?;
+    lab.up_all();
+    lab.await_flock(&[0, 1, 2, 3], true, LIMIT);
+    let stream = Stream::start(lab.loader(), out);
+    lab.network().meter_links(out);
+    streams(&lab, &stream);
+    Some((lab, stream))
+}
+
 /// Waits until nothing goes any more. Seconds from a moment to the last packet.
 fn last_packet(lab: &Lab, begin: f64) -> f64 {
     let (mut bytes, mut last) = (carried(lab), now());
@@ -70,13 +81,8 @@ fn reads_it(lab: &Lab, out: usize) {
 
 #[test]
 fn a_streaming_node_is_cut_off_and_stays_out_when_all_who_know_of_it_are_killed() {
-    let Some(mut lab) = Lab::or_skip(4) else { return };
-    let (all, rest, out) = ([0, 1, 2, 3], [0, 1, 2], 3);
-    lab.up_all();
-    lab.await_flock(&all, true, LIMIT);
-    let stream = Stream::start(lab.loader(), out);
-    lab.network().meter_links(out);
-    streams(&lab, &stream);
+    let (rest, out) = ([0, 1, 2], 3);
+    let Some((mut lab, stream)) = streaming(out) else { return };
 
     lab.network().meter_no_new_links();
     let begin = now();
@@ -117,13 +123,8 @@ fn a_streaming_node_is_cut_off_and_stays_out_when_all_who_know_of_it_are_killed(
 
 #[test]
 fn a_node_that_is_expelled_in_the_other_part_of_a_split_is_cut_off_when_that_heals() {
-    let Some(mut lab) = Lab::or_skip(4) else { return };
-    let (all, rest, out) = ([0, 1, 2, 3], [0, 1, 2], 3);
-    lab.up_all();
-    lab.await_flock(&all, true, LIMIT);
-    let stream = Stream::start(lab.loader(), out);
-    lab.network().meter_links(out);
-    streams(&lab, &stream);
+    let (rest, out) = ([0, 1, 2], 3);
+    let Some((lab, stream)) = streaming(out) else { return };
 
     // Where nobody has heard it lives on, and streams to whom it has.
     let (here, there) = ([0, 1], [2, out]);
