@@ -9,6 +9,7 @@ use crux_core::facts::{Facts, Input};
 use crux_names::{Hash256, Time, Wall};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use prost::Message as _;
 use std::collections::BTreeSet;
 
 const PATHS: [&str; 2] = ["horde/web", "horde/db"];
@@ -147,7 +148,7 @@ proptest! {
             let heads = all.heads(path);
             let rank = |id: &Hash256| {
                 let version = versions.iter().find(|version| version.id() == *id).unwrap();
-                (version.statement().stamp, *id)
+                (version.statement().value.is_none(), version.statement().stamp, *id)
             };
             prop_assert!(heads.iter().all(|id| rank(id) <= rank(&heads[0])));
         }
@@ -155,22 +156,34 @@ proptest! {
 }
 
 #[test]
-fn deleting_and_editing_at_once_is_a_conflict_that_the_later_stamp_wins() {
+fn deleting_and_editing_at_once_is_a_conflict_that_the_deletion_wins() {
     let base = version("horde/web", horde(1), vec![], WALL, 0);
     let deleted = version("horde/web", None, vec![base.id()], WALL + 1, 1);
     let edited = version("horde/web", horde(2), vec![base.id()], WALL + 2, 2);
     let mut facts = facts(0);
     give(&mut facts, vec![deleted.clone(), base, edited.clone()]);
-    assert_eq!(facts.value("horde/web").cloned(), horde(2));
+    assert_eq!(facts.value("horde/web"), None, "though the edit is the later");
     let conflicts: Vec<_> = facts.conflicts().map(|c| (c.winner.id(), c.loser.id())).collect();
-    assert_eq!(conflicts, [(edited.id(), deleted.id())]);
+    assert_eq!(conflicts, [(deleted.id(), edited.id())]);
     // An edit of what is in force leaves the loser listed; one that names both ends the conflict.
     let plain = version("horde/web", horde(3), facts.ancestors("horde/web", false), WALL + 3, 3);
     give(&mut facts, vec![plain]);
-    assert_eq!(facts.conflicts().count(), 1);
+    assert_eq!((facts.conflicts().count(), facts.value("horde/web").cloned()), (1, horde(3)));
     let settled = version("horde/web", None, facts.ancestors("horde/web", true), WALL + 4, 4);
     give(&mut facts, vec![settled]);
     assert_eq!((facts.conflicts().count(), facts.value("horde/web"), facts.count()), (0, None, 1));
+}
+
+/// To take the line away brings things back, so there the later stamp decides as between any two.
+#[test]
+fn of_the_horizon_alone_a_deletion_does_not_win() {
+    let before = (WALL - 1_000) - 500 * 86_400_000_000;
+    let value = crux_core::facts::value::Horizon { before }.encode_to_vec();
+    let drawn = version("horizon", Some(value.clone().into()), vec![], WALL + 1, 0);
+    let deleted = version("horizon", None, vec![], WALL, 1);
+    let mut facts = facts(0);
+    give(&mut facts, vec![drawn, deleted]);
+    assert_eq!(facts.value("horizon").map(|value| value.to_vec()), Some(value));
 }
 
 #[test]

@@ -349,6 +349,35 @@ fn a_row_that_an_operator_removed_stays_away_until_its_fulcrum_says_it_again() {
     }
 }
 
+/// The deletion wins, whichever stamp is later: who died after a last word of its own does not come back by it. Who lives
+/// says it anew, naming the deletion.
+#[test]
+fn a_row_that_was_removed_and_changed_at_once_is_away_until_its_fulcrum_hears_of_it() {
+    let mut net = Net::flock(4);
+    net.input(3, Input::Row(row("web")));
+    net.settle();
+    for i in [0, 1] {
+        net.cut(i, 2);
+        net.cut(i, 3);
+    }
+    net.write(0, 1, "row/n3/0", None);
+    net.run(SECOND * 5);
+    net.input(3, Input::Row(row("db")));
+    net.settle();
+    assert_eq!(net.nodes[2].facts.row(&member(3).id), Some(row("db")));
+    net.cut(2, 3);
+    net.unite(&[0, 1, 2]);
+    net.run(SECOND * 10);
+    for node in &net.nodes[..3] {
+        assert_eq!((node.facts.row(&member(3).id), node.facts.conflicts().count()), (None, 1));
+    }
+    net.link(0, 3);
+    net.run(SECOND * 10);
+    for node in &net.nodes {
+        assert_eq!((node.facts.row(&member(3).id), node.facts.conflicts().count()), (Some(row("db")), 0));
+    }
+}
+
 #[test]
 fn the_disk_forgets_what_was_replaced() {
     let mut net = Net::flock(2);

@@ -129,6 +129,7 @@ fn one_edit_is_not_lost_to_many_nor_to_a_deletion_and_one_name_is_one_horde() {
             assert_eq!(now("horde/right"), horde(1), "seed {seed}");
             assert_eq!(now("horde/same"), horde(1), "seed {seed}");
             assert!(now("horde/twin").is_some() && now("horde/web").is_some(), "seed {seed}");
+            assert_eq!(now("horde/db"), None, "seed {seed}: a deletion wins, though the edit is the later");
         }
         // One flock, one ADMIN of three, and of each horde as many as it wants.
         ok(swarm.check_sides("healed"));

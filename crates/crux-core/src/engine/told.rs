@@ -155,7 +155,7 @@ pub(super) fn expelled(
 /// A fact has versions that were written apart.
 pub(super) fn conflicted(path: String) -> Event {
     let text = format!(
-        "two versions of {path} were written apart; the later is in force, the other listed: crux facts conflicts"
+        "two versions of {path} were written apart; a deletion, else the later, is in force, the other listed: crux facts conflicts"
     );
     Event { kind: "conflict", subject: path, text }
 }

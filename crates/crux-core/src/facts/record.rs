@@ -4,6 +4,9 @@
 //! *heads* are *S* without *K*: what nobody replaced. Both are unions, so any order, any grouping and any repetition of
 //! the same versions gives the same heads (tests/facts_merge.rs says so for random histories).
 //!
+//! Of several heads one is in force and the others are listed: a deletion before any value, as removals always win, and of
+//! two alike the later stamp, then the higher hash. Whoever wants the edit that lost writes it again, naming both.
+//!
 //! Replaced versions are not kept, but *K* must be, else a late copy of one would come back as a conflict; and a peer
 //! that lacks a part of *K* must be shown by something signed, not told. So a replaced version stays as *evidence* while
 //! it is the only one that names some id: about one in 32 edits, since each names the last 32. At most
@@ -11,7 +14,8 @@
 //! shown as a conflict, never taken in silence. Of what a node signs of itself less is kept ([`ROW_EVIDENCE_BYTES`]): it
 //! can name ids that never were, so that all of it would stay; and its fulcrum settles a conflict by itself.
 
-use super::version::{Author, Checked, ancestors_of};
+use super::value::HORIZON;
+use super::version::{Author, Checked, Stamp, ancestors_of};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -73,7 +77,7 @@ impl Record {
             // Nearly all facts have one head: room for three more would be the half of what a fact costs.
             self.heads.reserve_exact(1);
             self.heads.push(version);
-            self.heads.sort_by_key(|head| Reverse((head.statement().stamp, head.id())));
+            self.heads.sort_by_key(|head| Reverse(rank(head)));
         }
         let dropped = self.trim();
         Outcome { kept: !dropped.contains(&id), heads_changed, dropped }
@@ -155,6 +159,13 @@ impl Record {
         let heads: Vec<_> = named.map(|head| (head.id(), head.statement().ancestors.clone())).collect();
         ancestors_of(&heads)
     }
+}
+
+/// What is in force of versions that do not know each other: the highest. To take the horizon away would bring things back,
+/// so there a deletion is no more than any other.
+fn rank(version: &Checked) -> (bool, Stamp, Hash256) {
+    let statement = version.statement();
+    (statement.value.is_none() && statement.path != HORIZON, statement.stamp, version.id())
 }
 
 fn distinct(version: &Checked) -> BTreeSet<Hash256> {
