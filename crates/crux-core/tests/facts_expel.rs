@@ -98,3 +98,44 @@ fn a_bloc_that_is_full_still_expels() {
     assert_eq!((net.refused(0, 2), net.refused(0, 3)), (None, None));
     assert_eq!(up_to(net.nodes[0].facts.value("expel/n7")), 1);
 }
+
+/// A review's find: writes that the disk had not finished were not counted, and deletions of what never was took room
+/// without end.
+#[test]
+fn writes_under_way_and_deletions_of_what_never_was_take_room() {
+    let mut net = Net::new(1);
+    let full = (0..STORE_MAX - 5).map(|n| version(&format!("horde/h{n}"), horde(1), vec![], WALL, n as u64)).collect();
+    net.input(0, Input::Loaded { versions: full });
+    net.nodes[0].state = common::Disk::Slow;
+    (0..10).for_each(|n| _ = net.write(0, n, &format!("horde/more-{n}"), horde(1)));
+    net.nodes[0].state = common::Disk::Good;
+    net.settle();
+    assert_eq!(net.nodes[0].facts.count(), STORE_MAX);
+    assert_eq!((net.refused(0, 4), net.refused(0, 5).is_some()), (None, true));
+    // What stands is deleted all the same, once for each time that it stands.
+    for (request, path) in [(20, "place/web/x1"), (21, "horde/h1"), (22, "horde/h1"), (23, "horde/h2")] {
+        let taken = net.nodes[0].facts.count();
+        net.write(0, request, path, None);
+        net.settle();
+        assert_eq!((net.refused(0, request).is_some(), net.nodes[0].facts.count()), (request % 2 == 0, taken), "{path}");
+    }
+    let ancestors = net.nodes[0].facts.ancestors("horde/h3", true);
+    let deletion = |n: u64, path: &str, ancestors| version(path, None, ancestors, WALL + n, n);
+    // One that names nothing of what stands stands beside it; of two at once only one replaces it.
+    let beside = deletion(30, "horde/h3", vec![]);
+    let twice = vec![deletion(31, "horde/h3", ancestors.clone()), deletion(32, "horde/h3", ancestors.clone())];
+    for (request, versions) in [(30, vec![beside]), (31, twice)] {
+        net.input(0, Input::Write { request, versions });
+        net.settle();
+        assert!(net.refused(0, request).unwrap().contains("remove some"));
+    }
+    net.nodes[0].state = common::Disk::Slow;
+    for n in 33..35 {
+        let versions = vec![deletion(n, "horde/h3", ancestors.clone())];
+        net.input(0, Input::Write { request: n, versions });
+    }
+    net.nodes[0].state = common::Disk::Good;
+    net.settle();
+    assert_eq!((net.refused(0, 33), net.refused(0, 34).is_some()), (None, true));
+    assert_eq!(net.nodes[0].facts.count(), STORE_MAX);
+}

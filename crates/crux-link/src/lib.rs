@@ -49,9 +49,6 @@ pub use event::{DialFailure, LinkEvent, LinkInfo, PeerInfo, Room};
 pub use gate::{FaultGate, Rule};
 pub use links::{BulkError, Links};
 
-/// Longest frame in bytes.
-pub const FRAME_MAX: usize = 1 << 20;
-/// Most frames waiting to be sent to one member.
-pub const QUEUE_FRAMES: usize = 1_024;
-/// Most bytes of frames waiting to be sent to one member.
-pub const QUEUE_BYTES: usize = 2 << 20;
+// What speaks over links keeps to these.
+pub use crux_core::wire::{FRAME_MAX, QUEUE_BYTES, QUEUE_FRAMES};
+

@@ -213,6 +213,10 @@ impl Node for Life {
         self.engine.deadline().min(self.machine.deadline()).min(lies)
     }
 
+    fn length(frame: &Bytes) -> usize {
+        frame.len()
+    }
+
     fn digest_datagram(datagram: &Bytes) -> u64 {
         digest(datagram)
     }

@@ -9,7 +9,9 @@
 //! A   Want ->  ... <- Facts, Digest B   in windows, until A lacks nothing
 //! A   Ids ->                       B   if A has something that B lacks: B pulls in its turn
 //! ```
-//! So a few differences among thousands cost a few kilobytes. Each side only pulls, so nothing is sent twice. The digest at the end of an answer makes the next window due.
+//! So a few differences among thousands cost a few kilobytes. Each side only pulls, so nothing is sent twice. An answer has
+//! at most [`BURST`] bytes, in the order in which was asked; the digest at its end makes the next window due, which begins
+//! with what did not fit. A digest that comes before anything of an answer is not the one at its end.
 //!
 //! What is asked for may not come, for ever: it is lost, or this side's check of signatures refuses what the other's
 //! passed. Digests then stay different however often both are asked. So a list is not said again while nothing has
@@ -22,7 +24,7 @@
 use super::ranges::RangeSet;
 use super::value::EXPULSIONS;
 use super::version::Checked;
-use super::{Facts, Message, Output, RETRY, authority};
+use super::{BURST, Facts, Message, Output, RETRY, authority};
 use crate::hash::Random;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::String;
@@ -42,7 +44,7 @@ const LISTS_MAX: u32 = 4;
 const PAUSE_MAX: Duration = Duration::from_secs(16);
 /// Up to so many ids are listed at once: they take no more room than the hashes of all ranges and what follows them.
 const FEW: usize = 128;
-/// A peer's list that is due comes within this, if it comes.
+/// A peer's list that is due, or what it was asked for, comes within this, if it comes.
 const ANSWER: Duration = Duration::from_millis(200);
 /// The longest that a peer is put off for what others send.
 const DEFER_MAX: Duration = Duration::from_secs(3);
@@ -72,6 +74,9 @@ pub(super) struct Compare {
     refused: BTreeSet<Hash256>,
     /// Versions that came and had been replaced here already: not asked for again.
     late: BTreeSet<Hash256>,
+    /// Of what was asked for, nothing came: the next list is gone through from another place, lest what never comes keeps
+    /// back what is behind it.
+    vain: bool,
 }
 
 /// What is still to be asked for, and when something new came of it last.
@@ -79,6 +84,25 @@ pub(super) struct Compare {
 struct Pulling {
     rest: VecDeque<Hash256>,
     at: Time,
+    window: Option<Window>,
+}
+
+impl Pulling {
+    const fn new(at: Time, rest: VecDeque<Hash256>) -> Self {
+        Self { rest, at, window: None }
+    }
+}
+
+/// What was asked for last.
+#[derive(Clone, Debug)]
+struct Window {
+    since: Time,
+    /// What stood behind the last of it that came.
+    behind: VecDeque<Hash256>,
+    /// Whether any of it came.
+    answered: bool,
+    /// A digest came before that, and may have been all of the answer.
+    closed: bool,
 }
 
 /// What a peer was told last.
@@ -123,13 +147,20 @@ impl Compare {
             owed: BTreeMap::new(),
             refused: BTreeSet::new(),
             late: BTreeSet::new(),
+            vain: false,
         }
     }
 
     pub(super) fn deadline(&self) -> Time {
         let next = if self.linked.is_empty() { Time::NEVER } else { self.next };
         let owed = self.owed.values().min().copied().unwrap_or(Time::NEVER);
-        next.min(self.announce.unwrap_or(Time::NEVER)).min(owed)
+        let closed = self.pulling.values().filter_map(|pulling| pulling.window.as_ref().filter(|window| window.closed));
+        let closed = closed.map(|window| window.since + ANSWER).min().unwrap_or(Time::NEVER);
+        next.min(self.announce.unwrap_or(Time::NEVER)).min(owed).min(closed)
+    }
+
+    pub(super) fn is_linked(&self, peer: &Member) -> bool {
+        self.linked.contains(peer)
     }
 
     /// Notes that a list of ids or of hashes goes out. `theirs` is the digest that it answers.
@@ -196,7 +227,10 @@ impl Compare {
 }
 
 impl Facts {
-    fn send_digest(&self, to: Member, out: &mut Vec<Output>) {
+    pub(super) fn send_digest(&mut self, to: Member, out: &mut Vec<Output>) {
+        if self.outbox.puts_off(&to) {
+            return;
+        }
         let count = u32::try_from(self.store.heads().len()).unwrap_or(u32::MAX);
         out.push(Output::Send { to, message: Message::Digest { digest: self.store.digest(), count } });
     }
@@ -229,7 +263,8 @@ impl Facts {
         // Before any other state: who is out must be out before anything of it is taken.
         let expulsions: Vec<Checked> =
             self.store.records_under(EXPULSIONS).filter_map(|(_, record)| record.winner()).cloned().collect();
-        Self::send_versions(&peer, expulsions.iter(), out);
+        self.outbox.drop_peer(&peer);
+        self.push(now, &peer, &expulsions, out);
         // One of the two begins; both are told of the link.
         if self.config.me < peer.id {
             self.send_digest(peer, out);
@@ -243,12 +278,15 @@ impl Facts {
         self.compare.told.remove(peer);
         self.compare.heard.remove(peer);
         self.compare.owed.remove(peer);
+        self.outbox.drop_peer(peer);
         self.disk.drop_debts(peer);
     }
 
-    pub(super) fn contact_members(&self, _now: Time, out: &mut Vec<Output>) {
-        for member in self.others.iter().filter(|member| self.config.me < member.id) {
-            self.send_digest(member.clone(), out);
+    pub(super) fn contact_members(&mut self, out: &mut Vec<Output>) {
+        for member in self.others.clone() {
+            if self.config.me < member.id {
+                self.send_digest(member, out);
+            }
         }
     }
 
@@ -259,8 +297,17 @@ impl Facts {
         }
         if self.compare.announce.is_some_and(|at| at <= now) {
             self.compare.announce = None;
-            for member in &self.others {
-                self.send_digest(member.clone(), out);
+            for member in self.others.clone() {
+                self.send_digest(member, out);
+            }
+        }
+        let over = |pulling: &Pulling| {
+            pulling.window.as_ref().is_some_and(|window| window.closed && window.since + ANSWER <= now)
+        };
+        let over = self.compare.pulling.iter().filter(|(_, pulling)| over(pulling)).map(|(peer, _)| peer.clone());
+        for peer in over.collect::<Vec<_>>() {
+            if !self.pull(now, &peer, out) {
+                self.send_digest(peer, out);
             }
         }
         if self.compare.next <= now && !self.compare.linked.is_empty() {
@@ -283,7 +330,7 @@ impl Facts {
             self.compare.answered(&from);
             self.compare.deferred.remove(&from);
         }
-        if self.pull(&from, out) || digest == mine || self.compare.defer(now, &from) {
+        if self.pull(now, &from, out) || digest == mine || self.compare.defer(now, &from) || self.outbox.puts_off(&from) {
             return;
         }
         let next = self.compare.told.get(&from).map_or(Time::ZERO, |told| told.next(mine, digest));
@@ -294,9 +341,18 @@ impl Facts {
         }
     }
 
-    /// Asks for the next window. False if nothing is left to be asked for.
-    fn pull(&mut self, from: &Member, out: &mut Vec<Output>) -> bool {
-        let Some(Pulling { rest, .. }) = self.compare.pulling.get_mut(from) else { return false };
+    /// Asks for the next window, unless the last one is still to be answered. False if nothing is left to be asked for.
+    fn pull(&mut self, now: Time, from: &Member, out: &mut Vec<Output>) -> bool {
+        let Some(Pulling { rest, window: last, .. }) = self.compare.pulling.get_mut(from) else { return false };
+        match last.take() {
+            Some(Window { behind, answered: true, .. }) => behind.into_iter().rev().for_each(|id| rest.push_front(id)),
+            Some(window) if now.since(window.since) < ANSWER => {
+                *last = Some(Window { closed: true, ..window });
+                return true;
+            }
+            Some(_) => self.compare.vain = true,
+            None => {}
+        }
         let mut window = Vec::new();
         while window.len() < WINDOW {
             let Some(id) = rest.pop_front() else { break };
@@ -308,6 +364,7 @@ impl Facts {
             self.compare.pulling.remove(from);
             return false;
         }
+        *last = Some(Window { since: now, behind: window.iter().copied().collect(), answered: false, closed: false });
         out.push(Output::Send { to: from.clone(), message: Message::Want(window) });
         true
     }
@@ -319,7 +376,7 @@ impl Facts {
         }
         self.compare.answered(&from);
         let Some(of) = self.store.ranges().other(theirs) else { return };
-        if self.compare.defer(now, &from) {
+        if self.compare.defer(now, &from) || self.outbox.puts_off(&from) {
             return;
         }
         match self.compare.told.get(&from).filter(|told| told.lists >= LISTS_MAX).map(|told| told.round + RETRY) {
@@ -343,8 +400,9 @@ impl Facts {
             !heads.contains(id) && !known && !self.quarantine.keeps(id)
         };
         // Also what somebody names as replaced: that it is of that path is only said. If it is so, it comes in vain, once.
-        let lacking: BTreeSet<Hash256> = theirs.iter().filter(news).copied().collect();
-        if !lacking.is_empty() {
+        let mut lacking: BTreeSet<Hash256> = theirs.iter().filter(news).copied().collect();
+        let puts_off = self.outbox.puts_off(&from);
+        if !lacking.is_empty() && !puts_off {
             // The peer sees that it is replaced from the heads that it will pull, unless they no longer say it.
             let mut proof: BTreeMap<Hash256, &Checked> = BTreeMap::new();
             for (id, record) in self.store.covered(&lacking) {
@@ -352,30 +410,44 @@ impl Facts {
                     proof.extend(record.kept().map(|version| (version.id(), version)));
                 }
             }
-            Self::send_versions(&from, proof.into_values(), out);
+            // The rest when it lists again.
+            Self::send_versions(&from, piece(proof.into_values()), out);
         }
         let full = theirs.len() >= IDS_MAX;
         let last = theirs.last().copied().unwrap_or_default();
         let extra =
             heads.iter().filter(|id| of.has(id)).any(|id| theirs.binary_search(id).is_err() && (!full || *id <= last));
         if !lacking.is_empty() {
+            let window = self.compare.pulling.remove(&from).and_then(|pulling| pulling.window);
+            window.iter().flat_map(|window| &window.behind).for_each(|id| _ = lacking.remove(id));
+            let mut rest: VecDeque<Hash256> = lacking.into_iter().collect();
+            if !rest.is_empty() && core::mem::take(&mut self.compare.vain) {
+                let begin = usize::try_from(self.compare.random.below(rest.len() as u64)).unwrap_or(0);
+                rest.rotate_left(begin);
+            }
             // While a window is under way its closing digest asks for the next.
-            let pulling = Pulling { rest: lacking.into_iter().collect(), at: now };
-            if self.compare.pulling.insert(from.clone(), pulling).is_none() {
-                self.pull(&from, out);
+            let begins = window.is_none();
+            self.compare.pulling.insert(from.clone(), Pulling { window, ..Pulling::new(now, rest) });
+            if begins {
+                self.pull(now, &from, out);
             }
         }
         // A list that answers a list ends the exchange.
         let listed = self.compare.told.get(&from).and_then(|told| told.listed);
-        if extra && listed.is_none_or(|at| now.since(at) >= RETRY) {
+        if extra && !puts_off && listed.is_none_or(|at| now.since(at) >= RETRY) {
             self.send_ids(now, from, None, of, out);
         }
     }
 
-    /// Each once, and no more than an honest peer asks for at a time: an answer is much larger than its question.
-    pub(super) fn wanted(&self, from: Member, ids: &[Hash256], out: &mut Vec<Output>) {
-        let ids: BTreeSet<&Hash256> = ids.iter().take(WINDOW).collect();
-        Self::send_versions(&from, ids.into_iter().filter_map(|id| self.store.version(id)), out);
+    /// Each once, and no more than an honest peer asks for at a time: an answer is much larger than its question. In the
+    /// order in which it asks, so that it sees how far the answer came.
+    pub(super) fn wanted(&mut self, from: Member, ids: &[Hash256], out: &mut Vec<Output>) {
+        if self.outbox.puts_off(&from) {
+            return;
+        }
+        let mut seen = BTreeSet::new();
+        let ids = ids.iter().take(WINDOW).filter(|id| seen.insert(**id));
+        Self::send_versions(&from, piece(ids.filter_map(|id| self.store.version(id))), out);
         self.send_digest(from, out);
     }
 
@@ -391,6 +463,13 @@ impl Facts {
         let mut ids = Vec::new();
         let mut paths: BTreeSet<String> = BTreeSet::new();
         for version in versions {
+            let window = self.compare.pulling.get_mut(&from).and_then(|pulling| pulling.window.as_mut());
+            if let Some(window) = window
+                && let Some(place) = window.behind.iter().position(|id| *id == version.id())
+            {
+                window.behind.drain(..=place);
+                (window.answered, window.closed) = (true, false);
+            }
             let judged = authority::authorise(&self.config.bloc, version.statement());
             if let Some(why) = judged.err().or_else(|| self.too_much(&version)) {
                 if self.compare.refused.len() < REFUSED_MAX && self.compare.refused.insert(version.id()) {
@@ -423,4 +502,14 @@ impl Facts {
             self.disk.pay(out);
         }
     }
+}
+
+/// The first of these that have no more than [`BURST`] bytes together; one at least.
+fn piece<'a>(versions: impl Iterator<Item = &'a Checked>) -> impl Iterator<Item = &'a Checked> {
+    let mut bytes = 0;
+    versions.take_while(move |version| {
+        let first = bytes == 0;
+        bytes += version.size();
+        first || bytes <= BURST
+    })
 }

@@ -108,6 +108,11 @@ impl Disk {
         self.writes_under_way().count()
     }
 
+    /// Path and id of every version of these.
+    pub(super) fn written_soon(&self) -> impl Iterator<Item = &(String, Hash256)> {
+        self.writes_under_way().flat_map(|batch| &batch.ids)
+    }
+
     fn writes_under_way(&self) -> impl Iterator<Item = &Batch> {
         self.inflight.values().filter(|batch| matches!(batch.purpose, Purpose::Write(_)))
     }
@@ -190,7 +195,7 @@ impl Facts {
                 match batch.purpose {
                     Purpose::Merged => {}
                     Purpose::Write(write) => self.written(now, wall, write, out),
-                    Purpose::Row(version) => self.row_written(wall, version, out),
+                    Purpose::Row(version) => self.row_written(now, wall, version, out),
                 }
                 // What came into force just now may have been superseded while it was under way.
                 for (path, id) in batch.ids {

@@ -11,14 +11,15 @@
 //!
 //! Frozen for the rooms that build on it: [`version`] (what is signed, how it is hashed) and [`value`] (what the
 //! values say). Inside: `record` (one fact and the laws of merging), `store` (all of them), `disk` (what is durable),
-//! `write` (a write until it is acknowledged), `row` (this fulcrum's own), `compare` and [`ranges`] (finding out what a
-//! peer lacks), [`quarantine`] (what comes back from too long ago), `read` (asking), `restore` (what a backup held), [`scope`]
+//! `write` (a write until it is acknowledged), `row` (this fulcrum's own), `outbox` (what is sent unasked), `compare` and
+//! [`ranges`] (finding out what a peer lacks), [`quarantine`] (what comes back from too long ago), `read` (asking), `restore` (what a backup held), [`scope`]
 //! (what operators' certificates may be limited to), [`rule`] (who may call whom, and that a removal wins).
 
 pub mod authority;
 pub mod clock;
 mod compare;
 mod disk;
+mod outbox;
 pub mod path;
 pub mod quarantine;
 pub mod ranges;
@@ -56,6 +57,9 @@ pub const STORE_MAX: usize = 15_000;
 pub const WRITE_MAX: usize = 1024;
 /// Largest frame of facts in bytes. One version may be larger than its share and then travels alone.
 pub const CHUNK: usize = 256 * 1024;
+/// Most bytes of versions that a peer is sent in one step, and that are under way to it unasked. One version may be larger
+/// than its share and then goes alone. A link that has more to send than its queue holds ends.
+pub const BURST: usize = CHUNK;
 
 /// What a fulcrum's facts are told at their start.
 #[derive(Clone, Debug)]
@@ -234,8 +238,8 @@ pub enum Output {
         /// The paths, sorted.
         paths: Vec<String>,
     },
-    /// Two versions of which neither knew the other stand under this path now. The later one is in force, the other
-    /// listed.
+    /// Two versions of which neither knew the other stand under this path now. A deletion, else the later one, is in
+    /// force, the other listed.
     Conflicted {
         /// The path.
         path: String,
@@ -253,6 +257,7 @@ pub struct Facts {
     writes: write::Writes,
     row: row::OwnRow,
     compare: compare::Compare,
+    outbox: outbox::Outbox,
     /// The other members of the view.
     others: Vec<Member>,
     /// What changed during this step.
@@ -271,6 +276,7 @@ impl Facts {
             writes: write::Writes::default(),
             row: row::OwnRow::default(),
             compare: compare::Compare::new(Random::new(config.seed), config.timers),
+            outbox: outbox::Outbox::default(),
             others: Vec::new(),
             changed: BTreeSet::new(),
             config,
@@ -283,12 +289,15 @@ impl Facts {
             Input::Wake => {}
             Input::Linked(peer) => self.linked(now, peer, out),
             Input::Unlinked(peer) => self.unlinked(&peer),
-            Input::View { members } => self.view(now, members, out),
+            Input::View { members } => self.view(members, out),
             Input::Versions { from, versions } => self.received(now, wall, from, versions, out),
             Input::Loaded { versions } => self.loaded(wall, versions),
             Input::Message { from, message } => match message {
                 Message::Versions(_) => {}
-                Message::Held(ids) => self.held(&from, &ids),
+                Message::Held(ids) => {
+                    self.held(&from, &ids);
+                    self.arrived(now, &from, &ids, out);
+                }
                 Message::Digest { digest, .. } => self.compared(now, from, digest, out),
                 Message::Ranges(theirs) => self.ranged(now, from, &theirs, out),
                 Message::Ids { of, ids } => self.listed(now, from, of, &ids, out),
@@ -310,6 +319,7 @@ impl Facts {
             self.store.settle();
         }
         self.tick(now, out);
+        self.tend_outbox(now, out);
         if !self.changed.is_empty() {
             out.push(Output::Changed { paths: mem::take(&mut self.changed).into_iter().collect() });
         }
@@ -318,7 +328,8 @@ impl Facts {
     /// When it wants to be woken.
     #[must_use]
     pub fn deadline(&self) -> Time {
-        self.compare.deadline().min(self.writes.deadline()).min(self.disk.deadline()).min(self.row_deadline())
+        let sends = self.compare.deadline().min(self.outbox.deadline());
+        sends.min(self.writes.deadline()).min(self.disk.deadline()).min(self.row_deadline())
     }
 
     /// A stamp for a write that is signed now, later than all that this fulcrum has seen.
@@ -326,11 +337,13 @@ impl Facts {
         self.clock.stamp(wall)
     }
 
-    fn view(&mut self, now: Time, mut members: Vec<Member>, out: &mut Vec<Output>) {
+    fn view(&mut self, mut members: Vec<Member>, out: &mut Vec<Output>) {
         members.retain(|member| member.id != self.config.me);
         members.sort();
         self.others = members;
-        self.contact_members(now, out);
+        let (others, compare) = (&self.others, &self.compare);
+        self.outbox.retain(|peer| others.binary_search(peer).is_ok() || compare.is_linked(peer));
+        self.contact_members(out);
     }
 
     fn loaded(&mut self, wall: Wall, versions: Vec<Checked>) {

@@ -180,11 +180,9 @@ impl Facts {
         }
     }
 
-    pub(super) fn row_written(&mut self, wall: Wall, version: Checked, out: &mut Vec<Output>) {
+    pub(super) fn row_written(&mut self, now: Time, wall: Wall, version: Checked, out: &mut Vec<Output>) {
         self.row.busy = None;
-        for to in &self.others {
-            Self::send_versions(to, core::iter::once(&version), out);
-        }
+        self.push_to_all(now, core::slice::from_ref(&version), out);
         self.merge(wall, version, out);
     }
 

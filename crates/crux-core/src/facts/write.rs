@@ -1,4 +1,5 @@
-//! An operator's write at this door: judged, made durable, brought into force, sent to every member at once, and
+//! An operator's write at this door: judged, made durable, brought into force, sent to every member at once (of a large one
+//! a piece, and what is more by comparison), and
 //! acknowledged when min(2, n - 1) others have it on disk too. After one second it is acknowledged with fewer, and the
 //! answer says so.
 
@@ -76,15 +77,35 @@ impl Facts {
         ))
     }
 
-    /// How many facts there are of those that may be too many.
+    /// How many facts there are of those that may be too many, with those that are on their way to the disk.
     pub(super) fn takes_room(&self) -> usize {
-        self.store.heads().len() - self.removed_rules()
+        self.store.heads().len() - self.removed_rules() + self.disk.written_soon().count()
     }
 
     /// Whether so many more may come.
     pub(super) fn has_room(&self, more: usize) -> bool {
         // Counting removed rules is a walk, so only where it matters.
-        self.store.heads().len() + more <= STORE_MAX || self.takes_room() + more <= STORE_MAX
+        let all = self.store.heads().len() + self.disk.written_soon().count();
+        all + more <= STORE_MAX || self.takes_room() + more <= STORE_MAX
+    }
+
+    /// How many of these take room that is not there already. None does that only ever tightens, nor a deletion of what
+    /// stands, which takes the place of what it deletes; but each place is taken once.
+    fn need_room(&self, versions: &[Checked]) -> usize {
+        let mut ended: BTreeSet<&str> = self.disk.written_soon().map(|(path, _)| path.as_str()).collect();
+        let mut need = 0;
+        for statement in versions.iter().map(Checked::statement) {
+            let always = statement.path.starts_with(EXPULSIONS) || statement.path == HORIZON || rule::removes(statement);
+            let names = |head: &Checked| {
+                head.statement().value.is_some() && statement.ancestors.contains(&head.id())
+            };
+            let record = self.store.record(&statement.path);
+            let ends = statement.value.is_none() && record.is_some_and(|record| record.heads().iter().any(names));
+            if !(always || ends && ended.insert(&statement.path)) {
+                need += 1;
+            }
+        }
+        need
     }
 
     fn judge_write(&self, wall: Wall, versions: &[Checked]) -> Result<(), String> {
@@ -93,12 +114,8 @@ impl Facts {
         }
         self.disk_has_room()?;
         // What takes away is never refused for want of room.
-        let takes_away = |version: &Checked| {
-            let statement = version.statement();
-            let always = statement.path.starts_with(EXPULSIONS) || statement.path == HORIZON;
-            always || statement.value.is_none() || rule::removes(statement)
-        };
-        if !versions.iter().all(takes_away) && !self.has_room(versions.len()) {
+        let need = self.need_room(versions);
+        if need > 0 && !self.has_room(need) {
             return Err(format!("the bloc has {} facts and may have {STORE_MAX}; remove some", self.takes_room()));
         }
         for version in versions {
@@ -137,9 +154,7 @@ impl Facts {
         for version in &write.versions {
             self.merge(wall, version.clone(), out);
         }
-        for to in &self.others {
-            Self::send_versions(to, write.versions.iter(), out);
-        }
+        self.push_to_all(now, &write.versions, out);
         let all: BTreeSet<Hash256> = ids.iter().copied().collect();
         self.writes.waiting.push(Waiting {
             request: write.request,

@@ -24,6 +24,14 @@ use prost::Message;
 
 /// Largest frame in bytes. A longer one is refused before it is read.
 pub const FRAME_MAX: usize = 1 << 20;
+/// Most bytes of frames that wait to be sent to one member. A link that has more to send ends.
+pub const QUEUE_BYTES: usize = 2 << 20;
+/// Most frames that wait to be sent to one member.
+pub const QUEUE_FRAMES: usize = 1_024;
+const _: () = assert!(
+    6 * crate::facts::BURST + 400 * 1024 <= QUEUE_BYTES,
+    "what is sent unasked to who says nothing until its link ends, and all else meanwhile"
+);
 /// Largest datagram in bytes: fits QUIC's smallest packet.
 pub const DATAGRAM_MAX: usize = 1200;
 /// Most entries of any list of members, instances and the like.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crux_core::facts::value::{Horde, Manifest, Place, Row};
 use crux_core::facts::version::{Author, Checked, Sealed, Stamp, Statement};
 use crux_core::facts::{Certificate, Config, Facts, Input, Message, Output};
-use crux_core::wire::Frame;
+use crux_core::wire::{Frame, QUEUE_BYTES, QUEUE_FRAMES};
 use crux_names::{BlocName, Boot, Duration, FulcrumId, Hash256, Member, Time, Wall};
 use prost::Message as _;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -43,6 +43,13 @@ pub fn version(path: &str, value: Option<Bytes>, ancestors: Vec<Hash256>, wall: 
 
 pub fn horde(want: u32) -> Option<Bytes> {
     Some(Horde { want, ..Horde::default() }.encode_to_vec().into())
+}
+
+/// A fact that is so many bytes longer than it says: a reader skips what it does not know.
+pub fn padded(value: Option<Bytes>, size: usize) -> Option<Bytes> {
+    let mut value = value.unwrap_or_default().to_vec();
+    prost::encoding::bytes::encode(100, &vec![7_u8; size], &mut value);
+    Some(value.into())
 }
 
 pub fn place() -> Place {
@@ -83,7 +90,11 @@ pub struct Net {
     pub nodes: Vec<Node>,
     pub now: Time,
     pub queue: VecDeque<(usize, usize, Bytes)>,
+    /// What waits from one to another: frames and their bytes. More than the queue of a link holds ends the test.
+    pub waiting: BTreeMap<(usize, usize), (usize, usize)>,
     pub links: BTreeSet<(usize, usize)>,
+    /// What the check of signatures refuses on its way in.
+    pub refuses: BTreeSet<Hash256>,
     /// Loses every nth message.
     pub lose: Option<u64>,
     pub sent: u64,
@@ -105,7 +116,9 @@ impl Net {
             nodes: (0..count).map(node).collect(),
             now: Time::from_millis(1000),
             queue: VecDeque::new(),
+            waiting: BTreeMap::new(),
             links: BTreeSet::new(),
+            refuses: BTreeSet::new(),
             lose: None,
             sent: 0,
             bytes: 0,
@@ -134,6 +147,7 @@ impl Net {
     pub fn cut(&mut self, a: usize, b: usize) {
         if self.links.remove(&(a.min(b), a.max(b))) {
             self.queue.retain(|(from, to, _)| (*from.min(to), *from.max(to)) != (a.min(b), a.max(b)));
+            self.waiting.retain(|(from, to), _| (*from.min(to), *from.max(to)) != (a.min(b), a.max(b)));
             self.input(a, Input::Unlinked(member(b)));
             self.input(b, Input::Unlinked(member(a)));
         }
@@ -169,6 +183,11 @@ impl Net {
                     self.bytes += bytes.len() as u64;
                     let lost = self.lose.is_some_and(|n| self.sent.is_multiple_of(n));
                     if self.links.contains(&(i.min(to), i.max(to))) && !lost {
+                        let (frames, waiting) = self.waiting.entry((i, to)).or_default();
+                        *frames += 1;
+                        *waiting += bytes.len();
+                        let fits = *frames <= QUEUE_FRAMES && *waiting <= QUEUE_BYTES;
+                        assert!(fits, "the link from n{i} to n{to} is overrun: {waiting} bytes in {frames} frames");
                         self.queue.push_back((i, to, bytes));
                     }
                 }
@@ -212,13 +231,20 @@ impl Net {
         true
     }
 
-    fn deliver(&mut self) -> bool {
+    pub fn deliver(&mut self) -> bool {
         let Some((from, to, bytes)) = self.queue.pop_front() else { return false };
+        if let Some((frames, waiting)) = self.waiting.get_mut(&(from, to)) {
+            *frames -= 1;
+            *waiting -= bytes.len();
+        }
         match Frame::decode(bytes, &bloc()).unwrap() {
             Frame::Facts { sealed } => {
                 assert!(sealed.iter().map(Bytes::len).sum::<usize>() <= 256 * 1024 || sealed.len() == 1);
-                let versions = sealed.into_iter().map(|sealed| Checked::vouched(sealed).unwrap()).collect();
-                self.input(to, Input::Versions { from: member(from), versions });
+                let versions = sealed.into_iter().map(|sealed| Checked::vouched(sealed).unwrap());
+                let versions: Vec<_> = versions.filter(|version| !self.refuses.contains(&version.id())).collect();
+                if !versions.is_empty() {
+                    self.input(to, Input::Versions { from: member(from), versions });
+                }
             }
             frame => {
                 let message: Message = frame.for_facts().unwrap();

@@ -427,12 +427,26 @@ impl<N: Node> World<N> {
                     let delay = self.carried(number(at), self.place(to));
                     let arrives = (self.now + delay).as_nanos();
                     let establishment = self.links.establishment(from, to);
-                    let way = (from, to, establishment);
-                    let arrives = self.lanes.send(way, arrives, frame);
+                    let (way, length) = ((from, to, establishment), N::length(&frame));
+                    if !self.lanes.room(way, length) {
+                        self.overrun(from, to);
+                        continue;
+                    }
+                    let arrives = self.lanes.send(way, arrives, length, frame);
                     self.ahead.push(Time::from_nanos(arrives), Happening::Frame(way));
                 }
             }
         }
+    }
+
+    /// More waits on a link than its queue holds: it ends, on both sides.
+    fn overrun(&mut self, from: u32, to: u32) {
+        self.overrun += 1;
+        let establishment = self.links.establishment(from, to);
+        let reached = self.paths.works(self.place(from), self.place(to));
+        let after = if reached { self.delay() } else { IDLE };
+        self.schedule(after, Happening::Closed { from, to, establishment });
+        self.fall(from, to);
     }
 
     fn send(&mut self, from: u32, to: u32, datagram: N::Datagram) {

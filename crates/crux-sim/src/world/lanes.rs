@@ -1,6 +1,7 @@
 //! Frames under way from one life to another over one establishment of their link: they arrive in order, whatever happens
 //! to the path meanwhile. What was held up on one establishment holds up nothing on the next.
 
+use crux_core::wire::{QUEUE_BYTES, QUEUE_FRAMES};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// So many frames are under way without a word that they arrived: what QUIC begins with, ten packets (RFC 9002, 7.2).
@@ -10,19 +11,20 @@ const WINDOW: u32 = 10;
 struct Lane<F> {
     /// When the last of them may arrive at the earliest.
     last: u64,
-    /// Each with the moment at which it arrives, which never decreases.
-    frames: VecDeque<(u64, F)>,
+    /// Each with the moment at which it arrives, which never decreases, and its bytes.
+    frames: VecDeque<(u64, usize, F)>,
+    bytes: usize,
 }
 
 impl<F> Lane<F> {
     const fn new() -> Self {
-        Self { last: 0, frames: VecDeque::new() }
+        Self { last: 0, frames: VecDeque::new(), bytes: 0 }
     }
 
     /// Gives each frame the moment that it should arrive at, but after the one before it; says which moments are new.
     fn put(&mut self, should: impl Fn(u64) -> u64) -> Vec<u64> {
         let (mut last, mut new) = (0, Vec::new());
-        for (at, _) in &mut self.frames {
+        for (at, ..) in &mut self.frames {
             let then = should(*at).max(last + 1);
             if then != *at {
                 *at = then;
@@ -60,11 +62,19 @@ impl<F> Lanes<F> {
     }
 
     /// Sends a frame that would arrive at `at`; says when it does.
-    pub(super) fn send(&mut self, way: Way, at: u64, frame: F) -> u64 {
+    pub(super) fn send(&mut self, way: Way, at: u64, length: usize, frame: F) -> u64 {
         let lane = self.lanes.entry(way).or_insert_with(Lane::new);
         lane.last = at.max(lane.last + 1);
-        lane.frames.push_back((lane.last, frame));
+        lane.frames.push_back((lane.last, length, frame));
+        lane.bytes += length;
         lane.last
+    }
+
+    /// Whether a frame of this length may be sent: what has not arrived waits in the queue of `crux-link`, but for the
+    /// quarter of a mebibyte that may be on its way.
+    pub(super) fn room(&self, way: Way, length: usize) -> bool {
+        let fits = |lane: &Lane<F>| lane.frames.len() < QUEUE_FRAMES && lane.bytes + length <= QUEUE_BYTES;
+        self.lanes.get(&way).is_none_or(fits)
     }
 
     /// Nothing sent from now on arrives before this. Most links of a large world never carry a frame: their lanes are
@@ -83,7 +93,7 @@ impl<F> Lanes<F> {
 
     /// Whether the next of them is due. It is not if it was put off or brought forward since its moment was first told.
     pub(super) fn due(&self, way: Way, now: u64) -> bool {
-        self.lanes.get(&way).and_then(|lane| lane.frames.front()).is_some_and(|(at, _)| *at <= now)
+        self.lanes.get(&way).and_then(|lane| lane.frames.front()).is_some_and(|(at, ..)| *at <= now)
     }
 
     /// Whether one more may arrive if there is no way back: a sender stops when so much is not acknowledged.
@@ -104,10 +114,11 @@ impl<F> Lanes<F> {
     pub(super) fn arrive(&mut self, way: Way) -> Option<F> {
         let lane = self.lanes.get_mut(&way)?;
         let first = lane.frames.pop_front();
+        lane.bytes -= first.as_ref().map_or(0, |(_, length, _)| *length);
         if lane.frames.is_empty() {
             self.lanes.remove(&way);
         }
-        first.map(|(_, frame)| frame)
+        first.map(|(.., frame)| frame)
     }
 
     /// The next of them should arrive now and cannot.
@@ -130,7 +141,7 @@ impl<F> Lanes<F> {
 
     /// The lanes that are not stuck and hold something that arrives after this moment.
     pub(super) fn later_than(&self, at: u64) -> Vec<Way> {
-        let late = |lane: &Lane<F>| lane.frames.back().is_some_and(|(last, _)| *last > at);
+        let late = |lane: &Lane<F>| lane.frames.back().is_some_and(|(last, ..)| *last > at);
         self.lanes.iter().filter(|(way, lane)| late(lane) && !self.stuck.contains(*way)).map(|(way, _)| *way).collect()
     }
 

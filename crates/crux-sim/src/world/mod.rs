@@ -89,6 +89,10 @@ pub trait Node {
     );
     /// When it wants to be woken. It may change only when something is told to the node.
     fn deadline(&self) -> Time;
+    /// How many bytes a frame has, where they matter.
+    fn length(_frame: &Self::Frame) -> usize {
+        0
+    }
     /// Something cheap about a datagram, for the trace.
     fn digest_datagram(datagram: &Self::Datagram) -> u64;
     /// Something cheap about a frame, for the trace.
@@ -213,6 +217,8 @@ pub struct World<N: Node> {
     pub observing: bool,
     /// Who was told or changed since the last look of whoever runs the world.
     pub news: Vec<Step<N>>,
+    /// How many links ended because more waited on them than their queue holds.
+    pub overrun: u64,
     /// How much news there ever was: who looks can tell whether it missed some.
     pub happened: u64,
     random: Random,
@@ -239,6 +245,7 @@ impl<N: Node> World<N> {
             verbose: false,
             observing: false,
             news: Vec::new(),
+            overrun: 0,
             happened: 0,
             random: Random::new(seed ^ 0x5151),
             paths: Paths::default(),
