@@ -117,7 +117,11 @@ fn writes_under_way_and_deletions_of_what_never_was_take_room() {
         let taken = net.nodes[0].facts.count();
         net.write(0, request, path, None);
         net.settle();
-        assert_eq!((net.refused(0, request).is_some(), net.nodes[0].facts.count()), (request % 2 == 0, taken), "{path}");
+        assert_eq!(
+            (net.refused(0, request).is_some(), net.nodes[0].facts.count()),
+            (request % 2 == 0, taken),
+            "{path}"
+        );
     }
     let ancestors = net.nodes[0].facts.ancestors("horde/h3", true);
     let deletion = |n: u64, path: &str, ancestors| version(path, None, ancestors, WALL + n, n);

@@ -51,4 +51,3 @@ pub use links::{BulkError, Links};
 
 // What speaks over links keeps to these.
 pub use crux_core::wire::{FRAME_MAX, QUEUE_BYTES, QUEUE_FRAMES};
-

@@ -39,7 +39,11 @@ fn has(swarm: &Swarm, place: usize, prefix: &str) -> usize {
 fn everywhere(swarm: &mut Swarm, prefix: &str, count: usize) -> Duration {
     let mut took = Duration::ZERO;
     while (0..swarm.world.slots.len()).any(|place| has(swarm, place, prefix) < count) {
-        assert!(took < Duration::from_secs(10), "not all {prefix}* are everywhere; {} links ended", swarm.world.overrun);
+        assert!(
+            took < Duration::from_secs(10),
+            "not all {prefix}* are everywhere; {} links ended",
+            swarm.world.overrun
+        );
         ok(swarm.run_for(Duration::from_millis(20)));
         took += Duration::from_millis(20);
     }

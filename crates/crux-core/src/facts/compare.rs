@@ -330,7 +330,8 @@ impl Facts {
             self.compare.answered(&from);
             self.compare.deferred.remove(&from);
         }
-        if self.pull(now, &from, out) || digest == mine || self.compare.defer(now, &from) || self.outbox.puts_off(&from) {
+        if self.pull(now, &from, out) || digest == mine || self.compare.defer(now, &from) || self.outbox.puts_off(&from)
+        {
             return;
         }
         let next = self.compare.told.get(&from).map_or(Time::ZERO, |told| told.next(mine, digest));

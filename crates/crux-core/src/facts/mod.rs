@@ -12,8 +12,9 @@
 //! Frozen for the rooms that build on it: [`version`] (what is signed, how it is hashed) and [`value`] (what the
 //! values say). Inside: `record` (one fact and the laws of merging), `store` (all of them), `disk` (what is durable),
 //! `write` (a write until it is acknowledged), `row` (this fulcrum's own), `outbox` (what is sent unasked), `compare` and
-//! [`ranges`] (finding out what a peer lacks), [`quarantine`] (what comes back from too long ago), `read` (asking), `restore` (what a backup held), [`scope`]
-//! (what operators' certificates may be limited to), [`rule`] (who may call whom, and that a removal wins).
+//! [`ranges`] (finding out what a peer lacks), [`quarantine`] (what comes back from too long ago), `read` (asking),
+//! `restore` (what a backup held), [`scope`] (what operators' certificates may be limited to), [`rule`] (who may call
+//! whom, and that a removal wins).
 
 pub mod authority;
 pub mod clock;

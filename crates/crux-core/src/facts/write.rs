@@ -1,7 +1,6 @@
-//! An operator's write at this door: judged, made durable, brought into force, sent to every member at once (of a large one
-//! a piece, and what is more by comparison), and
-//! acknowledged when min(2, n - 1) others have it on disk too. After one second it is acknowledged with fewer, and the
-//! answer says so.
+//! An operator's write at this door: judged, made durable, brought into force, sent to every member at once (of a large
+//! one a piece, and what is more by comparison), and acknowledged when min(2, n - 1) others have it on disk too. After one
+//! second it is acknowledged with fewer, and the answer says so.
 
 use super::disk::{Purpose, WRITES_MAX};
 use super::value::{EXPULSIONS, HORIZON};
@@ -95,10 +94,9 @@ impl Facts {
         let mut ended: BTreeSet<&str> = self.disk.written_soon().map(|(path, _)| path.as_str()).collect();
         let mut need = 0;
         for statement in versions.iter().map(Checked::statement) {
-            let always = statement.path.starts_with(EXPULSIONS) || statement.path == HORIZON || rule::removes(statement);
-            let names = |head: &Checked| {
-                head.statement().value.is_some() && statement.ancestors.contains(&head.id())
-            };
+            let always =
+                statement.path.starts_with(EXPULSIONS) || statement.path == HORIZON || rule::removes(statement);
+            let names = |head: &Checked| head.statement().value.is_some() && statement.ancestors.contains(&head.id());
             let record = self.store.record(&statement.path);
             let ends = statement.value.is_none() && record.is_some_and(|record| record.heads().iter().any(names));
             if !(always || ends && ended.insert(&statement.path)) {

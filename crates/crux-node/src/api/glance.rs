@@ -70,7 +70,8 @@ fn of_status(status: &json::Status) -> Vec<Finding> {
         findings.push(found("horde", Warning, &horde.name, format!("it is {how}{why}"), next));
     }
     if status.facts.conflicts > 0 {
-        let text = format!("{} facts were written apart; deletions, else the later, are in force", status.facts.conflicts);
+        let text =
+            format!("{} facts were written apart; deletions, else the later, are in force", status.facts.conflicts);
         let next = "crux facts conflicts, then crux facts dismiss PATH";
         findings.push(found("facts", Warning, &status.confab.bloc, text, next));
     }
