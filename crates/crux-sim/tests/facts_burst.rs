@@ -6,7 +6,6 @@ use crux_core::io::Reply;
 use crux_names::Duration;
 use crux_sim::operator::Change;
 use crux_sim::swarm::{Failure, Options, Swarm};
-use prost::Message as _;
 
 fn ok<T>(result: Result<T, Box<Failure>>) -> T {
     result.unwrap_or_else(|failure| panic!("{failure}"))
