@@ -3,6 +3,7 @@
 
 use crux_names::Duration;
 use crux_sim::flocks::{Bird, Flocks, bird, flocks, member, until_shape};
+use crux_sim::liveness::{Scene, no_broken_pair_together, partition};
 use crux_sim::world::{Time, Weather};
 
 fn seconds(n: u64) -> Duration {
@@ -136,6 +137,46 @@ fn one_link_that_changes_costs_two_views_at_most() {
                         b + 1
                     );
                 }
+            }
+        }
+    }
+}
+
+/// How long it takes until the world has the shape for good, looked at for a minute.
+fn in_shape_after(world: &mut Flocks) -> (Duration, String) {
+    let (since, mut last) = (world.now, (Duration::ZERO, String::new()));
+    while world.now < since + seconds(60) {
+        run(world, ms(100));
+        let scene = Scene::of(world, |_| true);
+        if let Err(why) = no_broken_pair_together(&scene).and_then(|()| partition(&scene)) {
+            last = (world.now.since(since), why);
+        }
+    }
+    last
+}
+
+/// M6: up to three pairs break at once, neighbours in the ring or not, in both directions or in one. Ten seconds, one audit
+/// where not everybody watches everybody, and three seconds for each further pair: its end is another change, for which
+/// who is to come in is looked for as long as a verification takes.
+#[test]
+fn several_broken_pairs_settle_within_ten_seconds_and_three_for_each_further_one() {
+    for (size, seeds) in [(3, 6), (4, 12), (5, 12), (7, 12), (11, 6), (16, 12)] {
+        for seed in 0..seeds {
+            for pairs in 1..=3 {
+                let mut world = settled(size, seed);
+                for pair in 0..pairs {
+                    let n = seed as usize;
+                    let a = (n * 3 + pair * 5) % size;
+                    let b = (a + 1 + (n + pair * 2) % (size - 1)) % size;
+                    world.set_path(a, b, false);
+                    if !(n + pair).is_multiple_of(3) {
+                        world.set_path(b, a, false);
+                    }
+                }
+                let (took, why) = in_shape_after(&mut world);
+                let audit = if size > 11 { ms(size as u64 * 100) } else { Duration::ZERO };
+                let promised = seconds(10) + audit + seconds(3) * (pairs as u32 - 1);
+                assert!(took <= promised, "{size} of seed {seed}, {pairs} pairs: {took:?}, {why}");
             }
         }
     }

@@ -231,6 +231,30 @@ fn a_flock_whose_leader_cannot_reach_the_other_leader_comes_without_it() {
     }
 }
 
+/// It asks through somebody else, and whenever that is: also while the other flock looks whether a third one can come, of
+/// which nothing comes. The next ask would be as far off as a refusal is long.
+#[test]
+fn whoever_asks_without_its_leader_is_heard_in_the_middle_of_another_change() {
+    for after in (0..4_000).step_by(200) {
+        let mut world = settled(6, after);
+        world.kill(5);
+        cut(&mut world, &[0, 1, 2], &[3, 4], false);
+        until_shape(&mut world, "n1,n2,n3 / n4,n5", seconds(10)).unwrap();
+        cut(&mut world, &[1, 2], &[3, 4], true);
+        cut(&mut world, &[0], &[4], true);
+        cut(&mut world, &[5], &[1], false);
+        let healed = world.now;
+        run(&mut world, Duration::from_millis(after));
+        let mut third = bird(world.now, 5, 6, 2, after);
+        third.book = world.slots[0].node.as_ref().unwrap().book.clone();
+        world.restart(5, member(5, 2), third);
+        let wanted = "n1,n2,n3,n5 / n4,n6";
+        until_shape(&mut world, wanted, seconds(20)).unwrap_or_else(|why| panic!("after {after} ms: {why}"));
+        let took = world.now.since(healed);
+        assert!(took <= seconds(9), "after {after} ms: {took:?}");
+    }
+}
+
 #[test]
 fn a_leader_that_is_strictly_worst_steps_aside() {
     let mut world = settled(5, 3);

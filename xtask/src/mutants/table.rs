@@ -17,6 +17,7 @@ const TREE: &str = "crates/crux-core/src/flock/lease/tree.rs";
 const MACHINE: &str = "crates/crux-core/src/flock/machine.rs";
 const PROPOSE: &str = "crates/crux-core/src/flock/propose.rs";
 const PROMISE: &str = "crates/crux-core/src/flock/promise.rs";
+const ROLLCALL: &str = "crates/crux-core/src/flock/rollcall.rs";
 const SEEK: &str = "crates/crux-core/src/flock/seek.rs";
 const APART: &str = "crates/crux-core/src/flock/apart.rs";
 const TIMERS: &str = "crates/crux-core/src/flock/timers.rs";
@@ -389,6 +390,30 @@ pub const MUTANTS: &[Mutant] = &[
         find: "let asked = seq > first && probe",
         replace: "let asked = probe",
         tests: &[Sim("flock_traps", "an_answer_without_a_view")],
+    },
+    Mutant {
+        name: "left-behind",
+        rule: "who is left behind by a leader that does not reach it sees who else was, though it does not watch it",
+        file: ROLLCALL,
+        find: "|| (!self.moved.is_empty() && !self.hears(leader))",
+        replace: "",
+        tests: &[Sim("flock_promises", "several_broken_pairs")],
+    },
+    Mutant {
+        name: "doubt-counts-on",
+        rule: "what a pair failed by counts on in the next view, whose ring is another",
+        file: EVIDENCE,
+        find: "let failing = probe.doubt.take().filter(|doubt| doubt.fails >= TOLD);",
+        replace: "let failing = probe.doubt.take().filter(|doubt| doubt.fails > 1_000);",
+        tests: &[Sim("flock_promises", "several_broken_pairs")],
+    },
+    Mutant {
+        name: "through-ask-waits",
+        rule: "whoever asks through others in the middle of a change is taken in after it",
+        file: APART,
+        find: "waits: Some(view.clone()) };",
+        replace: "waits: Some(view.clone()).filter(|_| self.proposal.is_none()) };",
+        tests: &[Sim("flock_scripts", "whoever_asks_without_its_leader")],
     },
     Mutant {
         name: "dean-asks-facts",

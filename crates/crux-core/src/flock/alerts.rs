@@ -148,6 +148,9 @@ impl Flock {
         }
         let quiet = self.alerts.remove(subject, &me).is_some_and(|alert| alert.quiet);
         self.lost_dirty = true;
+        // What it said of others while it was out of touch was so on its side of a cut. What still holds it says again.
+        self.returned.insert(subject.clone(), self.now);
+        self.alerts.retain(|_, observer, alert| observer != subject || !alert.accusation.may_be_old());
         if !quiet {
             // It was wrong, or the network is: either way, slower from now on.
             self.health.worse(self.now);
@@ -293,6 +296,11 @@ impl Flock {
         }
         // That it missed a neighbour's probes says only who expects them.
         if accusation == Accusation::Silent && !self.observes(&from, &subject) {
+            return;
+        }
+        // What waited on a link that did not carry it arrives all at once.
+        let back = self.returned.get(&from).is_some_and(|at| self.now.since(*at) < self.t.doubt);
+        if back && accusation.may_be_old() {
             return;
         }
         self.tell_where_it_is(&from, &subject, out);

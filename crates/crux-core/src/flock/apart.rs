@@ -54,6 +54,8 @@ pub struct Unheard {
     /// When it last asked through somebody.
     asked: Time,
     pub head: SharedHead,
+    /// It asked in the middle of a change, after which its members are taken in.
+    waits: Option<View>,
 }
 
 impl Flock {
@@ -240,7 +242,7 @@ impl Flock {
                 return;
             }
             let now = self.now;
-            let new = || Unheard { since: now, asked: Time::ZERO, head: head.clone() };
+            let new = || Unheard { since: now, asked: Time::ZERO, head: head.clone(), waits: None };
             let since = self.unheard.entry(leader.clone()).or_insert_with(new).since;
             let recorded = self.standing(&leader).is_some_and(|refusal| refusal.until > self.now);
             if recorded || self.now < since + self.t.settle * UNHEARD {
@@ -335,14 +337,25 @@ impl Flock {
             return;
         }
         self.seek_dirty = true;
-        let unheard = Unheard { since: self.now, asked: self.now, head: view.head.clone() };
+        let unheard = Unheard { since: self.now, asked: self.now, head: view.head.clone(), waits: Some(view.clone()) };
         self.unheard.insert(asker.id.clone(), unheard);
         self.note_refusal(&asker.id, view.id(), vec![(self.config.me.clone(), asker.clone())], None);
         self.tell_apart(&asker.id, out);
-        let free = self.asking.is_none() && self.proposal.is_none() && self.promise.is_none();
-        if free && view.roster.len() > 1 && self.may_take_in(&view) && self.flock_held(&view).is_none() {
-            self.without_leader.insert(view.id().clone());
-            self.take_in(view);
+        self.take_in_without_leaders();
+    }
+
+    /// Takes in the members of flocks whose leaders cannot come, now or once this flock does not change otherwise: the next
+    /// ask is as far off as a refusal is long.
+    pub(super) fn take_in_without_leaders(&mut self) {
+        if self.asking.is_some() || self.proposal.is_some() || self.promise.is_some() || !self.leads() {
+            return;
+        }
+        let asked: Vec<View> = self.unheard.values_mut().filter_map(|unheard| unheard.waits.take()).collect();
+        for view in asked {
+            if view.roster.len() > 1 && self.may_take_in(&view) && self.flock_held(&view).is_none() {
+                self.without_leader.insert(view.id().clone());
+                self.take_in(view);
+            }
         }
     }
 }

@@ -169,7 +169,9 @@ impl Flock {
         self.in_doubt.is_empty()
     }
 
-    /// Puts the neighbours of the installed view under watch, and nobody else of it. What is in doubt stays so.
+    /// Puts the neighbours of the installed view under watch, and nobody else of it. What is in doubt stays so, and what it
+    /// failed by counts on, whether as a neighbour's silence or as visits: each view draws another ring, and where several
+    /// pairs are broken one view follows the other.
     pub(super) fn watch_ring(&mut self, out: &mut Vec<Output>) {
         let me = self.view.roster.index(&self.config.me).unwrap_or(0);
         let mut watched = Vec::new();
@@ -192,9 +194,12 @@ impl Flock {
             .map(|(member, _)| member.clone())
             .collect();
         for member in stale {
+            let silence = self.silence_so_far(&member);
             if let Some(probe) = self.probes.get_mut(&member) {
                 probe.edge = None;
-                if !self.view.has(&member) {
+                if self.view.has(&member) {
+                    probe.doubt = silence;
+                } else {
                     probe.doubt = None;
                     probe.run = None;
                 }
@@ -205,12 +210,17 @@ impl Flock {
             let now = self.now;
             let proof = self.contacts.proof(&member);
             let probe = self.probes.entry(member.clone()).or_default();
-            probe.doubt = None;
+            let failing = probe.doubt.take().filter(|doubt| doubt.fails >= TOLD);
             match &mut probe.edge {
                 Some(edge) => edge.asks = asks,
                 None => {
                     let heard = proof.unwrap_or(now).max(now - self.t.doubt);
-                    probe.edge = Some(Edge::new(now, asks, heard));
+                    let edge = Edge::new(now, asks, heard);
+                    probe.edge = Some(match failing {
+                        // Its link may be new: what is asked over it has its time.
+                        Some(doubt) => Edge { heard: doubt.since.min(heard), doubted: true, linked: now, ..edge },
+                        None => edge,
+                    });
                 }
             }
             self.reschedule(&member);
@@ -220,6 +230,18 @@ impl Flock {
             self.watched.clone_from(&watched);
             out.push(Output::Watch(watched));
         }
+    }
+
+    /// What the silence of somebody who was a neighbour comes to in visits that failed.
+    fn silence_so_far(&self, member: &Member) -> Option<Doubt> {
+        let edge = self.probes.get(member)?.edge.as_ref()?;
+        let pace = self.pace(member);
+        if !edge.doubted || self.now < self.missed_at(edge.heard, pace, TOLD) {
+            return None;
+        }
+        let since = edge.heard + pace;
+        let periods = self.now.since(since).as_nanos() / pace.as_nanos().max(1);
+        Some(Doubt { fails: u32::try_from(periods).unwrap_or(u32::MAX).max(TOLD), since, next: self.now })
     }
 
     /// Who of the installed view is in doubt here.

@@ -163,7 +163,8 @@ impl Flock {
                 self.lost_dirty |= self.moved.insert(from.clone());
             }
         }
-        let missed = member && view > *self.view.id();
+        // Also of another candidate who has the view that was promised: who made it may be out of reach by now.
+        let missed = (member || self.was_promised(&view)) && view > *self.view.id();
         // Candidates of one proposal are about to be told by it.
         let unknown = !member
             && !self.is_candidate(from)

@@ -75,6 +75,8 @@ pub struct Flock {
     pub(super) alerts: Alerts,
     pub(super) alert_again: Time,
     pub(super) telling: Telling,
+    /// When members that this fulcrum had accused answered again, in this view.
+    pub(super) returned: BTreeMap<Member, Time>,
     /// (subject, observer) of pairs that are in doubt, as observers told their leader, and when they said so last.
     pub(super) doubted: BTreeMap<(Member, Member), Time>,
     /// Members that hold a higher view without this fulcrum.
@@ -203,6 +205,7 @@ impl Flock {
             alerts: Alerts::default(),
             alert_again: Time::NEVER,
             telling: Telling::new(),
+            returned: BTreeMap::new(),
             doubted: BTreeMap::new(),
             moved: BTreeSet::new(),
             elsewhere: BTreeMap::new(),
@@ -397,6 +400,7 @@ impl Flock {
             + self.unheard.len()
             + self.without_leader.len()
             + self.worked.len()
+            + self.returned.len()
             + self.breaks.len()
             + self.vain.len()
             + self.clones.len()
@@ -646,6 +650,7 @@ impl Flock {
         self.lost_since = None;
         self.call = None;
         self.telling = Telling::new();
+        self.returned.clear();
         self.alert_again = Time::NEVER;
     }
 

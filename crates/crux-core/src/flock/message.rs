@@ -72,6 +72,13 @@ pub enum Accusation {
     Doubted,
 }
 
+impl Accusation {
+    /// Whether it says what its observer heard at a moment, which may be over when it arrives.
+    pub(super) const fn may_be_old(self) -> bool {
+        matches!(self, Self::Silent | Self::Broken)
+    }
+}
+
 /// Who would be in a view, in seniority order, each with the index of its parent view. Shared, not copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidates {

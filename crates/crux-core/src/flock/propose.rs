@@ -78,7 +78,9 @@ impl Flock {
             let parent = u32::try_from(parents.len()).unwrap_or(u32::MAX);
             let without = self.without_leader.contains(asker.id());
             for seat in asker.roster.iter().skip(usize::from(without)) {
-                if self.held(&seat.member.id).is_some() || self.is_over(&seat.member) {
+                // Whoever of them is held comes in with the others: they would not come without it, for they hear it, and
+                // would be kept apart as long as it is. If it breaks off again it is alone, and held.
+                if self.is_over(&seat.member) {
                     continue;
                 }
                 // A fulcrum that was started again while its old boot still sits in another view comes in once.

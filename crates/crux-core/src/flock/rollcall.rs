@@ -67,8 +67,10 @@ impl Flock {
         let size = self.view.roster.len();
         let me = self.view.roster.index(&self.config.me).unwrap_or(0);
         let leader = &self.view.leader().member;
-        // Whom its leader has left behind has to see who else was.
-        let successor = self.moved.contains(leader) || ((1..=SUCCESSORS).contains(&me) && self.accuses(leader));
+        // Whom its leader has left behind has to see who else was; the leader too may be one that does not reach it, which
+        // nobody watches here, and then it was for that.
+        let left_behind = self.moved.contains(leader) || (!self.moved.is_empty() && !self.hears(leader));
+        let successor = left_behind || ((1..=SUCCESSORS).contains(&me) && self.accuses(leader));
         let recent = |alert: &Alert| self.now.since(alert.first) <= self.t.stage * 2 && !alert.quiet;
         let many = || {
             let subjects = self.alerts.iter().filter(|(.., alert)| recent(alert)).map(|(subject, ..)| subject);

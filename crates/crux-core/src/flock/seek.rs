@@ -306,6 +306,7 @@ impl Flock {
         if !self.leads() || self.proposal.is_some() || self.promise.is_some() {
             return;
         }
+        self.take_in_without_leaders();
         self.close_ask_window(out);
         // Many strays are looked over when something about them changed, and not at every word.
         let many = self.contacts.strays.len() > LARGE;

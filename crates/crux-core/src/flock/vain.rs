@@ -10,7 +10,7 @@ use super::timers::LARGE;
 use super::{Alarm, Output};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use crux_names::{Duration, FulcrumId, NodeName, Time};
+use crux_names::{Duration, FulcrumId, Member, NodeName, Time};
 
 /// Nobody is asked again sooner than this many batches after it said that it is busy.
 pub(super) const BUSY_AT_LEAST: u32 = 1;
@@ -18,6 +18,8 @@ pub(super) const BUSY_AT_LEAST: u32 = 1;
 const REMEMBERED: usize = 1024;
 /// So many times a node's flocks were left alone before people are told.
 const TOLD_FROM: u32 = 3;
+/// So many links that end while an answer is waited for are not held against a node.
+const CUTS: u32 = 8;
 /// The longest pause is so many times doubled.
 const DOUBLED: u32 = 16;
 
@@ -32,6 +34,8 @@ pub struct Vain {
     times: u32,
     /// And until when.
     until: Time,
+    /// How often the link ended on which an answer was waited for.
+    cut: u32,
 }
 
 /// What is remembered of that.
@@ -55,7 +59,7 @@ impl Flock {
                 return false;
             }
         }
-        let fresh = Vain { since: now, last: now, times: 0, until: Time::ZERO };
+        let fresh = Vain { since: now, last: now, times: 0, until: Time::ZERO, cut: 0 };
         let vain = self.vain.entry(node.clone()).or_insert(fresh);
         if now.since(vain.last.max(vain.until)) > patience {
             vain.since = now;
@@ -77,6 +81,19 @@ impl Flock {
     pub(super) fn asked_in_vain(&mut self, leader: &FulcrumId, out: &mut Vec<Output>) {
         if self.doubts_flocks_of(&leader.node) {
             self.leave_alone(leader, out);
+        }
+    }
+
+    /// The link to a leader ended. What was asked over it, or answered, is lost, and that is not the leader's fault; but one
+    /// that has its links end again and again would be waited for without end.
+    pub(super) fn cut_off(&mut self, leader: &Member) {
+        if let Some(vain) = self.vain.get_mut(&leader.id.node).filter(|vain| vain.cut < CUTS) {
+            vain.cut += 1;
+            vain.since = vain.since.max(self.now);
+        }
+        if self.asking.as_ref().is_some_and(|asking| asking.leader == *leader) {
+            self.asking = None;
+            self.seek_dirty = true;
         }
     }
 

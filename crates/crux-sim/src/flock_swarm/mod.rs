@@ -25,6 +25,8 @@ use std::net::SocketAddr;
 const BUSY: u64 = 100_000;
 /// So often what must come to hold is looked for.
 const LOOKS: Duration = Duration::from_millis(100);
+/// Up to this size everybody watches everybody.
+const EVERYBODY: u64 = 11;
 /// The longest hold that the design knows.
 const LONGEST_HOLD: Duration = Duration::from_secs(600);
 
@@ -289,6 +291,18 @@ impl FlockSwarm {
         }
     }
 
+    /// How much longer broken pairs take than one of a few where nothing is lost, in milliseconds (M6): one audit where not
+    /// everybody watches everybody, a verification for each further pair, and thirty failures in a row instead of twelve
+    /// where much was lost before or still is, each half a second after the other.
+    fn longer_for_broken_pairs(&self) -> u64 {
+        let Ending::Broken(pairs) = &self.options.ending else { return 0 };
+        let size = self.options.nodes as u64;
+        let audit = if size > EVERYBODY { size * 100 } else { 0 };
+        let lossy = self.options.weather.loss > 0
+            || ["lossy path", "lossy place"].iter().any(|class| self.faults.contains_key(class));
+        audit + 3_000 * (pairs.len() as u64).saturating_sub(1) + if lossy { 9_000 } else { 0 }
+    }
+
     /// For how much longer a hold that is shown to people keeps flocks apart.
     fn shown_hold(&self) -> Duration {
         let mut longest = Duration::ZERO;
@@ -335,9 +349,10 @@ impl FlockSwarm {
         // (since when it is as it must be, the views then)
         let mut good: Option<(Time, Vec<ViewId>)> = None;
         let mut broken = 0;
-        // Ten seconds, and a dial that a cut swallowed. A pair that stays broken takes longer where much was lost before or still
-        // is: up to thirty failures in a row instead of twelve, each half a second after the other.
-        let promised = self.options.scaled(if kind == "broken pairs" { 60_000 } else { 10_000 }) + DIAL;
+        // Ten seconds, and a dial that a cut swallowed, which is the link's and not scaled; one more for each further pair.
+        let pairs = if let Ending::Broken(pairs) = &self.options.ending { pairs.len() } else { 1 };
+        let dials = DIAL * u32::try_from(pairs.max(1)).unwrap_or(1);
+        let promised = self.options.scaled(10_000 + self.longer_for_broken_pairs()) + dials;
         // Two periods, one look at the world and the way there and back.
         let catches_up = self.options.scaled(1_000) + LOOKS + Duration::from_millis(150);
         // Since when it has the shape, and for how long holds that were shown kept it from that.

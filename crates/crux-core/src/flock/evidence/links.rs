@@ -51,6 +51,7 @@ impl Flock {
         self.pulls.remove(member);
         self.elsewhere.remove(member);
         self.foreign_gone(member);
+        self.cut_off(member);
         if !self.view.has(member) {
             let watched = self.watches(member);
             self.unwatch(member);
