@@ -255,6 +255,25 @@ fn whoever_asks_without_its_leader_is_heard_in_the_middle_of_another_change() {
     }
 }
 
+/// One of three that broke off too often does not keep the others away, nor do they leave it behind: they hear it well.
+#[test]
+fn a_flock_with_one_that_is_held_comes_in_whole() {
+    for seed in 0..6 {
+        let mut world = settled(6, seed);
+        for _ in 0..2 {
+            cut(&mut world, &[5], &[0, 1, 2, 3, 4], false);
+            until_shape(&mut world, "n1,n2,n3,n4,n5 / n6", seconds(10)).unwrap();
+            cut(&mut world, &[5], &[0, 1, 2, 3, 4], true);
+            until_shape(&mut world, "n1,n2,n3,n4,n5,n6", seconds(10)).unwrap();
+        }
+        cut(&mut world, &[0, 1, 2], &[3, 4, 5], false);
+        until_shape(&mut world, "n1,n2,n3 / n4,n5,n6", seconds(10)).unwrap();
+        cut(&mut world, &[0, 1, 2], &[3, 4, 5], true);
+        let took = until_shape(&mut world, "n1,n2,n3,n4,n5,n6", seconds(40)).unwrap();
+        assert!(took <= seconds(4), "seed {seed}: {took:?}");
+    }
+}
+
 #[test]
 fn a_leader_that_is_strictly_worst_steps_aside() {
     let mut world = settled(5, 3);

@@ -15,6 +15,7 @@ const INSTALL: &str = "crates/crux-core/src/flock/install.rs";
 const LEASE: &str = "crates/crux-core/src/flock/lease.rs";
 const TREE: &str = "crates/crux-core/src/flock/lease/tree.rs";
 const MACHINE: &str = "crates/crux-core/src/flock/machine.rs";
+const MESSAGE: &str = "crates/crux-core/src/flock/message.rs";
 const PROPOSE: &str = "crates/crux-core/src/flock/propose.rs";
 const PROMISE: &str = "crates/crux-core/src/flock/promise.rs";
 const ROLLCALL: &str = "crates/crux-core/src/flock/rollcall.rs";
@@ -414,6 +415,30 @@ pub const MUTANTS: &[Mutant] = &[
         find: "waits: Some(view.clone()) };",
         replace: "waits: Some(view.clone()).filter(|_| self.proposal.is_none()) };",
         tests: &[Sim("flock_scripts", "whoever_asks_without_its_leader")],
+    },
+    Mutant {
+        name: "comes-in-whole",
+        rule: "a flock of which one is held, and not half, comes in with that one",
+        file: PROPOSE,
+        find: "if self.is_over(&seat.member) {",
+        replace: "if self.held(&seat.member.id).is_some() || self.is_over(&seat.member) {",
+        tests: &[Sim("flock_scripts", "a_flock_with_one_that_is_held")],
+    },
+    Mutant {
+        name: "old-words",
+        rule: "what somebody said of others while it was out of touch counts when it says it again",
+        file: MESSAGE,
+        find: "matches!(self, Self::Silent | Self::Broken)",
+        replace: "matches!(self, Self::Left)",
+        tests: &[Run("--flock --seed 2137 --stop-on-failure")],
+    },
+    Mutant {
+        name: "promised-view",
+        rule: "a candidate that missed its install asks another one who has the view",
+        file: INSTALL,
+        find: "(member || self.was_promised(&view)) && view > *self.view.id()",
+        replace: "member && view > *self.view.id()",
+        tests: &[Run("--flock --seed 1725 --stop-on-failure")],
     },
     Mutant {
         name: "dean-asks-facts",

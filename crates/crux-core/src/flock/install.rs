@@ -16,6 +16,8 @@ impl Flock {
         if view.head.header.bloc != self.config.bloc || self.leaving {
             return;
         }
+        // Before it is noted what it has: then there is nothing more to ask.
+        let asked = id.is_none() && self.pulls.get_mut(from).is_some_and(|pull| core::mem::take(&mut pull.asked));
         if !self.view.has(from) {
             // Whatever becomes of it here, that is the view that a peer of another flock has.
             self.note_head(from, view.head.clone());
@@ -41,7 +43,6 @@ impl Flock {
                 promised && id.proposer == *from && *from == view.leader().member && id.epoch == view.id().epoch
             }
             None => {
-                let asked = self.pulls.get_mut(from).is_some_and(|pull| core::mem::take(&mut pull.asked));
                 // Anybody's word may bring the view that was promised and whose install never came. Any other is the word of
                 // its maker alone, over a link of its own, and what it makes of this flock is judged as a proposal is.
                 let made = || self.view.has(from) && *from == view.leader().member && self.consents_to(&view.roster);
