@@ -436,7 +436,7 @@ pub const MUTANTS: &[Mutant] = &[
         name: "promised-view",
         rule: "a candidate that missed its install asks another one who has the view",
         file: INSTALL,
-        find: "(member || self.was_promised(&view)) && view > *self.view.id()",
+        find: "(member || promised) && view > *self.view.id()",
         replace: "member && view > *self.view.id()",
         tests: &[Run("--flock --seed 1725 --stop-on-failure")],
     },

@@ -164,16 +164,14 @@ impl Flock {
                 self.lost_dirty |= self.moved.insert(from.clone());
             }
         }
-        // Also of another candidate who has the view that was promised: who made it may be out of reach by now.
-        let missed = (member || self.was_promised(&view)) && view > *self.view.id();
+        let stray = self.contacts.strays.get(from).filter(|_| !member);
+        let news = stray.map(|stray| !stray.alien && stray.head.as_ref().is_none_or(|head| head.id != view));
+        // Also of another candidate, which is no stray now, who has the view that was promised: who made it may be out of
+        // reach by now.
+        let promised = !member && news != Some(false) && self.was_promised(&view);
+        let missed = (member || promised) && view > *self.view.id();
         // Candidates of one proposal are about to be told by it.
-        let unknown = !member
-            && !self.is_candidate(from)
-            && self
-                .contacts
-                .strays
-                .get(from)
-                .is_some_and(|stray| !stray.alien && stray.head.as_ref().is_none_or(|head| head.id != view));
+        let unknown = news == Some(true) && !self.is_candidate(from);
         if !missed && !unknown {
             // What it said before was overtaken by what is known of it by now.
             if let Some(pull) = self.pulls.get_mut(from).filter(|pull| !pull.asked) {

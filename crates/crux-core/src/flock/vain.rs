@@ -18,6 +18,8 @@ pub(super) const BUSY_AT_LEAST: u32 = 1;
 const REMEMBERED: usize = 1024;
 /// So many times a node's flocks were left alone before people are told.
 const TOLD_FROM: u32 = 3;
+/// Who was left alone may say for so many times the time to settle that it is busy, before it is so again.
+const MOMENT: u32 = 2;
 /// So many links that end while an answer is waited for are not held against a node.
 const CUTS: u32 = 8;
 /// The longest pause is so many times doubled.
@@ -77,9 +79,12 @@ impl Flock {
         }
     }
 
-    /// An ask ended without a view. Whoever was left alone before is so again at once.
+    /// An ask ended without a view. Whoever was left alone before is so again, but for a moment in which it may be in the
+    /// middle of a change.
     pub(super) fn asked_in_vain(&mut self, leader: &FulcrumId, out: &mut Vec<Output>) {
-        if self.doubts_flocks_of(&leader.node) {
+        let moment = self.t.settle * MOMENT;
+        let over = |vain: &Vain| vain.times > 0 && self.now.since(vain.since) >= moment;
+        if self.vain.get(&leader.node).is_some_and(over) {
             self.leave_alone(leader, out);
         }
     }

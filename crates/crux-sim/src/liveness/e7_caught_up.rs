@@ -5,7 +5,8 @@ use crate::world::Time;
 use crux_names::{Duration, Member};
 use std::collections::BTreeMap;
 
-/// Measures for how long somebody lacks a view that one whom it can talk to has, and that it is in.
+/// Measures for how long somebody lacks a view that one whom it can talk to has, and that it is in. Two without a link have to
+/// find each other first.
 #[derive(Debug, Default)]
 pub struct CaughtUp {
     since: BTreeMap<Member, Time>,
@@ -21,6 +22,8 @@ impl CaughtUp {
                 other.view.id() > actor.view.id()
                     && other.view.has(actor.member)
                     && scene.works(other.place, actor.place)
+                    && actor.flock.linked_with(other.member)
+                    && other.flock.linked_with(actor.member)
             });
             if missed {
                 let since = *self.since.entry(actor.member.clone()).or_insert(scene.now);

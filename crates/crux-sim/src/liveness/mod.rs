@@ -21,8 +21,8 @@ pub use e8_as_fresh::{as_good_as_fresh, weight};
 
 use crate::invariants::Flocking;
 use crate::world::{Time, World};
-use crux_core::flock::Apart;
 use crux_core::flock::view::{View, ViewId};
+use crux_core::flock::{Apart, Flock};
 use crux_names::Member;
 
 /// One living fulcrum.
@@ -32,6 +32,8 @@ pub struct Actor<'a> {
     pub place: usize,
     /// Who it is.
     pub member: &'a Member,
+    /// All that it knows.
+    pub flock: &'a Flock,
     /// Its installed view.
     pub view: &'a View,
     /// Whether it believes its flock complete.
@@ -62,7 +64,7 @@ impl<'a> Scene<'a> {
             let held = status.siblings.into_iter().filter(|sibling| sibling.apart == Apart::FlapHold);
             let held_apart = held.map(|sibling| sibling.head.id.clone()).collect();
             let (member, view) = (&slot.member, flock.view());
-            Some(Actor { place, member, view, stable, lacking: status.lacking, held_apart })
+            Some(Actor { place, member, flock, view, stable, lacking: status.lacking, held_apart })
         });
         Self { now: world.now, actors: actors.collect(), works: Box::new(|a, b| world.connected(a, b)) }
     }
