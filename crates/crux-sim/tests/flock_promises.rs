@@ -182,6 +182,25 @@ fn several_broken_pairs_settle_within_ten_seconds_and_three_for_each_further_one
     }
 }
 
+/// M6: where not everybody watches everybody, too, whoever it is that does not reach the leader, or is not reached by it.
+/// Whichever of the two visits the other: what it finds out has to come to who decides.
+#[test]
+fn no_leader_keeps_whom_it_does_not_reach() {
+    let size = 16;
+    for other in 1..size {
+        for (there, back) in [(false, true), (true, false), (false, false)] {
+            let mut world = settled(size, other as u64);
+            let boss = leader(&world);
+            let other = (boss + other) % size;
+            world.set_path(boss, other, there);
+            world.set_path(other, boss, back);
+            let (took, why) = in_shape_after(&mut world);
+            let promised = ms(10_000 + size as u64 * 100);
+            assert!(took <= promised, "n{} and n{}, {there} {back}: {took:?}, {why}", boss + 1, other + 1);
+        }
+    }
+}
+
 /// The most views that one has installed in any minute.
 fn in_a_minute(bird: &Bird, since: Time) -> usize {
     let times: Vec<Time> = bird.installed.iter().map(|(at, _)| *at).filter(|at| *at > since).collect();

@@ -425,6 +425,14 @@ pub const MUTANTS: &[Mutant] = &[
         tests: &[Sim("flock_scripts", "a_flock_with_one_that_is_held")],
     },
     Mutant {
+        name: "leader-is-told",
+        rule: "who hears that a member does not reach the leader has the leader look",
+        file: VERDICT,
+        find: "if self.leads() || self.witness_next > self.now || !self.hears(&leader) {",
+        replace: "if true {",
+        tests: &[Sim("flock_promises", "no_leader_keeps")],
+    },
+    Mutant {
         name: "old-words",
         rule: "what somebody said of others while it was out of touch counts when it says it again",
         file: MESSAGE,

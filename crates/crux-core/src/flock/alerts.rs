@@ -284,6 +284,7 @@ impl Flock {
             }
             Accusation::Doubted => {
                 self.doubted.insert((subject, from), self.now);
+                self.pass_on_to_the_leader(out);
                 return;
             }
             // Only the one that leaves can say so, and says it with `Leave`.

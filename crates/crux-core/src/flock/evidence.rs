@@ -829,12 +829,15 @@ impl Flock {
             let datagram = Datagram::Witness { subject: subject.clone(), heard: fresh };
             out.push(Output::Datagram { to: from.clone(), datagram });
         }
+        // A leader is asked so because the subject says that it does not reach it: then it is to find out for itself whether
+        // the pair is broken, for that word does not come here, and elsewhere nobody decides.
+        let visits = self.leads() && fresh.is_none() && self.view.has(&subject) && self.view.has(from);
         // Who asks because the subject says that the two cannot talk wants to know of this moment.
-        if !asks || fresh.is_some_and(|age| age <= self.t.batch) {
+        if !(asks || visits) || fresh.is_some_and(|age| age <= self.t.batch) {
             return;
         }
         if self.probes.get(&subject).is_none_or(|probe| probe.run.is_none()) {
-            self.ask_now(&subject, Why::Ask, out);
+            self.ask_now(&subject, if visits { Why::Visit } else { Why::Ask }, out);
         }
         let leader = &self.view.leader().member;
         if let Some(probe) = self.probes.get_mut(&subject)

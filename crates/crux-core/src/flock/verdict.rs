@@ -101,7 +101,9 @@ impl Flock {
                 if by_all && trusted < need && !asked && !mine {
                     unsure.insert(subject.clone());
                 }
-                (by_all && (trusted >= need || asked || mine)) || by_call
+                // Whoever answered this fulcrum's roll-call lives, and that others are out of reach is no word against it.
+                let answered = self.called() && !mine && self.hears(subject);
+                (by_all && (trusted >= need || mine || (asked && !answered))) || by_call
             };
             if dead {
                 lost.insert(subject.clone());
@@ -253,7 +255,11 @@ impl Flock {
     /// Finds out whether those live of whom somebody says that the pair is broken: asks them itself, or others if it is
     /// this fulcrum that cannot reach them.
     fn find_witnesses(&mut self, out: &mut Vec<Output>) {
-        if !self.leads() || self.witness_next > self.now {
+        if !self.leads() {
+            self.pass_on_to_the_leader(out);
+            return;
+        }
+        if self.witness_next > self.now {
             return;
         }
         let (mut by_others, mut by_me) = (BTreeSet::new(), BTreeSet::new());
@@ -287,6 +293,26 @@ impl Flock {
                 self.witness_asked.insert((subject.clone(), to.clone()));
                 out.push(Output::Datagram { to, datagram: Datagram::PingReq { subject: subject.clone() } });
             }
+        }
+    }
+
+    /// Who does not reach the leader cannot tell it so, and the leader need not notice: of a pair that is not of the ring one
+    /// end visits the other. Those who may have to succeed hear it too, and ask the leader whether it hears that member; at
+    /// the first doubt, so that both ends count their failures at the same time.
+    pub(super) fn pass_on_to_the_leader(&mut self, out: &mut Vec<Output>) {
+        let leader = self.view.leader().member.clone();
+        if self.leads() || self.witness_next > self.now || !self.hears(&leader) {
+            return;
+        }
+        let broken = self.alerts.about(&leader).filter(|(_, alert)| alert.accusation == Accusation::Broken);
+        let doubting = self.doubted.keys().filter(|(subject, _)| *subject == leader).map(|(_, observer)| observer);
+        let by: BTreeSet<Member> =
+            broken.map(|(observer, _)| observer).chain(doubting).take(HELPERS).cloned().collect();
+        if !by.is_empty() {
+            self.witness_next = self.now + self.period();
+        }
+        for subject in by {
+            out.push(Output::Datagram { to: leader.clone(), datagram: Datagram::PingReq { subject } });
         }
     }
 
