@@ -219,7 +219,7 @@ fn a_store_that_is_removed_under_a_running_fulcrum_is_written_again_and_a_kill_l
     write(&world, door, "before", 2000).done();
     let store = world.path("s1/facts.redb");
     std::fs::remove_file(&store).unwrap();
-    write(&world, door, "after", 2000).done();
+    write(&world, door, "then", 2000).done();
     fulcrum.says("is not the file that it was");
     let before = until("all of it is on disk again", || {
         let status = fulcrum.json("status")?;
@@ -231,7 +231,7 @@ fn a_store_that_is_removed_under_a_running_fulcrum_is_written_again_and_a_kill_l
     let fulcrum = Fulcrum::start_logged(&world, "n1", "s1", "again", &[]);
     fulcrum.answers();
     let listed = placed(&world, door);
-    let all = ["place/main/after", "place/main/before", "place/main/last"];
+    let all = ["place/main/before", "place/main/last", "place/main/then"];
     assert_eq!(listed.lines().collect::<Vec<_>>(), all, "{before}");
     fulcrum.stop();
 }
