@@ -520,6 +520,10 @@ mod tests {
             roots: vec!["cd".repeat(32)],
             files: FILES.map(file).into(),
             missing: Vec::new(),
+            stable: true,
+            members: 1,
+            agree: 1,
+            apart: Vec::new(),
         };
         Contents { about, trust: "PEM\n".into(), versions }
     }

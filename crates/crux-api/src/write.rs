@@ -135,6 +135,18 @@ pub fn admission_of_row(value: &[u8]) -> Option<u32> {
     Row::decode(value).ok().map(|row| row.admitted())
 }
 
+/// Why a fulcrum gets no new work, from the value of its cordon; `None` if these bytes are none.
+#[must_use]
+pub fn reason_of_cordon(value: &[u8]) -> Option<String> {
+    Cordon::decode(value).ok().map(|cordon| cordon.reason)
+}
+
+/// Whether what runs on a fulcrum moves away, by the value of its cordon.
+#[must_use]
+pub fn cordon_drains(value: &[u8]) -> bool {
+    Cordon::decode(value).is_ok_and(|cordon| cordon.drain)
+}
+
 /// Path and SHA-256 in hex of each file that a manifest's instances find in their directory; none if these bytes are no
 /// manifest.
 #[must_use]
@@ -242,6 +254,7 @@ mod tests {
         Head {
             id: to_hex(&[id; 32]),
             value: None,
+            readable: None,
             ancestors: ancestors.iter().map(|id| to_hex(&[*id; 32])).collect(),
             wall: Counter(wall),
             logical: 4,

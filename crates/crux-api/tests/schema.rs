@@ -66,6 +66,7 @@ fn roster() -> Vec<RosterEntry> {
         cordoned: true,
         draining: true,
         cordon_reason: Some("new disk".into()),
+        labels: BTreeMap::from([("zone".into(), "a".into())]),
         capacity: Some(resources(4_000, 8_589_934_592)),
         used: resources(1_500, 268_435_456),
         state: MemberState::Suspect,
@@ -186,6 +187,13 @@ fn confab_and_status_are_as_promised() {
             at: AT.into(),
             reason: "stolen".into(),
         }],
+        put_out: Some(PutOut {
+            by: Some("alice".into()),
+            at: Some(AT.into()),
+            reason: Some("stolen".into()),
+            told_by: None,
+            text: "this node was EXPELLED by alice: stolen".into(),
+        }),
         clones: clones(),
         expect: Some(5),
         lacking: Some("a member stands accused".into()),
@@ -289,6 +297,7 @@ fn lists_are_as_promised() {
         uid: None,
         from: Some("10.0.0.9:40000".into()),
         author: Some("operator/ann".into()),
+        claimed: true,
         verb: "apply".into(),
         targets: vec!["place/web/api".into()],
         facts: vec!["ef".repeat(32)],
@@ -328,7 +337,7 @@ fn lists_are_as_promised() {
     });
     agrees(RuleList { rules: vec![rule, removed], enforced: false });
     agrees(entry.clone());
-    agrees(AuditList { entries: vec![entry] });
+    agrees(AuditList { entries: vec![entry], next: None });
     agrees(event());
     agrees(EventList { events: vec![event()] });
     let line = LogLine {
@@ -366,6 +375,7 @@ fn answers_facts_and_errors_are_as_promised() {
     let head = Head {
         id: "ef".repeat(32),
         value: None,
+        readable: Some(serde_json::json!({"want": 3})),
         ancestors: vec!["01".repeat(32)],
         wall: Counter(1_769_860_800_123_456),
         logical: 1,
@@ -388,6 +398,10 @@ fn backup() -> Backup {
         roots: vec!["0f".repeat(32)],
         files: vec![file("ab")],
         missing: vec![file("ac")],
+        stable: true,
+        members: 3,
+        agree: 2,
+        apart: vec!["n3".into()],
     }
 }
 
@@ -464,6 +478,10 @@ fn backups_are_as_promised() {
         trust: "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n".into(),
         roots: vec!["0f".repeat(32)],
         files: backup().files,
+        stable: true,
+        members: 3,
+        agree: 2,
+        apart: vec!["n3".into()],
     });
     let fact = |fate, why: &str| RestoredFact {
         path: "horde/web".into(),

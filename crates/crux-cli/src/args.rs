@@ -49,7 +49,8 @@ pub(crate) struct Global {
 /// What `--wait` waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum WaitFor {
-    /// Every service written has as many ready instances as it should
+    /// Every service written has as many ready instances as it should, every horde written has its home members, and what is
+    /// taken away or drained runs no more
     Ready,
     /// As many fulcrums as promised have the write on disk
     Written,

@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 #[test]
 fn a_wrong_command_line_is_one_error_with_the_next_step() {
@@ -183,6 +184,37 @@ fn what_is_answered_once_is_followed_through_the_status_or_refused() {
         let ran = world.crux(&[words, &["-w", "--at", fake.at()]].concat());
         ran.failed(2, "E200", &["answers once", "crux status -w"]);
     }
+}
+
+#[test]
+fn files_are_followed_by_asking_and_printed_when_there_are_others() {
+    let world = World::new();
+    let asked = AtomicU32::new(0);
+    let fake = Fake::start(&world, move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 | 1 => Answer::json(sample("FileList")),
+        2 => Answer::json(sample("FileList").replace("true", "false")),
+        _ => Answer::Whole(503, sample("Error").replace("E400", "E500").into_bytes()),
+    });
+    let ran = world.crux(&["files", "list", "-w", "-o", "json", "--at", fake.at()]);
+    assert_eq!((ran.out.lines().count(), ran.code), (2, 5), "{} {}", ran.out, ran.err);
+}
+
+#[test]
+fn an_audit_log_of_many_pages_is_one_list() {
+    let world = World::new();
+    let fake = Fake::start(&world, |asked| {
+        let (first, next) = match asked.query.as_str() {
+            "" => ("1", "\"2\""),
+            "after=2" => ("3", "\"4\""),
+            "after=4" => ("5", "null"),
+            _ => return Answer::Whole(404, Vec::new()),
+        };
+        let page = sample("AuditList").replace("\"next\":null", &format!("\"next\":{next}"));
+        Answer::json(page.replace("\"cursor\":\"7\"", &format!("\"cursor\":\"{first}\"")))
+    });
+    let list: Value = serde_json::from_str(world.crux(&["audit", "-o", "json", "--at", fake.at()]).done()).unwrap();
+    let cursors: Vec<&Value> = list["entries"].as_array().unwrap().iter().map(|entry| &entry["cursor"]).collect();
+    assert_eq!((cursors, &list["next"]), (vec![&"1".into(), &"3".into(), &"5".into()], &Value::Null));
 }
 
 #[test]

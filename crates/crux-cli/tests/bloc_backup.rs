@@ -91,7 +91,9 @@ fn a_bloc_comes_back_on_other_machines_and_who_was_put_out_stays_out() {
         let rows = two.json(&["facts", "list", "row/"]);
         (rows["facts"].as_array()?.len() == 3).then_some(())
     });
+    until("the flock is stable", || (two.json(&["status"])["stable"] == true).then_some(()));
     let made = two.json(&["bloc", "backup", "one.backup", "--passphrase-file", &word]);
+    assert_eq!((&made["members"], &made["agree"], &made["apart"]), (&3.into(), &3.into(), &serde_json::json!([])));
     assert_eq!((&made["bloc"], made["files"].as_array().unwrap().len()), (&"acme".into(), 1), "{made}");
     assert_eq!(made["missing"], serde_json::json!([]));
     let backup = world.path("one.backup");
@@ -330,4 +332,35 @@ fn a_backup_that_is_interrupted_leaves_nothing() {
         let status = backup.wait().unwrap();
         assert_eq!((status.code(), left()), (Some(1), 0), "{name}");
     }
+}
+
+/// Found by a reviewer: a backup of a fulcrum that did not hold what its flock held looked like any other.
+#[test]
+fn a_backup_says_when_its_fulcrum_may_lack_what_others_hold() {
+    let world = world(&["n1", "n2"]);
+    let word = secret(&world, "word", "a long one\n");
+    // Timers so long that it is not stable for a while.
+    let one = Fulcrum::start(&world, "n1", "s-n1", &["--timers", "2"]);
+    let mesh = one.answers()["listens"]["mesh"].as_str().unwrap().to_owned();
+    let two = Fulcrum::start(&world, "n2", "s-n2", &["--timers", "2", "--seed", &mesh]);
+    until("a flock of two", || one.json("status").filter(|status| status["members"] == names(&["n1", "n2"])));
+    let backup =
+        |name: &str| at(&world, "n1").crux(&["bloc", "backup", name, "--passphrase-file", &word, "-o", "json"]);
+    let early = backup("early.backup");
+    assert_eq!(early.code, 6, "{}", early.err);
+    assert!(early.err.contains("its flock was not stable") && early.err.contains("take another when"), "{}", early.err);
+    assert_eq!(serde_json::from_str::<Value>(&early.out).unwrap()["stable"], false);
+    assert!(world.path("early.backup").exists(), "it is written all the same");
+    until("the flock is stable", || one.json("status").filter(|status| status["stable"] == true));
+    let late = until("they hold the same", || {
+        let name = format!("late{}.backup", std::fs::read_dir(world.path(".")).unwrap().count());
+        Some(backup(&name)).filter(|ran| ran.code == 0)
+    });
+    let late: Value = serde_json::from_str(&late.out).unwrap();
+    assert_eq!((&late["stable"], &late["members"], &late["agree"]), (&true.into(), &2.into(), &2.into()), "{late}");
+    // One that is stopped is a member until it is missed, and does not say what it holds.
+    kill_process(Pid::from_child(&two.process), Signal::STOP).unwrap();
+    let ran = backup("alone.backup");
+    assert_eq!(ran.code, 6, "{}", ran.err);
+    kill_process(Pid::from_child(&two.process), Signal::CONT).unwrap();
 }

@@ -207,3 +207,31 @@ fn a_damaged_store_is_set_aside_by_name_and_filled_again_from_a_peer() {
     assert!((0..8).all(|n| listed.contains(&format!("place/main/s{n}"))), "{listed}");
     two.stop();
 }
+
+/// Promise S1 where the file itself goes: whoever removes it under a running fulcrum, and then ends that, loses nothing that
+/// was acknowledged before or after.
+#[test]
+fn a_store_that_is_removed_under_a_running_fulcrum_is_written_again_and_a_kill_loses_nothing() {
+    let world = world(&["n1"]);
+    let fulcrum = Fulcrum::start(&world, "n1", "s1", &[]);
+    fulcrum.answers();
+    let door = "s1/crux.sock";
+    write(&world, door, "before", 2000).done();
+    let store = world.path("s1/facts.redb");
+    std::fs::remove_file(&store).unwrap();
+    write(&world, door, "then", 2000).done();
+    fulcrum.says("is not the file that it was");
+    let before = until("all of it is on disk again", || {
+        let status = fulcrum.json("status")?;
+        (status["store"]["state"] == "ok" && store.exists()).then_some(status)
+    });
+    // One more that is acknowledged comes after all that was to be written again.
+    write(&world, door, "last", 2000).done();
+    fulcrum.kill();
+    let fulcrum = Fulcrum::start_logged(&world, "n1", "s1", "again", &[]);
+    fulcrum.answers();
+    let listed = placed(&world, door);
+    let all = ["place/main/before", "place/main/last", "place/main/then"];
+    assert_eq!(listed.lines().collect::<Vec<_>>(), all, "{before}");
+    fulcrum.stop();
+}

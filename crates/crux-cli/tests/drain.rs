@@ -42,6 +42,12 @@ fn a_node_is_drained_and_has_work_again_and_a_vacancy_is_filled_until_an_operato
     assert!(cluster.ok(&["node", "list"]).contains("draining"));
     let why = cluster.ok(&["why", "node", &victim]);
     assert!(why.contains("what runs there moves away") && why.contains("new disk"), "{why}");
+    // Who says nothing of why changes nothing of it.
+    cluster.ok(&["node", "cordon", &victim, "--wait"]);
+    let cordoned = entry(&cluster.status("n1").unwrap(), &victim).clone();
+    assert_eq!((&cordoned["draining"], &cordoned["cordon_reason"]), (&false.into(), &"new disk".into()), "{cordoned}");
+    cluster.ok(&["node", "cordon", &victim, "--reason", ""]);
+    cluster.until("n1", "the reason is taken back", |status| entry(status, &victim)["cordon_reason"] == "");
     cluster.ok(&["node", "undrain", &victim]);
     cluster.until(asked, "no cordon", |status| entry(status, &victim)["cordoned"] == false);
 
@@ -49,9 +55,22 @@ fn a_node_is_drained_and_has_work_again_and_a_vacancy_is_filled_until_an_operato
     cluster.ok(&["node", "label", "n3", "disk=fast"]);
     cluster.ok(&["node", "label", "n4", "disk=fast"]);
     assert_eq!(cluster.ok(&["node", "label", "n4"]).trim(), "disk=fast");
-    cluster.ok(&["horde", "create", "web", "--want", "1", "--where", "disk=fast", "--vacancy-after", "2s"]);
-    let status = cluster
-        .until("n1", "a member with that label", |status| horde(status, "web")["present"] != Value::Array(vec![]));
+    let status = cluster.until("n1", "both have it", |status| {
+        ["n3", "n4"].iter().all(|node| entry(status, node)["labels"]["disk"] == "fast")
+    });
+    assert_eq!(entry(&status, "n1")["labels"]["disk"], Value::Null);
+    assert!(cluster.ok(&["node", "list", "-o", "wide"]).contains("disk=fast"));
+    // It says done when it is.
+    cluster.ok(&["horde", "create", "web", "--want", "1", "--where", "disk=fast", "--vacancy-after", "2s", "--wait"]);
+    let status = cluster.status("n1").unwrap();
+    assert_ne!(horde(&status, "web")["present"], Value::Array(vec![]), "{status:#}");
+    let never = ["horde", "create", "big", "--want", "2", "--where", "disk=none", "--wait", "--timeout", "2s"];
+    let never = cluster.run(&never);
+    let said = String::from_utf8_lossy(&never.stderr).into_owned();
+    assert_eq!(never.status.code(), Some(6), "{said}");
+    assert!(said.contains("horde big has 0 of 2 home members") && said.contains("crux why horde big"), "{said}");
+    cluster.ok(&["horde", "delete", "big", "--wait"]);
+    assert_eq!(horde(&cluster.status("n1").unwrap(), "big"), &Value::Null);
     let member = horde(&status, "web")["present"][0].as_str().unwrap().to_owned();
     let other = if member == "n3" { "n4" } else { "n3" };
     assert_eq!(horde(&status, "web")["state"], "whole");
@@ -122,7 +141,12 @@ fn a_horde_with_services_is_deleted_only_with_them_and_its_members_are_free_agai
     assert!(of(&status, "web") && horde(&status, "web")["want"] == 2, "{status:#}");
     assert!(before.iter().all(|pid| lives(*pid)), "{before:?}");
 
-    let done = cluster.ok(&["horde", "delete", "web", "--prune"]);
+    let done = cluster.ok(&["horde", "delete", "web", "--prune", "--wait"]);
+    let status = cluster.status("n1").unwrap();
+    assert!(
+        *horde(&status, "web") == Value::Null && running(&status, "api") + running(&status, "db") == 0,
+        "{status:#}"
+    );
     for path in ["delete horde/web", "delete place/web/api", "delete place/web/db"] {
         assert!(done.contains(path), "{path}: {done}");
     }

@@ -78,7 +78,25 @@ fn an_expelled_node_is_out_for_good_and_another_admission_lets_it_in_again() {
     assert_eq!((&row["node"], &row["admission"], &row["reason"]), (&"n3".into(), &1.into(), &"stolen".into()));
     assert!(status["outside"].to_string().contains("expelled"), "{}", status["outside"]);
     // It is no news twice, and cannot be taken back.
-    expel("s1/crux.sock", &["n3", "--reason", "again"]).failed(2, "E200", &["expelled already"]);
+    let again = expel("s1/crux.sock", &["n3", "--reason", "again"]);
+    assert!(again.done().contains("n3 is expelled already, with its admissions up to 1, by"), "{}", again.out);
+    assert!(again.out.contains("stolen") && !again.out.contains("again"), "{}", again.out);
+    assert_eq!(one.answers()["expelled"].as_array().map(Vec::len), Some(1));
+    // It says so of itself, wherever it is asked.
+    let out = until("n3 knows who put it out", || {
+        Some(three.json("status")?["put_out"].clone()).filter(|out| out["by"].is_string())
+    });
+    assert_eq!((&out["reason"], &out["told_by"]), (&"stolen".into(), &Value::Null), "{out}");
+    let by = out["by"].as_str().unwrap().to_owned();
+    let at_n3 = |words: &[&str]| world.crux(&[&["--at", "s3/crux.sock"], words].concat());
+    let said = format!("this node was EXPELLED by {by}");
+    for words in [&["status"][..], &["why", "node", "n3"], &["why", "flock"], &["bloc", "status"]] {
+        let ran = at_n3(words);
+        assert!(ran.out.contains(&said) && ran.out.contains("stolen"), "{words:?}: {}", ran.out);
+    }
+    let doctor = at_n3(&["doctor"]);
+    assert!(doctor.code == 1 && doctor.out.contains(&said) && doctor.out.contains("--readmit"), "{}", doctor.out);
+    assert_eq!(one.answers()["put_out"], Value::Null);
 
     // Everybody dies at once and starts again: the expelled one with what it had, and n2 from a backup that was made before.
     // They may form a flock, until the one that has heard comes.
@@ -107,11 +125,21 @@ fn an_expelled_node_is_out_for_good_and_another_admission_lets_it_in_again() {
     }
     three.stop();
 
+    // One that has forgotten everything hears it from whoever refuses it.
+    let three = Fulcrum::start(&world, "n3", "s9", &["--seed", &mesh]);
+    let out = until("n3 is told", || Some(three.json("status")?["put_out"].clone()).filter(|out| !out.is_null()));
+    assert!(out["by"].is_null() && out["told_by"].is_string(), "{out}");
+    assert!(out["text"].as_str().unwrap().contains("who refuses it"), "{out}");
+    let ran = world.crux(&["--at", "s9/crux.sock", "doctor"]);
+    assert!(ran.code == 1 && ran.out.contains("this node was EXPELLED, as "), "{}", ran.out);
+    three.stop();
+
     // An operator lets a node of that name in again.
     world.crux(&["ca", "issue", "--ca", "ca", "--node", "n3", "--readmit", "--out", "n3-again"]).done();
     let three = Fulcrum::start(&world, "n3-again", "s4", &["--seed", &mesh]);
     members(&one, &["n1", "n2", "n3"]);
-    assert_eq!(three.answers()["expelled"][0]["admission"], 1);
+    let status = three.answers();
+    assert_eq!((&status["expelled"][0]["admission"], &status["put_out"]), (&1.into(), &Value::Null));
     assert_eq!(one.answers()["expelled"].as_array().map(Vec::len), Some(1), "{}", Value::Null);
     for fulcrum in [one, two, three] {
         fulcrum.stop();

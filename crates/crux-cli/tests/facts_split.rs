@@ -138,6 +138,12 @@ fn what_both_sides_of_a_split_wanted_is_in_force_or_listed_and_a_conflict_lasts_
     let wants = |horde: &str| want(&cluster, "n5", horde);
     assert_eq!(["left", "right", "twin", "web", "db"].map(wants), [Some(1), Some(1), Some(2), Some(3), None]);
     assert_eq!(conflicts(&cluster, "n2"), ["horde/db", "horde/twin", "horde/web"]);
+    // What each side wanted can be read, beside what was signed.
+    let web = facts(&cluster, "n2", &["conflicts"]).into_iter().find(|fact| fact["path"] == "horde/web").unwrap();
+    for head in web["heads"].as_array().unwrap() {
+        assert_eq!(head["value"].is_null(), head["readable"].is_null(), "{web}");
+        assert!(head["value"].is_null() || head["readable"]["want"].is_u64(), "{web}");
+    }
     let shown = cluster.ok(&["facts", "conflicts"]);
     for pair in ["horde/db\n    deleted\n    lost: want 2", "want 2\n    lost: want 1", "want 3\n    lost: want 2"] {
         assert!(shown.contains(pair), "{pair}: {shown}");

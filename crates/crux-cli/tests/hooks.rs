@@ -70,7 +70,7 @@ fn instances_are_told_of_a_split_and_of_its_end_by_hooks_and_on_their_sockets() 
     let text = format!(
         "[service.good]\nrun = [\"sleep\", \"600\"]\ncount = 3\n\
          hooks = {{ parted = [\"sh\", \"-c\", '{hook}'], rejoined = [\"sh\", \"-c\", '{hook}'] }}\n\
-         [service.bad]\nrun = [\"sleep\", \"600\"]\ncount = 3\nhooks = {{ parted = [\"bin/nowhere\"], timeout = \"2s\" }}\n"
+         [service.bad]\nrun = [\"sleep\", \"600\"]\ncount = 3\nhooks = {{ parted = [\"/bin/nowhere\"], timeout = \"2s\" }}\n"
     );
     std::fs::write(&manifest, text).unwrap();
     cluster.ok(&["apply", manifest.to_str().unwrap()]);
@@ -127,7 +127,7 @@ fn instances_are_told_of_a_split_and_of_its_end_by_hooks_and_on_their_sockets() 
     };
     for node in ["n1", "n3"] {
         why(node, &id, "its hook rejoined of word 2 ended well");
-        why(node, &bad, "its hook parted of word 1 failed: cannot run `bin/nowhere`");
+        why(node, &bad, "its hook parted of word 1 failed: cannot run `/bin/nowhere`");
     }
     let now = instance(&cluster.status("n1").unwrap(), "good", "n1").unwrap().1;
     why("n2", &now, "its hook rejoined of word 2 ended well");

@@ -291,6 +291,8 @@ fn what_was_done_and_what_was_refused_is_written_down() {
     let list: Value = serde_json::from_str(crux("--at s1/crux.sock audit -o json").done()).unwrap();
     let entries = list["entries"].as_array().unwrap();
     assert_eq!(entries.iter().map(shown).collect::<Vec<_>>(), wanted);
+    // Who is limited has signed all the same: only its signature is good, not its wish.
+    assert!(entries.iter().all(|entry| entry["claimed"] == false), "{entries:?}");
     assert_eq!(entries[0]["facts"].as_array().unwrap().len(), 1);
     assert_eq!((&entries[0]["door"], &entries[0]["uid"]), (&"n1".into(), &Value::Null));
     assert!(entries[0]["from"].as_str().unwrap().starts_with("127.0.0.1:"));

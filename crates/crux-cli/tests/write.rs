@@ -218,6 +218,7 @@ fn a_forgotten_node_s_row_is_removed_by_the_operator_s_signature() {
     let head = crux_api::json::Head {
         id: crux_api::json::to_hex(&[9; 32]),
         value: Some("00".into()),
+        readable: None,
         ancestors: Vec::new(),
         wall: crux_api::json::Counter(1),
         logical: 0,

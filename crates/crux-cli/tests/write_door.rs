@@ -138,6 +138,12 @@ fn list(world: &World, state: &str, prefix: &str) -> Vec<Value> {
     serde_json::from_str::<Value>(list.done()).unwrap()["facts"].as_array().unwrap().clone()
 }
 
+fn audit(world: &World, state: &str) -> Vec<Value> {
+    let socket = format!("{state}/crux.sock");
+    let list = world.crux(&["--at", &socket, "audit", "-o", "json"]);
+    serde_json::from_str::<Value>(list.done()).unwrap()["entries"].as_array().unwrap().clone()
+}
+
 /// The ADMIN flags that stand in rows.
 fn flags(world: &World, state: &str) -> Vec<String> {
     let row = |fact: &Value| Row::decode(from_hex(fact["heads"][0]["value"].as_str()?).ok()?.as_slice()).ok();
@@ -176,6 +182,7 @@ fn what_makes_no_sense_is_refused_whoever_sends_it() {
         Some(Place { revision: revision.0.into(), place: khan.into(), ..Place::default() }.encode_to_vec())
     };
     let good = place("pick(api, 0, ALL)");
+    let good_place = good.clone().unwrap();
     client.refused(
         &[("place/main/api", good.clone())],
         &["place/main/api", "the catalogue has no manifest", "write muster/api/"],
@@ -198,6 +205,25 @@ fn what_makes_no_sense_is_refused_whoever_sends_it() {
     client.refused(&[("horde/web", None)], &["horde web still runs web/api", "--prune"]);
     client.refused(&[(&muster, None)], &["the manifest that main/api runs"]);
     client.written(&[("horde/web", None), ("place/web/api", None)]);
+    // What this version has no means for is refused in the words of `crux`, and not taken as something else.
+    for rejoin in ["restart", "hook", "keep-home"] {
+        let place = Place { on_rejoin: rejoin.into(), ..Place::decode(good_place.as_slice()).unwrap() };
+        let (status, answer) = client.write(&[("place/main/api", bytes(&place))]);
+        assert_eq!(status, 400, "{answer}");
+        for says in [
+            "E202",
+            "place/main/api: on_rejoin: ",
+            rejoin,
+            "is not yet supported in this version",
+            "nothing was changed",
+        ] {
+            assert!(answer.contains(says), "{says}: {answer}");
+        }
+    }
+    client.written(&[(
+        "place/main/api",
+        bytes(&Place { on_rejoin: "keep-newest".into(), ..Place::decode(good_place.as_slice()).unwrap() }),
+    )]);
     // All or nothing: what makes sense beside what does not is not taken either.
     client.refused(&[("horde/db", horde(1, "", &[])), ("horde/web", horde(1, "zone=", &[]))], &["horde/web"]);
     let listed = world.crux(&["--at", "s1/crux.sock", "facts", "list"]);
@@ -277,10 +303,19 @@ fn what_is_forged_is_refused_with_its_reason_at_every_door_and_leaves_no_trace()
     assert_eq!(at_rest(&world, &all, &["n1", "n2", "n3"]), before);
     for state in ["s1", "s2", "s3"] {
         assert_eq!(list(&world, state, "horde/"), Vec::<Value>::new(), "{state}");
+        // Whom the forger named is not blamed for it in the audit log.
+        let entries = audit(&world, state);
+        let named: Vec<&Value> = entries.iter().filter(|entry| !entry["author"].is_null()).collect();
+        assert!(named.len() > 20, "{entries:?}");
+        assert!(named.iter().all(|entry| entry["outcome"] == "refused" && entry["claimed"] == true), "{named:?}");
+        let shown = world.crux(&["--at", &format!("{state}/crux.sock"), "audit"]);
+        assert!(shown.done().contains("claimed operator/alice (socket"), "{}", shown.out);
     }
     // The same, as it was signed, is taken: nothing else was wrong with it.
     let (status, answer) = alice.send(&[signed]);
     assert!(matches!(status, 200 | 202), "{answer}");
+    let last = audit(&world, "s3").pop().unwrap();
+    assert_eq!((&last["author"], &last["claimed"]), (&"operator/alice".into(), &false.into()), "{last}");
     assert_ne!(at_rest(&world, &all, &["n1", "n2", "n3"]), before);
     for fulcrum in [one, two, three] {
         fulcrum.stop();

@@ -205,6 +205,9 @@ pub enum Report {
         /// The store's reason if not.
         result: Result<(), String>,
     },
+    /// The store's file was removed or replaced, or was found damaged, and it began anew in another one. Told before the
+    /// outcome of whatever is written there.
+    StoreAnew,
     /// The node signed a row of its own.
     Signed {
         /// The version, checked like any other.

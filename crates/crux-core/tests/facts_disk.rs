@@ -203,3 +203,33 @@ fn what_was_replaced_leaves_the_disk_no_earlier_than_what_replaced_it_comes() {
     assert_eq!(net.nodes[0].facts.value("horde/db").cloned(), horde(3));
     assert_eq!(net.nodes[0].facts.value("horde/web").cloned(), horde(1), "it was acknowledged");
 }
+
+/// Found by a reviewer: a store whose file was removed went on in another one, and only what was written since was on disk.
+#[test]
+fn all_that_was_durable_is_written_again_when_the_store_begins_anew() {
+    use crux_core::facts::Input;
+    let mut net = Net::flock(2);
+    for n in 0..20 {
+        net.write(0, n, &format!("horde/h{n}"), horde(1));
+        net.settle();
+    }
+    net.write(0, 20, "horde/h3", None);
+    net.settle();
+    net.run(SECOND);
+    assert!(net.nodes[0].facts.durable());
+    let before = net.nodes[0].facts.digest();
+    net.nodes[0].disk.clear();
+    net.nodes[0].state = Disk::Slow;
+    net.input(0, Input::StoreAnew);
+    assert!(!net.nodes[0].facts.durable());
+    // The new file fails once, too.
+    net.nodes[0].state = Disk::Full;
+    net.settle();
+    assert!(!net.nodes[0].facts.durable());
+    net.nodes[0].state = Disk::Good;
+    net.run(SECOND * 3);
+    assert!(net.nodes[0].facts.durable());
+    net.restart(0);
+    assert_eq!(net.nodes[0].facts.digest(), before);
+    assert_eq!(net.nodes[0].facts.value("horde/h3"), None);
+}

@@ -304,6 +304,10 @@ fn backups() -> Vec<Vec<u8>> {
         roots: vec!["cd".repeat(32)],
         files: files.map(file).into(),
         missing: Vec::new(),
+        stable: true,
+        members: 1,
+        agree: 1,
+        apart: Vec::new(),
     };
     let versions = vec![Bytes::from_static(b"no version"), Bytes::from_static(b"")];
     let contents = Contents { about, trust: "PEM".into(), versions };

@@ -5,6 +5,9 @@
 //! not be written is said once in the log, counted, and shown by `crux doctor`; the last entries are in memory all the same.
 //! Whoever is admitted and only makes noise does not push out what others did: of each caller's refusals some a minute are
 //! listed, and the rest are counted.
+//!
+//! A cursor is never given twice. Where the files of earlier lives cannot be read, those of this one begin by the wall clock,
+//! beyond any that counting led to: the oldest file that goes is then the oldest, and whoever follows goes on.
 
 use crux_api::json::{AuditEntry, AuditOutcome, Counter};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -13,8 +16,8 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Wri
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, oneshot, watch};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 /// Largest file: some ten thousand entries.
@@ -34,6 +37,13 @@ const CALLERS: usize = 1024;
 const LAST: Duration = Duration::from_secs(1);
 /// What a line may have at most; longer ones are damage.
 const LINE_BYTES: u64 = 256 << 10;
+
+/// Entries that one answer has at most.
+pub(crate) const PAGE: usize = 1000;
+/// Readers of files at a time: each reads up to one file for its page.
+const READERS: usize = 2;
+/// Where the files of earlier lives cannot be read, a second is worth so many cursors, as for events.
+const A_SECOND: u64 = 1 << 20;
 
 /// What the thread is told.
 enum Job {
@@ -71,6 +81,14 @@ pub(crate) struct Audit {
     disk: Arc<Mutex<Disk>>,
     jobs: mpsc::Sender<Job>,
     newest: watch::Sender<u64>,
+    readers: Arc<Semaphore>,
+}
+
+/// Some entries, oldest first.
+pub(crate) struct Page {
+    pub(crate) entries: Vec<Arc<AuditEntry>>,
+    /// Whether there were more by then.
+    pub(crate) more: bool,
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -87,21 +105,40 @@ fn files(dir: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
     Ok(paths.filter_map(|path| Some((first(&path)?, path))).collect())
 }
 
-/// The entries of one file. What is no entry is passed over: the rest counts all the same.
-fn entries(path: &Path) -> io::Result<Vec<AuditEntry>> {
+/// Of the entries of one file those after this cursor, so many at most. What is no entry is passed over: the rest counts all
+/// the same.
+fn entries(path: &Path, after: u64, most: usize) -> io::Result<Vec<AuditEntry>> {
     let mut reader = BufReader::new(File::open(path)?);
     let (mut entries, mut line) = (Vec::new(), Vec::new());
-    loop {
+    while entries.len() < most {
         line.clear();
         if (&mut reader).take(LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
-            return Ok(entries);
+            break;
         }
-        entries.extend(entry(&line));
+        if cursor(&line).is_some_and(|cursor| cursor > after) {
+            entries.extend(entry(&line));
+        }
     }
+    Ok(entries)
 }
 
 fn entry(line: &[u8]) -> Option<AuditEntry> {
     serde_json::from_slice(line).ok()
+}
+
+/// Of an entry only where it stands: the rest is read, and kept by nobody.
+fn cursor(line: &[u8]) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Place {
+        cursor: Counter,
+    }
+    serde_json::from_slice::<Place>(line).ok().map(|place| place.cursor.0)
+}
+
+/// Where cursors begin if nobody can say how far earlier lives came.
+fn floor(now: SystemTime) -> u64 {
+    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    seconds.saturating_mul(A_SECOND)
 }
 
 /// The file that is written to.
@@ -206,7 +243,7 @@ fn prepare(dir: &Path, writer: &mut Writer) -> io::Result<u64> {
     let known = files(dir)?;
     let Some((first, newest)) = known.last_key_value() else { return Ok(0) };
     writer.resume(Some(newest))?;
-    let last = entries(newest)?.last().map(|entry| entry.cursor.0);
+    let last = entries(newest, 0, usize::MAX)?.iter().map(|entry| entry.cursor.0).max();
     Ok(last.unwrap_or(0).max(first.saturating_sub(1)))
 }
 
@@ -222,7 +259,8 @@ impl Audit {
         let last = prepare(dir, &mut writer).unwrap_or_else(|error| {
             note(&disk, Err(error), dir);
             lock(&disk).lost = 0;
-            0
+            let first = files(dir).ok().and_then(|known| known.last_key_value().map(|(first, _)| *first));
+            floor(SystemTime::now()).max(first.unwrap_or(0))
         });
         let (jobs, queue) = mpsc::channel(WAITING);
         let of_thread = disk.clone();
@@ -233,7 +271,7 @@ impl Audit {
         }
         let shared = Shared { next: last + 1, kept: VecDeque::new(), noise: HashMap::new() };
         let (dir, shared) = (dir.to_owned(), Arc::new(Mutex::new(shared)));
-        Self { dir, shared, disk, jobs, newest: watch::Sender::new(last) }
+        Self { dir, shared, disk, jobs, newest: watch::Sender::new(last), readers: Arc::new(Semaphore::new(READERS)) }
     }
 
     /// Records what became of a request. It waits for nothing.
@@ -261,22 +299,48 @@ impl Audit {
         self.newest.send_replace(cursor);
     }
 
-    /// What came after this cursor and is still kept, oldest first. It reads files.
-    pub(crate) fn after(&self, cursor: u64) -> Vec<Arc<AuditEntry>> {
+    /// Where a reader goes on that says it has everything up to this cursor. One that was never given out is as none: rather
+    /// something twice than nothing at all.
+    pub(crate) fn resume(&self, after: Option<u64>) -> u64 {
+        after.filter(|after| *after <= *self.newest.borrow()).unwrap_or(0)
+    }
+
+    /// What came after this cursor and is still kept, oldest first: the first [`PAGE`] of it. `None` when the fulcrum goes
+    /// down. Files are read aside, by few at a time.
+    pub(crate) async fn page(&self, cursor: u64) -> Option<Page> {
+        // Closed by nobody.
+        let reads = self.readers.clone().acquire_owned().await.ok()?;
+        let log = self.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let page = log.after(cursor, PAGE);
+            drop(reads);
+            page
+        });
+        read.await.ok()
+    }
+
+    /// The same with a bound of its own. It reads files.
+    fn after(&self, cursor: u64, most: usize) -> Page {
         let kept: Vec<Arc<AuditEntry>> = lock(&self.shared).kept.iter().cloned().collect();
         let mut all: BTreeMap<u64, Arc<AuditEntry>> = BTreeMap::new();
-        if kept.first().is_none_or(|first| first.cursor.0 > cursor + 1) {
+        if kept.first().is_none_or(|first| first.cursor.0 > cursor.saturating_add(1)) {
             let known = files(&self.dir).unwrap_or_default();
             // Those before the last file that begins at or before what is wanted have nothing of it.
-            let from = known.range(..=cursor + 1).next_back().map_or(0, |(first, _)| *first);
+            let from = known.range(..=cursor.saturating_add(1)).next_back().map_or(0, |(first, _)| *first);
             for (_, path) in known.range(from..) {
+                if all.len() > most {
+                    break;
+                }
                 // One that cannot be read is gone or will be said when it is written.
-                let read = entries(path).unwrap_or_default();
+                let read = entries(path, cursor, most + 1 - all.len()).unwrap_or_default();
                 all.extend(read.into_iter().map(|entry| (entry.cursor.0, Arc::new(entry))));
             }
         }
-        all.extend(kept.into_iter().map(|entry| (entry.cursor.0, entry)));
-        all.into_iter().filter(|(at, _)| *at > cursor).map(|(_, entry)| entry).collect()
+        // What the disk did not take stands between.
+        let wanted = kept.into_iter().filter(|entry| entry.cursor.0 > cursor).take(most + 1);
+        all.extend(wanted.map(|entry| (entry.cursor.0, entry)));
+        let more = all.len() > most;
+        Page { entries: all.into_values().take(most).collect(), more }
     }
 
     /// Becomes changed with every entry; its value is the newest cursor.

@@ -57,7 +57,7 @@ pub(crate) struct AskSight {
     /// Try whether the asker's mesh port, where its link says it is, answers somebody who is not linked yet.
     #[serde(default)]
     pub(crate) try_mesh: bool,
-    /// Only the clock is wanted, no links.
+    /// Only the clock and the digest of its facts are wanted, no links.
     #[serde(default)]
     pub(crate) clock_only: bool,
 }
@@ -77,6 +77,9 @@ pub(crate) struct Sight {
     /// Other flocks of the bloc that it sees, at most [`SIGHT_SIBLINGS`]; of its own sight nothing, for the status has them.
     #[serde(default)]
     pub(crate) siblings: Vec<Sibling>,
+    /// The digest of its facts, in hex; older versions do not say it.
+    #[serde(default)]
+    pub(crate) facts: Option<String>,
 }
 
 /// One link as its end sees it.
@@ -235,7 +238,11 @@ fn sight(links: &Links) -> Sight {
         datagram: links.max_datagram(&info.peer.member).and_then(|most| u32::try_from(most).ok()),
     };
     let links = links.links().into_iter().take(SIGHT_LINKS).map(link).collect();
-    Sight { wall: crate::wall().0, links, api: None, mesh: None, siblings: Vec::new() }
+    Sight { links, ..only_clock() }
+}
+
+fn only_clock() -> Sight {
+    Sight { wall: crate::wall().0, links: Vec::new(), api: None, mesh: None, siblings: Vec::new(), facts: None }
 }
 
 /// Whether a TCP connection to there is let in.
@@ -274,12 +281,13 @@ async fn give_sight(
     let ask =
         tokio::time::timeout(PATIENCE, read_part::<AskSight>(recv)).await.map_err(|_| io::ErrorKind::TimedOut)??;
     let mut sight = if ask.clock_only {
-        Sight { wall: crate::wall().0, links: Vec::new(), api: None, mesh: None, siblings: Vec::new() }
+        only_clock()
     } else {
         // While it goes down it has nothing to say of flocks.
         let siblings = asker.look(show::siblings).await.unwrap_or_default();
         Sight { siblings: siblings.into_iter().take(SIGHT_SIBLINGS).collect(), ..sight(links) }
     };
+    sight.facts = asker.look(|engine, _| engine.facts_room().digest().to_string()).await.ok();
     // Nothing but the asker's own ports, at the address that its link has: nobody can have others knocked at.
     if let Some(asker) = links.links().into_iter().find(|link| link.peer.member == *peer) {
         let port = asker.peer.api_port;
@@ -402,6 +410,7 @@ pub(crate) fn fuzz_parts() -> Vec<Vec<u8>> {
                 pair: Some(["n1".to_owned(), "n2".to_owned()]),
                 until: None,
             }],
+            facts: Some("ab".repeat(32)),
         }),
         part(&Line { stream: "stdout".to_owned(), text: "a line".to_owned() }),
     ]

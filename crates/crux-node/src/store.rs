@@ -4,6 +4,9 @@
 //! refuses (full, I/O error, read-only), writes are refused with its reason, reads go on, and the next write tries
 //! again from a fresh open, so that the fulcrum recovers without a restart. A file that is damaged or another
 //! fulcrum's never stops a start: it is set aside by name and an empty one is made, to be filled from peers.
+//!
+//! While it is open, the file is looked for under its name after each commit and every second. Where it is gone (removed, or
+//! another file system lies over it) the store begins anew in a new one and says so, for what was durable is not there.
 
 mod disk;
 mod lock;
@@ -102,6 +105,13 @@ impl Store {
         done: impl FnOnce(u64, Result<(), String>) + Send + 'static,
     ) {
         self.writer.send(Job::Persist { versions, drop, done: Box::new(move |result| done(token, result)) });
+    }
+
+    /// Whom to tell that the store began anew while it was open: its file was removed, replaced or found damaged, and nothing
+    /// of what was made durable before counts as stored. Called from the writer's thread before any result that rests on
+    /// the new file, so it must not block for long.
+    pub fn on_anew(&self, told: impl Fn() + Send + 'static) {
+        self.writer.send(Job::OnAnew(Box::new(told)));
     }
 
     /// All sealed versions, as they were stored. Their signatures are still to be checked.

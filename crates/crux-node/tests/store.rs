@@ -116,7 +116,108 @@ fn harmed(harm: impl FnOnce(&Path)) -> (tempfile::TempDir, Store, Vec<String>) {
 
 type Harm = fn(&Path);
 
+/// How often a store said that it began anew.
+fn told(store: &Store) -> mpsc::Receiver<()> {
+    let (tell, told) = mpsc::channel();
+    store.on_anew(move || tell.send(()).unwrap());
+    told
+}
+
+/// The design's fault "directory removed or replaced", as far as the file goes. Nothing that is acknowledged goes to a file
+/// that nobody finds again, and whoever counts what is durable is told that the rest is not.
+#[test]
+fn a_file_that_goes_while_it_is_used_is_begun_anew_and_whoever_counts_on_it_is_told() {
+    let harms: [(&str, Harm, &str); 4] = [
+        ("removed", |path| std::fs::remove_file(path).unwrap(), ""),
+        ("renamed", |path| std::fs::rename(path, path.with_extension("gone")).unwrap(), ""),
+        (
+            "replaced by nothing",
+            |path| {
+                std::fs::remove_file(path).unwrap();
+                std::fs::File::create(path).unwrap();
+            },
+            "damaged",
+        ),
+        (
+            "replaced by another's",
+            |path| {
+                std::fs::remove_file(path).unwrap();
+                let other = tempfile::tempdir().unwrap();
+                drop(Store::open(other.path(), &bloc(), &"n9".parse().unwrap()).unwrap());
+                std::fs::copy(other.path().join("facts.redb"), path).unwrap();
+            },
+            "foreign",
+        ),
+    ];
+    for (what, harm, word) in harms {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = open(dir.path());
+        let anew = told(&store);
+        persist(&store, vec![fact(1, 10)], vec![]).unwrap();
+        assert_eq!(store.next_boot(7000, Boot(0)), Boot(7000));
+        assert!(anew.try_recv().is_err(), "{what}");
+        harm(&dir.path().join("facts.redb"));
+        persist(&store, vec![fact(2, 10)], vec![]).unwrap();
+        anew.try_recv().unwrap();
+        assert_eq!(store.status(), StoreStatus::Ok);
+        persist(&store, vec![fact(3, 10)], vec![]).unwrap();
+        assert!(anew.try_recv().is_err(), "{what}: once");
+        drop(store);
+        assert_eq!(aside(dir.path(), word), usize::from(!word.is_empty()), "{what}");
+        let (store, warnings) = open(dir.path());
+        assert_eq!(warnings, [""; 0], "{what}");
+        assert_eq!(store.load().unwrap(), [fact(2, 10).1, fact(3, 10).1], "{what}");
+        assert_eq!(store.next_boot(50, Boot(0)), Boot(7001), "{what}: the number of this life is there");
+    }
+}
+
+#[test]
+fn a_file_that_goes_is_missed_without_a_write_and_a_directory_that_goes_refuses_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let (store, _) = open(&state);
+    let anew = told(&store);
+    persist(&store, vec![fact(1, 10)], vec![]).unwrap();
+    std::fs::remove_file(state.join("facts.redb")).unwrap();
+    anew.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(state.join("facts.redb").exists());
+    std::fs::remove_dir_all(&state).unwrap();
+    let why = persist(&store, vec![fact(2, 10)], vec![]).unwrap_err();
+    assert!(why.contains("No such file"), "{why}");
+    assert!(matches!(store.status(), StoreStatus::Refusing { .. }));
+    std::fs::create_dir(&state).unwrap();
+    // No write is needed for that either.
+    anew.recv_timeout(Duration::from_secs(60)).unwrap();
+    persist(&store, vec![fact(3, 10)], vec![]).unwrap();
+    assert_eq!(store.load().unwrap(), [fact(3, 10).1]);
+}
+
+/// Another file system lies over the directory, and is taken away again: each time it is another file.
+#[test]
+fn a_directory_that_something_is_mounted_over_is_another_file_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let anew = told(&store);
+    persist(&store, vec![fact(1, 10)], vec![]).unwrap();
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "crux-test"]).arg(dir.path()).output();
+    if !mount.is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: this test mounts a tmpfs, which needs root");
+        return;
+    }
+    persist(&store, vec![fact(2, 10)], vec![]).unwrap();
+    anew.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(store.load().unwrap(), [fact(2, 10).1]);
+    assert!(Command::new("umount").arg("-l").arg(dir.path()).status().unwrap().success());
+    persist(&store, vec![fact(3, 10)], vec![]).unwrap();
+    anew.recv_timeout(Duration::from_secs(60)).unwrap();
+    let found = store.load().unwrap();
+    assert!(found.contains(&fact(1, 10).1) && found.contains(&fact(3, 10).1), "{found:?}");
+}
+
 fn aside(dir: &Path, word: &str) -> usize {
+    if word.is_empty() {
+        return 0;
+    }
     let start = format!("facts.redb.{word}-");
     std::fs::read_dir(dir)
         .unwrap()

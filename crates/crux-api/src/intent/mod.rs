@@ -11,6 +11,7 @@ mod hooks;
 mod horde;
 mod khan;
 mod read;
+mod readable;
 mod resources;
 mod service;
 
@@ -20,8 +21,11 @@ pub use duration::{BadDuration, parse_duration};
 pub use files::{Upload, hash_file};
 pub use horde::{HordeIntent, own_horde_name, settable_horde_name, vacancy_after};
 pub use read::ManifestError;
+pub use readable::readable;
 pub use resources::{parse_bytes, parse_cpu, parse_quota};
-pub use service::{BUILTINS, ServiceIntent, check_on_split, check_port, check_port_name, pick, service_horde};
+pub use service::{
+    BUILTINS, ServiceIntent, check_on_split, check_port, check_port_name, not_yet_on_rejoin, pick, service_horde,
+};
 
 use crate::json::{Code, ErrorDoc, to_hex};
 use crate::write::NewFact;

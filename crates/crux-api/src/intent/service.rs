@@ -149,7 +149,7 @@ impl ServiceIntent {
         service.read_stop(section)?;
         service.read_policy(section)?;
         service.resources = resources::read(section, "resources")?;
-        service.hooks = hooks::read(section, &service.ports)?;
+        service.hooks = hooks::read(section, &service.ports, &service.files)?;
         service.validate().map_err(|(key, problem)| section.wrong(key, problem))?;
         Ok(service)
     }
@@ -250,15 +250,14 @@ impl ServiceIntent {
         }
         match section.string("on_rejoin")? {
             None => {}
-            Some(text) if ["keep-oldest", "keep-newest", "keep-home"].contains(&text.as_str()) => {
+            Some(text) if ["keep-oldest", "keep-newest"].contains(&text.as_str()) => {
                 self.on_rejoin = text;
             }
-            Some(text) if ["restart", "hook"].contains(&text.as_str()) => {
-                let problem = format!("{text:?} is not yet supported in this version; use \"keep-oldest\"");
-                return Err(section.wrong_as(Code::NotYet, "on_rejoin", problem));
-            }
             Some(text) => {
-                let problem = format!("expected keep-oldest, keep-newest or keep-home, found {text:?}");
+                if let Some(problem) = not_yet_on_rejoin(&text) {
+                    return Err(section.wrong_as(Code::NotYet, "on_rejoin", problem));
+                }
+                let problem = format!("expected keep-oldest or keep-newest, found {text:?}");
                 return Err(section.wrong("on_rejoin", problem));
             }
         }
@@ -392,6 +391,15 @@ pub fn service_horde(text: &str) -> Result<HordeName, String> {
         return Err("ADMIN runs crux's own programs only; choose another horde".to_owned());
     }
     HordeName::parse(text).map_err(|e| e.to_string())
+}
+
+/// Why this `on_rejoin` is not taken, if it is one that this version knows the name of and cannot do: it would silently keep
+/// the oldest. Said by `crux` and by doors alike.
+#[must_use]
+pub fn not_yet_on_rejoin(text: &str) -> Option<String> {
+    ["restart", "hook", "keep-home"]
+        .contains(&text)
+        .then(|| format!("{text:?} is not yet supported in this version; use \"keep-oldest\""))
 }
 
 /// Checks a policy for splits.

@@ -46,9 +46,11 @@ fn dir_with_a_program() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(dir.path().join("dist/bin")).unwrap();
-    let program = dir.path().join("dist/bin/api");
-    std::fs::write(&program, "#!/bin/sh\n").unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for (name, text) in [("api", "#!/bin/sh\n"), ("parted", "#!/bin/sh\n:\n"), ("rejoined", "#!/bin/sh\n:\n:\n")] {
+        let program = dir.path().join("dist/bin").join(name);
+        std::fs::write(&program, text).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
     std::fs::write(dir.path().join("dist/page.html"), "<p>").unwrap();
     dir
 }
@@ -83,7 +85,8 @@ fn a_manifest_becomes_facts_and_files() {
     assert_eq!(manifest.resources, Some(Resources { cpu_milli: 500, memory: 256 << 20, disk: 0 }));
     assert_eq!(manifest.run, ["bin/api", "--port", "${port.http}"]);
     let files: Vec<(&str, bool)> = manifest.files.iter().map(|file| (file.path.as_str(), file.executable)).collect();
-    assert_eq!(files, [("bin/api", true), ("page.html", false)]);
+    let wanted = [("bin/api", true), ("bin/parted", true), ("bin/rejoined", true), ("page.html", false)];
+    assert_eq!(files, wanted);
     assert_eq!((manifest.restart_from_ms, manifest.restart_to_ms, manifest.stop_grace_ms), (500, 60_000, 3_000));
     let check = manifest.check.unwrap();
     assert_eq!(
@@ -103,7 +106,7 @@ fn a_manifest_becomes_facts_and_files() {
     assert!(Manifest::decode(value("muster/once/").as_slice()).unwrap().once);
     let once = Place::decode(value("place/main/once").as_slice()).unwrap();
     assert_eq!(once.place, "pick(once, 2, ALL)");
-    assert_eq!(intent.uploads.len(), 2);
+    assert_eq!(intent.uploads.len(), 4);
     assert!(intent.uploads.iter().all(|upload| hash_file(&upload.source).unwrap() == (upload.sha256, upload.size)));
 }
 
@@ -275,6 +278,16 @@ fn errors_point() {
             "[service.api]\nrun = [\"a\"]\nhooks = { parted = [\"p\", \"${port.http}\"] }\n",
             "m.toml:3:20: service.api.hooks.parted: ${port.http} names no port of this service; it declares none",
         ),
+        (
+            "[service.api]\nrun = [\"a\"]\nfiles = \"dist\"\nhooks = { parted = [\"bin/part\"] }\n",
+            "m.toml:4:20: service.api.hooks.parted: \"bin/part\" is no file of this service: `files` gives it none of that name; \
+             what it makes itself is run as [\"sh\", \"-c\", \"bin/part\"]",
+        ),
+        (
+            "[service.api]\nrun = [\"a\"]\nfiles = \"dist\"\n[service.api.hooks]\nrejoined = [\"./page.html\"]\n",
+            "m.toml:5:12: service.api.hooks.rejoined: \"./page.html\" may not be run: chmod +x, or give its interpreter first, as \
+             in [\"sh\", \"./page.html\"]",
+        ),
     ] {
         let error = Intent::parse("m.toml", text, dir.path()).unwrap_err();
         assert_eq!(error.to_string(), expected, "for\n{text}");
@@ -322,6 +335,7 @@ fn a_plan_lists_what_would_change_and_nothing_else() {
     let head = |value: &Option<Vec<u8>>| Head {
         id: to_hex(&[1; 32]),
         value: value.as_deref().map(to_hex),
+        readable: None,
         ancestors: Vec::new(),
         wall: Counter(1),
         logical: 0,

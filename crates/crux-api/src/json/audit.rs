@@ -21,6 +21,10 @@ pub struct AuditEntry {
     pub from: Option<String>,
     /// Who signed the facts, if facts were to be written: all of them, with commas. If it was refused, who was said to have.
     pub author: Option<String>,
+    /// Whether the author is only who the facts say it is: nobody has found the signatures good. Anybody who may ask can claim
+    /// any author in a write that is refused.
+    #[serde(default)]
+    pub claimed: bool,
     /// What was asked for: `apply`, `horde`, `forget`, `expel`, `down`, `lab`; `read` for a read that was refused.
     pub verb: String,
     /// What it was to be done to: paths of facts, a node, a file, or the path of the request.
@@ -66,6 +70,9 @@ impl Kind for AuditEntry {
 pub struct AuditList {
     /// The entries after the cursor that was asked for, as far back as this fulcrum keeps them.
     pub entries: Vec<AuditEntry>,
+    /// If there are more than one answer has: the cursor to ask for next, `GET /v1/audit?after=CURSOR`.
+    #[serde(default)]
+    pub next: Option<Counter>,
 }
 
 impl Kind for AuditList {

@@ -99,6 +99,18 @@ pub struct BlocFacts {
     pub roots: Vec<String>,
     /// The files that services in force need, sorted.
     pub files: Vec<BackupFile>,
+    /// Whether its flock was stable then.
+    #[serde(default)]
+    pub stable: bool,
+    /// How many members its flock had, this fulcrum included.
+    #[serde(default)]
+    pub members: u32,
+    /// How many of them had this digest, this fulcrum included.
+    #[serde(default)]
+    pub agree: u32,
+    /// The others, sorted: they held something else, or did not say.
+    #[serde(default)]
+    pub apart: Vec<String>,
 }
 
 /// What a backup holds: the `bloc.json` in it, and what `crux bloc backup` prints.
@@ -125,6 +137,18 @@ pub struct Backup {
     pub files: Vec<BackupFile>,
     /// Files that services need and that nobody had, or that were left out.
     pub missing: Vec<BackupFile>,
+    /// Whether its flock was stable then.
+    #[serde(default)]
+    pub stable: bool,
+    /// How many members its flock had, this fulcrum included.
+    #[serde(default)]
+    pub members: u32,
+    /// How many of them had this digest, this fulcrum included.
+    #[serde(default)]
+    pub agree: u32,
+    /// The others, sorted: they held something else, or did not say.
+    #[serde(default)]
+    pub apart: Vec<String>,
 }
 
 /// A file by content.

@@ -35,6 +35,10 @@ pub struct Head {
     pub id: String,
     /// Its value in hex; `null`: it deletes.
     pub value: Option<String>,
+    /// The same for people and tools, its fields by name; 64-bit numbers are texts. `null` where it deletes, cannot be read,
+    /// or was not asked for: conflicts and the quarantine have it, the list of all facts does not.
+    #[serde(default)]
+    pub readable: Option<serde_json::Value>,
     /// Ids of the versions that it replaces, newest first, in hex.
     pub ancestors: Vec<String>,
     /// Wall microseconds of its stamp.

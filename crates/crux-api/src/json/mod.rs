@@ -35,8 +35,8 @@ pub use network::{Doctor, Finding, FindingState, Flock, FlockList, LinkList, Rea
 pub use rules::{ENFORCED, NOT_ENFORCED, Rule, RuleChange, RuleChanged, RuleList, RuleState};
 pub use status::{
     Apart, Certificate, Claim, ClaimKind, Clock, Expelled, Facts, Horde, HordeState, Instance, InstanceState, Link,
-    Listens, MemberState, Outside, OutsideState, Resources, RosterEntry, Service, Sibling, Status, Store, StoreState,
-    Twins,
+    Listens, MemberState, Outside, OutsideState, PutOut, Resources, RosterEntry, Service, Sibling, Status, Store,
+    StoreState, Twins,
 };
 pub use told::Told;
 

@@ -29,6 +29,10 @@ pub struct Status {
     pub certificate: Certificate,
     /// Who was put out of the bloc.
     pub expelled: Vec<Expelled>,
+    /// That this node itself was put out of the bloc, with the admission that it has; `null` if it was not, as far as is known
+    /// here.
+    #[serde(default)]
+    pub put_out: Option<PutOut>,
     /// Identities under which two fulcrums live at once: an alarm.
     #[serde(default)]
     pub clones: Vec<Twins>,
@@ -96,6 +100,9 @@ pub struct RosterEntry {
     /// Why, in the operator's words; `null` if it is neither.
     #[serde(default)]
     pub cordon_reason: Option<String>,
+    /// Its labels: its certificate's, and over them those that operators gave it.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// What it has for services; `null`: it has not said so.
     #[serde(default)]
     pub capacity: Option<Resources>,
@@ -439,6 +446,22 @@ pub struct Expelled {
     pub at: String,
     /// Why.
     pub reason: String,
+}
+
+/// What this node knows of its own expulsion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PutOut {
+    /// The operator who did it; `null` if only a refusal tells of it.
+    pub by: Option<String>,
+    /// When.
+    pub at: Option<String>,
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+    /// Who refuses this node because of it, where no fact that is held here tells of it: fulcrum or address.
+    pub told_by: Option<String>,
+    /// All of it, for people.
+    pub text: String,
 }
 
 /// A fulcrum's clock.

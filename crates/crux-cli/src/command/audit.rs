@@ -16,9 +16,23 @@ pub(crate) struct AuditArgs {
 }
 
 pub(crate) async fn run(ctx: &Ctx, args: AuditArgs) -> Outcome {
-    let path =
-        args.after.map_or_else(|| routes::AUDIT.to_owned(), |after| with(routes::AUDIT, &format!("after={after}")));
-    ctx.list(&path, |list: &AuditList| &list.entries, line).await
+    let from = |after: Option<u64>| {
+        after.map_or(routes::AUDIT.to_owned(), |after| with(routes::AUDIT, &format!("after={after}")))
+    };
+    if ctx.global.watch {
+        return ctx.follow(&with(&from(args.after), "watch"), line).await;
+    }
+    let mut list: AuditList = ctx.client().get(&from(args.after)).await?;
+    // A fulcrum answers by the page.
+    while let Some(next) = list.next.take() {
+        let more: AuditList = ctx.client().get(&from(Some(next.0))).await?;
+        list.entries.extend(more.entries);
+        list.next = more.next.filter(|further| further.0 > next.0);
+    }
+    ctx.print(&list, &|list: &AuditList, format| {
+        list.entries.iter().map(|entry| line(entry, format)).collect::<Vec<_>>().join("\n")
+    })?;
+    Ok(0)
 }
 
 fn outcome(outcome: AuditOutcome) -> &'static str {
@@ -38,6 +52,7 @@ fn who(entry: &AuditEntry) -> String {
         None => entry.by.clone(),
     };
     match &entry.author {
+        Some(author) if entry.claimed => format!("claimed {author} ({by})"),
         Some(author) if *author != entry.by => format!("{author} ({by})"),
         _ => by,
     }
@@ -90,6 +105,7 @@ mod tests {
             uid: Some(0),
             from: None,
             author: Some("operator/bob".into()),
+            claimed: false,
             verb: "horde".into(),
             targets: vec!["horde/db".into(), "horde/\u{1b}x".into()],
             facts: vec![],
@@ -105,5 +121,7 @@ mod tests {
         assert!(text.ends_with(" and 2 more: E401 it is limited (and 3 refusals before it)"), "{text}");
         assert!(!text.contains('\u{1b}'), "{text:?}");
         assert_eq!(line(&refused, Format::Name), "7");
+        let forged = line(&AuditEntry { claimed: true, ..refused }, Format::Table);
+        assert!(forged.starts_with("2026-11-27T06:00:01  claimed operator/bob (socket uid 0)"), "{forged}");
     }
 }

@@ -47,7 +47,7 @@ impl std::str::FromStr for Hash256Arg {
 
 pub(crate) async fn run(ctx: &Ctx, command: FilesCommand) -> Outcome {
     match command {
-        FilesCommand::List => ctx.show(routes::FILES, list_text).await,
+        FilesCommand::List => ctx.show_polled(routes::FILES, list_text).await,
         FilesCommand::Push { paths } => push(ctx, &paths).await,
         FilesCommand::Fetch { sha256, out } => fetch(ctx, sha256.0, out.as_deref()).await,
     }

@@ -10,6 +10,7 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod facts;
 pub(crate) mod files;
+mod goals;
 pub(crate) mod horde;
 pub(crate) mod lab;
 pub(crate) mod logs;
@@ -34,6 +35,11 @@ use crux_api::json::{Code, Done, ErrorDoc, Kind, Status};
 use crux_api::routes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How often a document is asked for that the fulcrum does not tell of by itself.
+const POLL: Duration = Duration::from_secs(1);
 
 /// Runs a command.
 pub(crate) fn run(cli: Cli) -> Outcome {
@@ -191,6 +197,26 @@ impl Ctx {
             }
         }
         ended()
+    }
+
+    /// The same for a document that no status tells of: with `-w` it is asked for each second.
+    async fn show_polled<T>(&self, path: &str, text: impl Fn(&T, Format) -> String) -> Outcome
+    where
+        T: Kind + Serialize + DeserializeOwned + Clone + PartialEq,
+    {
+        let client = self.client();
+        let mut body: T = client.get(path).await?;
+        if !self.global.watch {
+            return self.print(&body, &text).map(|()| 0);
+        }
+        loop {
+            self.again(&body, &text)?;
+            let last = body.clone();
+            while body == last {
+                sleep(POLL).await;
+                body = client.get(path).await?;
+            }
+        }
     }
 
     /// Prints one of many states of a document.

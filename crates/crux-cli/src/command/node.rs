@@ -13,7 +13,9 @@ use crux_api::client::{Client, encode};
 use crux_api::intent::Intent;
 use crux_api::json::{Code, Confab, Done, ErrorDoc, FactList, Instance, Kind, NodeList, Status, from_hex};
 use crux_api::routes::{self, ForgetRequest};
-use crux_api::write::{NewFact, admission_of_row, cordon_path, files_of_manifest, given_labels, label_path, row_path};
+use crux_api::write::{
+    NewFact, admission_of_row, cordon_path, files_of_manifest, given_labels, label_path, reason_of_cordon, row_path,
+};
 use crux_names::{FulcrumId, NodeName};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,17 +48,17 @@ pub(crate) enum NodeCommand {
     Cordon {
         /// Which: NODE or NODE/FULCRUM
         node: String,
-        /// Why; everybody reads it
-        #[arg(long, default_value = "")]
-        reason: String,
+        /// Why; everybody reads it [default: the reason that stands there]
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Move what runs on a fulcrum away, and keep new work from it
     Drain {
         /// Which: NODE or NODE/FULCRUM
         node: String,
-        /// Why; everybody reads it
-        #[arg(long, default_value = "")]
-        reason: String,
+        /// Why; everybody reads it [default: the reason that stands there]
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Let a fulcrum have work again that was drained or cordoned
     Undrain {
@@ -97,8 +99,8 @@ pub(crate) async fn run(ctx: &Ctx, command: NodeCommand) -> Outcome {
             life.done(&ctx.global, done).await
         }
         NodeCommand::Expel { node, reason, admission } => expel(ctx, &node, &reason, admission).await,
-        NodeCommand::Cordon { node, reason } => cordon(ctx, &node, Some((&reason, false))).await,
-        NodeCommand::Drain { node, reason } => cordon(ctx, &node, Some((&reason, true))).await,
+        NodeCommand::Cordon { node, reason } => cordon(ctx, &node, Some((reason, false))).await,
+        NodeCommand::Drain { node, reason } => cordon(ctx, &node, Some((reason, true))).await,
         NodeCommand::Undrain { node } => cordon(ctx, &node, None).await,
         NodeCommand::Label { node, labels } => label(ctx, &node, &labels).await,
         NodeCommand::Forget { node } => forget(ctx, &fulcrum(&node)?).await,
@@ -113,15 +115,23 @@ fn fulcrum(text: &str) -> Result<FulcrumId, ErrorDoc> {
     text.parse().map_err(|e| bad_name(&e))
 }
 
-/// Puts a cordon up, or takes it down.
-async fn cordon(ctx: &Ctx, node: &str, up: Option<(&str, bool)>) -> Outcome {
+/// Puts a cordon up, or takes it down. Who gives no reason leaves the one that stands there.
+async fn cordon(ctx: &Ctx, node: &str, up: Option<(Option<String>, bool)>) -> Outcome {
     let id = fulcrum(node)?;
     let fact = match up {
         Some((reason, drain)) => {
             if !known(ctx, |name| *name == id).await? {
                 return Err(unknown(node));
             }
-            NewFact::cordon(&id, reason, drain)
+            let reason = match reason {
+                Some(reason) => reason,
+                None => {
+                    let fact = fact_at(&ctx.client(), &cordon_path(&id)).await?;
+                    let value = fact.as_ref().and_then(|fact| fact.heads.first()?.value.as_deref());
+                    value.and_then(|value| reason_of_cordon(&from_hex(value).ok()?)).unwrap_or_default()
+                }
+            };
+            NewFact::cordon(&id, &reason, drain)
         }
         None => NewFact { path: cordon_path(&id), value: None },
     };
@@ -282,12 +292,14 @@ async fn expel(ctx: &Ctx, node: &str, reason: &str, admission: Option<u32>) -> O
         return Err(ErrorDoc::new(Code::Usage, cause, next));
     }
     if up_to <= before {
-        let cause = format!("{node} is expelled already, with its admissions up to {before}");
-        return Err(ErrorDoc::new(
-            Code::Usage,
-            cause,
-            "--admission N for a later one; crux ca issue --readmit makes it",
-        ));
+        // What is asked for is so; it cannot be done twice, nor taken back.
+        let by = status.expelled.iter().find(|expelled| expelled.node == node);
+        let by = by.map_or_else(String::new, |expelled| format!(", by {}: {}", expelled.by, expelled.reason));
+        let text = format!(
+            "{node} is expelled already, with its admissions up to {before}{by}; nothing was changed; --admission N is for a \
+             later one, which crux ca issue --readmit makes"
+        );
+        return ctx.done(&Done { text });
     }
     let ran: Vec<&Instance> = status.instances.iter().filter(|instance| of_it(&instance.node)).collect();
     let files = files_of(&client, &ran).await?;

@@ -161,13 +161,7 @@ fn status_text(status: &Status, wide: bool) -> String {
         )),
         None => {}
     }
-    // By the admission that it has now: a later one was let in again.
-    let me = own_name(&status.confab);
-    let now = status.roster.iter().find(|entry| entry.name == me).and_then(|entry| entry.admission);
-    let holds = |expelled: &&Expelled| now.is_none_or(|now| now <= expelled.admission);
-    if let Some(own) = status.expelled.iter().filter(holds).find(|expelled| expelled.node == status.confab.node) {
-        alarms.push(format!("this node was EXPELLED by {}: {}", own.by, own.reason));
-    }
+    alarms.extend(status.put_out.iter().map(|out| out.text.clone()));
     if let Some(cause) = &status.certificate.not_taken {
         alarms.push(format!("a new BUNDLE was installed and is not used: {cause}"));
     }
@@ -241,6 +235,9 @@ fn roster_table(roster: &[RosterEntry], wide: bool) -> String {
         ];
         words.into_iter().filter_map(|(is, word)| is.then_some(word)).collect::<Vec<_>>().join(" ")
     };
+    let labels = |entry: &RosterEntry| {
+        entry.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+    };
     if wide {
         let rows = roster.iter().map(|entry| {
             let link = entry.link;
@@ -256,9 +253,11 @@ fn roster_table(roster: &[RosterEntry], wide: bool) -> String {
                 entry.boot.clone(),
                 entry.capacity.map_or_else(|| "-".to_owned(), |capacity| capacity.to_string()),
                 entry.used.to_string(),
+                or_dash(Some(labels(entry).as_str()).filter(|labels| !labels.is_empty())),
             ]
         });
-        let head = ["FULCRUM", "STATE", "HORDE", "ROLE", "ADDRESS", "SINCE", "RTT", "LINK", "BOOT", "HAS", "IN USE"];
+        let head =
+            ["FULCRUM", "STATE", "HORDE", "ROLE", "ADDRESS", "SINCE", "RTT", "LINK", "BOOT", "HAS", "IN USE", "LABELS"];
         return table(head, rows);
     }
     let rows = roster.iter().map(|entry| {

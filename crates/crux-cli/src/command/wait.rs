@@ -1,11 +1,12 @@
 //! `crux wait`, and the `--wait` of writes.
 
 use super::Ctx;
+use super::goals::Goal;
 use crate::Outcome;
 use crate::args::duration;
 use crate::output::{self, Format};
 use clap::Args;
-use crux_api::json::{Code, Confab, Done, ErrorDoc, Ps};
+use crux_api::json::{Code, Confab, Done, ErrorDoc, Ps, Status};
 use crux_api::routes;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,11 @@ pub(crate) struct WaitArgs {
     service: Vec<String>,
 }
 
+/// When whoever waits from now on gives up.
+pub(super) fn deadline(ctx: &Ctx) -> Instant {
+    Instant::now() + ctx.global.timeout.unwrap_or(TIMEOUT)
+}
+
 pub(crate) async fn run(ctx: &Ctx, args: WaitArgs) -> Outcome {
     if args.members.is_none() && args.stable.is_none() && args.service.is_empty() {
         let cause = "nothing to wait for: --members, --stable or --service";
@@ -42,7 +48,7 @@ pub(crate) async fn run(ctx: &Ctx, args: WaitArgs) -> Outcome {
         flock(ctx, &args, deadline).await?;
     }
     let services: BTreeSet<(String, String)> = args.service.iter().map(|name| split(name)).collect();
-    ready(ctx, &services, &BTreeMap::new(), deadline).await?;
+    until_ready(ctx, &services, &BTreeMap::new(), deadline).await?;
     let text = format!("so after {:.1} s", began.elapsed().as_secs_f64());
     super::print(ctx.global.output, &Done { text }, &|done: &Done, format| match format {
         Format::Name => String::new(),
@@ -111,14 +117,6 @@ pub(super) async fn until_ready(
     ctx: &Ctx,
     services: &BTreeSet<(String, String)>,
     revisions: &BTreeMap<(String, String), String>,
-) -> Result<(), ErrorDoc> {
-    ready(ctx, services, revisions, Instant::now() + ctx.global.timeout.unwrap_or(TIMEOUT)).await
-}
-
-async fn ready(
-    ctx: &Ctx,
-    services: &BTreeSet<(String, String)>,
-    revisions: &BTreeMap<(String, String), String>,
     deadline: Instant,
 ) -> Result<(), ErrorDoc> {
     let mut lacking = match services.first() {
@@ -141,6 +139,30 @@ async fn ready(
     }
     let (service, problem) = lacking;
     Err(timed_out(format!("{service} {problem}"), format!("crux why service {service}")))
+}
+
+/// Waits until everything is so that a write asks for beside services that get ready.
+pub(super) async fn until_so(ctx: &Ctx, goals: &[Goal], deadline: Instant) -> Result<(), ErrorDoc> {
+    if goals.is_empty() {
+        return Ok(());
+    }
+    let mut lacking = ("no fulcrum answered".to_owned(), "crux status".to_owned());
+    let path = format!("{}?watch", routes::STATUS);
+    while Instant::now() < deadline {
+        let Ok(Ok(mut watch)) = timeout_at(deadline, ctx.client_now().watch::<Status>(&path)).await else {
+            sleep(AGAIN).await;
+            continue;
+        };
+        while let Ok(Ok(Some(status))) = timeout_at(deadline, watch.next()).await {
+            match goals.iter().find_map(|goal| goal.lacks(&status)) {
+                None => return Ok(()),
+                Some(lacks) => lacking = lacks,
+            }
+        }
+        sleep(AGAIN).await;
+    }
+    let (lacks, next) = lacking;
+    Err(timed_out(output::clean(&lacks), next))
 }
 
 /// What a service lacks, with its name.

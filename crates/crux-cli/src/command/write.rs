@@ -1,5 +1,6 @@
 //! What every write has in common: compare, push files, sign, wait, and say what became of it.
 
+use super::goals::Goal;
 use super::{Ctx, wait};
 use crate::Outcome;
 use crate::args::WaitFor;
@@ -31,7 +32,11 @@ impl Ctx {
             let services: BTreeSet<(String, String)> = services.filter_map(|fact| placed(&fact.path)).collect();
             // A service of another revision may be ready before the change has reached its proctor.
             let revisions = intent.revisions();
-            wait::until_ready(self, &services, &revisions).await?;
+            let goals: Vec<Goal> = intent.facts.iter().filter_map(Goal::of).collect();
+            // Services first get ready when their horde has somebody.
+            let deadline = wait::deadline(self);
+            wait::until_so(self, &goals, deadline).await?;
+            wait::until_ready(self, &services, &revisions, deadline).await?;
             code = 0;
         }
         Ok(code)

@@ -230,6 +230,7 @@ impl Engine {
                 self.services(services::Input::Certificate { labels, admission });
             }
             Input::Report(Report::Persisted { token, result }) => self.facts(facts::Input::Persisted { token, result }),
+            Input::Report(Report::StoreAnew) => self.facts(facts::Input::StoreAnew),
             Input::Report(Report::Signed { version }) => self.facts(facts::Input::Signed(version)),
             Input::Report(Report::Adopted { instances, ended, told }) => {
                 self.outcome(Outcome::Adopted { instances, ended, told });

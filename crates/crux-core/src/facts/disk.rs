@@ -247,6 +247,14 @@ impl Facts {
         }
     }
 
+    /// Another file is in the place of the one that had what was durable: all that is kept goes there, too. What is under way
+    /// was not yet told as durable, and what was to be dropped is not there.
+    pub(super) fn store_anew(&mut self, now: Time) {
+        let kept = self.store.records_under("").flat_map(|(_, record)| record.kept()).chain(self.quarantine.kept());
+        kept.for_each(|version| self.disk.soil(version));
+        self.disk.retry = Some(now);
+    }
+
     /// Tries again to persist what is dirty and not under way.
     pub(super) fn retry_disk(&mut self, now: Time, out: &mut Vec<Output>) {
         if self.disk.retry.is_none_or(|at| at > now) {

@@ -165,6 +165,8 @@ pub enum Input {
         /// The store's reason if not.
         result: Result<(), String>,
     },
+    /// The store began anew in another file: nothing that was on disk counts as there.
+    StoreAnew,
 }
 
 /// What facts want done.
@@ -310,6 +312,7 @@ impl Facts {
             Input::Certificate(certificate) => self.set_certificate(certificate),
             Input::Signed(version) => self.signed(version, out),
             Input::Persisted { token, result } => self.persisted(now, wall, token, result, out),
+            Input::StoreAnew => self.store_anew(now),
         }
         self.count_quarantine();
         self.retry_disk(now, out);

@@ -67,6 +67,11 @@ impl Quarantine {
         self.version(id).is_some()
     }
 
+    /// Everything that is kept.
+    pub(super) fn kept(&self) -> impl Iterator<Item = &Checked> {
+        self.shelves.values().flat_map(|shelf| shelf.versions.values()).chain(&self.own)
+    }
+
     pub(super) fn version(&self, id: &Hash256) -> Option<&Checked> {
         let own = self.own.as_ref().filter(|own| own.id() == *id);
         own.or_else(|| {

@@ -5,6 +5,8 @@ use super::Door;
 use super::answer::{Answer, Refusal, doc};
 use super::control::body;
 use super::gate::Noted;
+use super::links::PATIENCE;
+use crate::peers::{AskSight, Sight};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -18,10 +20,18 @@ use crux_api::routes::RestoreRequest;
 use crux_core::facts::version::Checked;
 use crux_core::facts::{Fate, WRITE_MAX};
 use crux_core::io::{Command, Reply};
+use crux_names::Member;
 use crux_pki::{fingerprint, roots_pem};
 use std::collections::BTreeSet;
 use std::io;
 use std::iter::once;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+/// How long is waited until all of the flock hold the same, and how often they are asked meanwhile.
+const AGREEMENT: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// `GET /v1/bloc/facts`.
 pub(super) async fn facts(State(door): State<Door>) -> Answer {
@@ -29,10 +39,35 @@ pub(super) async fn facts(State(door): State<Door>) -> Answer {
     let trust = bundle.trust();
     let nonsense = |cause: String| Refusal::new(Code::Failed, cause, "crux doctor");
     let pem = roots_pem(trust).map_err(|e| nonsense(e.to_string()))?;
-    let roots = trust.roots().map(|root| fingerprint(root).to_string()).collect();
+    let roots: Vec<String> = trust.roots().map(|root| fingerprint(root).to_string()).collect();
     let (bloc, node) = (trust.bloc().to_string(), door.me.id.to_string());
+    let began = Instant::now();
+    let (about, versions) = loop {
+        let (about, versions, members) = held(&door, &bloc, &node, &pem, &roots).await?;
+        let about = agreed(&door, about, members).await;
+        // What was written just now is on its way: a moment later they agree.
+        if (about.stable && about.agree == about.members) || began.elapsed() >= AGREEMENT {
+            break (about, versions);
+        }
+        sleep(AGAIN).await;
+    };
+    let about = serde_json::to_vec(&Doc(about)).map_err(|e| nonsense(e.to_string()))?;
+    let parts = once(Bytes::from(about)).chain(versions);
+    let framed = parts.flat_map(|part| [Bytes::copy_from_slice(&frame_head(&part)), part]).map(Ok::<_, io::Error>);
+    Ok(Body::from_stream(tokio_stream::iter(framed)).into_response())
+}
+
+/// All facts at one moment, with the members of the flock.
+async fn held(
+    door: &Door,
+    bloc: &str,
+    node: &str,
+    pem: &str,
+    roots: &[String],
+) -> Result<(BlocFacts, Vec<Bytes>, Vec<Member>), Refusal> {
+    let (bloc, node, trust, roots) = (bloc.to_owned(), node.to_owned(), pem.to_owned(), roots.to_vec());
     // Counted bytes are shared, so that all of it is one look.
-    let look = door.asker.look(move |engine, _| {
+    let look = door.asker.look(move |engine, now| {
         let facts = engine.facts_room();
         let versions: Vec<Bytes> = facts.kept().map(|version| version.sealed().clone()).collect();
         let files: BTreeSet<BackupFile> = facts
@@ -40,23 +75,51 @@ pub(super) async fn facts(State(door): State<Door>) -> Answer {
             .flat_map(|(_, _, manifest)| manifest.files)
             .filter_map(|file| Some(BackupFile { sha256: file.hash()?.to_string(), size: Counter(file.size) }))
             .collect();
+        let status = engine.status(now.time, now.wall);
+        let members: Vec<Member> = status.roster.into_iter().map(|line| line.member).collect();
         let about = BlocFacts {
             bloc,
             node,
             digest: facts.digest().to_string(),
             versions: u32::try_from(versions.len()).unwrap_or(u32::MAX),
             facts: u32::try_from(facts.prefix("").count()).unwrap_or(u32::MAX),
-            trust: pem,
+            trust,
             roots,
             files: files.into_iter().collect(),
+            stable: status.confab.stable,
+            members: u32::try_from(members.len()).unwrap_or(u32::MAX),
+            agree: 0,
+            apart: Vec::new(),
         };
-        (about, versions)
+        (about, versions, members)
     });
-    let (about, versions) = look.await.map_err(|_| Refusal::going_down())?;
-    let about = serde_json::to_vec(&Doc(about)).map_err(|e| nonsense(e.to_string()))?;
-    let parts = once(Bytes::from(about)).chain(versions);
-    let framed = parts.flat_map(|part| [Bytes::copy_from_slice(&frame_head(&part)), part]).map(Ok::<_, io::Error>);
-    Ok(Body::from_stream(tokio_stream::iter(framed)).into_response())
+    look.await.map_err(|_| Refusal::going_down())
+}
+
+/// With who of the flock holds the same now.
+async fn agreed(door: &Door, mut about: BlocFacts, members: Vec<Member>) -> BlocFacts {
+    let digest = |sight: io::Result<Sight>| sight.ok().and_then(|sight| sight.facts);
+    let mut asked = JoinSet::new();
+    for member in members {
+        let (peers, me) = (door.peers.clone(), door.me.clone());
+        asked.spawn(async move {
+            if member == me {
+                return (member, None);
+            }
+            let ask = AskSight { clock_only: true, ..AskSight::default() };
+            let sight = peers.sight_of(&member, ask, PATIENCE).await;
+            (member, digest(sight))
+        });
+    }
+    for (member, digest) in asked.join_all().await {
+        if member == door.me || digest.as_ref() == Some(&about.digest) {
+            about.agree += 1;
+        } else {
+            about.apart.push(member.id.to_string());
+        }
+    }
+    about.apart.sort();
+    about
 }
 
 /// `POST /v1/bloc/restore`.

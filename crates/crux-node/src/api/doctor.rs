@@ -53,6 +53,7 @@ pub(super) async fn doctor(State(door): State<Door>) -> Answer {
     );
     let mut findings = Vec::new();
     let others = siblings(&show::siblings_of(&status), &status, &sights);
+    findings.extend(put_out(&door, &status));
     findings.extend(flock(&status, &others, &door.turned_away.of_late()));
     findings.extend(clock(clocks, &door.me));
     findings.extend(mesh(&door, &links, &sights, &knocks));
@@ -79,6 +80,13 @@ pub(super) fn found(
     next: impl Into<String>,
 ) -> Finding {
     Finding { state, next: Some(next.into()), ..fine(check, subject, text) }
+}
+
+/// That this node is out of the bloc: then whatever else is found follows from it.
+pub(super) fn put_out(door: &Door, status: &Status) -> Option<Finding> {
+    let out = show::put_out(status, &door.turned_away.of_late(), door.papers.now().admission())?;
+    let (text, next) = out.text.rsplit_once("; ").unwrap_or((out.text.as_str(), "crux why flock"));
+    Some(found("expelled", FindingState::Wrong, &door.me.id, text, next))
 }
 
 pub(super) fn flock(status: &Status, siblings: &[Sibling], turned_away: &Attempts) -> Vec<Finding> {
@@ -484,7 +492,7 @@ mod tests {
     }
 
     fn sight(links: Vec<SeenLink>) -> Sight {
-        Sight { wall: 0, links, api: None, mesh: None, siblings: Vec::new() }
+        Sight { wall: 0, links, api: None, mesh: None, siblings: Vec::new(), facts: None }
     }
 
     #[test]

@@ -196,6 +196,8 @@ const TEXT_MAX: usize = 1024;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Noted {
     authors: BTreeSet<String>,
+    /// All of what they are said to have signed was found good.
+    proven: bool,
     verbs: BTreeSet<String>,
     targets: Vec<String>,
     facts: Vec<String>,
@@ -229,6 +231,11 @@ impl Noted {
             Author::Fulcrum(id) => format!("node/{id}"),
         });
         self.target(statement.path.clone());
+    }
+
+    /// Every signature is good: the authors are who they are said to be.
+    pub(super) fn proven(&mut self) {
+        self.proven = true;
     }
 
     /// The facts that are written now.
@@ -270,7 +277,7 @@ impl Book {
             Who::Socket(local) => ("socket".to_owned(), local.uid, None),
             Who::Instance(instance) => (format!("instance/{}", instance.id), None, None),
         };
-        let Noted { authors, verbs, mut targets, facts, more, beat: _ } = noted;
+        let Noted { authors, proven, verbs, mut targets, facts, more, beat: _ } = noted;
         if targets.is_empty() {
             targets.push(asked.path.clone());
         }
@@ -281,6 +288,7 @@ impl Book {
             by,
             uid,
             from,
+            claimed: !authors.is_empty() && !proven,
             // In one request facts of several may come: all of them are named.
             author: (!authors.is_empty()).then(|| authors.into_iter().collect::<Vec<_>>().join(", ")),
             verb: if verbs.is_empty() {

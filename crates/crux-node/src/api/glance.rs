@@ -33,6 +33,7 @@ pub(super) async fn bloc(State(door): State<Door>) -> Answer {
     let mut roots: Vec<(u64, String)> = bundle.trust().roots().map(root).collect();
     roots.sort();
     let looked = [
+        doctor::put_out(&door, &picture).into_iter().collect(),
         doctor::flock(&picture, &status.siblings, &door.turned_away.of_late()),
         doctor::certificates(&door, &links),
         doctor::state(&door),

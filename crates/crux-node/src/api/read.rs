@@ -64,12 +64,26 @@ pub(super) async fn services(State(door): State<Door>, Query(query): Query<Watch
 pub(super) async fn why(State(door): State<Door>, Query(query): Query<WhyQuery>) -> Answer {
     let subject =
         Subject::parse(&query.subject).map_err(|cause| Refusal::new(Code::Usage, cause, "crux why --help"))?;
+    let of_me = match &subject {
+        Subject::Node(id) => id.node == door.me.id.node,
+        Subject::Flock => true,
+        _ => false,
+    };
     let addr = if let Subject::Address(addr) = &subject { Some(*addr) } else { None };
     let reasons = door.asker.look(move |engine, now| engine.why(now.time, now.wall, &subject)).await;
     let mut reasons = reasons.map_err(|_| Refusal::going_down())?;
     if reasons.is_empty() {
         let attempt = addr.and_then(|addr| door.turned_away.of_late().remove(&addr));
         reasons.extend(addr.zip(attempt).map(|(addr, attempt)| show::turned_away(addr, attempt, crate::wall())));
+    }
+    if of_me {
+        let status = door.status().await?;
+        let put_out = show::put_out(&status, &door.turned_away.of_late(), door.papers.now().admission());
+        if let Some(put_out) = put_out {
+            // It outweighs whatever else is said of it.
+            reasons.retain(|reason| reason.state != "expelled");
+            reasons.insert(0, show::why_put_out(&door.me.id, put_out));
+        }
     }
     match show::why(&query.subject, &reasons, &door.me.id, crate::wall()) {
         Some(why) => Ok(doc(why)),
@@ -224,6 +238,7 @@ impl Door {
             links: self.link_table(),
             listens: self.listens.clone(),
             turned_away: self.turned_away.of_late(),
+            admission: self.papers.now().admission(),
         }
     }
 }

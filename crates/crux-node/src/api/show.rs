@@ -28,6 +28,8 @@ pub(crate) struct Own {
     pub(crate) turned_away: Attempts,
     /// Where it listens.
     pub(crate) listens: json::Listens,
+    /// The admission of its certificate.
+    pub(crate) admission: u32,
 }
 
 /// A wall-clock moment as documents have it: RFC 3339 in UTC with microseconds.
@@ -77,6 +79,7 @@ pub(crate) fn confab(from: &picture::Confab) -> json::Confab {
 /// The status, with what only the node knows.
 pub(crate) fn status(from: &picture::Status, own: Own) -> json::Status {
     json::Status {
+        put_out: put_out(from, &own.turned_away, own.admission),
         confab: confab(&from.confab),
         roster: roster(from, &own.links),
         siblings: siblings_of(from),
@@ -138,6 +141,7 @@ pub(crate) fn roster(from: &picture::Status, links: &LinkTable) -> Vec<json::Ros
         admin: line.admin,
         visitor: line.visitor,
         admission: line.admission,
+        labels: line.labels.clone(),
         capacity: line.capacity.map(Into::into),
         used: line.used.into(),
         stands_in: line.stands_in.as_ref().map(|(horde, _)| horde.to_string()),
@@ -193,6 +197,52 @@ fn expelled(from: &picture::ExpelledLine) -> json::Expelled {
         by: from.by.clone(),
         at: moment(from.at),
         reason: from.reason.clone(),
+    }
+}
+
+/// Whether this node was put out of the bloc: by an operator's fact, or, where that has not come here, by what others refuse
+/// it with. One of them could lie about that, so it is named.
+pub(crate) fn put_out(from: &picture::Status, turned_away: &Attempts, admission: u32) -> Option<json::PutOut> {
+    let me = &from.confab.me.id;
+    let next = format!("crux ca issue --node {} --readmit lets it in again, if that is wanted", me.node);
+    if let Some(line) = from.expelled.iter().find(|line| line.node == me.node && line.up_to >= admission) {
+        let why = if line.reason.is_empty() { String::new() } else { format!(": {}", line.reason) };
+        let at = moment(line.at);
+        return Some(json::PutOut {
+            text: format!("this node was EXPELLED by {} at {at}{why}; {next}", line.by),
+            by: Some(line.by.clone()),
+            at: Some(at),
+            reason: Some(line.reason.clone()),
+            told_by: None,
+        });
+    }
+    let of_me = format!("node {}{EXPELLED}", me.node);
+    let refuses = from.outside.iter().filter(|line| line.who.refused && line.who.why.contains(&of_me));
+    let refuses =
+        refuses.map(|line| line.who.fulcrum.as_ref().map_or_else(|| line.who.addr.to_string(), ToString::to_string));
+    let came =
+        turned_away.iter().filter(|(_, attempt)| attempt.reason.contains(&of_me)).map(|(addr, _)| addr.to_string());
+    let who = refuses.chain(came).next()?;
+    Some(json::PutOut {
+        text: format!(
+            "this node was EXPELLED, as {who} says, who refuses it, and where it stands who did it and why; {next}"
+        ),
+        by: None,
+        at: None,
+        reason: None,
+        told_by: Some(who),
+    })
+}
+
+/// The same as a reason, for whoever asks about this node or why its flock is apart.
+pub(crate) fn why_put_out(me: &FulcrumId, put_out: json::PutOut) -> picture::Reason {
+    picture::Reason {
+        subject: me.to_string(),
+        state: "expelled".into(),
+        since: None,
+        rule: "expulsion".into(),
+        inputs: Vec::new(),
+        text: put_out.text,
     }
 }
 

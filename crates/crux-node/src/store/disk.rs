@@ -7,8 +7,8 @@ use crux_core::io::BookEntry;
 use crux_names::{BlocName, FulcrumId, Hash256, Wall};
 use prost::Message;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{File, Metadata, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -99,7 +99,26 @@ pub(super) struct Disk {
     refusal: Option<String>,
     /// A sync failed: the file may not be what the system shows of it.
     doubtful: Arc<AtomicBool>,
+    /// Which file has what was committed.
+    home: Option<FileId>,
+    /// Another file has taken its place and nobody was told yet.
+    anew: bool,
+    /// Another file has taken its place and lacks what follows.
+    bare: bool,
+    /// The number of this life, and the address book as it was written last.
+    boot: Option<u64>,
+    book: Option<Vec<BookEntry>>,
 }
+
+/// A file on this machine: device and inode.
+type FileId = (u64, u64);
+
+fn file_id(meta: &Metadata) -> FileId {
+    (meta.dev(), meta.ino())
+}
+
+/// How often one commit begins anew at most: whoever replaces the file faster than that gets no writes acknowledged.
+const ANEW: usize = 3;
 
 /// One transaction's worth of work.
 #[derive(Default)]
@@ -114,8 +133,19 @@ pub(super) struct Batch {
 impl Disk {
     /// Opens the file, or an empty one in place of a bad one. A disk that refuses is a warning.
     pub(super) fn open(path: PathBuf, bloc: &BlocName, fulcrum: &FulcrumId) -> Result<(Self, Vec<String>), StoreError> {
-        let (bloc, fulcrum, doubtful) = (bloc.to_string(), fulcrum.to_string(), Arc::default());
-        let mut disk = Self { path, bloc, fulcrum, db: None, refusal: None, doubtful };
+        let mut disk = Self {
+            path,
+            bloc: bloc.to_string(),
+            fulcrum: fulcrum.to_string(),
+            db: None,
+            refusal: None,
+            doubtful: Arc::default(),
+            home: None,
+            anew: false,
+            bare: false,
+            boot: None,
+            book: None,
+        };
         let mut warnings = Vec::new();
         if let Err(fault) = disk.ready() {
             match fault {
@@ -133,6 +163,8 @@ impl Disk {
                 }
             }
         }
+        // Who loads from here knows of no other file.
+        (disk.anew, disk.bare) = (false, false);
         Ok((disk, warnings))
     }
 
@@ -149,13 +181,40 @@ impl Disk {
     /// The database, opened again if the last fault closed it.
     fn ready(&mut self) -> Result<&Database, Fault> {
         if self.db.is_none() {
-            self.db = Some(open_file(&self.path, &self.bloc, &self.fulcrum, &self.doubtful)?);
+            let (db, id, fresh) = open_file(&self.path, &self.bloc, &self.fulcrum, &self.doubtful)?;
+            // A new file may get the number of the one that is gone.
+            if fresh || self.home.is_some_and(|home| home != id) {
+                (self.anew, self.bare) = (true, true);
+                if self.home.is_some() {
+                    tracing::error!(
+                        "{} is not the file that it was: it was removed, replaced or damaged while it was in use; all facts are written anew",
+                        self.path.display()
+                    );
+                }
+            }
+            self.home = Some(id);
+            self.db = Some(db);
         }
         self.db.as_ref().ok_or_else(|| Fault::Refuses("closed".into()))
     }
 
+    /// Whether what was committed is no longer found under the file's name.
+    pub(super) fn lost(&self) -> bool {
+        let there = std::fs::symlink_metadata(&self.path).ok().map(|meta| file_id(&meta));
+        self.home.is_some() && there != self.home
+    }
+
+    /// Whether the file is another one than at the opening, or when this was asked last.
+    pub(super) fn begun_anew(&mut self) -> bool {
+        std::mem::take(&mut self.anew)
+    }
+
     /// Writes and syncs. On a fault nothing of the batch counts as stored, and the file is closed.
     pub(super) fn commit(&mut self, batch: &Batch) -> Result<(), String> {
+        self.boot = batch.boot.or(self.boot);
+        if batch.book.is_some() {
+            self.book.clone_from(&batch.book);
+        }
         if let Some(why) = &self.refusal
             && batch.versions.is_empty()
             && batch.boot.is_none()
@@ -163,13 +222,41 @@ impl Disk {
         {
             return Err(why.clone());
         }
-        let result = guarded(|| write(self.ready()?, batch));
+        let result = self.try_commit(batch);
         if result.is_err() {
             self.close();
         }
         let result = result.map_err(Fault::text);
         self.refusal = result.clone().err();
         result
+    }
+
+    /// Into the file that has this store's name when it is done.
+    fn try_commit(&mut self, batch: &Batch) -> Result<(), Fault> {
+        for _ in 0..ANEW {
+            match guarded(|| self.put(batch)) {
+                Err(Fault::Unusable(word, why)) => {
+                    self.close();
+                    let aside = set_aside(&self.path, word).map_err(|error| Fault::Refuses(error.to_string()))?;
+                    tracing::error!("{} was set aside as {}: {why}", self.path.display(), aside.display());
+                }
+                Err(fault) => return Err(fault),
+                // It went to a file that nobody finds again.
+                Ok(()) if self.lost() => self.close(),
+                Ok(()) => return Ok(()),
+            }
+        }
+        Err(Fault::Refuses("the file is damaged, removed or replaced again and again".into()))
+    }
+
+    fn put(&mut self, batch: &Batch) -> Result<(), Fault> {
+        self.ready()?;
+        if self.bare {
+            let again = Batch { boot: self.boot, book: self.book.clone(), ..Batch::default() };
+            write(self.ready()?, &again)?;
+            self.bare = false;
+        }
+        write(self.ready()?, batch)
     }
 
     pub(super) fn facts(&mut self) -> Result<Vec<Bytes>, String> {
@@ -238,7 +325,13 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
         .unwrap_or_else(|_| Err(Fault::Unusable("damaged", "its pages contradict each other".into())))
 }
 
-fn open_file(path: &Path, bloc: &str, fulcrum: &str, doubtful: &Arc<AtomicBool>) -> Result<Database, Fault> {
+/// The database, which file it is, and whether that was made just now.
+fn open_file(
+    path: &Path,
+    bloc: &str,
+    fulcrum: &str,
+    doubtful: &Arc<AtomicBool>,
+) -> Result<(Database, FileId, bool), Fault> {
     let refuses = |error: std::io::Error| Fault::Refuses(error.to_string());
     let fresh = match std::fs::symlink_metadata(path) {
         Ok(meta) if !meta.is_file() => return Err(Fault::Unusable("damaged", "it is not a file".into())),
@@ -251,6 +344,7 @@ fn open_file(path: &Path, bloc: &str, fulcrum: &str, doubtful: &Arc<AtomicBool>)
     let made = guarded(|| {
         let file =
             OpenOptions::new().read(true).write(true).create_new(fresh).mode(0o600).open(path).map_err(refuses)?;
+        let id = file_id(&file.metadata().map_err(refuses)?);
         let backend = redb::backends::FileBackend::new(file)?;
         #[cfg(test)]
         let backend = tests::Sick(backend);
@@ -263,7 +357,7 @@ fn open_file(path: &Path, bloc: &str, fulcrum: &str, doubtful: &Arc<AtomicBool>)
             .set_check_integrity_on_open(!fresh)
             .create_with_backend(backend)?;
         mark(&db, fresh, bloc, fulcrum)?;
-        Ok(db)
+        Ok((db, id, fresh))
     });
     match &made {
         Ok(_) if fresh => sync_parent(path).map_err(refuses)?,

@@ -8,13 +8,17 @@ use crux_names::Hash256;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// How many bytes one commit takes at most, so that a flood of facts does not make one answer wait for all.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// How many writes one commit takes at most.
 const BATCH_JOBS: usize = 1024;
+/// How often a store without work looks for its file.
+const LOOK: Duration = Duration::from_secs(1);
 
 type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
+type Told = Box<dyn Fn() + Send>;
 type Answer<T> = mpsc::SyncSender<Result<T, String>>;
 
 pub(super) enum Job {
@@ -23,6 +27,7 @@ pub(super) enum Job {
     NextBoot { at_least: u64, reply: Answer<u64> },
     Load(Answer<Vec<Bytes>>),
     LoadBook(Answer<Vec<BookEntry>>),
+    OnAnew(Told),
 }
 
 #[derive(Debug)]
@@ -41,8 +46,8 @@ impl Writer {
             Some(reason) => StoreStatus::Refusing { reason: reason.to_owned() },
         }));
         let commits = Arc::default();
-        let outcome = Outcome { status: Arc::clone(&status), commits: Arc::clone(&commits) };
-        let thread = std::thread::spawn(move || work(disk, &queue, &outcome));
+        let mut outcome = Outcome { status: Arc::clone(&status), commits: Arc::clone(&commits), anew: None };
+        let thread = std::thread::spawn(move || work(disk, &queue, &mut outcome));
         Self { jobs: Some(jobs), thread: Some(thread), status, commits }
     }
 
@@ -78,12 +83,44 @@ impl Drop for Writer {
 struct Outcome {
     status: Arc<Mutex<StoreStatus>>,
     commits: Arc<AtomicU64>,
+    /// Who is told that the store began anew.
+    anew: Option<Told>,
 }
 
-fn work(mut disk: Disk, queue: &mpsc::Receiver<Job>, outcome: &Outcome) {
+impl Outcome {
+    /// Told as soon as somebody listens.
+    fn tell_anew(&self, disk: &mut Disk) {
+        if let Some(told) = &self.anew
+            && disk.begun_anew()
+        {
+            told();
+        }
+    }
+}
+
+/// What is to be done next; looks for the file while there is nothing.
+fn next(disk: &mut Disk, queue: &mpsc::Receiver<Job>, outcome: &Outcome) -> Option<Job> {
+    loop {
+        match queue.recv_timeout(LOOK) {
+            Ok(job) => return Some(job),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            Err(mpsc::RecvTimeoutError::Timeout) if disk.lost() => {
+                // Said by the status and the log; the next look tries again.
+                let _ = commit(disk, &Batch::default(), outcome);
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+fn work(mut disk: Disk, queue: &mpsc::Receiver<Job>, outcome: &mut Outcome) {
     let mut waiting = None;
-    while let Some(job) = waiting.take().or_else(|| queue.recv().ok()) {
+    while let Some(job) = waiting.take().or_else(|| next(&mut disk, queue, outcome)) {
         match job {
+            Job::OnAnew(told) => {
+                outcome.anew = Some(told);
+                outcome.tell_anew(&mut disk);
+            }
             Job::Load(reply) => drop(reply.send(disk.facts())),
             Job::LoadBook(reply) => drop(reply.send(disk.book())),
             Job::NextBoot { at_least, reply } => {
@@ -142,12 +179,13 @@ fn take(job: Job, batch: &mut Batch, callbacks: &mut Vec<Done>) -> usize {
             batch.book = Some(entries);
             bytes
         }
-        Job::NextBoot { .. } | Job::Load(_) | Job::LoadBook(_) => 0,
+        Job::NextBoot { .. } | Job::Load(_) | Job::LoadBook(_) | Job::OnAnew(_) => 0,
     }
 }
 
 fn commit(disk: &mut Disk, batch: &Batch, outcome: &Outcome) -> Result<(), String> {
     let result = disk.commit(batch);
+    outcome.tell_anew(disk);
     let now = match &result {
         Ok(()) => StoreStatus::Ok,
         Err(reason) => StoreStatus::Refusing { reason: reason.clone() },

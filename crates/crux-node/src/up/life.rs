@@ -107,6 +107,11 @@ pub(super) async fn live(
     let meters = Meters::new();
     let events = Events::new(meters.clone(), member.boot);
     let asker = Asker::new(asks_in, changed);
+    let anew_in = reports_in.clone();
+    store.on_anew(move || {
+        // Called on the store's own thread, as outcomes are.
+        let _ = anew_in.blocking_send(Report::StoreAnew);
+    });
     let peers = Peers::new(links.clone(), asker.clone(), ports.doors.clone());
     let exe = std::env::current_exe().map_err(|source| UpError::System { what: "find this program", source })?;
     let effects = EffectsConfig {

@@ -116,6 +116,10 @@ async fn write(ctx: &Ctx, args: &BackupArgs, lock: &Lock) -> Outcome {
         roots: facts.roots,
         files: facts.files,
         missing: Vec::new(),
+        stable: facts.stable,
+        members: facts.members,
+        agree: facts.agree,
+        apart: facts.apart,
     };
     if args.without_files {
         about.missing = std::mem::take(&mut about.files);
@@ -156,6 +160,10 @@ async fn write(ctx: &Ctx, args: &BackupArgs, lock: &Lock) -> Outcome {
         let what = if args.without_files { "are left out" } else { "are nowhere, so they are not in it" };
         note(&format!("{} files that services need {what}: -o json names them", about.missing.len()));
     }
+    let doubt = doubt(&about);
+    if let Some(doubt) = &doubt {
+        note(doubt);
+    }
     let place = args.file.display().to_string();
     ctx.print(&about, &|about: &Backup, format| match format {
         Format::Name => clean(&place),
@@ -168,7 +176,35 @@ async fn write(ctx: &Ctx, args: &BackupArgs, lock: &Lock) -> Outcome {
             short(&about.digest)
         )),
     })?;
-    Ok(u8::from(!args.without_files && !about.missing.is_empty()))
+    Ok(match (!args.without_files && !about.missing.is_empty(), doubt) {
+        (true, _) => Code::Failed.exit(),
+        (false, Some(_)) => Code::NotConverged.exit(),
+        (false, None) => 0,
+    })
+}
+
+/// Why the backup may lack what others of the flock hold; `None` if all of them held the same.
+fn doubt(about: &Backup) -> Option<String> {
+    let next = "take another when crux status shows a stable flock whose members hold the same facts";
+    if about.members == 0 {
+        return Some(format!("{} did not say whether its flock agrees with it: {next}", about.node));
+    }
+    let mut doubts = Vec::new();
+    if !about.stable {
+        doubts.push("its flock was not stable".to_owned());
+    }
+    if about.agree < about.members {
+        let apart = match about.apart.len() {
+            0 => String::new(),
+            ..=5 => format!(" ({} held something else, or did not say)", about.apart.join(", ")),
+            many => {
+                format!(" ({} and {} more held something else, or did not say)", about.apart[..5].join(", "), many - 5)
+            }
+        };
+        doubts.push(format!("{} of {} members held the same{apart}", about.agree, about.members));
+    }
+    (!doubts.is_empty())
+        .then(|| clean(&format!("written as {} held it, and {}: {next}", about.node, doubts.join(", and "))))
 }
 
 pub(super) fn bar(total: u64) -> ProgressBar {

@@ -307,6 +307,7 @@ fn next(path: &str, seen: Option<Fact>, written: Written) -> Option<Fact> {
     let head = Head {
         id: written.ids.into_iter().next()?,
         value: None,
+        readable: None,
         ancestors: ancestors.unwrap_or_default(),
         wall: Counter(0),
         logical: 0,
