@@ -59,9 +59,10 @@ fn seeds_that_failed_once() {
 /// The same, with all that is drawn from a seed by now.
 #[test]
 fn seeds_that_failed_since() {
-    for (nodes, seeds) in
-        [(Some(7), &[82][..]), (None, &[230, 405, 519, 1290, 1633, 1719, 1725, 1759, 2100, 2137, 3139, 3717, 4480, 4795, 5423][..])]
-    {
+    for (nodes, seeds) in [
+        (Some(7), &[82][..]),
+        (None, &[230, 405, 519, 1290, 1633, 1719, 1725, 1759, 2100, 2137, 3139, 3717, 4480, 4795, 5423][..]),
+    ] {
         seeds.iter().for_each(|at| drop(seed(*at, nodes)));
     }
 }

@@ -50,6 +50,9 @@ impl Flock {
             }
         };
         if !welcome {
+            if asked && self.view.has(from) {
+                self.goes_without(from, out);
+            }
             return;
         }
         if !self.believes(view.id().epoch) {
@@ -127,12 +130,7 @@ impl Flock {
         // each is asked once a period.
         let many = self.view.roster.len() > LARGE;
         let asked = many && self.now < self.looked_for_moved + self.period();
-        self.moved.insert(from.clone());
-        self.lost_dirty = true;
-        let stale = self.proposal.as_ref().is_some_and(|proposal| proposal.candidates.roster().index(from).is_some());
-        if stale {
-            self.abort(out);
-        }
+        self.goes_without(from, out);
         if asked {
             return;
         }
@@ -141,6 +139,16 @@ impl Flock {
         let others = others.iter().filter(|member| **member != self.config.me && !self.moved.contains(*member));
         let others: Vec<Member> = others.cloned().collect();
         self.hasten(&others, out);
+    }
+
+    /// This member has a higher view that this fulcrum is not in, or does not follow it to: it will promise nothing here.
+    fn goes_without(&mut self, from: &Member, out: &mut Vec<Output>) {
+        self.moved.insert(from.clone());
+        self.lost_dirty = true;
+        let stale = self.proposal.as_ref().is_some_and(|proposal| proposal.candidates.roster().index(from).is_some());
+        if stale {
+            self.abort(out);
+        }
     }
 
     /// A peer said which view it has.
