@@ -99,7 +99,7 @@ async fn operators_are_answered_nodes_are_told_why_not_and_others_do_not_come_in
     let text = world.ask("n2", &HELLO.replace("/v1/ps", "/v1/hidden")).await.unwrap();
     assert!(text.starts_with("HTTP/1.1 403"), "who may ask nothing is not told what there is: {text}");
     // Who was refused is written down, and who only read is not.
-    let entries = world.audit.after(0);
+    let entries = world.audit.page(0).await.unwrap().entries;
     let refused: Vec<_> = entries.iter().map(|entry| (entry.by.as_str(), entry.verb.as_str(), entry.outcome)).collect();
     assert_eq!(refused, [("node/n2", "read", AuditOutcome::Refused); 3]);
     assert!(entries[0].from.as_ref().unwrap().starts_with("127.0.0.1:") && entries[0].door == "n1");
