@@ -323,6 +323,11 @@ impl Judge<'_> {
             let schema = schema["prefixItems"].get(number).unwrap_or(&schema["items"]);
             self.fits(schema, item, &format!("{at}/{number}"), known)?;
         }
+        // Where any value may stand, whatever it has is told of.
+        let any = |word: &&str| schema.get(word).is_none();
+        if ["type", "$ref", "anyOf", "oneOf", "allOf", "enum", "const", "properties"].iter().all(any) {
+            known.extend(fields(value, at));
+        }
         if let Some(fields) = value.as_object() {
             for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
                 if !fields.contains_key(name) {

@@ -29,7 +29,10 @@ pub(super) async fn audit(State(door): State<Door>, Query(query): Query<EventsQu
                     return;
                 }
             }
-            while !page.more {
+            if page.more {
+                continue;
+            }
+            loop {
                 tokio::select! {
                     woken = newest.changed() => if woken.is_err() { return } else { break },
                     driver = changed.changed() => if driver.is_err() { return },
