@@ -469,6 +469,8 @@ fn every_kind_of_fact_is_written_by_operators_alone_at_a_members_door_and_at_a_v
         for client in [&mut limited, &mut alice] {
             client.socket = world.path(state).join("crux.sock");
         }
+        // Deletions at the other door have come here: what is written without knowing of them loses.
+        at_rest(&world, &all, &["n1", "n2"]);
         for (path, value, _) in every_kind(nonce) {
             let unknown = path.starts_with("ship/") || path.starts_with("secret/");
             let written = limited.write(&[(path.as_str(), value)]);

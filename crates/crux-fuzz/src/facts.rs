@@ -178,6 +178,7 @@ pub fn fact_value(data: &[u8]) {
         };
         let taken = authorise(&bloc(), &statement).is_ok();
         assert!(!taken || crux_api::intent::describe(path, data).chars().count() > 0);
+        let _ = crux_api::intent::readable(path, data);
         let read = match path.split_once('/').map(|(kind, _)| kind) {
             Some("horde") => Horde::decode(data).is_ok(),
             Some("place") => Place::decode(data).is_ok(),

@@ -196,7 +196,7 @@ fn doubt(about: &Backup) -> Option<String> {
     if about.agree < about.members {
         let apart = match about.apart.len() {
             0 => String::new(),
-            ..=5 => format!(" ({} held something else, or did not say)", about.apart.join(", ")),
+            1..=5 => format!(" ({} held something else, or did not say)", about.apart.join(", ")),
             many => {
                 format!(" ({} and {} more held something else, or did not say)", about.apart[..5].join(", "), many - 5)
             }
