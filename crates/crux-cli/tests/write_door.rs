@@ -10,7 +10,7 @@ use crux_core::facts::value::{
     Cordon, Expulsion, HORIZON_MIN, Horde, Horizon, Labels, Manifest, Place, Row, muster_path,
 };
 use crux_core::facts::version::{AUTHOR_CONTEXT, Author, Sealed, Stamp, Statement};
-use crux_names::BlocName;
+use crux_names::{BlocName, Hash256};
 use crux_pki::{Bundle, Ca, Identity, IssueRequest, Role, Scope, Scopes, unix_now};
 use help::World;
 use help::cluster::names;
@@ -35,6 +35,8 @@ struct Client {
     author: Author,
     bloc: BlocName,
     nonce: u8,
+    /// What the next write knows of and replaces: a deletion wins over whatever does not know of it.
+    replaces: Vec<Hash256>,
 }
 
 impl Client {
@@ -50,7 +52,7 @@ impl Client {
 
     fn claiming(socket: PathBuf, signer: Bundle, author: Author) -> Self {
         let bloc = signer.identity().bloc.clone();
-        Self { socket, signer, author, bloc, nonce: 0 }
+        Self { socket, signer, author, bloc, nonce: 0, replaces: Vec::new() }
     }
 
     /// Signed by whoever this is, whatever the statement says.
@@ -62,7 +64,7 @@ impl Client {
             bloc: self.bloc.clone(),
             path: (*path).to_owned(),
             value: value.clone().map(Bytes::from),
-            ancestors: Vec::new(),
+            ancestors: self.replaces.clone(),
             stamp: Stamp { wall: now.as_microsecond().try_into().unwrap(), logical: 0 },
             author: self.author.clone(),
             nonce: vec![self.nonce].into(),
@@ -136,6 +138,13 @@ fn list(world: &World, state: &str, prefix: &str) -> Vec<Value> {
     let socket = format!("{state}/crux.sock");
     let list = world.crux(&["--at", &socket, "facts", "list", prefix, "--deleted", "-o", "json"]);
     serde_json::from_str::<Value>(list.done()).unwrap()["facts"].as_array().unwrap().clone()
+}
+
+/// The versions of one fact that stand there.
+fn standing(world: &World, state: &str, path: &str) -> Vec<Hash256> {
+    let facts = list(world, state, path);
+    let heads = facts.iter().filter(|fact| fact["path"] == path).flat_map(|fact| fact["heads"].as_array().unwrap());
+    heads.map(|head| head["id"].as_str().unwrap().parse().unwrap()).collect()
 }
 
 fn audit(world: &World, state: &str) -> Vec<Value> {
@@ -473,6 +482,7 @@ fn every_kind_of_fact_is_written_by_operators_alone_at_a_members_door_and_at_a_v
         at_rest(&world, &all, &["n1", "n2"]);
         for (path, value, _) in every_kind(nonce) {
             let unknown = path.starts_with("ship/") || path.starts_with("secret/");
+            limited.replaces = standing(&world, state, &path);
             let written = limited.write(&[(path.as_str(), value)]);
             if path == "horde/web" {
                 assert!(matches!(written.0, 200 | 202), "{path}: {}", written.1);
@@ -484,6 +494,7 @@ fn every_kind_of_fact_is_written_by_operators_alone_at_a_members_door_and_at_a_v
         }
         // And who is not limited writes all that there is.
         for (path, value, why) in every_kind(nonce) {
+            alice.replaces = standing(&world, state, &path);
             let written = alice.write(&[(path.as_str(), value)]);
             match why {
                 None => assert!(matches!(written.0, 200 | 202), "{path}: {}", written.1),
