@@ -15,7 +15,6 @@ const INSTALL: &str = "crates/crux-core/src/flock/install.rs";
 const LEASE: &str = "crates/crux-core/src/flock/lease.rs";
 const TREE: &str = "crates/crux-core/src/flock/lease/tree.rs";
 const MACHINE: &str = "crates/crux-core/src/flock/machine.rs";
-const MESSAGE: &str = "crates/crux-core/src/flock/message.rs";
 const PROPOSE: &str = "crates/crux-core/src/flock/propose.rs";
 const PROMISE: &str = "crates/crux-core/src/flock/promise.rs";
 const ROLLCALL: &str = "crates/crux-core/src/flock/rollcall.rs";
@@ -431,14 +430,6 @@ pub const MUTANTS: &[Mutant] = &[
         find: "if self.leads() || self.witness_next > self.now || !self.hears(&leader) {",
         replace: "if true {",
         tests: &[Sim("flock_promises", "no_leader_keeps")],
-    },
-    Mutant {
-        name: "old-words",
-        rule: "what somebody said of others while it was out of touch counts when it says it again",
-        file: MESSAGE,
-        find: "matches!(self, Self::Silent | Self::Broken)",
-        replace: "matches!(self, Self::Left)",
-        tests: &[Run("--flock --seed 2137 --stop-on-failure")],
     },
     Mutant {
         name: "promised-view",
