@@ -432,14 +432,6 @@ pub const MUTANTS: &[Mutant] = &[
         tests: &[Sim("flock_promises", "no_leader_keeps")],
     },
     Mutant {
-        name: "promised-view",
-        rule: "a candidate that missed its install asks another one who has the view",
-        file: INSTALL,
-        find: "(member || promised) && view > *self.view.id()",
-        replace: "member && view > *self.view.id()",
-        tests: &[Run("--flock --seed 1725 --stop-on-failure")],
-    },
-    Mutant {
         name: "dean-asks-facts",
         rule: "a dean starts only what operators' facts place there",
         file: DEAN,
