@@ -36,7 +36,7 @@ pub struct Vain {
     times: u32,
     /// And until when.
     until: Time,
-    /// How often the link ended on which an answer was waited for.
+    /// How often a link to it ended since it is waited for.
     cut: u32,
 }
 
