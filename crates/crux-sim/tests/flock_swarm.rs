@@ -62,6 +62,7 @@ fn seeds_that_failed_since() {
     for (nodes, seeds) in [
         (Some(7), &[82][..]),
         (None, &[230, 405, 519, 1290, 1633, 1719, 1725, 1759, 2100, 2137, 3139, 3717, 4480, 4795, 5423][..]),
+        (None, &[10812, 10944, 11205][..]),
     ] {
         seeds.iter().for_each(|at| drop(seed(*at, nodes)));
     }

@@ -432,6 +432,22 @@ pub const MUTANTS: &[Mutant] = &[
         tests: &[Sim("flock_promises", "no_leader_keeps")],
     },
     Mutant {
+        name: "told-where-it-is",
+        rule: "a proposer that leaves out who lives is told where that one is",
+        file: PROMISE,
+        find: "                self.tell_where_it_is(from, member, out);",
+        replace: "                let _ = member;",
+        tests: &[Run("--flock --seed 10812")],
+    },
+    Mutant {
+        name: "dialled-pair-works",
+        rule: "who reaches a candidate by dialling it takes the pair for whole at once",
+        file: PROMISE,
+        find: "                    self.stray_works(member, anew, out);",
+        replace: "                    let _ = anew;",
+        tests: &[Run("--flock --seed 10944")],
+    },
+    Mutant {
         name: "dean-asks-facts",
         rule: "a dean starts only what operators' facts place there",
         file: DEAN,

@@ -212,7 +212,13 @@ impl Flock {
             let probe = self.probes.entry(member.clone()).or_default();
             let failing = probe.doubt.take().filter(|doubt| doubt.fails >= TOLD);
             match &mut probe.edge {
-                Some(edge) => edge.asks = asks,
+                Some(edge) => {
+                    if asks && !edge.asks {
+                        // It was the other's to ask; that this was not done since is no sleep.
+                        edge.next = edge.next.max(now);
+                    }
+                    edge.asks = asks;
+                }
                 None => {
                     let heard = proof.unwrap_or(now).max(now - self.t.doubt);
                     let edge = Edge::new(now, asks, heard);
@@ -508,6 +514,10 @@ impl Flock {
                 let why = run.why;
                 probe.run = None;
                 probe.answered = None;
+                if let Some(doubt) = &mut probe.doubt {
+                    // Another question was in its way.
+                    doubt.next = doubt.next.max(now);
+                }
                 self.unanswered(member, why, out);
             } else if gaps.get(run.resent).is_some_and(|gap| run.sent + *gap <= now) {
                 run.resent += 1;

@@ -445,7 +445,7 @@ impl Flock {
         }
         match message {
             Message::Hello { head, best } => self.hello(&from, head, best, out),
-            Message::Hints { seats } => self.hints(&from, seats),
+            Message::Hints { seats } => self.hints(&from, seats, out),
             Message::Alert { view, subject, accusation } => self.alert(from, &view, subject, accusation, out),
             Message::Heard { view, .. } => self.heard_alert(&from, &view),
             Message::Summon { view } => self.summoned(&from, &view, out),
@@ -559,6 +559,9 @@ impl Flock {
         // What was between the view before and others says nothing of this one.
         self.refusals.clear();
         self.forget_vain();
+        if !lost.is_empty() {
+            self.try_anew();
+        }
         self.grant_seq = 0;
         self.passed.clear();
         self.withdrawn = 0;

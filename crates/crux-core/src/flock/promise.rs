@@ -223,7 +223,11 @@ impl Flock {
             if dialed && verify.pairs[at] == Pair::Dialled {
                 // Its handshake went there and back since this fulcrum dialled.
                 let began = verify.since.max(self.now - self.discovery.dial_time());
+                let anew = !self.hears(member);
                 self.contacts.prove(member, began);
+                if !self.view.has(member) {
+                    self.stray_works(member, anew, out);
+                }
                 self.verified(member, out);
             } else {
                 self.ask_now(member, Why::Verify, out);
@@ -287,6 +291,10 @@ impl Flock {
             return;
         }
         if !self.consents(&id.proposer, roster) {
+            // The proposer may only look for those in the wrong place.
+            for member in self.left_out(roster) {
+                self.tell_where_it_is(from, member, out);
+            }
             report(Answer::Busy { promised: id.clone(), remaining: self.t.doubt }, &id, out);
             return;
         }
@@ -407,13 +415,13 @@ impl Flock {
     fn consents(&self, from: &Member, roster: &Roster) -> bool {
         let leader = &self.view.leader().member;
         let released = self.standing(&from.id).is_some_and(|refusal| refusal.names(&leader.id, &from.id));
-        from == leader
-            || self.view.roster.iter().map(|seat: &Seat| &seat.member).all(|member| {
-                self.is_gone(member)
-                    || (released && member == leader)
-                    || roster.position(&member.id).is_some()
-                    || !self.vouches(member)
-            })
+        from == leader || self.left_out(roster).all(|member| released && member == leader)
+    }
+
+    /// Members that this fulcrum knows to live, and that are not among these candidates.
+    fn left_out<'a>(&'a self, roster: &'a Roster) -> impl Iterator<Item = &'a Member> {
+        let members = self.view.roster.iter().map(|seat: &Seat| &seat.member);
+        members.filter(|one| !self.is_gone(one) && roster.position(&one.id).is_none() && self.vouches(one))
     }
 
     /// The same of a view that was asked for and never promised, whose first says that it made it. Nothing presses here, for

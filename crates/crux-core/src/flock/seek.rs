@@ -5,6 +5,7 @@
 use super::Output;
 use super::apart::Refusal;
 use super::clique::WITNESSES;
+use super::evidence::Why;
 use super::machine::Flock;
 use super::message::{AskReply, Message};
 use super::timers::LARGE;
@@ -119,12 +120,33 @@ impl Flock {
         }
     }
 
-    pub(super) fn hints(&mut self, from: &Member, seats: Vec<(FulcrumId, SocketAddr)>) {
+    pub(super) fn hints(&mut self, from: &Member, seats: Vec<(FulcrumId, SocketAddr)>, out: &mut Vec<Output>) {
         for (fulcrum, addr) in seats.into_iter().take(HINTS) {
-            if fulcrum != self.config.me.id && self.contacts.linked_life(&fulcrum).is_none() {
-                self.discovery.told(self.now, &from.id.node, &fulcrum, addr);
+            if fulcrum == self.config.me.id {
+                continue;
+            }
+            match self.contacts.linked_life(&fulcrum) {
+                Some(life) if !self.may_have_moved(&life, addr, out) => {}
+                _ => self.discovery.told(self.now, &from.id.node, &fulcrum, addr),
             }
         }
+    }
+
+    /// An accused member is said to have another address. The link to it may be one to the old address, and then nothing
+    /// comes over it: it is asked, and once that was in vain the link is given up.
+    fn may_have_moved(&mut self, life: &Member, addr: SocketAddr, out: &mut Vec<Output>) -> bool {
+        if self.contacts.addr(life) == Some(addr) || !self.alerts.has(life) || self.proven(life, self.t.burst_end) {
+            return false;
+        }
+        if !self.accuses(life) {
+            if !self.bursts(life) {
+                self.ask_now(life, Why::Burst, out);
+            }
+            return false;
+        }
+        out.push(Output::CloseLink { peer: life.clone(), why: "it does not answer and has another address".into() });
+        self.link_down(life, out);
+        true
     }
 
     /// A link to a stray ended.
@@ -242,12 +264,12 @@ impl Flock {
             }
             AskReply::Busy(wait) => {
                 self.ask_again_after(wait.clamp(self.t.batch * BUSY_AT_LEAST, self.t.ask_wait));
-                self.asked_in_vain(&leader, out);
+                self.asked_in_vain(&leader, true, out);
             }
             AskReply::Redirect(head) => {
                 // The better one need not settle anew: somebody has already settled on it.
                 self.best = Some((head.id.clone(), self.now + self.t.batch - self.t.settle));
-                self.asked_in_vain(&leader, out);
+                self.asked_in_vain(&leader, false, out);
             }
             AskReply::Held(wait) => {
                 self.note_hold(leader.clone(), head.id.clone(), wait.max(self.t.settle));
@@ -257,7 +279,7 @@ impl Flock {
                 let pairs = self.between_the_two(pairs);
                 if pairs.is_empty() || self.outdated(&pairs) {
                     self.ask_again_after(self.t.settle);
-                    self.asked_in_vain(&leader, out);
+                    self.asked_in_vain(&leader, false, out);
                 } else {
                     let times = self.standing(&leader).map_or(0, |refusal| refusal.times + 1);
                     let between = (self.view.id().clone(), head.id.clone());
@@ -343,7 +365,7 @@ impl Flock {
             let leader = asking.leader.id.clone();
             self.asking = None;
             self.best = None;
-            self.asked_in_vain(&leader, out);
+            self.asked_in_vain(&leader, false, out);
         }
         self.wait_for_the_lower(out);
         let Some((leader, head)) = self.whom_to_ask(out) else {

@@ -18,7 +18,8 @@ pub(super) const BUSY_AT_LEAST: u32 = 1;
 const REMEMBERED: usize = 1024;
 /// So many times a node's flocks were left alone before people are told.
 const TOLD_FROM: u32 = 3;
-/// Who was left alone may say for so many times the time to settle that it is busy, before it is so again.
+/// Who was left alone may send asks elsewhere, or refuse for what is no reason, for so many times the time to settle, before
+/// it is so again.
 const MOMENT: u32 = 2;
 /// So many links that end while an answer is waited for are not held against a node.
 const CUTS: u32 = 8;
@@ -79,10 +80,10 @@ impl Flock {
         }
     }
 
-    /// An ask ended without a view. Whoever was left alone before is so again, but for a moment in which it may be in the
-    /// middle of a change.
-    pub(super) fn asked_in_vain(&mut self, leader: &FulcrumId, out: &mut Vec<Output>) {
-        let moment = self.t.settle * MOMENT;
+    /// An ask ended without a view. Whoever was left alone before is so again after a moment; if it is busy it may be in the
+    /// middle of a change, and has as long as one takes.
+    pub(super) fn asked_in_vain(&mut self, leader: &FulcrumId, busy: bool, out: &mut Vec<Output>) {
+        let moment = if busy { self.patience() } else { self.t.settle * MOMENT };
         let over = |vain: &Vain| vain.times > 0 && self.now.since(vain.since) >= moment;
         if self.vain.get(&leader.node).is_some_and(over) {
             self.leave_alone(leader, out);
@@ -112,6 +113,15 @@ impl Flock {
         self.seek_dirty = true;
         if self.vain[&leader.node].times >= TOLD_FROM {
             out.push(Output::Alarm { fulcrum: leader.clone(), why: Alarm::LeadsNowhere { wait } });
+        }
+    }
+
+    /// Members are gone from this flock, and what held others apart may have been one of them: whoever is left alone is
+    /// asked once more. Nobody outside can bring that about.
+    pub(super) fn try_anew(&mut self) {
+        for vain in self.vain.values_mut() {
+            vain.until = vain.until.min(self.now);
+            vain.since = vain.since.min(self.now);
         }
     }
 

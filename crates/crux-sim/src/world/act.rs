@@ -135,7 +135,19 @@ impl<N: Node> World<N> {
         }
         match self.paused(to) {
             Some(until) => self.ahead.push(until, Happening::Tell { to, input }),
-            None => self.tell_place(self.place(to) as usize, input),
+            None => {
+                // The other side may have closed it before its welcome was here; that comes behind it.
+                let closed = match &input {
+                    In::LinkUp(peer, ..) => self.life_of(peer).filter(|peer| !self.links.up(to, *peer)),
+                    _ => None,
+                };
+                let place = self.place(to) as usize;
+                self.tell_place(place, input);
+                if let Some(peer) = closed {
+                    let input = In::LinkDown(self.member(peer));
+                    self.tell_place(place, input);
+                }
+            }
         }
     }
 
@@ -165,7 +177,9 @@ impl<N: Node> World<N> {
                 }
             }
             Happening::Stranded { life } => {
-                for peer in self.links.peers(life) {
+                // Also the other ends of those that it has closed by now: it could tell nobody.
+                for at in 0..self.slots.len() {
+                    let peer = self.slots[at].life;
                     if !self.links.whole(life, peer) {
                         self.fall(life, peer);
                         self.fall(peer, life);
