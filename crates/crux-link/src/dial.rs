@@ -253,9 +253,9 @@ async fn greet(inner: &Arc<Inner>, addr: SocketAddr, connection: &Connection, he
         let info = inner.peer_info(&admitted, member, addr, &welcome);
         return Ok(Greeted { info, linked: welcome.linked, send, trusted });
     }
-    if let Some(floor) = inner.registry.too_old(&member) {
-        let reason = format!("{member} is an old boot; {floor} is known here");
-        let refusal = Refuse { reason: reason.clone(), floor: floor.0, myself: false, gone: false, twin: false };
+    if let Some(too_old) = inner.registry.too_old(&member) {
+        let refusal = too_old.refusal(&member);
+        let reason = refusal.reason.clone();
         wire::write(&mut send, &Answer { welcome: None, refusal: Some(refusal) }).await?;
         let _ = send.finish();
         // Let it arrive before the connection ends; the dial's deadline is above us.

@@ -188,9 +188,10 @@ async fn admit(inner: &Arc<Inner>, incoming: Incoming, addr: SocketAddr) -> Resu
         }
         return Ok(Welcomed::Renewal);
     }
-    if let Some(floor) = inner.registry.too_old(&member) {
-        let reason = format!("{member} is an old boot; {floor} is known here");
-        refuse(&connection, send, refuse_with(reason.clone(), floor.0, false)).await;
+    if let Some(too_old) = inner.registry.too_old(&member) {
+        let refusal = too_old.refusal(&member);
+        let reason = refusal.reason.clone();
+        refuse(&connection, send, refusal).await;
         return Err(Some(reason));
     }
     if let Some(reason) = inner.registry.no_room(&member) {

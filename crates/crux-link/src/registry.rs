@@ -11,6 +11,7 @@ use crate::conn::Conn;
 use crate::counters::Tally;
 use crate::event::LinkInfo;
 use crate::live::{Link, Live};
+use crate::wire::Refuse;
 use crux_names::{Boot, FulcrumId, Member};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -85,6 +86,30 @@ pub(crate) struct Registry {
     tally: Arc<Tally>,
 }
 
+/// Why a boot is too old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TooOld {
+    /// This higher one is linked here: two live with one identity. If the older one began again above it, it would take the
+    /// other's place, which would do the same in its turn, and so on.
+    Lives(Boot),
+    /// This higher one is known, and gone: whoever begins again above it is let in.
+    Known(Boot),
+}
+
+impl TooOld {
+    /// What the one with the older boot is told.
+    pub(crate) fn refusal(self, member: &Member) -> Refuse {
+        let (reason, floor) = match self {
+            Self::Lives(boot) => (
+                format!("another node lives under this identity: {member} is an old boot, and {boot} is linked here"),
+                0,
+            ),
+            Self::Known(boot) => (format!("{member} is an old boot; {boot} is known here"), boot.0),
+        };
+        Refuse { reason, floor, myself: false, gone: false, twin: false }
+    }
+}
+
 impl State {
     fn admit(&mut self, token: u64, conn: Arc<Conn>, dialed: bool, tally: &Arc<Tally>) -> Admission {
         let id = self.next_id;
@@ -141,14 +166,17 @@ impl Registry {
         self.lock().dialing.remove(&addr);
     }
 
-    /// The boot that a member would have to reach, if it is too old: a higher one was linked here until it went by
-    /// itself, is linked here now and has been for a while, or is known from elsewhere. A higher boot that has only just
-    /// linked refuses nobody: it may be a clone, and whoever owns the links finds out which of the two is.
-    pub(crate) fn too_old(&self, member: &Member) -> Option<Boot> {
+    /// Why a member's boot is too old, if it is: a higher one is linked here now and has been for a while, was linked here
+    /// until it went by itself, or is known from elsewhere. A higher boot that has only just linked refuses nobody: it may
+    /// be a clone, and whoever owns the links finds out which of the two is.
+    pub(crate) fn too_old(&self, member: &Member) -> Option<TooOld> {
         let state = self.lock();
         let linked = state.live.values().filter(|live| live.member.id == member.id && live.is_up());
         let linked = linked.filter(|live| live.since.elapsed() > CREDIBLE).map(|live| live.member.boot).max();
-        linked.max(state.floors.get(&member.id).copied()).filter(|floor| *floor > member.boot)
+        if let Some(boot) = linked.filter(|boot| *boot > member.boot) {
+            return Some(TooOld::Lives(boot));
+        }
+        state.floors.get(&member.id).copied().filter(|floor| *floor > member.boot).map(TooOld::Known)
     }
 
     pub(crate) fn raise_floor(&self, member: &Member) {
@@ -350,7 +378,7 @@ mod tests {
         let registry = Registry::new(member("n1", 5), Arc::default());
         registry.raise_floor(&member("n2", 7));
         registry.raise_floor(&member("n2", 6));
-        assert_eq!(registry.too_old(&member("n2", 6)), Some(Boot(7)));
+        assert_eq!(registry.too_old(&member("n2", 6)), Some(TooOld::Known(Boot(7))));
         assert_eq!(registry.too_old(&member("n2", 7)), None);
         assert_eq!(registry.too_old(&member("n3", 0)), None);
     }

@@ -16,6 +16,10 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use crux_names::{Member, NodeName, Time};
 
+/// That a process died is believed of each fulcrum once in so many times the doubt, and of so many at a time.
+const HINTED: u32 = 10;
+const REMEMBERED: usize = 1024;
+
 /// What one observer says of one subject.
 #[derive(Clone, Debug)]
 pub struct Alert {
@@ -342,7 +346,16 @@ impl Flock {
 
     /// The process of a peer may have died: asked five times in a moment, and accused at once if nothing comes.
     pub(super) fn process_gone(&mut self, member: &Member, out: &mut Vec<Output>) {
-        if (self.view.has(member) || self.contacts.linked(member)) && !self.accuses(member) && !self.bursts(member) {
+        let known = self.view.has(member) || self.contacts.linked(member);
+        if !known || self.accuses(member) || self.bursts(member) {
+            return;
+        }
+        // A process dies once. Who only breaks its connection again and again, and then answers, would have everybody that
+        // believes it count as sick.
+        let again = self.now + self.t.doubt * HINTED;
+        self.hinted.retain(|_, until| *until > self.now);
+        if self.hinted.len() < REMEMBERED && !self.hinted.contains_key(member) {
+            self.hinted.insert(member.clone(), again);
             self.ask_now(member, Why::Burst, out);
         }
     }

@@ -16,6 +16,8 @@ use crux_names::{Boot, Duration, FulcrumId, Member, Time};
 const RECENT: Duration = Duration::from_secs(10);
 /// Foreign flocks of which it is kept why they stay apart, at most.
 const REMEMBERED: usize = 1024;
+/// Asks of others' that are carried here at a time, at most.
+const CARRIED: usize = 16;
 /// A foreign leader that does not answer for so many times the time to settle cannot be talked to.
 const UNHEARD: u32 = 6;
 
@@ -327,15 +329,22 @@ impl Flock {
             }
             return;
         }
-        // If it answers by now, it asks itself.
-        if !self.leads() || self.hears(&asker) || self.unheard.len() >= KEPT || *view.id() == *self.view.id() {
+        // If it answers by now, in whatever life, it asks itself.
+        let answers = self.contacts.linked_life(&asker.id).is_some_and(|life| self.hears(&life));
+        if !self.leads() || answers || self.unheard.len() >= KEPT || *view.id() == *self.view.id() {
             return;
         }
-        // Each ask is told to every member: whoever carries many at once is not listened to.
+        // Each ask is told to every member, and its view is kept: a node carries one at a time.
+        let again = self.now + self.t.settle * UNHEARD;
+        self.carried.retain(|_, until| *until > self.now);
+        if self.carried.contains_key(&from.id.node) || self.carried.len() >= CARRIED || !self.may_take_in(&view) {
+            return;
+        }
         let asked = self.unheard.get(&asker.id).map_or(Time::ZERO, |unheard| unheard.asked);
         if asked != Time::ZERO && self.now < asked + self.t.settle * UNHEARD {
             return;
         }
+        self.carried.insert(from.id.node.clone(), again);
         self.seek_dirty = true;
         let unheard = Unheard { since: self.now, asked: self.now, head: view.head.clone(), waits: Some(view.clone()) };
         self.unheard.insert(asker.id.clone(), unheard);

@@ -70,7 +70,9 @@ impl Flock {
                 // A newer life of it is already known, so this one is over or it is a copy.
                 return Some("a newer boot of this fulcrum is known");
             }
-            if clones.is_some() && self.hears(other) && !self.is_over(other) {
+            // A member goes by the evidence against it, whatever a known copy says that comes while it stands still.
+            let stays = self.hears(other) || self.view.has(other);
+            if clones.is_some() && stays && !self.is_over(other) {
                 return Some(ANOTHER);
             }
         }

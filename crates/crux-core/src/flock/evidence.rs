@@ -230,6 +230,9 @@ impl Flock {
                 }
             }
             self.reschedule(&member);
+            // What was said of it in the view before is forgotten, and the marks of its silence may have passed.
+            let pace = self.pace(&member);
+            self.silence(&member, pace, out);
         }
         self.count_doubts();
         if watched != self.watched {
@@ -805,7 +808,7 @@ impl Flock {
     }
 
     /// The pair works: it did at this moment.
-    fn works(&mut self, from: &Member, sent: Time, out: &mut Vec<Output>) {
+    pub(super) fn works(&mut self, from: &Member, sent: Time, out: &mut Vec<Output>) {
         let anew = !self.hears(from);
         self.contacts.prove(from, sent);
         let pace = self.pace(from);

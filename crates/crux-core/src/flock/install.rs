@@ -4,6 +4,7 @@
 use super::Output;
 use super::machine::Flock;
 use super::message::{Message, ProposalId};
+use super::promise::Promise;
 use super::timers::LARGE;
 use super::view::{EPOCH_FREE, EPOCH_STEP, SharedHead, View, ViewId, followed};
 use alloc::vec::Vec;
@@ -38,15 +39,15 @@ impl Flock {
         // fulcrum's own.
         let welcome = match id {
             Some(id) => {
-                let promised = self.promise.as_ref().is_some_and(|promise| promise.id == *id)
-                    || self.late_promise.as_ref().is_some_and(|(late, had)| late == id && had == self.view.id());
+                let promised = self.promised(view.id()).any(|promise| promise.id == *id && promise.allows(&view));
                 promised && id.proposer == *from && *from == view.leader().member && id.epoch == view.id().epoch
             }
             None => {
                 // Anybody's word may bring the view that was promised and whose install never came. Any other is the word of
                 // its maker alone, over a link of its own, and what it makes of this flock is judged as a proposal is.
+                let promised = self.promised(view.id()).any(|promise| promise.allows(&view));
                 let made = || self.view.has(from) && *from == view.leader().member && self.consents_to(&view.roster);
-                asked && view.has(from) && (self.was_promised(view.id()) || made())
+                asked && view.has(from) && (promised || made())
             }
         };
         if !welcome {
@@ -75,9 +76,15 @@ impl Flock {
 
     /// Whether this fulcrum promised the proposal that made this view, and has gone nowhere else since.
     pub(super) fn was_promised(&self, view: &ViewId) -> bool {
-        let made = |id: &ProposalId| id.epoch == view.epoch && id.proposer.id == view.leader;
-        self.promise.as_ref().is_some_and(|promise| made(&promise.id))
-            || self.late_promise.as_ref().is_some_and(|(late, had)| made(late) && had == self.view.id())
+        self.promised(view).next().is_some()
+    }
+
+    /// The promises that such a view may come of: the one that stands, and the last one that ended by itself, as long as
+    /// this fulcrum has gone nowhere else since.
+    fn promised<'a>(&'a self, view: &'a ViewId) -> impl Iterator<Item = &'a Promise> {
+        let late = self.late_promise.as_ref().filter(|(_, had)| had == self.view.id()).map(|(promise, _)| promise);
+        let made = |promise: &&Promise| promise.id.epoch == view.epoch && promise.id.proposer.id == view.leader;
+        self.promise.iter().chain(late).filter(made)
     }
 
     pub(super) fn acknowledged(&mut self, from: Member, view: &ViewId) {
@@ -161,7 +168,9 @@ impl Flock {
             self.elsewhere.remove(from);
             self.behind.remove(from);
             // It was given up for having never caught up, and has caught up.
-            self.lost_dirty |= self.moved.remove(from);
+            if !self.refuses_all(from) {
+                self.lost_dirty |= self.moved.remove(from);
+            }
             return;
         }
         if member && view < *self.view.id() {

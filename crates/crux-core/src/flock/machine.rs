@@ -29,7 +29,7 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use crux_names::{Boot, Duration, FulcrumId, Member, Time};
+use crux_names::{Boot, Duration, FulcrumId, Member, NodeName, Time};
 
 /// A dial has come to something after this: the link's own deadline, which is not scaled.
 const DIAL: Duration = Duration::from_secs(1);
@@ -95,6 +95,10 @@ pub struct Flock {
     pub(super) witness_next: Time,
     /// (subject, helper) of questions that are not answered yet.
     pub(super) witness_asked: BTreeSet<(Member, Member)>,
+    /// About whose fulcrum the leader was asked last.
+    pub(super) passed_last: Option<NodeName>,
+    /// Of which fulcrums it is not believed before this that their process died.
+    pub(super) hinted: BTreeMap<Member, Time>,
     /// Accusations that the accused are asked about, and what is remembered of those.
     pub(super) disputes: Disputes,
     pub(super) challenges: BTreeMap<FulcrumId, Challenge>,
@@ -108,10 +112,12 @@ pub struct Flock {
     pub(super) promise: Option<Promise>,
     /// Members that say that they have a lower view, and since when.
     pub(super) behind: BTreeMap<Member, Time>,
+    /// Members that refuse what is proposed: since when, and when they did last.
+    pub(super) refusing: BTreeMap<Member, (Time, Time)>,
     /// How often members with lower views refused a proposal.
     pub(super) conflicts: BTreeMap<Member, u32>,
     /// The last promise that ended by itself, and the view that was installed then.
-    pub(super) late_promise: Option<(ProposalId, ViewId)>,
+    pub(super) late_promise: Option<(Promise, ViewId)>,
     pub(super) proposal: Option<Proposal>,
     pub(super) verify: Option<Verify>,
     /// Highest epoch heard of in a promise or a conflict.
@@ -139,6 +145,8 @@ pub struct Flock {
     pub(super) seek_dirty: bool,
     pub(super) seek_at: Time,
     pub(super) seek_again: Time,
+    /// Which nodes carried asks of others here, and until when they carry no more.
+    pub(super) carried: BTreeMap<NodeName, Time>,
     /// Nodes whose flocks are waited for, or were in vain.
     pub(super) vain: Vains,
     pub(super) askers: BTreeMap<ViewId, View>,
@@ -224,7 +232,10 @@ impl Flock {
             former: Vec::new(),
             promise: None,
             behind: BTreeMap::new(),
+            refusing: BTreeMap::new(),
             conflicts: BTreeMap::new(),
+            passed_last: None,
+            hinted: BTreeMap::new(),
             late_promise: None,
             proposal: None,
             verify: None,
@@ -245,6 +256,7 @@ impl Flock {
             seek_dirty: false,
             seek_at: Time::NEVER,
             seek_again: now,
+            carried: BTreeMap::new(),
             vain: BTreeMap::new(),
             askers: BTreeMap::new(),
             without_leader: BTreeSet::new(),
@@ -406,6 +418,9 @@ impl Flock {
             + self.clones.len()
             + self.newest.len()
             + self.conflicts.len()
+            + self.refusing.len()
+            + self.hinted.len()
+            + self.carried.len()
             + self.behind.len()
             + self.refusals.values().map(|refusal| refusal.pairs.len()).sum::<usize>()
             + self.discovery.known()
@@ -641,6 +656,7 @@ impl Flock {
         self.alerts.clear();
         self.doubted.clear();
         self.moved.clear();
+        self.refusing.clear();
         self.conflicts.clear();
         self.behind.clear();
         self.elsewhere.clear();

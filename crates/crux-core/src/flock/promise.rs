@@ -9,7 +9,7 @@ use super::machine::Flock;
 use super::message::{Answer, Candidates, Message, ProposalId};
 use super::ring::prober;
 use super::timers::LARGE;
-use super::view::{Roster, Seat, ViewId};
+use super::view::{Roster, Seat, View, ViewId};
 use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -22,11 +22,20 @@ const BUNDLE: u32 = 16;
 #[derive(Clone, Debug)]
 pub struct Promise {
     pub id: ProposalId,
+    /// What is installed under it has no other members.
+    pub roster: Roster,
     /// The proposer's link may be gone; the promise ends by itself.
     pub until: Time,
     pub reported: bool,
     /// Strangers whose links ended after the report.
     broken_since: BTreeSet<Member>,
+}
+
+impl Promise {
+    /// Whether this view is one that the proposal can have come to: nobody is in it that was no candidate.
+    pub fn allows(&self, view: &View) -> bool {
+        view.roster.iter().all(|seat| self.roster.index(&seat.member).is_some())
+    }
 }
 
 /// What there is to prove of one candidate.
@@ -223,12 +232,7 @@ impl Flock {
             if dialed && verify.pairs[at] == Pair::Dialled {
                 // Its handshake went there and back since this fulcrum dialled.
                 let began = verify.since.max(self.now - self.discovery.dial_time());
-                let anew = !self.hears(member);
-                self.contacts.prove(member, began);
-                if !self.view.has(member) {
-                    self.stray_works(member, anew, out);
-                }
-                self.verified(member, out);
+                self.works(member, began, out);
             } else {
                 self.ask_now(member, Why::Verify, out);
             }
@@ -332,7 +336,8 @@ impl Flock {
                 }
             }
         }
-        self.promise = Some(Promise { id, until, reported: false, broken_since: BTreeSet::new() });
+        self.promise =
+            Some(Promise { id, roster: roster.clone(), until, reported: false, broken_since: BTreeSet::new() });
         self.withdraw_grants(out);
         self.begin_verification(candidates, out);
         self.try_report(out);

@@ -16,6 +16,9 @@ use crux_names::{Duration, Member, Time};
 /// Conflicts in a row with a member that has a lower view, after which it counts as being somewhere else.
 const CONFLICTS: u32 = 4;
 
+/// So many times the time for a proposal a member of the view may refuse all of them, before it is done without.
+const REFUSES: u32 = 10;
+
 /// Parents that a header names beside the two that it must, at most.
 const NAMED: usize = 64;
 
@@ -27,6 +30,8 @@ pub struct Proposal {
     pub candidates: Candidates,
     /// Who promised, and whom it did not reach.
     pub reports: BTreeMap<Member, Vec<Member>>,
+    /// The flocks that asked for it, so that one that refuses costs the others nothing.
+    askers: Vec<View>,
     pub deadline: Time,
     wait: Duration,
     pub again: Time,
@@ -59,7 +64,7 @@ impl Flock {
         // The proposer is the first of what it proposes; a successor that overtook a slow senior says so.
         let candidates = in_order(without_parents(seats.into_iter()), &self.config.me);
         let parents = vec![self.view.id().clone()];
-        self.propose(parents, candidates, out);
+        self.propose(parents, candidates, Vec::new(), out);
     }
 
     /// Proposes to take in the flocks that asked.
@@ -74,7 +79,7 @@ impl Flock {
         let mut places: BTreeMap<crux_names::FulcrumId, usize> =
             candidates.iter().enumerate().map(|(at, (seat, _))| (seat.member.id.clone(), at)).collect();
         let mut replaced = BTreeSet::new();
-        for asker in askers {
+        for asker in &askers {
             let parent = u32::try_from(parents.len()).unwrap_or(u32::MAX);
             let without = self.without_leader.contains(asker.id());
             for seat in asker.roster.iter().skip(usize::from(without)) {
@@ -109,10 +114,16 @@ impl Flock {
         if candidates.len() <= self.view.roster.len() && replaced.is_empty() && lost.is_empty() {
             return;
         }
-        self.propose(parents, candidates, out);
+        self.propose(parents, candidates, askers, out);
     }
 
-    fn propose(&mut self, parents: Vec<ViewId>, candidates: Vec<(Seat, u32)>, out: &mut Vec<Output>) {
+    fn propose(
+        &mut self,
+        parents: Vec<ViewId>,
+        candidates: Vec<(Seat, u32)>,
+        askers: Vec<View>,
+        out: &mut Vec<Output>,
+    ) {
         let epoch = self.next_epoch(&parents);
         if candidates.len() == 1 {
             self.conclude_with(epoch, candidates.into_iter().map(|(seat, _)| seat).collect(), &parents, out);
@@ -127,6 +138,7 @@ impl Flock {
             parents: parents.into(),
             candidates: candidates.clone(),
             reports: BTreeMap::new(),
+            askers,
             deadline: self.now + wait,
             wait,
             again: self.now + self.t.resend_view,
@@ -170,15 +182,20 @@ impl Flock {
             }
             return;
         };
+        if let Answer::Promised { unreached } = answer {
+            proposal.reports.insert(from.clone(), unreached);
+            self.try_conclude(out);
+            return;
+        }
+        let member = self.view.has(from);
+        if member {
+            self.refused_by(from);
+        }
         match answer {
-            Answer::Promised { unreached } => {
-                proposal.reports.insert(from.clone(), unreached);
-                self.try_conclude(out);
-            }
-            // A reachable member that refuses is never excluded: take in what it has and propose above it.
+            Answer::Promised { .. } => {}
+            // A reachable member that refuses is not excluded: take in what it has and propose above it.
             Answer::Conflict { have } => {
                 self.heard_of_epoch(have.id.epoch);
-                let member = self.view.has(from);
                 let wanted = (have.id > *self.view.id() && member).then(|| have.id.clone());
                 if member && have.id < *self.view.id() {
                     // A member that never came to have this view, though it was asked to catch up.
@@ -190,7 +207,7 @@ impl Flock {
                     }
                 }
                 self.note_head(from, have);
-                self.abort(out);
+                self.abort_without(from, out);
                 self.propose_later(self.t.batch);
                 if let Some(view) = wanted {
                     self.pull(from, view, out);
@@ -198,8 +215,44 @@ impl Flock {
             }
             Answer::Busy { promised, remaining } => {
                 self.heard_of_epoch(promised.epoch);
-                self.abort(out);
+                self.abort_without(from, out);
                 self.propose_later(remaining.min(self.t.propose * 2));
+            }
+        }
+    }
+
+    /// A member of this view that promises nothing for longer than any promise or difference of opinion lasts has to be done
+    /// without: one would keep all others from ever changing.
+    fn refused_by(&mut self, member: &Member) {
+        let now = self.now;
+        let (since, last) = self.refusing.entry(member.clone()).or_insert((now, now));
+        if now.since(*last) > self.t.propose * 2 {
+            // It was another difference.
+            *since = now;
+        }
+        *last = now;
+        if self.refuses_all(member) {
+            self.moved.insert(member.clone());
+            self.lost_dirty = true;
+        }
+    }
+
+    pub(super) fn refuses_all(&self, member: &Member) -> bool {
+        self.refusing.get(member).is_some_and(|(since, last)| last.since(*since) >= self.t.propose * REFUSES)
+    }
+
+    /// Drops the running proposal because this candidate refused. The flocks that asked wait for the next one; that of the
+    /// one that refused asks again when it can.
+    fn abort_without(&mut self, refuser: &Member, out: &mut Vec<Output>) {
+        let Some(proposal) = &mut self.proposal else { return };
+        let askers = core::mem::take(&mut proposal.askers);
+        self.abort(out);
+        for asker in askers {
+            if !asker.has(refuser) {
+                self.take_in(asker);
+            } else if let Some(to) = self.contacts.linked_life(&asker.leader().member.id) {
+                let reply = AskReply::Busy(self.t.settle);
+                out.push(Output::Message { to, message: Message::AskReply { asked: asker.id().clone(), reply } });
             }
         }
     }
@@ -274,8 +327,9 @@ impl Flock {
         self.conclude_with(epoch, roster, &parents, out);
     }
 
-    /// Who of the candidates comes in, without this fulcrum if it has to go so that the others can stay, and which flocks are refused because of which pairs. This flock stays whole and of
-    /// each other those come in who reach everybody; unless that loses most of the other and a few of this one save it.
+    /// Who of the candidates comes in, without this fulcrum if it has to go so that the others can stay, and which flocks are
+    /// refused because of which pairs. This flock stays whole and of each other those come in who reach everybody; unless
+    /// that loses most of the other and a few of this one save it.
     #[expect(clippy::type_complexity, reason = "the refused flocks with their pairs are used once, by the caller")]
     fn fit(
         &self,
@@ -464,7 +518,7 @@ impl Flock {
         self.try_report(out);
         if self.promise.as_ref().is_some_and(|promise| promise.until <= self.now) {
             // A promise that ended only raises the next epoch.
-            self.late_promise = self.promise.as_ref().map(|promise| (promise.id.clone(), self.view.id().clone()));
+            self.late_promise = self.promise.take().map(|promise| (promise, self.view.id().clone()));
             self.end_promise();
         }
         if let Some(proposal) = &mut self.proposal

@@ -263,7 +263,9 @@ impl Flock {
                 return;
             }
             AskReply::Busy(wait) => {
-                self.ask_again_after(wait.clamp(self.t.batch * BUSY_AT_LEAST, self.t.ask_wait));
+                let doubted = self.doubts_flocks_of(&leader.node);
+                let least = if doubted { self.t.settle } else { self.t.batch * BUSY_AT_LEAST };
+                self.ask_again_after(wait.clamp(least, self.t.ask_wait));
                 self.asked_in_vain(&leader, true, out);
             }
             AskReply::Redirect(head) => {

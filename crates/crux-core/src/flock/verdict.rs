@@ -8,9 +8,9 @@ use super::machine::Flock;
 use super::message::{Accusation, Datagram};
 use super::ring::FULL;
 use super::timers::{HELPERS, LARGE, OBSERVERS, QUORUM_TENTHS};
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
-use crux_names::{Duration, Member, Time};
+use crux_names::{Duration, Member, NodeName, Time};
 
 /// In a large flock the accusations are weighed at most this often for each member.
 const WEIGH: Duration = Duration::from_micros(100);
@@ -306,12 +306,19 @@ impl Flock {
         }
         let broken = self.alerts.about(&leader).filter(|(_, alert)| alert.accusation == Accusation::Broken);
         let doubting = self.doubted.keys().filter(|(subject, _)| *subject == leader).map(|(_, observer)| observer);
-        let by: BTreeSet<Member> =
-            broken.map(|(observer, _)| observer).chain(doubting).take(HELPERS).cloned().collect();
-        if !by.is_empty() {
-            self.witness_next = self.now + self.period();
+        // One of each node, and the others in their turn: nobody's fulcrums keep those of others from being asked about.
+        let mut by: BTreeMap<NodeName, Member> = BTreeMap::new();
+        for observer in broken.map(|(observer, _)| observer).chain(doubting) {
+            by.entry(observer.id.node.clone()).or_insert_with(|| observer.clone());
         }
-        for subject in by {
+        if by.is_empty() {
+            return;
+        }
+        self.witness_next = self.now + self.period();
+        let (before, after): (Vec<_>, Vec<_>) =
+            by.into_iter().partition(|(node, _)| self.passed_last.as_ref().is_some_and(|last| node <= last));
+        for (node, subject) in after.into_iter().chain(before).take(HELPERS) {
+            self.passed_last = Some(node);
             out.push(Output::Datagram { to: leader.clone(), datagram: Datagram::PingReq { subject } });
         }
     }

@@ -440,7 +440,7 @@ impl View {
             return Err(BadView::Roster);
         }
         let parent = head.header.parents.iter().map(|parent| parent.epoch).max().unwrap_or(0);
-        if head.header.epoch > parent.saturating_add(EPOCH_STEP) {
+        if head.header.epoch > followed(parent) {
             return Err(BadView::Epoch);
         }
         Ok(Self { head, roster })
