@@ -536,15 +536,11 @@ async fn an_old_boot_hears_which_one_is_known() {
     old.links.dial(b.addr());
     let why = old.failed().await;
     assert!(matches!(&why, DialFailure::Refused { reason, .. } if reason.contains("another node lives")), "{why}");
-    // The new one has gone.
     new.links.close(&b.me(), "test");
-    b.down().await;
-    new.down().await;
+    let (_, _, node) = (b.down().await, new.down().await, b.me().id.node);
     old.links.dial(b.addr());
-    let node = b.me().id.node;
     assert_eq!(old.failed().await, DialFailure::BootTooOld { by: b.addr(), node: node.clone(), floor: Boot(9) });
     assert!(!old.all().iter().any(|e| matches!(e, LinkEvent::BootTooOld { .. })), "it is said once");
-
     // And if the one who knows is the one who dials:
     b.links.dial(old.addr());
     let told = |e: &LinkEvent| match e {
