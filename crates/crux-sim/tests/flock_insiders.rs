@@ -127,6 +127,47 @@ fn a_death_that_is_told_again_and_again_makes_nobody_sick() {
     }
 }
 
+/// One says of another, who lives, again and again that it is silent. When a third dies that does not make it wait: what
+/// stands for so long without being true is nothing that is about to be decided.
+#[test]
+fn a_standing_false_word_delays_no_removal() {
+    let mut one = Alone::leading(&[1, 2, 3, 4]);
+    one.answered_by(&[1, 2, 3, 4], seconds(5));
+    let view = one.flock.view().id().clone();
+    let silent = |one: &mut Alone, observer: usize, subject: usize| {
+        let (subject, accusation) = (member(subject, 1), Accusation::Silent);
+        one.hear(observer, Message::Alert { view: view.clone(), subject, accusation });
+    };
+    for _ in 0..30 {
+        silent(&mut one, 1, 2);
+        one.answered_by(&[1, 2, 3, 4], millis(100));
+    }
+    assert_eq!(*one.flock.view().id(), view);
+    let begin = one.now;
+    one.input(Input::ProcessGone(member(3, 1)));
+    let mut answered = None;
+    while *one.flock.view().id() == view && one.now < begin + seconds(5) {
+        one.wait(millis(20));
+        one.answer(&[1, 2, 4]);
+        if one.now >= begin + millis(300) {
+            [1, 2, 4].iter().for_each(|observer| silent(&mut one, *observer, 3));
+        }
+        let id = one.proposal_to(2);
+        if id != answered
+            && let Some(id) = &id
+        {
+            for from in [1, 2, 4] {
+                let answer = Answer::Promised { unreached: Vec::new() };
+                one.hear(from, Message::Report { id: id.clone(), answer });
+            }
+        }
+        answered = id;
+    }
+    assert_eq!(one.flock.view().roster.len(), 4);
+    let took = one.now.since(begin);
+    assert!(took <= millis(700), "{took:?}");
+}
+
 /// However many others a relay asks for, it makes a leader tell its members once in some seconds, and keep one view.
 #[test]
 fn a_relay_carries_one_ask_at_a_time() {

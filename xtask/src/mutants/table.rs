@@ -496,6 +496,14 @@ pub const MUTANTS: &[Mutant] = &[
         tests: &[Sim("flock_insiders", "silence_is_not_forgotten")],
     },
     Mutant {
+        name: "long-said",
+        rule: "what has been said for long, and is not so, delays no removal",
+        file: VERDICT,
+        find: "!self.lost.contains(of) && fresh(alert)",
+        replace: "!self.lost.contains(of) && (fresh(alert) || true)",
+        tests: &[Sim("flock_insiders", "a_standing_false_word")],
+    },
+    Mutant {
         name: "one-death",
         rule: "that a process died is believed once in a while",
         file: ALERTS,

@@ -3,6 +3,7 @@
 //! `propose`.
 
 use super::Output;
+use super::alerts::Alert;
 use super::evidence::Why;
 use super::machine::Flock;
 use super::message::{Accusation, Datagram};
@@ -198,7 +199,9 @@ impl Flock {
             if leader_lives && seniors > 0 {
                 return;
             }
-            let undecided = self.alerts.subjects().any(|subject| !self.lost.contains(subject));
+            // Others may be about to be lost too; not those of whom the same has been said for long.
+            let fresh = |alert: &Alert| self.now.since(alert.first) < self.t.hold;
+            let undecided = self.alerts.iter().any(|(of, _, alert)| !self.lost.contains(of) && fresh(alert));
             let wait = if seniors > 0 {
                 self.t.stage * u32::try_from(seniors).unwrap_or(u32::MAX)
             } else if undecided {
