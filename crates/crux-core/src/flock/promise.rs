@@ -388,6 +388,12 @@ impl Flock {
         }
     }
 
+    /// The proposal that this fulcrum has promised: as long as that stands nothing lower is installed.
+    #[must_use]
+    pub fn stands_by(&self) -> Option<&ProposalId> {
+        self.promise.as_ref().map(|promise| &promise.id)
+    }
+
     pub(super) fn aborted(&mut self, from: &Member, id: &ProposalId) {
         if self.promise.as_ref().is_some_and(|promise| promise.id == *id && promise.id.proposer == *from) {
             self.end_promise();

@@ -305,8 +305,8 @@ impl FlockSwarm {
         audit + 3_000 * (pairs.len() as u64).saturating_sub(1) + if lossy { 9_000 } else { 0 }
     }
 
-    /// What is promised of broken pairs, and of missed views, is so at default timers. With shorter ones journeys, and what a
-    /// link sends again, take a larger share of it: those are what they are.
+    /// What is promised is so at default timers. With shorter ones journeys, and what a link sends again, take a larger share
+    /// of it: those are what they are.
     fn unscaled(&self, promised: Duration) -> Duration {
         if self.options.timers < 1_000 { promised + promised / 2 } else { promised }
     }
@@ -360,9 +360,7 @@ impl FlockSwarm {
         // Ten seconds, and a dial that a cut swallowed, which is the link's and not scaled; one more for each further pair.
         let pairs = if let Ending::Broken(pairs) = &self.options.ending { pairs.len() } else { 1 };
         let dials = DIAL * u32::try_from(pairs.max(1)).unwrap_or(1);
-        let promised = self.options.scaled(10_000 + self.longer_for_broken_pairs());
-        let broken_pairs = matches!(self.options.ending, Ending::Broken(_));
-        let promised = if broken_pairs { self.unscaled(promised) } else { promised } + dials;
+        let promised = self.unscaled(self.options.scaled(10_000 + self.longer_for_broken_pairs())) + dials;
         // Two periods, one look at the world and the way there and back.
         let catches_up = self.unscaled(self.options.scaled(1_000)) + LOOKS + Duration::from_millis(150);
         // Since when it has the shape, and for how long holds that were shown kept it from that.
@@ -390,7 +388,7 @@ impl FlockSwarm {
                 }
             }
             if missed.longest > catches_up {
-                let text = format!("somebody lacks a view that another has for {:?}", missed.longest);
+                let text = format!("{} for {:?}", missed.whose, missed.longest);
                 return fail("E7 a missed install is caught up within two probes", text);
             }
             if let Err(why) = doubled {
