@@ -137,8 +137,7 @@ fn a_horde_with_services_is_deleted_only_with_them_and_its_members_are_free_agai
     for text in ["horde web still runs web/api, web/db; nothing was changed", "next: crux horde delete web --prune"] {
         assert!(said.contains(text), "{text:?}: {said}");
     }
-    let status = cluster.status("n1").unwrap();
-    assert!(of(&status, "web") && horde(&status, "web")["want"] == 2, "{status:#}");
+    cluster.until("n1", "the horde as it was", |status| of(status, "web") && horde(status, "web")["want"] == 2);
     assert!(before.iter().all(|pid| lives(*pid)), "{before:?}");
 
     let done = cluster.ok(&["horde", "delete", "web", "--prune", "--wait"]);
