@@ -467,7 +467,7 @@ pub const MUTANTS: &[Mutant] = &[
         name: "try-anew",
         rule: "whoever is left alone is asked once more when this flock has lost a member",
         file: MACHINE,
-        find: "            self.try_anew();",
+        find: "        self.try_anew(!lost.is_empty());",
         replace: "",
         tests: &[Run("--flock --seed 10629")],
     },

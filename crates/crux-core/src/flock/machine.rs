@@ -574,9 +574,7 @@ impl Flock {
         // What was between the view before and others says nothing of this one.
         self.refusals.clear();
         self.forget_vain();
-        if !lost.is_empty() {
-            self.try_anew();
-        }
+        self.try_anew(!lost.is_empty());
         self.grant_seq = 0;
         self.passed.clear();
         self.withdrawn = 0;

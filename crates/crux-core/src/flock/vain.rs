@@ -116,12 +116,17 @@ impl Flock {
         }
     }
 
-    /// Members are gone from this flock, and what held others apart may have been one of them: whoever is left alone is
-    /// asked once more. Nobody outside can bring that about.
-    pub(super) fn try_anew(&mut self) {
+    /// This flock is another one now, and asks with what it is now: the others have their time anew. If members are gone, what
+    /// held others apart may have been one of them, and whoever is left alone is asked once more. Nobody outside can bring
+    /// that about.
+    pub(super) fn try_anew(&mut self, lost: bool) {
+        let now = self.now;
         for vain in self.vain.values_mut() {
-            vain.until = vain.until.min(self.now);
-            vain.since = vain.since.min(self.now);
+            if lost && vain.until > now {
+                // The pause that ends here counts for nothing.
+                (vain.until, vain.since, vain.times) = (now, now, vain.times.saturating_sub(1));
+            }
+            vain.since = vain.since.max(now);
         }
     }
 
