@@ -256,7 +256,11 @@ impl Driver {
     }
 
     fn tell(&self, event: crux_core::io::Event) {
-        info!(kind = event.kind, subject = event.subject, "{}", event.text);
+        // An alarm is no news among others: it wants a person.
+        match event.kind {
+            "alarm" => warn!(kind = event.kind, subject = event.subject, "{}", event.text),
+            kind => info!(kind, subject = event.subject, "{}", event.text),
+        }
         self.events.push(wall(), event);
     }
 
