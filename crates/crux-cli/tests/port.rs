@@ -49,8 +49,7 @@ fn an_operator_reaches_a_fulcrum_by_its_address_and_everything_answers_there() {
         assert_eq!(watch.message().await.unwrap().unwrap().node, "n1");
 
         let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
-        let served =
-            ["crux.v1.Access", "crux.v1.Confab", "crux.v1.Events", "crux.v1.Yurt", "grpc.health.v1.Health"];
+        let served = ["crux.v1.Access", "crux.v1.Confab", "crux.v1.Events", "crux.v1.Yurt", "grpc.health.v1.Health"];
         for service in served.into_iter().chain([""]) {
             let request = tonic_health::pb::HealthCheckRequest { service: service.to_owned() };
             let answer = health.check(request).await.unwrap().into_inner();

@@ -391,7 +391,9 @@ impl Subject {
     /// A sentence that says what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut words = text.split_whitespace();
-        if let (Some(kind @ ("node" | "horde" | "service" | "pending" | "instance")), None) = (words.next(), words.next()) {
+        if let (Some(kind @ ("node" | "horde" | "service" | "pending" | "instance")), None) =
+            (words.next(), words.next())
+        {
             return Err(alloc::format!("a name is missing: `{kind} NAME`"));
         }
         let mut words = text.split_whitespace();

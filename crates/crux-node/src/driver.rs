@@ -335,7 +335,7 @@ impl Driver {
             (_, None) => String::new(),
         };
         let stable = if confab.stable { "" } else { ", not stable" };
-        let members = if size == 1 { "1 member".to_owned() } else { format!("{size} members") };
+        let members = crux_pki::count(size, "member");
         self.notifier.status(&format!("flock {}, {members}{stable}{warning}", confab.flock));
     }
 }

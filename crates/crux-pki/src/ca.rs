@@ -12,6 +12,7 @@ use crate::key::Signer;
 use crate::leaf;
 use crate::mint::{CLIENT_AUTH, Draft, SERVER_AUTH, subject};
 use crate::trust::{Trust, fingerprint};
+use crate::words::span;
 use crate::{BACKDATE, DAY, unix_now};
 use crux_core::facts::scope::Scopes;
 use crux_names::BlocName;
@@ -390,7 +391,11 @@ impl Ca {
         let Leaf { role, days, labels, scopes, admission, signer, settings, roots } = leaf;
         let kind = role.kind();
         if days == 0 || days > kind.max_days() {
-            return refuse(format!("{days} days; {} may have 1 to {} (`--days`)", kind.with_article(), kind.max_days()));
+            return refuse(format!(
+                "{days} days; {} may have 1 to {} (`--days`)",
+                kind.with_article(),
+                kind.max_days()
+            ));
         }
         let not_after = now + u64::from(days) * DAY - BACKDATE;
         if not_after > self.not_after {

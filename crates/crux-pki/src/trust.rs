@@ -139,6 +139,12 @@ impl Admitted {
         self.not_after
     }
 
+    /// The beginning of the certificate itself in Unix seconds.
+    #[must_use]
+    pub fn not_before(&self) -> u64 {
+        self.leaf.not_before
+    }
+
     /// The end of the certificate itself in Unix seconds, whatever is above it: the same wherever it is read.
     #[must_use]
     pub fn own_end(&self) -> u64 {

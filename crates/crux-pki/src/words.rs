@@ -71,7 +71,10 @@ mod tests {
         for (secs, text) in [(7_200, "2 h"), (86_400, "24 h"), (172_799, "47 h"), (172_800, "2 days")] {
             assert_eq!(span(secs), text);
         }
-        assert_eq!([span_ms(3), span_ms(1_999), span_ms(2_000), span_ms(43_200_008)], ["3 ms", "1999 ms", "2 s", "12 h"]);
+        assert_eq!(
+            [span_ms(3), span_ms(1_999), span_ms(2_000), span_ms(43_200_008)],
+            ["3 ms", "1999 ms", "2 s", "12 h"]
+        );
         assert_eq!([count(0, "port"), count(1, "port"), count(2, "port")], ["0 ports", "1 port", "2 ports"]);
     }
 

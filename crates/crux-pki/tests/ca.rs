@@ -90,7 +90,10 @@ fn the_ca_refuses_what_no_verifier_would_take() {
     };
     assert!(try_with(&|r| r.days = 401).contains("401 days; a node may have 1 to 400"));
     assert!(try_with(&|r| r.days = 0).contains("0 days"));
-    assert!(try_with(&|r| r.role = Role::Operator(OperatorName::parse("ann").unwrap())).contains("an operator may have 1 to 100"));
+    assert!(
+        try_with(&|r| r.role = Role::Operator(OperatorName::parse("ann").unwrap()))
+            .contains("an operator may have 1 to 100")
+    );
     assert!(try_with(&|r| r.admission = 0).contains("admission 0"));
     assert!(try_with(&|r| r.seeds.push("n1".to_owned())).contains("HOST:PORT"));
     assert!(try_with(&|r| drop(r.labels.insert("a".to_owned(), "\u{1b}".to_owned()))).contains("--label"));

@@ -199,7 +199,9 @@ mod tests {
 
     #[test]
     fn two_of_one_name_on_one_machine_are_told_apart_by_another_fulcrums_name() {
-        let text = |other: &str| cloned(&"n1/b".parse().unwrap(), &["10.0.0.1:2789".parse().unwrap(), other.parse().unwrap()]).text;
+        let text = |other: &str| {
+            cloned(&"n1/b".parse().unwrap(), &["10.0.0.1:2789".parse().unwrap(), other.parse().unwrap()]).text
+        };
         let here = text("10.0.0.1:2790");
         assert!(here.contains("--fulcrum NAME") && !here.contains("certificate"), "{here}");
         let there = text("10.0.0.2:2789");
