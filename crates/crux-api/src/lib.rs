@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`json`] (the documents), [`routes`] (where they are had), [`rights`] (by whom), [`client`] (how), [`mod@write`] (how facts are
 //! signed), [`mod@backup`] (what a backup holds), [`intent`] (from a manifest to facts), [`grpc`] (the same for programs that
-//! prefer it), [`openapi`] (the description for generators of clients).
+//! prefer it), [`openapi`] (the description for generators of clients),
+//! [`waiting`] (why one that runs does not answer yet).
 #![forbid(unsafe_code)]
 
 pub mod backup;
@@ -16,4 +17,5 @@ pub mod json;
 pub mod openapi;
 pub mod rights;
 pub mod routes;
+pub mod waiting;
 pub mod write;

@@ -169,6 +169,7 @@ pub const GRPC: &[(&str, Right)] = &[
     ("/grpc.health.v1.Health/Watch", Right::Read),
     ("/crux.v1.Yurt/Who", Right::Read),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Right::Read),
+    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Right::Read),
 ];
 
 /// The methods that an instance may ask for on its own socket.

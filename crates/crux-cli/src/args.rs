@@ -41,7 +41,7 @@ pub(crate) struct Global {
     /// After a write: wait until what it asks for is so
     #[arg(long, global = true, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "ready", value_name = "COND")]
     pub(crate) wait: Option<WaitFor>,
-    /// How long to wait before giving up with exit code 6; an answer that does not begin by then is exit code 5
+    /// How long to wait before giving up with exit code 6 [default of wait and --wait: 60s]; an answer that does not begin by then is exit code 5
     #[arg(long, global = true, value_parser = duration, value_name = "DURATION")]
     pub(crate) timeout: Option<Duration>,
 }
@@ -86,7 +86,7 @@ pub(crate) enum Command {
     Flocks,
     /// What is wrong here and around, with causes and next steps
     Doctor,
-    /// Wait until the flock, or services, are as wanted
+    /// Wait until the flock, or services, are as wanted: a minute at most, or as long as --timeout says
     Wait(wait::WaitArgs),
     /// Fulcrums
     #[command(subcommand)]

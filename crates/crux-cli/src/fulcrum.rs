@@ -95,6 +95,10 @@ pub(crate) fn up(settings: UpSettings) -> Result<(), ErrorDoc> {
                             instances are kept there";
                 ErrorDoc::new(Code::Failed, cause, next)
             }
+            UpError::NoDirectory { path } => {
+                let next = format!("move {} away, or name another directory with --state DIR", path.display());
+                ErrorDoc::new(Code::Failed, cause, next)
+            }
             UpError::Setting(_) => ErrorDoc::new(Code::BadConfig, cause, "crux up --help"),
             _ => ErrorDoc::new(Code::Failed, cause, "crux up --help"),
         }

@@ -158,7 +158,9 @@ fn choose(
         if let Some(addr) = port(at) {
             return Ok(Target { at: At::Port(addr), dev_operator: None, dev_node: None });
         }
-        if at.contains('/') || at.ends_with(".sock") {
+        // A fulcrum's name, NODE/FULCRUM, has a slash too.
+        let name = !at.ends_with(".sock") && at.parse::<FulcrumId>().is_ok() && !Path::new(at).exists();
+        if (at.contains('/') || at.ends_with(".sock")) && !name {
             let socket = PathBuf::from(at);
             let dev_operator = in_dev(&socket).map(|dev| dev.operator.clone());
             return Ok(Target::socket(socket, dev_operator));
@@ -236,6 +238,8 @@ mod tests {
         ] {
             assert_eq!(find(at).unwrap().at, At::Port(addr.to_owned()));
         }
+        assert_eq!(find("m1/b").unwrap_err().code, Code::NotFound, "a fulcrum's name, to be looked for in the flock");
+        assert_eq!(socket(find("m1/b.sock")), "m1/b.sock");
         let error = find("n9").unwrap_err();
         assert_eq!((error.code, error.next.as_str()), (Code::NotFound, "crux status --at n1"));
         assert!(error.cause.contains("it has n1, n2"), "{}", error.cause);

@@ -236,6 +236,26 @@ fn wait_ends_when_it_is_so_and_gives_up_in_time() {
     ran.failed(6, "E600", &["has 3 members, not 4", "next: crux status"]);
     let ran = world.crux(&["wait", "--members", "3", "--timeout", "300ms", "--at", "./none.sock"]);
     ran.failed(6, "E600", &["no fulcrum answered"]);
+    // Whether it is so now can be asked, and what can never be is no question.
+    world.crux(&["wait", "--members", "2", "--timeout", "0s", "--at", at]).done();
+    let ran = world.crux(&["wait", "--members", "7", "--timeout", "0s", "--at", at]);
+    ran.failed(6, "E600", &["members, not 7"]);
+    world.crux(&["wait", "--members", "0", "--at", at]).failed(2, "E200", &["no flock has 0 members"]);
+    assert!(world.crux(&["wait", "--help"]).done().contains("60s"), "it ends by itself, and says when");
+}
+
+#[test]
+fn who_is_to_leave_and_is_elsewhere_is_named_with_its_port() {
+    let world = World::new();
+    let fake = Fake::start(&world, |asked| match asked.path.as_str() {
+        "/v1/confab" => Answer::json(sample("Confab")),
+        "/v1/nodes" => Answer::json(sample("NodeList")),
+        _ => Answer::Whole(404, Vec::new()),
+    });
+    let at = fake.at();
+    let ran = world.crux(&["node", "leave", "n2", "--at", at]);
+    ran.failed(1, "E100", &["next: crux node leave n2 --at 10.0.0.2:2789"]);
+    world.crux(&["node", "leave", "n7/b", "--at", at]).failed(3, "E300", &["n7/b is no member"]);
 }
 
 #[test]

@@ -86,7 +86,12 @@ fn what_cannot_be_issued_is_refused_with_the_next_step() {
     crux("ca inspect nowhere").failed(3, "E300", &["nowhere"]);
     assert!(!world.path("x").exists(), "nothing half done");
 
-    crux("ca issue --ca ca --node n1 --out x").done();
+    for flag in ["--label zone=a", "--seed 10.0.0.1:2789"] {
+        crux(&format!("ca issue --ca ca --operator a --out y {flag}")).failed(2, "E200", &["cannot be used with"]);
+    }
+    assert_eq!(crux("ca issue --ca ca --node n1 --out x").err, "");
+    let again = crux("ca issue --ca ca --node n1 --out x2");
+    assert!(again.code == 0 && again.err.contains("node n1 was issued a certificate before"), "{}", again.err);
     crux("ca issue --ca ca --node n1 --out x").failed(1, "E100", &["x exists already"]);
     crux("ca issue --ca ca --node n1 --out y --readmit").done();
     let found = crux("ca inspect y -o json");
@@ -277,6 +282,7 @@ fn roots_are_rotated_by_the_command() {
     crux("ca issue --ca old --node n2 --out n2").done();
     assert_eq!(roots("n2"), [old.clone(), new.clone()]);
     crux(&format!("ca trust n1 --remove {}", &old[..12])).failed(1, "E102", &["renew it by another CA first"]);
+    crux(&format!("ca trust new --remove {new}")).failed(1, "E102", &["the CA's own root", "make another CA"]);
     crux("ca trust n1 --remove 00000000").failed(3, "E300", &["fingerprint", "next: crux ca trust n1"]);
     crux("ca issue --ca new --node n1 --out n1-new").done();
     crux("ca trust n1-new --add n2").done();

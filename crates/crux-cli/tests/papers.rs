@@ -45,7 +45,11 @@ fn a_clock_before_the_certificate_is_said_and_waited_for() {
         "{word}"
     );
     fulcrum.says("before the certificate begins; set this machine's clock");
+    // Whoever asks is not told to start what runs.
+    let ran = world.crux(&["--at", "s2/crux.sock", "doctor"]);
+    ran.failed(5, "E500", &["runs and waits, so it does not answer yet: clock wrong", "timedatectl"]);
     fulcrum.stop();
+    world.crux(&["--at", "s2/crux.sock", "doctor"]).failed(5, "E500", &["no fulcrum answers", "`crux up`"]);
 }
 
 /// As an operator does it: one file after the other, over those that are there.

@@ -49,7 +49,8 @@ fn an_operator_reaches_a_fulcrum_by_its_address_and_everything_answers_there() {
         assert_eq!(watch.message().await.unwrap().unwrap().node, "n1");
 
         let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
-        for service in ["", "crux.v1.Confab"] {
+        let served = ["crux.v1.Access", "crux.v1.Confab", "crux.v1.Events", "crux.v1.Yurt", "grpc.health.v1.Health"];
+        for service in served.into_iter().chain([""]) {
             let request = tonic_health::pb::HealthCheckRequest { service: service.to_owned() };
             let answer = health.check(request).await.unwrap().into_inner();
             assert_eq!(answer.status(), tonic_health::pb::health_check_response::ServingStatus::Serving, "{service:?}");
@@ -57,7 +58,8 @@ fn an_operator_reaches_a_fulcrum_by_its_address_and_everything_answers_there() {
 
         use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
         use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
-        let mut reflection = tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient::new(channel);
+        let mut reflection =
+            tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient::new(channel.clone());
         let request = tonic_reflection::pb::v1::ServerReflectionRequest {
             host: String::new(),
             message_request: Some(MessageRequest::ListServices(String::new())),
@@ -66,9 +68,24 @@ fn an_operator_reaches_a_fulcrum_by_its_address_and_everything_answers_there() {
         let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
         let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
         let services: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
-        for wanted in ["crux.v1.Confab", "grpc.health.v1.Health"] {
+        for wanted in served {
             assert!(services.contains(&wanted), "{services:?}");
         }
+
+        // Clients that know only the older name of reflection: grpcio's, for one.
+        use tonic_reflection::pb::v1alpha;
+        let mut older = v1alpha::server_reflection_client::ServerReflectionClient::new(channel);
+        let request = v1alpha::ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(v1alpha::server_reflection_request::MessageRequest::ListServices(String::new())),
+        };
+        let mut answers = older.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
+        let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+        let v1alpha::server_reflection_response::MessageResponse::ListServicesResponse(older) = answer else {
+            panic!("{answer:?}")
+        };
+        let older: Vec<&str> = older.service.iter().map(|service| service.name.as_str()).collect();
+        assert_eq!(older, services);
     });
     cluster.interrupt();
 }

@@ -250,6 +250,6 @@ fn a_member_of_the_flock_is_not_forgotten() {
     });
     let list: serde_json::Value = serde_json::from_str(&sample("NodeList")).unwrap();
     let member = list["roster"][0]["name"].as_str().unwrap();
-    world.crux(&["node", "forget", member, "--at", fake.at()]).failed(4, "E401", &["is a member of this flock"]);
+    world.crux(&["node", "forget", member, "--at", fake.at()]).failed(1, "E100", &["is a member of this flock"]);
     assert!(fake.asked().iter().all(|asked| asked.method == "GET"), "nothing was sent");
 }

@@ -391,6 +391,12 @@ impl Subject {
     /// A sentence that says what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut words = text.split_whitespace();
+        if let (Some(kind @ ("node" | "horde" | "service" | "pending" | "instance")), None) =
+            (words.next(), words.next())
+        {
+            return Err(alloc::format!("a name is missing: `{kind} NAME`"));
+        }
+        let mut words = text.split_whitespace();
         let subject = match (words.next(), words.next(), words.next()) {
             (Some("flock"), None, _) => Some(Self::Flock),
             (Some("node"), Some(name), None) => {
@@ -403,6 +409,10 @@ impl Subject {
             _ => None,
         };
         subject.ok_or_else(|| {
+            let lower = text.to_ascii_lowercase();
+            if lower != text && Self::parse(&lower).is_ok() {
+                return alloc::format!("names have no capital letters; did you mean {lower:?}?");
+            }
             alloc::format!(
                 "{text:?} is nothing to ask about: try `node NAME`, `node ADDR:PORT`, `service HORDE/NAME`, `HORDE/NAME.SLOT`, an \
                  instance's id, `pending HORDE/NAME`, `horde NAME` or `flock`"
@@ -458,7 +468,11 @@ mod tests {
         assert_eq!(Subject::parse("n1:1f:7"), Ok(Subject::Instance("n1:1f:7".parse().unwrap())));
         assert_eq!(Subject::parse("node 10.0.0.7:2789"), Ok(Subject::Address("10.0.0.7:2789".parse().unwrap())));
         assert_eq!(Subject::parse("flock"), Ok(Subject::Flock));
-        assert!(Subject::parse("node N_7").unwrap_err().contains("horde NAME"));
+        assert!(Subject::parse("node n_7").unwrap_err().contains("horde NAME"));
+        assert!(Subject::parse("node N7").unwrap_err().contains("no capital letters; did you mean \"node n7\"?"));
+        for kind in ["node", "horde", "service", "pending", "instance"] {
+            assert!(Subject::parse(kind).unwrap_err().contains("a name is missing"), "{kind}");
+        }
         assert!(Subject::parse("").is_err());
     }
 }

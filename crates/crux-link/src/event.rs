@@ -22,6 +22,8 @@ pub struct PeerInfo {
     pub addr: SocketAddr,
     /// The TCP port of its API; 0 if it has none.
     pub api_port: u16,
+    /// When its certificate began, in Unix seconds.
+    pub not_before: u64,
     /// When its certificate ends, in Unix seconds. The link is cut then.
     pub not_after: u64,
 }

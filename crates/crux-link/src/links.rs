@@ -144,6 +144,7 @@ impl Inner {
             labels: admitted.labels().clone(),
             addr: SocketAddr::new(seen.ip().to_canonical(), hello.mesh_port().unwrap_or(seen.port())),
             api_port: u16::try_from(hello.api_port).unwrap_or(0),
+            not_before: admitted.not_before(),
             not_after: admitted.not_after(),
         }
     }

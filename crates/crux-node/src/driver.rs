@@ -256,7 +256,11 @@ impl Driver {
     }
 
     fn tell(&self, event: crux_core::io::Event) {
-        info!(kind = event.kind, subject = event.subject, "{}", event.text);
+        // An alarm is no news among others: it wants a person.
+        match event.kind {
+            "alarm" => warn!(kind = event.kind, subject = event.subject, "{}", event.text),
+            kind => info!(kind, subject = event.subject, "{}", event.text),
+        }
         self.events.push(wall(), event);
     }
 
@@ -331,7 +335,7 @@ impl Driver {
             (_, None) => String::new(),
         };
         let stable = if confab.stable { "" } else { ", not stable" };
-        let members = if size == 1 { "1 member".to_owned() } else { format!("{size} members") };
+        let members = crux_pki::count(size, "member");
         self.notifier.status(&format!("flock {}, {members}{stable}{warning}", confab.flock));
     }
 }

@@ -64,7 +64,7 @@ async fn readyz(State(door): State<Door>, Query(query): Query<Verbose>) -> Respo
     let flock = match &confab {
         Some(confab) => {
             let stable = if confab.stable { "stable" } else { "not stable" };
-            let text = format!("{}, {} members, {stable}", confab.flock, confab.members.len());
+            let text = format!("{}, {}, {stable}", confab.flock, crux_pki::count(confab.members.len(), "member"));
             Check { name: "flock", ok: true, text }
         }
         None => Check { name: "flock", ok: false, text: "not known".into() },

@@ -20,7 +20,7 @@ use crux_link::BindError;
 use crux_names::{Boot, FulcrumId, FulcrumName};
 use crux_pki::{PkiError, Role};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -90,6 +90,12 @@ pub enum UpError {
     /// The state directory cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Something else stands where a directory of the state is kept.
+    #[error("{} is no directory, and crux keeps its state there", path.display())]
+    NoDirectory {
+        /// What stands there.
+        path: PathBuf,
+    },
     /// The mesh port cannot be used.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -155,6 +161,16 @@ struct Ports {
     page: Option<std::net::TcpListener>,
 }
 
+/// That nothing else stands where the state's directories are, or will be.
+fn check_places(state: &Path) -> Result<(), UpError> {
+    let below = ["instances", "ended", "pastiche", "audit"].map(|name| state.join(name));
+    let other = |path: &PathBuf| path.metadata().is_ok_and(|found| !found.is_dir());
+    match [state.to_owned()].into_iter().chain(below).find(other) {
+        Some(path) => Err(UpError::NoDirectory { path }),
+        None => Ok(()),
+    }
+}
+
 async fn up(mut config: UpConfig, doors: &Handle) -> Result<(), UpError> {
     if let Err(error) = harden::no_dumps() {
         warn!("core dumps could not be forbidden: {error}; keys might reach a dump if the process crashes");
@@ -178,9 +194,12 @@ async fn up(mut config: UpConfig, doors: &Handle) -> Result<(), UpError> {
     // Instances run in directories of their own and must find theirs.
     config.state = std::path::absolute(&config.state)
         .map_err(|source| UpError::System { what: "find the state directory", source })?;
+    check_places(&config.state)?;
     let refused = |source| UpError::Identity { path: config.identity.clone(), source };
     let mut stops = stops::Stops::listen(config.dev_child)?;
-    let bundle = match patience::good(&config.identity, &mut stops).await? {
+    let mut dirs = vec![config.state.clone()];
+    dirs.extend(life::well_known(config.dev_child).and_then(Path::parent).map(Path::to_path_buf));
+    let bundle = match patience::good(&config.identity, &dirs, &mut stops).await? {
         Some(bundle) => bundle,
         None => return Ok(()),
     };
@@ -228,5 +247,31 @@ async fn up(mut config: UpConfig, doors: &Handle) -> Result<(), UpError> {
                 anew.follow(me.node.clone(), Instant::now());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_the_place_of_a_directory_is_named_before_anything_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let error = |state: &Path| check_places(state).err().map(|error| error.to_string());
+        assert_eq!(error(&state), None, "it is not there yet");
+        std::fs::create_dir(&state).unwrap();
+        assert_eq!(error(&state), None);
+        for name in ["instances", "ended", "pastiche", "audit"] {
+            let path = state.join(name);
+            std::fs::write(&path, "").unwrap();
+            assert_eq!(
+                error(&state),
+                Some(format!("{} is no directory, and crux keeps its state there", path.display()))
+            );
+            std::fs::remove_file(path).unwrap();
+        }
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        assert!(error(&dir.path().join("file")).is_some());
     }
 }

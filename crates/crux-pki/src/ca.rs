@@ -12,6 +12,7 @@ use crate::key::Signer;
 use crate::leaf;
 use crate::mint::{CLIENT_AUTH, Draft, SERVER_AUTH, subject};
 use crate::trust::{Trust, fingerprint};
+use crate::words::span;
 use crate::{BACKDATE, DAY, unix_now};
 use crux_core::facts::scope::Scopes;
 use crux_names::BlocName;
@@ -390,13 +391,17 @@ impl Ca {
         let Leaf { role, days, labels, scopes, admission, signer, settings, roots } = leaf;
         let kind = role.kind();
         if days == 0 || days > kind.max_days() {
-            return refuse(format!("{days} days; a {kind} may have 1 to {} (`--days`)", kind.max_days()));
+            return refuse(format!(
+                "{days} days; {} may have 1 to {} (`--days`)",
+                kind.with_article(),
+                kind.max_days()
+            ));
         }
         let not_after = now + u64::from(days) * DAY - BACKDATE;
         if not_after > self.not_after {
-            let left = self.not_after.saturating_sub(now) / DAY;
+            let left = span(self.not_after.saturating_sub(now));
             return refuse(format!(
-                "the certificate would outlive its root, which ends in {left} days; choose fewer `--days` or make a new CA"
+                "the certificate would outlive its root, which ends in {left}; choose fewer `--days` or make a new CA"
             ));
         }
         let mut file = None;

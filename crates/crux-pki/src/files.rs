@@ -69,7 +69,7 @@ pub enum PkiError {
     /// What was asked of the CA breaks its rules.
     #[error("cannot issue: {0}")]
     Request(String),
-    /// A newer bundle may not take the place of the one in use.
+    /// A newer bundle may not take the place of the one in use, or a root that has to stay may not go.
     #[error("{0}")]
     Unfit(String),
     /// No randomness or no key from the system.

@@ -48,6 +48,17 @@ impl RoleKind {
         }
     }
 
+    /// The same with its article: `an operator`.
+    #[must_use]
+    pub const fn with_article(self) -> &'static str {
+        match self {
+            Self::Node => "a node",
+            Self::Operator => "an operator",
+            Self::Beacon => "a beacon",
+            Self::Workload => "a workload",
+        }
+    }
+
     /// The role's path segment in the URI: its word, but `horde` for workloads.
     #[must_use]
     pub const fn segment(self) -> &'static str {

@@ -30,6 +30,7 @@ mod roots;
 mod tar;
 mod tls;
 mod trust;
+mod words;
 
 pub use bundle::{Bundle, bundle_settings};
 pub use ca::{Ca, IssueRequest, RenewRequest};
@@ -43,6 +44,7 @@ pub use refusal::{Refusal, UriTrick};
 pub use roots::{change_roots, roots_of, roots_pem};
 pub use tls::{client_config, live_client_config, live_server_config, server_config};
 pub use trust::{Admitted, Trust, fingerprint};
+pub use words::{Trouble, count, span, span_ms};
 
 pub use crux_core::facts::scope::{BadScope, Scope, Scopes, Verb};
 

@@ -1,20 +1,11 @@
 //! Why a certificate is refused: one reason each, with a stable code, a cause and the next step.
 
 use crate::identity::RoleKind;
+use crate::words::span;
 use crux_names::NameError;
 use std::fmt;
 use std::time::Duration;
 use x509_cert::der::DateTime;
-
-/// Days and hours for people; the larger unit that fits.
-pub(crate) fn span(secs: u64) -> String {
-    match secs {
-        0..120 => format!("{secs} s"),
-        120..7_200 => format!("{} min", secs / 60),
-        7_200..172_800 => format!("{} h", secs / 3_600),
-        _ => format!("{} days", secs / 86_400),
-    }
-}
 
 /// A moment in Unix seconds as RFC 3339.
 fn moment(unix: u64) -> String {
@@ -300,7 +291,7 @@ impl Refusal {
             Self::KeyUsage(cause) => format!("wrong key usage: {cause}"),
             Self::ExtendedKeyUsage => "wrong extended key usage: both serverAuth and clientAuth are needed".to_owned(),
             Self::TooLong { role, days, max } => {
-                format!("certificate with a life of {days} days, but a {role} may have {max}")
+                format!("certificate with a life of {days} days, but {} may have {max}", role.with_article())
             }
             Self::NoLife => "certificate that ends before it begins".to_owned(),
             Self::KeyAlgorithm(found) => format!("key algorithm {found} is neither Ed25519 nor P-256"),

@@ -39,8 +39,8 @@ pub fn roots_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, PkiError> {
 /// new set. Nothing is written if anything is wrong with it.
 ///
 /// # Errors
-/// [`PkiError::Root`] if a root is unusable, of another bloc, not there, or is the one that vouches for the bundle's own
-/// certificate; otherwise as [`Bundle::load`], [`Ca::open`] and [`Bundle::save_over`].
+/// [`PkiError::Root`] if a root is unusable, of another bloc or not there, [`PkiError::Unfit`] if it has to stay: the last one, the
+/// CA's own, or the one that vouches for the bundle's own certificate; otherwise as [`Bundle::load`], [`Ca::open`] and [`Bundle::save_over`].
 pub fn change_roots(path: &Path, add: &[CertificateDer<'static>], remove: &[Hash256]) -> Result<Trust, PkiError> {
     let change = |mut trust: Trust| {
         for der in add {
@@ -53,7 +53,11 @@ pub fn change_roots(path: &Path, add: &[CertificateDer<'static>], remove: &[Hash
         let trust = change(Trust::new(ca.bloc().clone(), ca.roots().cloned())?)?;
         let others: Vec<_> = trust.roots().filter(|der| *der != ca.root()).cloned().collect();
         if trust.roots().count() == others.len() {
-            return Err(PkiError::Root(format!("{} is the CA's own root", fingerprint(ca.root()))));
+            return Err(PkiError::Unfit(format!(
+                "{} is the CA's own root, which all its bundles trust; to be rid of it make another CA, and renew the \
+                 bundles by that one",
+                fingerprint(ca.root())
+            )));
         }
         if !add.is_empty() || !remove.is_empty() {
             files::replace(&path.join(ca::TRUST), files::certificates_to_pem(&others)?.as_bytes())?;
@@ -66,7 +70,7 @@ pub fn change_roots(path: &Path, add: &[CertificateDer<'static>], remove: &[Hash
         && bundle.trust().verify_chain_undated(bundle.chain()).is_ok()
     {
         let cause = "the bundle's own certificate is signed by the root that would go; renew it by another CA first";
-        return Err(PkiError::Root(cause.to_owned()));
+        return Err(PkiError::Unfit(cause.to_owned()));
     }
     if !add.is_empty() || !remove.is_empty() {
         bundle.with_trust(trust.clone())?.save_over(path)?;

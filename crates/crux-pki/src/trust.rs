@@ -111,10 +111,7 @@ impl Admitted {
     }
 
     fn wrong_role(&self, roles: &[RoleKind]) -> Refusal {
-        let wanted: Vec<String> = roles
-            .iter()
-            .map(|role| format!("{} {role}", if *role == RoleKind::Operator { "an" } else { "a" }))
-            .collect();
+        let wanted: Vec<&str> = roles.iter().map(|role| role.with_article()).collect();
         Refusal::WrongRole { found: self.leaf.identity.role.to_string(), wanted: wanted.join(" or ") }
     }
 
@@ -140,6 +137,12 @@ impl Admitted {
     #[must_use]
     pub fn not_after(&self) -> u64 {
         self.not_after
+    }
+
+    /// The beginning of the certificate itself in Unix seconds.
+    #[must_use]
+    pub fn not_before(&self) -> u64 {
+        self.leaf.not_before
     }
 
     /// The end of the certificate itself in Unix seconds, whatever is above it: the same wherever it is read.
@@ -237,14 +240,16 @@ impl Trust {
     /// The set without the root of this [`fingerprint`]: the second half of a rotation.
     ///
     /// # Errors
-    /// [`PkiError::Root`] if it is not there, or is the last one.
+    /// [`PkiError::Root`] if it is not there, [`PkiError::Unfit`] if it is the last one.
     pub fn without_root(&self, which: &Hash256) -> Result<Self, PkiError> {
         let left: Vec<_> = self.roots().filter(|der| fingerprint(der) != *which).cloned().collect();
         if left.len() == self.roots.len() {
             return Err(PkiError::Root(format!("there is no root with the fingerprint {which} in it")));
         }
         if left.is_empty() {
-            return Err(PkiError::Root("its last root cannot be taken out".to_owned()));
+            return Err(PkiError::Unfit(
+                "the last root of a trust set cannot be taken out; add the one that follows it first".to_owned(),
+            ));
         }
         Self::new(self.bloc.clone(), left)
     }

@@ -346,6 +346,13 @@ impl Client {
             let next = "run as the user that started crux, or name another socket with --at";
             return ErrorDoc::new(Code::Refused, cause, next);
         }
+        if let Some(what) = self.way.waits() {
+            let cause =
+                format!("the fulcrum of {} runs and waits, so it does not answer yet: {what}", self.way.place());
+            let next = "compare this machine's clock (timedatectl) with the certificate's (crux ca inspect BUNDLE); it goes on by \
+                        itself, without a restart";
+            return ErrorDoc::new(Code::Unreachable, cause, next);
+        }
         ErrorDoc::new(Code::Unreachable, format!("no fulcrum answers on {}: {e}", self.way.place()), self.way.next())
     }
 

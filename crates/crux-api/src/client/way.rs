@@ -33,6 +33,11 @@ pub trait Connect: Send + Sync + std::fmt::Debug {
         "check the address, and that a fulcrum listens there: --at HOST:PORT is its API port"
     }
 
+    /// Why nobody answers there yet, if somebody runs there and waits for something.
+    fn waits(&self) -> Option<String> {
+        None
+    }
+
     /// Opens one connection. An error of the kind [`io::ErrorKind::InvalidData`] says that somebody answers there and one
     /// of the two refuses the other.
     fn connect(&self) -> Connecting<'_>;
@@ -49,6 +54,10 @@ impl Connect for Socket {
 
     fn next(&self) -> &'static str {
         "start a fulcrum with `crux up` or `crux up --dev 3`, or name another socket with --at"
+    }
+
+    fn waits(&self) -> Option<String> {
+        crate::waiting::waits(&self.0)
     }
 
     fn connect(&self) -> Connecting<'_> {

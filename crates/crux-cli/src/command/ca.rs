@@ -50,7 +50,7 @@ pub(crate) struct IssueArgs {
     #[arg(long, value_name = "FILE")]
     tar: Option<PathBuf>,
     /// A label that hordes can be chosen by; may be given several times
-    #[arg(long, value_name = "K=V", value_parser = key_value)]
+    #[arg(long, value_name = "K=V", value_parser = key_value, conflicts_with = "operator")]
     label: Vec<(String, String)>,
     /// For an operator: limit it to VERB[,VERB…][@HORDE[,HORDE…]] or @HORDE; may be given several times. Verbs of a horde:
     /// horde, apply (also run and files), access, allow (also rules rm); of the bloc: forget, expel, cordon (also drain),
@@ -58,7 +58,7 @@ pub(crate) struct IssueArgs {
     #[arg(long, value_name = "SCOPE", requires = "operator")]
     scope: Vec<String>,
     /// A fulcrum to dial first, written into the bundle; may be given several times
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "operator")]
     seed: Vec<String>,
     /// Life in days [default: 365, operators and beacons 90]
     #[arg(long, value_name = "N")]
@@ -195,8 +195,8 @@ fn refused(e: &PkiError, next: &str) -> ErrorDoc {
 /// The same where what is wrong is a bundle that was given.
 fn bad_bundle(e: &PkiError, next: &str) -> ErrorDoc {
     let mut error = refused(e, next);
-    if matches!(e, PkiError::Malformed { .. } | PkiError::Refused { .. } | PkiError::Exposed { .. } | PkiError::Root(_))
-    {
+    use PkiError::{Exposed, Malformed, Refused, Root, Unfit};
+    if matches!(e, Malformed { .. } | Refused { .. } | Exposed { .. } | Root(_) | Unfit(_)) {
         error.code = Code::BadBundle;
     }
     error

@@ -225,7 +225,7 @@ fn text(list: &FactList, wide: bool) -> String {
             lines.push(line);
         }
     }
-    lines.push(format!("{} facts, digest {}", list.facts.len(), short(&list.digest)));
+    lines.push(format!("{}, digest {}", crux_pki::count(list.facts.len(), "fact"), short(&list.digest)));
     lines.iter().map(|line| clean(line)).collect::<Vec<_>>().join("\n")
 }
 

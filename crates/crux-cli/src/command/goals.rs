@@ -5,6 +5,7 @@ use crux_api::intent::HordeIntent;
 use crux_api::json::{HordeState, InstanceState, Status};
 use crux_api::write::{NewFact, cordon_drains};
 use crux_names::HordeName;
+use crux_pki::count;
 
 /// Something that a write asks for and that is not so at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl Goal {
                 let runs = status.instances.iter().filter(|it| it.horde == *horde && it.service == *service);
                 let runs = runs.filter(|it| !over(it.state)).count();
                 let next = format!("crux why service {horde}/{service}");
-                (runs > 0).then(|| (format!("{runs} instances of {horde}/{service} still run"), next))
+                (runs > 0).then(|| (still_run(runs, &format!("of {horde}/{service}")), next))
             }
             Self::OutOfWork { fulcrum, drain } => {
                 let next = format!("crux why node {fulcrum}");
@@ -85,7 +86,7 @@ impl Goal {
                     ));
                 }
                 let runs = status.instances.iter().filter(|it| it.node == *fulcrum && !over(it.state)).count();
-                (*drain && runs > 0).then(|| (format!("{runs} instances still run on {fulcrum}"), next))
+                (*drain && runs > 0).then(|| (still_run(runs, &format!("on {fulcrum}")), next))
             }
             Self::InWork(fulcrum) => entry(fulcrum)
                 .is_some_and(|entry| entry.cordoned)
@@ -97,6 +98,12 @@ impl Goal {
 /// Whether nothing of it runs.
 const fn over(state: InstanceState) -> bool {
     matches!(state, InstanceState::Gone | InstanceState::Done)
+}
+
+/// So many instances still run, where or of what.
+fn still_run(runs: usize, which: &str) -> String {
+    let verb = if runs == 1 { "runs" } else { "run" };
+    format!("{} {which} still {verb}", count(runs, "instance"))
 }
 
 #[cfg(test)]
@@ -148,7 +155,10 @@ mod tests {
         for entry in &mut status.roster {
             (entry.cordoned, entry.draining) = (true, true);
         }
-        assert!(goal.lacks(&status).unwrap().0.contains("1 instances still run on"));
+        assert!(
+            goal.lacks(&status).unwrap().0.contains("1 instance on ")
+                && goal.lacks(&status).unwrap().0.contains("still runs")
+        );
         let path = format!("place/{}/{}", instance.horde, instance.service);
         let gone = Goal::of(&NewFact { path, value: None }).unwrap();
         assert!(gone.lacks(&status).is_some());

@@ -223,7 +223,16 @@ async fn leaving(ctx: &Ctx, node: Option<&str>, yes: bool) -> Result<(At, Client
             let cause = format!(
                 "this is {me}; a fulcrum is told to leave by itself: by its socket, or at its API port, with --at"
             );
-            Err(ErrorDoc::new(Code::Failed, cause, format!("crux node leave {node} --at {node}")))
+            let list: NodeList = client.get(routes::NODES).await?;
+            let Some(entry) = list.roster.iter().find(|entry| entry.name == node) else {
+                let cause = format!("{node} is no member of the flock of {me}, which was asked");
+                return Err(ErrorDoc::new(Code::NotFound, cause, "crux node list"));
+            };
+            let next = match &entry.api {
+                Some(addr) => format!("crux node leave {node} --at {addr}"),
+                None => format!("it has no API port: on its own machine, crux node leave {node} --at its socket"),
+            };
+            Err(ErrorDoc::new(Code::Failed, cause, next))
         }
     }
 }
@@ -364,7 +373,7 @@ async fn forget(ctx: &Ctx, id: &FulcrumId) -> Outcome {
     let here = list.roster.iter().any(|entry| entry.name == name);
     if here && !list.clones.iter().any(|twins| twins.name == name) {
         let cause = format!("{id} is a member of this flock, so there is nothing to forget");
-        return Err(ErrorDoc::new(Code::Refused, cause, format!("crux node leave {id}, then crux node forget {id}")));
+        return Err(ErrorDoc::new(Code::Failed, cause, format!("crux node leave {id}, then crux node forget {id}")));
     }
     let fact = NewFact { path: row_path(id), value: None };
     let seen = fact_at(&client, &fact.path).await?;

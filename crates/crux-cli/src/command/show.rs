@@ -8,6 +8,7 @@ use crux_api::json::{
     Sibling, Status, Twins,
 };
 use crux_api::routes;
+use crux_pki::{count, span_ms};
 
 /// Clocks that are further apart are worth a word; the doctor's mark.
 const SKEW_SAID_MS: i64 = 500;
@@ -137,10 +138,11 @@ fn status_text(status: &Status, wide: bool) -> String {
         alarms.push("this fulcrum is ALONE in its flock: crux why flock".to_owned());
     }
     if facts.conflicts > 0 {
-        alarms.push(format!("{} facts in conflict: crux facts conflicts", facts.conflicts));
+        alarms.push(format!("{} in conflict: crux facts conflicts", count(facts.conflicts as usize, "fact")));
     }
     if facts.quarantined > 0 {
-        alarms.push(format!("{} facts wait for an operator's word", facts.quarantined));
+        let wait = if facts.quarantined == 1 { "waits" } else { "wait" };
+        alarms.push(format!("{} {wait} for an operator's word", count(facts.quarantined as usize, "fact")));
     }
     if let Some(lacking) = &status.lacking {
         head += &format!("\nwaits    {}", clean(lacking));
@@ -166,7 +168,9 @@ fn status_text(status: &Status, wide: bool) -> String {
         alarms.push(format!("a new BUNDLE was installed and is not used: {cause}"));
     }
     if let Some(skew) = status.clock.skew_ms.filter(|skew| skew.abs() >= SKEW_SAID_MS) {
-        alarms.push(format!("this machine's clock is {skew} ms off the other members': crux doctor"));
+        let side = if skew > 0 { "ahead of" } else { "behind" };
+        let skew = span_ms(skew.unsigned_abs());
+        alarms.push(format!("this machine's clock is {skew} {side} the other members': crux doctor"));
     }
     if let Some(reason) = &status.store.reason {
         alarms.push(format!("the store refuses writes: {reason}"));

@@ -6,15 +6,19 @@ use crate::Outcome;
 use crate::args::duration;
 use crate::output::{self, Format};
 use clap::Args;
-use crux_api::json::{Code, Confab, Done, ErrorDoc, Ps, Status};
+use crux_api::json::{Code, Confab, Done, ErrorDoc, Kind, Ps, Status};
 use crux_api::routes;
+use crux_pki::count;
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 /// How long is waited when nothing is said.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// So long one state is waited for, however short the time is: whoever asks whether it is so now is answered.
+const ANSWER: Duration = Duration::from_secs(1);
 /// How often a fulcrum is asked that does not answer or ended its stream.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -42,6 +46,10 @@ pub(crate) async fn run(ctx: &Ctx, args: WaitArgs) -> Outcome {
         let cause = "nothing to wait for: --members, --stable or --service";
         return Err(ErrorDoc::new(Code::Usage, cause, "crux wait --members 5 --stable 15s --timeout 60s"));
     }
+    if args.members == Some(0) {
+        let cause = "no flock has 0 members: whoever is asked is one";
+        return Err(ErrorDoc::new(Code::Usage, cause, "crux wait --members 5, or crux status to see who is left"));
+    }
     let began = Instant::now();
     let deadline = began + ctx.global.timeout.unwrap_or(TIMEOUT);
     if args.members.is_some() || args.stable.is_some() {
@@ -66,7 +74,7 @@ fn split(name: &str) -> (String, String) {
 fn lacks(args: &WaitArgs, confab: &Confab, now: Timestamp) -> Result<Duration, String> {
     let members = confab.members.len();
     if let Some(wanted) = args.members.filter(|wanted| *wanted != members) {
-        return Err(format!("flock {} has {members} members, not {wanted}", confab.flock));
+        return Err(format!("flock {} has {}, not {wanted}", confab.flock, count(members, "member")));
     }
     let Some(wanted) = args.stable else { return Ok(Duration::ZERO) };
     if !confab.stable {
@@ -77,39 +85,53 @@ fn lacks(args: &WaitArgs, confab: &Confab, now: Timestamp) -> Result<Duration, S
     Ok(wanted.saturating_sub(lasted))
 }
 
-async fn flock(ctx: &Ctx, args: &WaitArgs, deadline: Instant) -> Result<(), ErrorDoc> {
-    let mut lacking = String::from("no fulcrum answered");
-    let path = format!("{}?watch", routes::CONFAB);
-    while Instant::now() < deadline {
-        // A fulcrum that is not there yet is what scripts wait for.
-        let Ok(Ok(mut watch)) = timeout_at(deadline, ctx.client_now().watch::<Confab>(&path)).await else {
-            sleep(AGAIN).await;
-            continue;
-        };
-        // The view stands until the next document; it may only have to last.
-        let mut done_at: Option<Instant> = None;
-        loop {
-            let until = done_at.map_or(deadline, |done| done.min(deadline));
-            match timeout_at(until, watch.next()).await {
-                Ok(Ok(Some(confab))) => match lacks(args, &confab, Timestamp::now()) {
-                    Ok(left) if left.is_zero() => return Ok(()),
-                    Ok(left) => {
-                        lacking = format!("flock {} is as wanted, but not yet for long enough", confab.flock);
-                        done_at = Some(Instant::now() + left);
+/// Looks at each state of a document until `done` says that it is so, or the time is over: at one state at least, if anybody
+/// answers. A fulcrum that is not there yet is what scripts wait for. `done` may say from when on it will be so if nothing
+/// changes.
+async fn watch<T>(ctx: &Ctx, path: &str, deadline: Instant, mut done: impl FnMut(&T) -> Option<Instant>) -> bool
+where
+    T: Kind + DeserializeOwned,
+{
+    let path = format!("{path}?watch");
+    let mut limit = deadline.max(Instant::now() + ANSWER);
+    loop {
+        if let Ok(Ok(mut watch)) = timeout_at(limit, ctx.client_now().watch::<T>(&path)).await {
+            // The state stands until the next document; it may only have to last.
+            let mut done_at: Option<Instant> = None;
+            loop {
+                match timeout_at(done_at.map_or(limit, |done| done.min(limit)), watch.next()).await {
+                    Ok(Ok(Some(state))) => {
+                        limit = deadline;
+                        done_at = done(&state);
+                        if done_at.is_some_and(|done| done <= Instant::now()) {
+                            return true;
+                        }
                     }
-                    Err(lacks) => {
-                        lacking = lacks;
-                        done_at = None;
-                    }
-                },
-                Ok(_) => break,
-                Err(_) if done_at.is_some_and(|done| done <= deadline) => return Ok(()),
-                Err(_) => break,
+                    Err(_) if done_at.is_some_and(|done| done <= limit) => return true,
+                    _ => break,
+                }
             }
+        }
+        if Instant::now() >= deadline {
+            return false;
         }
         sleep(AGAIN).await;
     }
-    Err(timed_out(lacking, "crux status"))
+}
+
+async fn flock(ctx: &Ctx, args: &WaitArgs, deadline: Instant) -> Result<(), ErrorDoc> {
+    let mut lacking = String::from("no fulcrum answered");
+    let so = watch(ctx, routes::CONFAB, deadline, |confab: &Confab| match lacks(args, confab, Timestamp::now()) {
+        Ok(left) => {
+            lacking = format!("flock {} is as wanted, but not yet for long enough", confab.flock);
+            Some(Instant::now() + left)
+        }
+        Err(lacks) => {
+            lacking = lacks;
+            None
+        }
+    });
+    if so.await { Ok(()) } else { Err(timed_out(lacking, "crux status")) }
 }
 
 /// Waits until services have as many ready instances as they should, of these revisions where one is named.
@@ -119,25 +141,22 @@ pub(super) async fn until_ready(
     revisions: &BTreeMap<(String, String), String>,
     deadline: Instant,
 ) -> Result<(), ErrorDoc> {
-    let mut lacking = match services.first() {
+    let (mut service, mut problem) = match services.first() {
         None => return Ok(()),
         Some((horde, service)) => (format!("{horde}/{service}"), "is not known yet".to_owned()),
     };
-    let path = format!("{}?watch", routes::PS);
-    while Instant::now() < deadline {
-        let Ok(Ok(mut watch)) = timeout_at(deadline, ctx.client_now().watch::<Ps>(&path)).await else {
-            sleep(AGAIN).await;
-            continue;
-        };
-        while let Ok(Ok(Some(ps))) = timeout_at(deadline, watch.next()).await {
-            match services.iter().find_map(|service| not_ready(service, revisions.get(service), &ps)) {
-                None => return Ok(()),
-                Some(missing) => lacking = missing,
+    let so = watch(ctx, routes::PS, deadline, |ps: &Ps| {
+        match services.iter().find_map(|service| not_ready(service, revisions.get(service), ps)) {
+            None => Some(Instant::now()),
+            Some(missing) => {
+                (service, problem) = missing;
+                None
             }
         }
-        sleep(AGAIN).await;
+    });
+    if so.await {
+        return Ok(());
     }
-    let (service, problem) = lacking;
     Err(timed_out(format!("{service} {problem}"), format!("crux why service {service}")))
 }
 
@@ -146,23 +165,17 @@ pub(super) async fn until_so(ctx: &Ctx, goals: &[Goal], deadline: Instant) -> Re
     if goals.is_empty() {
         return Ok(());
     }
-    let mut lacking = ("no fulcrum answered".to_owned(), "crux status".to_owned());
-    let path = format!("{}?watch", routes::STATUS);
-    while Instant::now() < deadline {
-        let Ok(Ok(mut watch)) = timeout_at(deadline, ctx.client_now().watch::<Status>(&path)).await else {
-            sleep(AGAIN).await;
-            continue;
-        };
-        while let Ok(Ok(Some(status))) = timeout_at(deadline, watch.next()).await {
-            match goals.iter().find_map(|goal| goal.lacks(&status)) {
-                None => return Ok(()),
-                Some(lacks) => lacking = lacks,
+    let (mut lacks, mut next) = ("no fulcrum answered".to_owned(), "crux status".to_owned());
+    let so = watch(ctx, routes::STATUS, deadline, |status: &Status| {
+        match goals.iter().find_map(|goal| goal.lacks(status)) {
+            None => Some(Instant::now()),
+            Some(missing) => {
+                (lacks, next) = missing;
+                None
             }
         }
-        sleep(AGAIN).await;
-    }
-    let (lacks, next) = lacking;
-    Err(timed_out(output::clean(&lacks), next))
+    });
+    if so.await { Ok(()) } else { Err(timed_out(output::clean(&lacks), next)) }
 }
 
 /// What a service lacks, with its name.
@@ -217,7 +230,7 @@ mod tests {
         assert_eq!(check(true, &["n1", "n2"], "2026-01-31T12:00:04Z"), Ok(Duration::from_secs(4)));
         assert_eq!(
             check(true, &["n1"], "2026-01-31T12:00:00Z"),
-            Err("flock calm-heron has 1 members, not 2".to_owned())
+            Err("flock calm-heron has 1 member, not 2".to_owned())
         );
         assert_eq!(
             check(false, &["n1", "n2"], "2026-01-31T12:00:00Z"),

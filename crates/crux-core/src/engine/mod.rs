@@ -405,12 +405,7 @@ impl Engine {
             }
             flock::Output::Clone { fulcrum, addrs } => {
                 self.changed = true;
-                let text = format!(
-                    "two nodes live with the identity of {fulcrum}, at {} and {}: stop one and issue a new certificate \
-                     for it",
-                    addrs[0], addrs[1]
-                );
-                out.push(Output::Event(Event { kind: "alarm", subject: format!("{fulcrum}"), text }));
+                out.push(Output::Event(told::cloned(&fulcrum, &addrs)));
             }
         }
     }

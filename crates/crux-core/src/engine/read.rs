@@ -1,6 +1,7 @@
 //! The read side: what the engine can say about its bloc. See [`crate::picture`].
 
 use super::Engine;
+use super::told::after_clone;
 use super::why_flock::{outside as why_outside, sibling as why_apart, why_flock};
 use crate::facts::Facts;
 use crate::facts::value::{Expulsion, cordon_path, expel_path};
@@ -549,11 +550,8 @@ impl Engine {
         let mut reasons = Vec::new();
         // It outweighs whatever else is said of this fulcrum, for nobody knows of which of the two.
         for (_, addrs) in status.clones.iter().filter(|(fulcrum, _)| fulcrum == id) {
-            let text = format!(
-                "two nodes live with this identity, or did, at {} and {}: stop the copy and issue a certificate under another \
-                 name for it; when only one is left, crux node forget {id} ends this alarm here",
-                addrs[0], addrs[1]
-            );
+            let next = after_clone(id, addrs);
+            let text = format!("two nodes live with this identity, or did, at {} and {}: {next}", addrs[0], addrs[1]);
             reasons.push(reason(id, "clone", "two-answers", Vec::new(), text));
         }
         for line in status.expelled.iter().filter(|line| line.node == id.node) {

@@ -10,6 +10,7 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use crux_names::{Duration, FulcrumId, Member};
 
 fn names(members: &[Member]) -> String {
@@ -84,6 +85,28 @@ pub(super) fn alarm(fulcrum: &FulcrumId, why: Alarm) -> Event {
             wait.as_millis().div_ceil(1_000)
         ),
     };
+    Event { kind: "alarm", subject: format!("{fulcrum}"), text }
+}
+
+/// What to do about two that live with one identity. On one machine most likely nobody copied anything.
+pub(super) fn after_clone(fulcrum: &FulcrumId, addrs: &[SocketAddr; 2]) -> String {
+    if addrs[0].ip() == addrs[1].ip() {
+        format!(
+            "give one of the two another fulcrum's name, crux up --fulcrum NAME; when only one is left, crux node forget {fulcrum} \
+             ends this alarm here"
+        )
+    } else {
+        format!(
+            "stop the copy and issue a certificate under another name for it; when only one is left, crux node forget {fulcrum} \
+             ends this alarm here"
+        )
+    }
+}
+
+/// Two live with one identity.
+pub(super) fn cloned(fulcrum: &FulcrumId, addrs: &[SocketAddr; 2]) -> Event {
+    let next = after_clone(fulcrum, addrs);
+    let text = format!("two nodes live with the identity of {fulcrum}, at {} and {}: {next}", addrs[0], addrs[1]);
     Event { kind: "alarm", subject: format!("{fulcrum}"), text }
 }
 
@@ -168,4 +191,20 @@ pub(super) fn fact(path: &str, version: Option<&Checked>) -> Option<Event> {
     }
     let did = if statement.value.is_some() { "wrote" } else { "deleted" };
     Some(Event { kind: "fact", subject: path.into(), text: format!("{} {did} {path}", statement.author) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_of_one_name_on_one_machine_are_told_apart_by_another_fulcrums_name() {
+        let text = |other: &str| {
+            cloned(&"n1/b".parse().unwrap(), &["10.0.0.1:2789".parse().unwrap(), other.parse().unwrap()]).text
+        };
+        let here = text("10.0.0.1:2790");
+        assert!(here.contains("--fulcrum NAME") && !here.contains("certificate"), "{here}");
+        let there = text("10.0.0.2:2789");
+        assert!(there.contains("certificate under another name") && !there.contains("--fulcrum"), "{there}");
+    }
 }

@@ -36,7 +36,8 @@ fn itself(status: &Status) -> Reason {
         lacks.push(format!("it has {full} of the {expect} members that are expected"));
     }
     if !suspects.is_empty() {
-        lacks.push(format!("{} in it do not answer", suspects.join(", ")));
+        let verb = if suspects.len() == 1 { "does" } else { "do" };
+        lacks.push(format!("{} in it {verb} not answer", suspects.join(", ")));
     }
     if !confab.stable && suspects.is_empty() {
         lacks.push(match status.lacking {
@@ -44,8 +45,10 @@ fn itself(status: &Status) -> Reason {
             None => format!("its leader {} has not granted that it is complete", confab.leader),
         });
     }
-    if !status.siblings.is_empty() {
-        lacks.push(format!("{} other flocks of the bloc are apart from it", status.siblings.len()));
+    match status.siblings.len() {
+        0 => {}
+        1 => lacks.push(String::from("another flock of the bloc is apart from it")),
+        many => lacks.push(format!("{many} other flocks of the bloc are apart from it")),
     }
     let state = match (confab.stable, below) {
         (false, _) => "unstable",

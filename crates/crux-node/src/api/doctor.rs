@@ -1,20 +1,29 @@
 //! What is wrong, each with its cause and what to do next. It looks at this fulcrum and asks its neighbours; it changes
 //! nothing.
 
+mod ends;
+mod refusals;
+
+pub(super) use ends::certificates;
+pub(super) use refusals::{Own, Refusals};
+
 use super::Door;
 use super::answer::{Answer, doc};
 use super::links::{ASKED_MAX, Sights, siblings, survey};
 use super::show;
 use super::vouched;
 use crate::peers::{AskSight, judged, let_in};
+use crate::seek::{Lost, Names};
 use crate::skew;
 use crate::turned_away::Attempts;
 use axum::extract::State;
 use crux_api::json::{Doctor, Finding, FindingState, Sibling};
+use crux_core::flock::Outside;
+use crux_core::flock::discovery::LEFT;
 use crux_core::picture::{RosterLine, Status};
 use crux_link::LinkInfo;
 use crux_names::{FulcrumId, Member};
-use crux_pki::{Life, LifeWarning, unix_now};
+use crux_pki::{count, span_ms, unix_now};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
@@ -30,10 +39,6 @@ const DATAGRAM_MIN: u32 = 1_100;
 /// Free space of the state directory that is worth a word, and that is too little to go on with.
 const SPACE_WARN: u64 = 512 << 20;
 const SPACE_WRONG: u64 = 64 << 20;
-/// A peer's certificate that ends sooner is worth a word, and one that ends within days needs somebody today.
-const PEER_WARN_DAYS: u64 = 30;
-const PEER_WRONG_DAYS: u64 = 3;
-const DAY: u64 = 86_400;
 
 /// Where each member's mesh port is, and what came of knocking there.
 type Knocks = BTreeMap<Member, (SocketAddr, Result<(), String>)>;
@@ -53,8 +58,11 @@ pub(super) async fn doctor(State(door): State<Door>) -> Answer {
     );
     let mut findings = Vec::new();
     let others = siblings(&show::siblings_of(&status), &status, &sights);
-    findings.extend(put_out(&door, &status));
-    findings.extend(flock(&status, &others, &door.turned_away.of_late()));
+    let turned_away = door.turned_away.of_late();
+    let refusals = Refusals::of(&status, &turned_away).and_members(&knocks, &sights);
+    findings.extend(admission(&door, &status, &refusals));
+    findings.extend(flock(&status, &others, &turned_away, &refusals));
+    findings.extend(lists(&door.nowhere.now()));
     findings.extend(clock(clocks, &door.me));
     findings.extend(mesh(&door, &links, &sights, &knocks));
     findings.extend(api(&door, &sights, &ports));
@@ -63,7 +71,7 @@ pub(super) async fn doctor(State(door): State<Door>) -> Answer {
     findings.extend(state(&door));
     findings.extend(vouched::standing(&door).await);
     findings.extend(audit(&door));
-    findings.extend(reach(&status, &sights));
+    findings.extend(reach(&door.me.id, &status, &sights, &refusals));
     Ok(doc(Doctor { node: door.me.id.to_string(), at: show::moment(crate::wall()), findings }))
 }
 
@@ -89,7 +97,19 @@ pub(super) fn put_out(door: &Door, status: &Status) -> Option<Finding> {
     Some(found("expelled", FindingState::Wrong, &door.me.id, text, next))
 }
 
-pub(super) fn flock(status: &Status, siblings: &[Sibling], turned_away: &Attempts) -> Vec<Finding> {
+/// That this node is out of the bloc, and who is kept apart by a certificate, a root or a clock.
+pub(super) fn admission(door: &Door, status: &Status, refusals: &Refusals) -> Vec<Finding> {
+    let out = put_out(door, status);
+    let own = Own { id: &door.me.id, life: door.papers.now().lifetime(), put_out: out.is_some(), now: unix_now() };
+    out.into_iter().chain(refusals.findings(status, &own)).collect()
+}
+
+pub(super) fn flock(
+    status: &Status,
+    siblings: &[Sibling],
+    turned_away: &Attempts,
+    refusals: &Refusals,
+) -> Vec<Finding> {
     use FindingState::{Warning, Wrong};
     let (name, size) = (&status.confab.flock, status.roster.len());
     let mut findings = Vec::new();
@@ -97,12 +117,13 @@ pub(super) fn flock(status: &Status, siblings: &[Sibling], turned_away: &Attempt
     if let Some(expect) = status.expect.filter(|expect| full < *expect as usize) {
         let text = format!("it has {full} of the {expect} members that are expected");
         findings.push(found("flock", Wrong, name, text, "crux why flock"));
-    } else if size == 1 && status.expect != Some(1) {
+    } else if size == 1 && status.expect != Some(1) && refusals.is_empty() {
         let text = "this fulcrum is alone in it; where that is meant, --expect 1 says so";
         findings.push(found("flock", Warning, name, text, "crux why flock"));
     }
     for sibling in siblings {
-        let text = format!("it is apart, with {} members led by {}", sibling.size, sibling.leader);
+        let size = count(sibling.size as usize, "member");
+        let text = format!("it is apart, with {size} led by {}", sibling.leader);
         let (text, next) = match &sibling.pair {
             Some([a, b]) => (
                 format!("{text}: {a} and {b} cannot talk directly, or not in time"),
@@ -113,7 +134,12 @@ pub(super) fn flock(status: &Status, siblings: &[Sibling], turned_away: &Attempt
         findings.push(found("flock", Warning, &sibling.flock, text, next));
     }
     let leads = |id: &FulcrumId| siblings.iter().any(|sibling| sibling.leader == id.to_string());
-    for line in status.outside.iter().filter(|line| !line.who.fulcrum.as_ref().is_some_and(leads)) {
+    let told = |who: &Outside| {
+        // Who left on purpose is missed by nobody.
+        let left = !who.refused && who.why == LEFT;
+        left || (who.refused && refusals::is_one(&who.why)) || who.fulcrum.as_ref().is_some_and(leads)
+    };
+    for line in status.outside.iter().filter(|line| !told(&line.who)) {
         let subject = line.who.fulcrum.as_ref().map_or_else(|| line.who.addr.to_string(), ToString::to_string);
         let how = if line.who.refused { "refuses or is refused" } else { "is silent" };
         let text = format!("it {how} at {}: {}", line.who.addr, line.who.why);
@@ -123,7 +149,8 @@ pub(super) fn flock(status: &Status, siblings: &[Sibling], turned_away: &Attempt
         };
         findings.push(found("flock", Warning, subject, text, next));
     }
-    for (addr, attempt) in show::strangers(status, turned_away) {
+    let strangers = show::strangers(status, turned_away);
+    for (addr, attempt) in strangers.filter(|(_, attempt)| !refusals::is_one_at_door(&attempt.reason)) {
         let text = format!("no link came of its last try: {}", attempt.reason);
         findings.push(found("flock", Warning, addr, text, "look into its own log: it says the same from its side"));
     }
@@ -141,11 +168,24 @@ pub(super) fn flock(status: &Status, siblings: &[Sibling], turned_away: &Attempt
         };
         findings.push(found("flock", Wrong, id, text, next));
     }
-    if findings.is_empty() {
+    if findings.is_empty() && refusals.is_empty() {
         let stable = if status.confab.stable { "stable" } else { "not stable yet" };
-        findings.push(fine("flock", name, format!("{size} members, {stable}, nobody apart")));
+        findings.push(fine("flock", name, format!("{}, {stable}, nobody apart", count(size, "member"))));
     }
     findings
+}
+
+/// Names in lists to search that lead nowhere.
+pub(super) fn lists(nowhere: &Names) -> Vec<Finding> {
+    let lost = |(name, lost): (&String, &Lost)| {
+        let text = format!("{} names it, and it does not resolve: {}", lost.list.display(), lost.why);
+        let host = name.rsplit_once(':').map_or(name.as_str(), |(host, _)| host);
+        let next = format!(
+            "correct the line, or look after the resolver (getent hosts {host}); a list is read again when it changes"
+        );
+        found("list", FindingState::Warning, name, text, next)
+    };
+    nowhere.iter().map(lost).collect()
 }
 
 /// Of how far the clock here is ahead of the others'.
@@ -158,13 +198,13 @@ fn clock(skews: Vec<(Member, i64)>, me: &Member) -> Vec<Finding> {
             _ => continue,
         };
         let side = if *skew < 0 { "ahead of" } else { "behind" };
-        let text = format!("its clock is {} ms {side} the one here", skew.abs());
+        let text = format!("its clock is {} {side} the one here", span_ms(skew.unsigned_abs()));
         let next = format!("set both clocks by NTP: `timedatectl` here and on {}", member.id);
         findings.push(found("clock", state, &member.id, text, next));
     }
     if findings.is_empty() && !skews.is_empty() {
         let most = skews.iter().map(|(_, skew)| skew.abs()).max().unwrap_or(0);
-        findings.push(fine("clock", &me.id, format!("within {most} ms of {} others", skews.len())));
+        findings.push(fine("clock", &me.id, format!("within {most} ms of {}", count(skews.len(), "other"))));
     }
     if crux_pki::BUILD_DATE > unix_now() {
         let text = "it stands before this release was made";
@@ -211,6 +251,8 @@ fn or_too_narrow(addr: SocketAddr) -> String {
 fn mesh_port(me: &Member, mine: &str, links: &[LinkInfo], sights: &Sights, knocks: &Knocks) -> Vec<Finding> {
     use FindingState::Wrong;
     let (mut here, mut there, mut findings) = (0, 0, Vec::new());
+    // Told elsewhere, with its cause.
+    let mut refused = false;
     for (member, (addr, outcome)) in knocks {
         let dialed = links.iter().find(|link| link.peer.member == *member).map(|link| link.dialed);
         match dialed {
@@ -221,6 +263,10 @@ fn mesh_port(me: &Member, mine: &str, links: &[LinkInfo], sights: &Sights, knock
         let id = &member.id;
         let (text, next) = match (dialed, outcome) {
             (Some(_), Ok(())) => continue,
+            (_, Err(cause)) if refusals::is_one(cause) => {
+                refused = true;
+                continue;
+            }
             (None, Ok(())) => (
                 format!("there is no link to it, though it is in this flock and its mesh port {addr}/udp answers"),
                 format!("crux why node {id}"),
@@ -253,20 +299,28 @@ fn mesh_port(me: &Member, mine: &str, links: &[LinkInfo], sights: &Sights, knock
     let mut seen = 0;
     for (member, sight) in sights.iter().filter(|(member, _)| *member != me) {
         match sight.as_ref().ok().and_then(|sight| sight.mesh.as_ref()) {
+            Some(Err(cause)) if refusals::is_one(cause) => refused = true,
             Some(Err(cause)) => {
+                let answered = cause.contains(REFUSED);
+                // In the words of who knocked, whose "here" is there.
+                let cause = cause.replace(" is refused here: ", " is refused there: ");
                 let text = format!("the mesh port here, {mine}/udp, is not reached from there by anybody new: {cause}");
-                let next = format!("open UDP of {mine} on this machine for {}", member.id);
+                let next = match answered {
+                    true => certificates_not_ports(&member.id),
+                    false => format!("open UDP of {mine} on this machine for {}", member.id),
+                };
                 findings.push(found("mesh-port", Wrong, &member.id, text, next));
             }
             Some(Ok(())) => seen += 1,
             None => {}
         }
     }
-    if findings.is_empty() && !knocks.is_empty() {
+    if findings.is_empty() && !knocks.is_empty() && !refused {
+        let answer =
+            if knocks.len() == 1 { "1 port answers".to_owned() } else { format!("{} ports answer", knocks.len()) };
         let text = format!(
-            "linked with every member, {here} dialled from here, {there} from there; {} ports answer here, and this one \
-             answered {seen}",
-            knocks.len()
+            "linked with every member, {here} dialled from here, {there} from there; {answer} here, and this one \
+             answered {seen}"
         );
         findings.push(fine("mesh-port", &me.id, text));
     }
@@ -317,7 +371,12 @@ fn api(door: &Door, sights: &Sights, ports: &BTreeMap<Member, (SocketAddr, Resul
         }
     }
     if findings.is_empty() {
-        let text = format!("{} members' ports are reached from here, and this one from {seen}", ports.len());
+        let members = if ports.len() == 1 {
+            "1 member's port is".to_owned()
+        } else {
+            format!("{} members' ports are", ports.len())
+        };
+        let text = format!("{members} reached from here, and this one from {seen}");
         findings.push(fine("api-port", me, text));
     }
     findings
@@ -350,46 +409,6 @@ fn datagrams(sights: &Sights, me: &Member) -> Vec<Finding> {
             // QUIC searches the longest now and then, and shortens it only when a long one is lost.
             format!("every path carried datagrams of at least {least} bytes when it was last searched, both ways"),
         ));
-    }
-    findings
-}
-
-/// The marks of the design: half, two thirds, nine tenths of a life that nobody renewed, and its end.
-fn own_certificate(me: &FulcrumId, life: Life, now: u64) -> Finding {
-    use FindingState::{Warning, Wrong};
-    let days = life.left(now) / DAY;
-    let text = |warning: LifeWarning| format!("{warning}: {days} days are left");
-    let next = |when: &str| format!("crux ca renew BUNDLE --ca DIR --out NEW for {}, and install it {when}", me.node);
-    match life.warning(now) {
-        None => fine("certificate", me, format!("it ends in {days} days")),
-        Some(warning @ (LifeWarning::Half | LifeWarning::TwoThirds)) => {
-            found("certificate", Warning, me, text(warning), next("in time"))
-        }
-        Some(warning) => found("certificate", Wrong, me, text(warning), next("now")),
-    }
-}
-
-pub(super) fn certificates(door: &Door, links: &[LinkInfo]) -> Vec<Finding> {
-    use FindingState::{Ok, Warning, Wrong};
-    let now = unix_now();
-    let mut findings = vec![own_certificate(&door.me.id, door.papers.now().lifetime(), now)];
-    if let Some(cause) = door.papers.not_taken() {
-        let text = format!("a bundle was put in its place and is not used: {cause}");
-        let next = "put a whole bundle of the same node there: it is picked up without a restart";
-        findings.push(found("certificate", Wrong, &door.me.id, text, next));
-    }
-    for link in links {
-        let left = link.peer.not_after.saturating_sub(now) / DAY;
-        let state = match left {
-            left if left <= PEER_WRONG_DAYS => Wrong,
-            left if left <= PEER_WARN_DAYS => Warning,
-            _ => Ok,
-        };
-        if state != Ok {
-            let text = format!("its certificate ends in {left} days, and its links are cut then");
-            let next = format!("crux ca issue --ca DIR --node {} and install it there", link.peer.member.id.node);
-            findings.push(found("certificate", state, &link.peer.member.id, text, next));
-        }
     }
     findings
 }
@@ -444,14 +463,20 @@ fn free_space(path: &Path) -> io::Result<u64> {
 }
 
 /// Pairs of members that have no link, by the word of either.
-fn reach(status: &Status, sights: &Sights) -> Vec<Finding> {
+fn reach(me: &FulcrumId, status: &Status, sights: &Sights, refusals: &Refusals) -> Vec<Finding> {
     use FindingState::{Warning, Wrong};
     let mut findings = Vec::new();
+    let mut explained = false;
     let mut told = BTreeSet::new();
     let mut pairs = 0;
     for (member, sight) in sights {
         let sight = match sight {
             Ok(sight) => sight,
+            // Without a link it cannot say anything.
+            Err(_) if refusals.explain(&member.id) => {
+                explained = true;
+                continue;
+            }
             Err(error) => {
                 let text = format!("it does not say whom it reaches: {error}");
                 findings.push(found("reach", Warning, &member.id, text, format!("crux why node {}", member.id)));
@@ -462,6 +487,8 @@ fn reach(status: &Status, sights: &Sights) -> Vec<Finding> {
             let pair = if *other < member.id { (other, &member.id) } else { (&member.id, other) };
             if sight.links.iter().any(|link| link.to == other.to_string()) {
                 pairs += 1;
+            } else if refusals.explain_pair(me, pair) {
+                explained = true;
             } else if told.insert(pair) {
                 let text = format!("{} and {} have no link with each other", pair.0, pair.1);
                 let next = format!("open UDP between the two; crux links; crux why node {}", pair.1);
@@ -469,7 +496,7 @@ fn reach(status: &Status, sights: &Sights) -> Vec<Finding> {
             }
         }
     }
-    if findings.is_empty() && pairs > 0 {
+    if findings.is_empty() && pairs > 0 && !explained {
         findings.push(fine(
             "reach",
             &status.confab.flock,
@@ -504,7 +531,7 @@ mod tests {
         assert_eq!((behind.state, behind.subject.as_str()), (FindingState::Warning, "n2"));
         assert!(behind.text.contains("1000 ms behind"), "{}", behind.text);
         let ahead = look(-95_000);
-        assert!(ahead.state == FindingState::Wrong && ahead.text.contains("95000 ms ahead of"), "{}", ahead.text);
+        assert!(ahead.state == FindingState::Wrong && ahead.text.contains("95 s ahead of"), "{}", ahead.text);
     }
 
     fn link(to: &str, datagram: u32) -> SeenLink {
@@ -543,6 +570,7 @@ mod tests {
             labels: BTreeMap::new(),
             addr: "10.0.0.2:2789".parse().unwrap(),
             api_port: 0,
+            not_before: 0,
             not_after: 0,
         };
         let zero = Duration::ZERO;
@@ -572,5 +600,16 @@ mod tests {
         let none = look(&[], Ok(()), Ok(()));
         assert!(none[0].text.contains("no link to it") && none[0].text.contains("answers"), "{none:?}");
         assert!(look(&[], silent(), Ok(()))[0].text.contains("nobody answered"));
+        // A refusal is no shut port, and "here" of who knocked is there.
+        let theirs = || Err("10.0.0.1:2789 is refused here: it speaks in riddles".to_owned());
+        let refused = look(&linked, Ok(()), theirs());
+        let next = refused[0].next.as_ref().unwrap();
+        assert!(
+            refused[0].text.contains("10.0.0.1:2789 is refused there") && !next.contains("open UDP"),
+            "{refused:?}"
+        );
+        // What is told as a refusal is not told again as a port.
+        let root = || Err(format!("refused by 10.0.0.2:2789: {}", crux_pki::Refusal::Untrusted));
+        assert_eq!(look(&linked, root(), root()), []);
     }
 }

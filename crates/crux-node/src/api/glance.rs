@@ -7,7 +7,7 @@ use super::{Door, show};
 use axum::extract::State;
 use crux_api::json::{self, BlocCertificate, BlocRoot, BlocStatus, Finding, FindingState, HordeState};
 use crux_names::ADMIN;
-use crux_pki::{CertificateDer, Summary, fingerprint, unix_now};
+use crux_pki::{CertificateDer, Summary, count, fingerprint, span, unix_now};
 
 /// A root that ends sooner needs a successor now: certificates end with it, and exchanging it takes a round of all machines.
 const ROOT_DAYS: u64 = 90;
@@ -32,9 +32,12 @@ pub(super) async fn bloc(State(door): State<Door>) -> Answer {
     };
     let mut roots: Vec<(u64, String)> = bundle.trust().roots().map(root).collect();
     roots.sort();
+    let turned_away = door.turned_away.of_late();
+    let refusals = doctor::Refusals::of(&picture, &turned_away);
     let looked = [
-        doctor::put_out(&door, &picture).into_iter().collect(),
-        doctor::flock(&picture, &status.siblings, &door.turned_away.of_late()),
+        doctor::admission(&door, &picture, &refusals),
+        doctor::flock(&picture, &status.siblings, &turned_away, &refusals),
+        doctor::lists(&door.nowhere.now()),
         doctor::certificates(&door, &links),
         doctor::state(&door),
         doctor::audit(&door).into_iter().collect(),
@@ -49,7 +52,7 @@ pub(super) async fn bloc(State(door): State<Door>) -> Answer {
 fn of_roots(roots: &[(u64, String)], now: u64) -> Vec<Finding> {
     let ending = roots.iter().filter(|(end, _)| end.saturating_sub(now) / DAY <= ROOT_DAYS);
     let finding = |(end, name): &(u64, String)| {
-        let text = format!("this root ends in {} days, and every certificate under it", end.saturating_sub(now) / DAY);
+        let text = format!("this root ends in {}, and every certificate under it", span(end.saturating_sub(now)));
         let next = "make a successor and let bundles trust both: crux ca init, crux ca trust BUNDLE --add NEW-CA";
         found("root", FindingState::Wrong, &name[..name.len().min(12)], text, next)
     };
@@ -71,13 +74,17 @@ fn of_status(status: &json::Status) -> Vec<Finding> {
         findings.push(found("horde", Warning, &horde.name, format!("it is {how}{why}"), next));
     }
     if status.facts.conflicts > 0 {
-        let text =
-            format!("{} facts were written apart; deletions, else the later, are in force", status.facts.conflicts);
+        let text = format!(
+            "of {} versions were written apart; deletions, else the later, are in force",
+            count(status.facts.conflicts as usize, "fact")
+        );
         let next = "crux facts conflicts, then crux facts dismiss PATH";
         findings.push(found("facts", Warning, &status.confab.bloc, text, next));
     }
     if status.facts.quarantined > 0 {
-        let text = format!("{} facts wait for an operator's word", status.facts.quarantined);
+        let wait = if status.facts.quarantined == 1 { "waits" } else { "wait" };
+        let facts = count(status.facts.quarantined as usize, "fact");
+        let text = format!("{facts} {wait} for an operator's word");
         findings.push(found("facts", Warning, &status.confab.bloc, text, "crux facts quarantine"));
     }
     if let Some(skew) = status.clock.skew_ms.filter(|skew| skew.abs() >= SKEW_MS) {

@@ -13,6 +13,8 @@ use crux_api::grpc::confab_server::{Confab, ConfabServer};
 use crux_api::grpc::events_server::EventsServer;
 use crux_api::grpc::yurt_server::YurtServer;
 use crux_api::grpc::{ConfabRequest, ConfabView, DESCRIPTORS};
+use crux_api::rights::{GRPC, INSTANCE};
+use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -22,41 +24,59 @@ use tonic_health::server::HealthService;
 
 /// The gRPC services as routes.
 pub(super) fn routes(door: Door) -> Router {
-    let mut router = Router::new()
-        .merge(of_instances(door.clone()))
-        .route_service("/crux.v1.Yurt/{method}", YurtServer::new(yurt::YurtRpc(door)));
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1();
-    match reflection {
-        Ok(service) => router = router.route_service("/grpc.reflection.v1.ServerReflection/{method}", service),
+    let mut router = shared(door.clone())
+        .route_service("/crux.v1.Yurt/{method}", YurtServer::new(yurt::YurtRpc(door.clone())))
+        .route_service("/grpc.health.v1.Health/{method}", health(door, GRPC.iter().map(|(path, _)| *path)));
+    // Both tell of both: some clients know only the older name of the same service.
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .include_reflection_service(false)
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+    };
+    match (reflection().build_v1(), reflection().build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => {
+            router = router
+                .route_service("/grpc.reflection.v1.ServerReflection/{method}", v1)
+                .route_service("/grpc.reflection.v1alpha.ServerReflection/{method}", v1alpha);
+        }
         // Its sets are compiled in and tested; without it clients need the protos.
-        Err(error) => tracing::warn!("gRPC reflection is not served: {error}"),
+        (Err(error), _) | (_, Err(error)) => tracing::warn!("gRPC reflection is not served: {error}"),
     }
     router
 }
 
-/// Those that instances may ask for on their own sockets, too.
+/// Those that instances may ask for on their own sockets.
 pub(super) fn of_instances(door: Door) -> Router {
+    let health = health(door.clone(), INSTANCE.iter().copied());
+    shared(door).route_service("/grpc.health.v1.Health/{method}", health)
+}
+
+/// Those that are served everywhere.
+fn shared(door: Door) -> Router {
     Router::new()
         .route_service("/crux.v1.Confab/{method}", ConfabServer::new(ConfabRpc(door.clone())))
         .route_service("/crux.v1.Access/{method}", AccessServer::new(access::AccessRpc(door.clone())))
-        .route_service("/crux.v1.Events/{method}", EventsServer::new(events::EventsRpc(door.clone())))
-        .route_service("/grpc.health.v1.Health/{method}", health(door))
+        .route_service("/crux.v1.Events/{method}", EventsServer::new(events::EventsRpc(door)))
 }
 
-/// Serving, the whole and the confab, until the driver ends.
-fn health(door: Door) -> HealthServer<HealthService> {
+/// The whole and each service of these methods: serving, until the driver ends.
+fn health(door: Door, paths: impl Iterator<Item = &'static str>) -> HealthServer<HealthService> {
+    let services: BTreeSet<&str> = paths.filter_map(|path| path.split('/').nth(1)).collect();
     let (reporter, _) = tonic_health::server::health_reporter();
     let service = HealthService::from_health_reporter(reporter.clone());
     tokio::spawn(async move {
-        reporter.set_serving::<ConfabServer<ConfabRpc>>().await;
+        for service in &services {
+            reporter.set_service_status(service, ServingStatus::Serving).await;
+        }
         let mut changed = door.asker.changed();
         // It ends when its sender does, and that is the driver's end.
         while changed.changed().await.is_ok() {}
-        reporter.set_not_serving::<ConfabServer<ConfabRpc>>().await;
-        reporter.set_service_status("", ServingStatus::NotServing).await;
+        for service in services.iter().chain([&""]) {
+            reporter.set_service_status(service, ServingStatus::NotServing).await;
+        }
     });
     HealthServer::new(service)
 }
@@ -146,7 +166,12 @@ mod tests {
 
     #[test]
     fn every_method_of_every_service_has_its_right() {
-        let sets = [DESCRIPTORS, tonic_health::pb::FILE_DESCRIPTOR_SET, tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET];
+        let sets = [
+            DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ];
         let mut methods = BTreeSet::new();
         for file in sets.into_iter().flat_map(|set| Files::decode(set).unwrap().file) {
             for service in &file.service {

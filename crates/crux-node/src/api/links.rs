@@ -51,7 +51,7 @@ pub(super) async fn flocks(State(door): State<Door>, Query(query): Query<WatchQu
 async fn seen_flocks(door: &Door) -> Result<FlockList, Refusal> {
     let status = door.status().await?;
     let sights = survey(door, &status, AskSight::default()).await;
-    let mut list = show::flocks(&status, &door.turned_away.of_late());
+    let mut list = show::flocks(&status, &door.turned_away.of_late(), &door.nowhere.now());
     list.siblings = siblings(&list.siblings, &status, &sights);
     // Whom others see at the head of a flock is not in none.
     list.outside.retain(|line| !list.siblings.iter().any(|sibling| Some(&sibling.leader) == line.name.as_ref()));

@@ -54,6 +54,7 @@ use crate::events::Events;
 use crate::metrics::{Meters, timed};
 use crate::papers::Papers;
 use crate::peers::Peers;
+use crate::seek::Nowhere;
 use crate::skew::Skew;
 use crate::store::{Store, StoreStatus};
 use crate::turned_away::TurnedAway;
@@ -104,6 +105,8 @@ pub(crate) struct Door {
     pub(crate) skew: Skew,
     /// Who was refused at its mesh port of late.
     pub(crate) turned_away: TurnedAway,
+    /// Names of its lists that lead nowhere.
+    pub(crate) nowhere: Nowhere,
     /// What operators did here.
     pub(crate) audit: Audit,
     /// What it counts.

@@ -39,7 +39,7 @@ pub(super) async fn ps(State(door): State<Door>, Query(query): Query<WatchQuery>
 pub(super) async fn nodes(State(door): State<Door>, Query(query): Query<WatchQuery>) -> Answer {
     listed(door, &query, |door, status| NodeList {
         roster: show::roster(status, &door.link_table()),
-        outside: show::outside(status, &door.turned_away.of_late()),
+        outside: show::outside(status, &door.turned_away.of_late(), &door.nowhere.now()),
         clones: status.clones.iter().map(show::twins).collect(),
     })
     .await
@@ -238,6 +238,7 @@ impl Door {
             links: self.link_table(),
             listens: self.listens.clone(),
             turned_away: self.turned_away.of_late(),
+            nowhere: self.nowhere.now(),
             admission: self.papers.now().admission(),
         }
     }

@@ -1,13 +1,14 @@
 //! From the engine's picture to the documents that tools parse: names to texts, moments to RFC 3339, and nothing else.
 
 use crate::ask::Now;
+use crate::seek::Names;
 use crate::turned_away::{Attempt, Attempts};
 use crux_api::json;
 use crux_api::json::Counter;
 use crux_core::engine::Engine;
 use crux_core::flock;
 use crux_core::picture;
-use crux_names::{Duration, FulcrumId, Member, Wall};
+use crux_names::{Duration, FulcrumId, Member, NodeName, Wall};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -26,6 +27,8 @@ pub(crate) struct Own {
     pub(crate) links: LinkTable,
     /// Who was refused here of late.
     pub(crate) turned_away: Attempts,
+    /// Names of its lists that lead nowhere.
+    pub(crate) nowhere: Names,
     /// Where it listens.
     pub(crate) listens: json::Listens,
     /// The admission of its certificate.
@@ -83,7 +86,7 @@ pub(crate) fn status(from: &picture::Status, own: Own) -> json::Status {
         confab: confab(&from.confab),
         roster: roster(from, &own.links),
         siblings: siblings_of(from),
-        outside: outside(from, &own.turned_away),
+        outside: outside(from, &own.turned_away, &own.nowhere),
         hordes: hordes(from),
         services: services(from),
         instances: instances(from),
@@ -107,7 +110,7 @@ pub(crate) fn status(from: &picture::Status, own: Own) -> json::Status {
 }
 
 /// Flocks of the bloc as seen from here.
-pub(crate) fn flocks(from: &picture::Status, turned_away: &Attempts) -> json::FlockList {
+pub(crate) fn flocks(from: &picture::Status, turned_away: &Attempts, nowhere: &Names) -> json::FlockList {
     let own = confab(&from.confab);
     json::FlockList {
         flock: json::Flock {
@@ -125,7 +128,7 @@ pub(crate) fn flocks(from: &picture::Status, turned_away: &Attempts) -> json::Fl
             },
         },
         siblings: siblings_of(from),
-        outside: outside(from, turned_away),
+        outside: outside(from, turned_away, nowhere),
     }
 }
 
@@ -256,32 +259,50 @@ const EXPELLED: &str = " was expelled";
 /// How a refusal begins, ours or theirs, where two blocs meet.
 const OTHER_BLOC: &str = "certificate of bloc ";
 
-fn outside_state(refused: bool, why: &str) -> json::OutsideState {
+/// The node that a refusal says was put out.
+fn expelled_in(why: &str) -> Option<NodeName> {
+    let before = why.split_once(EXPELLED)?.0;
+    NodeName::parse(before.rsplit_once("node ")?.1).ok()
+}
+
+/// `me` is not the one who is outside: a refusal that says that this node was put out says nothing of who refuses it.
+fn outside_state(me: &NodeName, refused: bool, why: &str) -> json::OutsideState {
     match refused {
-        true if why.contains(EXPELLED) => json::OutsideState::Expelled,
+        true if expelled_in(why).is_some_and(|node| node != *me) => json::OutsideState::Expelled,
         true if why.contains(OTHER_BLOC) => json::OutsideState::OtherBloc,
         true => json::OutsideState::Refused,
         false => json::OutsideState::Silent,
     }
 }
 
-/// Who is in no flock that is seen from here: whom this fulcrum looks for, then who came by itself and was refused.
-pub(crate) fn outside(from: &picture::Status, turned_away: &Attempts) -> Vec<json::Outside> {
+/// Who is in no flock that is seen from here: whom this fulcrum looks for, then who came by itself and was refused, then names
+/// that lead nowhere.
+pub(crate) fn outside(from: &picture::Status, turned_away: &Attempts, nowhere: &Names) -> Vec<json::Outside> {
+    let me = &from.confab.me.id.node;
+    // Whoever is refused with its name in the words is known by it, wherever it came from.
+    let named = |why: &str| expelled_in(why).filter(|node| node != me).map(|node| node.to_string());
     let line = |line: &picture::OutsideLine| json::Outside {
-        name: line.who.fulcrum.as_ref().map(ToString::to_string),
+        name: line.who.fulcrum.as_ref().map(ToString::to_string).or_else(|| named(&line.who.why)),
         addr: line.who.addr.to_string(),
         last_seen: line.last_seen.map(moment),
-        state: outside_state(line.who.refused, &line.who.why),
+        state: outside_state(me, line.who.refused, &line.who.why),
         reason: line.who.why.clone(),
     };
     let attempts = strangers(from, turned_away).map(|(addr, attempt)| json::Outside {
-        name: None,
+        name: named(&attempt.reason),
         addr: addr.to_string(),
         last_seen: Some(moment(attempt.at)),
-        state: outside_state(true, &attempt.reason),
+        state: outside_state(me, true, &attempt.reason),
         reason: attempt.reason.clone(),
     });
-    from.outside.iter().map(line).chain(attempts).collect()
+    let lost = nowhere.iter().map(|(name, lost)| json::Outside {
+        name: None,
+        addr: name.clone(),
+        last_seen: None,
+        state: json::OutsideState::Silent,
+        reason: format!("{} names it, and it does not resolve: {}", lost.list.display(), lost.why),
+    });
+    from.outside.iter().map(line).chain(attempts).chain(lost).collect()
 }
 
 /// Those that came by themselves and that nothing else is known of.
@@ -302,7 +323,10 @@ pub(crate) fn turned_away(addr: SocketAddr, attempt: Attempt, now: Wall) -> pict
         state: "refused".into(),
         since: None,
         rule: "admission".into(),
-        inputs: vec![("last tried".into(), format!("{} s ago", now.secs().saturating_sub(attempt.at.secs())))],
+        inputs: vec![(
+            "last tried".into(),
+            format!("{} ago", crux_pki::span(now.secs().saturating_sub(attempt.at.secs()))),
+        )],
         text: attempt.reason,
     }
 }
@@ -462,10 +486,17 @@ mod tests {
 
     #[test]
     fn another_bloc_is_told_from_other_refusals() {
+        let me: NodeName = "n1".parse().unwrap();
+        let outside_state = |refused, why: &str| outside_state(&me, refused, why);
         let refusal = crux_pki::Refusal::OtherBloc { theirs: "a".into(), ours: "b".into() };
         assert_eq!(outside_state(true, &format!("refused: {refusal}")), json::OutsideState::OtherBloc);
         let refusal = crux_pki::Refusal::Expelled { node: "n7".into(), up_to: 1 };
         assert_eq!(outside_state(true, &format!("refused: {refusal}")), json::OutsideState::Expelled);
+        assert_eq!(expelled_in(&format!("refused by 10.0.0.1:2789: {refusal}")), Some("n7".parse().unwrap()));
+        assert_eq!(expelled_in(&refusal.to_string()), Some("n7".parse().unwrap()));
+        // Who refuses the one that was put out was not put out itself.
+        let refusal = crux_pki::Refusal::Expelled { node: "n1".into(), up_to: 1 };
+        assert_eq!(outside_state(true, &format!("refused: {refusal}")), json::OutsideState::Refused);
         assert_eq!(outside_state(true, "certificate expired"), json::OutsideState::Refused);
     }
 

@@ -12,7 +12,7 @@ use crux_core::facts::version::Checked;
 use crux_core::io::{Event, Input, Peer};
 use crux_core::wire::{self, BadFrame, Frame};
 use crux_link::{DialFailure, LinkEvent, PeerInfo};
-use crux_names::{BlocName, Boot, Member, NodeName};
+use crux_names::{BlocName, Boot, FulcrumId, Member, NodeName};
 use crux_pki::facts::Checker;
 use crux_pki::{Bundle, Trust};
 use std::collections::BTreeMap;
@@ -71,6 +71,39 @@ pub(crate) struct Inbox {
     complaints: BTreeMap<NodeName, (Option<Instant>, u32)>,
     /// When a dial that was refused was last told of, by address.
     refused: BTreeMap<SocketAddr, Instant>,
+    /// What is said of links that come and go, by fulcrum.
+    links_said: BTreeMap<FulcrumId, Said>,
+}
+
+/// What was said of one fulcrum's links of late.
+struct Said {
+    /// Since when it is counted.
+    since: Instant,
+    /// Lines since then.
+    lines: u32,
+    /// Those that were not written.
+    silent: u32,
+}
+
+/// So many lines about links with one fulcrum are written in [`LINES_IN`]; then one, with how many were not.
+const LINES: u32 = 6;
+const LINES_IN: Duration = Duration::from_secs(60);
+
+impl Said {
+    /// Whether another line is written now, and if so how many were not written since the last one.
+    fn another(&mut self, now: Instant) -> Option<u32> {
+        if now.saturating_duration_since(self.since) >= LINES_IN {
+            // Who was too loud is heard once in that time until it is calm for as long.
+            let lines = if self.silent > 0 { LINES - 1 } else { 0 };
+            (self.since, self.lines) = (now, lines);
+        }
+        if self.lines >= LINES {
+            self.silent = self.silent.saturating_add(1);
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.silent))
+    }
 }
 
 impl Inbox {
@@ -102,7 +135,8 @@ impl Inbox {
             })
             .expect("a thread at the start");
         let (order, complaints, refused) = (Order::default(), BTreeMap::new(), BTreeMap::new());
-        (Self { bloc, unchecked, order, anew, peers, turned_away, complaints, refused }, out)
+        let links_said = BTreeMap::new();
+        (Self { bloc, unchecked, order, anew, peers, turned_away, complaints, refused, links_said }, out)
     }
 
     /// Takes facts that were checked, and what came after them.
@@ -131,7 +165,8 @@ impl Inbox {
     pub(super) fn link(&mut self, event: LinkEvent) -> Taken {
         match event {
             LinkEvent::Up { peer, dialed } => {
-                info!("linked with {} at {}", peer.member, peer.addr);
+                let (member, addr) = (&peer.member, peer.addr);
+                self.say_of_link(member, format_args!("linked with {member} at {addr}"));
                 self.turned_away.let_in(peer.addr);
                 Taken::Input(Input::LinkUp { peer: introduced(peer), dialed })
             }
@@ -152,7 +187,7 @@ impl Inbox {
             }
             LinkEvent::Twin { addr } => Taken::Input(Input::Twin { addr }),
             LinkEvent::Down { peer, why } => {
-                info!("the link to {peer} ended: {why}");
+                self.say_of_link(&peer, format_args!("the link to {peer} ended: {why}"));
                 self.order.ended(&peer);
                 Taken::Input(Input::LinkDown { peer, why })
             }
@@ -234,6 +269,19 @@ impl Inbox {
             self.refused.insert(addr, now);
         }
         news
+    }
+
+    /// Writes what became of a link, but not each second: that is what a copy of a certificate makes of its links.
+    fn say_of_link(&mut self, peer: &Member, line: std::fmt::Arguments) {
+        let now = Instant::now();
+        let kept = |said: &Said| if said.silent > 0 { LINES_IN * 10 } else { LINES_IN };
+        self.links_said.retain(|_, said| now.saturating_duration_since(said.since) < kept(said));
+        let said = self.links_said.entry(peer.id.clone()).or_insert(Said { since: now, lines: 0, silent: 0 });
+        match said.another(now) {
+            Some(0) => info!("{line}"),
+            Some(more) => info!("{line} ({more} more such lines about {} are left out)", peer.id),
+            None => debug!("{line}"),
+        }
     }
 
     fn bad(&mut self, peer: Member, cause: BadFrame) -> Taken {
@@ -360,6 +408,21 @@ mod tests {
         let (mut steady, _out) = inbox(&["n3"]).await;
         assert!(matches!(steady.link(dialled()), Taken::Input(Input::DialFailed { refused: true, .. })));
         assert!(matches!(steady.link(at_door()), Taken::Nothing));
+    }
+
+    #[test]
+    fn what_comes_and_goes_each_second_is_said_now_and_then_with_a_count() {
+        let begin = Instant::now();
+        let mut said = Said { since: begin, lines: 0, silent: 0 };
+        let at = |second| begin + Duration::from_secs(second);
+        let heard: Vec<(u64, u32)> = (0..300).filter_map(|second| Some((second, said.another(at(second))?))).collect();
+        let first = (0..6).map(|second| (second, 0));
+        // Nothing of it is lost: what was left out is counted.
+        let later = [(60, 54), (120, 59), (180, 59), (240, 59)];
+        assert_eq!(heard, first.chain(later).collect::<Vec<_>>());
+        // A minute of calm ends it.
+        assert_eq!(said.another(at(400)), Some(59));
+        assert_eq!((500..506).filter(|second| said.another(at(*second)) == Some(0)).count(), 6);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `source` | what `--probe` takes: networks and files |
 //! | `sweep` | going through them again and again, at a bounded pace |
+//! | `nowhere` | names of lists that lead nowhere now |
 //! | `announcement` | the 64 bytes that a fulcrum says on the local link |
 //! | `multicast` | saying and hearing them on every interface |
 //! | `fuzz` | any bytes at all |
@@ -12,10 +13,12 @@
 mod announcement;
 pub(crate) mod fuzz;
 mod multicast;
+mod nowhere;
 mod source;
 mod sweep;
 
 pub(crate) use multicast::Multicast;
+pub(crate) use nowhere::{Lost, Names, Nowhere};
 pub(crate) use source::Source;
 pub(crate) use sweep::sweep;
 

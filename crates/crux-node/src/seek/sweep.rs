@@ -1,5 +1,6 @@
 //! Going through networks and lists: once fast, then again and again slowly. A list is read again when its file changes.
 
+use super::nowhere::Nowhere;
 use super::source::{Line, Source, lines};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -57,7 +58,7 @@ impl List {
                 for (number, wrong) in bad {
                     warn!("{}:{number}: {wrong}; the line is left out", self.path.display());
                 }
-                info!("{} has {} lines to search", self.path.display(), good.len());
+                info!("{} has {} to search", self.path.display(), crux_pki::count(good.len(), "line"));
                 (self.lines, self.stamp, self.complained) = (good, stamp, false);
                 true
             }
@@ -88,22 +89,29 @@ fn read(path: &Path) -> std::io::Result<String> {
 /// What to knock at next.
 enum Step {
     Addr(SocketAddr),
-    Name(String),
+    /// With the list that names it.
+    Name(String, PathBuf),
+}
+
+/// Each line of each list.
+fn lines_of(lists: &[List]) -> impl Iterator<Item = (&List, &Line)> {
+    lists.iter().flat_map(|list| list.lines.iter().map(move |line| (list, line)))
 }
 
 /// Everything once, beginning somewhere: fulcrums that search one network do not all knock at the same host at once.
 fn steps(nets: &[Source], lists: &[List], start: u64) -> Vec<Step> {
-    let line = |line: &Line| -> Vec<Step> {
+    let line = |(list, line): (&List, &Line)| -> Vec<Step> {
+        let name = |host: &String| Step::Name(host.clone(), list.path.clone());
         match line {
             Line::Net(net) => net.addrs().map(Step::Addr).collect(),
-            Line::Host(host) => vec![host.parse().map_or_else(|_| Step::Name(host.clone()), Step::Addr)],
+            Line::Host(host) => vec![host.parse().map_or_else(|_| name(host), Step::Addr)],
         }
     };
     let of_nets = nets.iter().flat_map(|source| match source {
         Source::Net(net) => net.addrs().map(Step::Addr).collect(),
         Source::File(_) => Vec::new(),
     });
-    let mut all: Vec<Step> = lists.iter().flat_map(|list| &list.lines).flat_map(line).chain(of_nets).collect();
+    let mut all: Vec<Step> = lines_of(lists).flat_map(line).chain(of_nets).collect();
     if !all.is_empty() {
         let middle = usize::try_from(start % all.len() as u64).unwrap_or(0);
         all.rotate_left(middle);
@@ -111,12 +119,12 @@ fn steps(nets: &[Source], lists: &[List], start: u64) -> Vec<Step> {
     all
 }
 
-/// Searches until nobody listens. `start` differs from fulcrum to fulcrum.
-pub(crate) async fn sweep(sources: Vec<Source>, start: u64, found: mpsc::Sender<SocketAddr>) {
-    sweep_at(PACE, sources, start, found).await;
+/// Searches until nobody listens. `start` differs from fulcrum to fulcrum. Names of lists that do not resolve are in `nowhere`.
+pub(crate) async fn sweep(sources: Vec<Source>, start: u64, nowhere: Nowhere, found: mpsc::Sender<SocketAddr>) {
+    sweep_at(PACE, sources, start, nowhere, found).await;
 }
 
-async fn sweep_at(at: Pace, sources: Vec<Source>, start: u64, found: mpsc::Sender<SocketAddr>) {
+async fn sweep_at(at: Pace, sources: Vec<Source>, start: u64, nowhere: Nowhere, found: mpsc::Sender<SocketAddr>) {
     let (files, nets): (Vec<_>, Vec<_>) = sources.into_iter().partition(|source| matches!(source, Source::File(_)));
     let files = files.into_iter().filter_map(|source| match source {
         Source::File(path) => Some(List::new(path)),
@@ -130,10 +138,13 @@ async fn sweep_at(at: Pace, sources: Vec<Source>, start: u64, found: mpsc::Sende
     loop {
         let began = Instant::now();
         lists.iter_mut().for_each(|list| _ = list.look());
+        let named = lines_of(&lists)
+            .filter_map(|(_, line)| if let Line::Host(host) = line { Some(host.as_str()) } else { None });
+        nowhere.keep(&named.collect());
         let mut looked = Instant::now();
         let mut changed = false;
         for step in steps(&nets, &lists, start) {
-            for addr in resolve(step).await {
+            for addr in resolve(step, &nowhere).await {
                 if found.send(addr).await.is_err() {
                     return;
                 }
@@ -170,15 +181,26 @@ fn look(lists: &mut [List]) -> bool {
     changed
 }
 
-async fn resolve(step: Step) -> Vec<SocketAddr> {
-    match step {
-        Step::Addr(addr) => vec![addr],
-        // A name that is not known now may be known on the next sweep.
-        Step::Name(name) => match tokio::time::timeout(LOOKUP, tokio::net::lookup_host(name)).await {
-            Ok(Ok(addrs)) => addrs.collect(),
-            _ => Vec::new(),
-        },
+async fn resolve(step: Step, nowhere: &Nowhere) -> Vec<SocketAddr> {
+    let (name, list) = match step {
+        Step::Addr(addr) => return vec![addr],
+        Step::Name(name, list) => (name, list),
+    };
+    let why = match tokio::time::timeout(LOOKUP, tokio::net::lookup_host(&name)).await {
+        Ok(Ok(addrs)) => {
+            if nowhere.found(&name) {
+                info!("{name} in {} resolves now", list.display());
+            }
+            return addrs.collect();
+        }
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", LOOKUP.as_secs()),
+    };
+    // It may be known on the next sweep.
+    if nowhere.note(&name, &list, &why) {
+        warn!("{name} in {} does not resolve: {why}; it is looked up again and again", list.display());
     }
+    Vec::new()
 }
 
 #[cfg(test)]
@@ -190,7 +212,7 @@ mod tests {
     async fn a_network_is_searched_whole_first_fast_and_then_slowly() {
         let (found_in, mut found) = mpsc::channel(1);
         let pace = Pace { first: 1000, later: 100, again: Duration::from_millis(100) };
-        let task = tokio::spawn(sweep_at(pace, vec!["10.0.0.0/26".parse().unwrap()], 77, found_in));
+        let task = tokio::spawn(sweep_at(pace, vec!["10.0.0.0/26".parse().unwrap()], 77, Nowhere::default(), found_in));
         let round = async |found: &mut mpsc::Receiver<SocketAddr>| {
             let began = Instant::now();
             let mut seen = BTreeSet::new();
@@ -216,7 +238,8 @@ mod tests {
         let path = dir.path().join("peers");
         let source = Source::File(path.clone());
         let (found_in, mut found) = mpsc::channel(1);
-        let task = tokio::spawn(sweep(vec![source], 0, found_in));
+        let nowhere = Nowhere::default();
+        let task = tokio::spawn(sweep(vec![source], 0, nowhere.clone(), found_in));
         let mut next = async || tokio::time::timeout(Duration::from_secs(60), found.recv()).await.unwrap().unwrap();
         std::fs::write(&path, "10.0.0.1:1\nnot a host\n").unwrap();
         assert_eq!(next().await, "10.0.0.1:1".parse().unwrap());
@@ -227,6 +250,15 @@ mod tests {
         assert_eq!(next().await, "10.0.0.2:2".parse().unwrap());
         std::fs::write(&path, "localhost:3\n").unwrap();
         while next().await.port() != 3 {}
+        // A name that leads nowhere is said, and stops nobody.
+        std::fs::write(&path, "no-such-host.invalid:4\nlocalhost:5\nlocalhost:6\n").unwrap();
+        while nowhere.now().is_empty() {
+            next().await;
+        }
+        assert_eq!(nowhere.now().into_keys().collect::<Vec<_>>(), ["no-such-host.invalid:4"]);
+        std::fs::write(&path, "localhost:7 # corrected\n").unwrap();
+        while next().await.port() != 7 {}
+        assert_eq!(nowhere.now().len(), 0);
         drop(found);
         task.await.unwrap();
     }

@@ -2,7 +2,7 @@
 
 use crate::papers::Papers;
 use crux_link::Links;
-use crux_pki::{Bundle, LifeWarning, unix_now};
+use crux_pki::{Bundle, LifeWarning, span, unix_now};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -120,8 +120,8 @@ impl Watch {
                 );
             }
             Some(warning) if warning != LifeWarning::Ended && self.said.1 < Some(warning) => {
-                let left = life.left(now) / 3_600;
-                warn!("{warning}: {left} hours are left; renew it with crux ca renew and install it");
+                let left = span(life.left(now));
+                warn!("{warning}: {left} left; renew it with crux ca renew and install it");
             }
             _ => {}
         }
@@ -133,8 +133,7 @@ impl Watch {
 fn changes(before: &Bundle, after: &Bundle) -> Vec<String> {
     let mut changes = Vec::new();
     if before.chain() != after.chain() {
-        let days = after.life().1.saturating_sub(unix_now()) / 86_400;
-        changes.push(format!("another certificate, with {days} days left"));
+        changes.push(format!("another certificate, with {} left", span(after.lifetime().left(unix_now()))));
     }
     if before.admission() != after.admission() {
         changes.push(format!("admission {} after {}", after.admission(), before.admission()));

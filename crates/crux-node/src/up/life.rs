@@ -20,7 +20,7 @@ use crate::papers::Papers;
 use crate::peers::Peers;
 use crate::port::{self, Rooms};
 use crate::seeds;
-use crate::seek::{self, Multicast, Source};
+use crate::seek::{self, Multicast, Nowhere, Source};
 use crate::skew::Skew;
 use crate::store::{Store, StoreError};
 use crate::turned_away::TurnedAway;
@@ -133,6 +133,7 @@ pub(super) async fn live(
     let skew = Skew::new();
     let clocks = tokio::spawn(skew.clone().watch(links.clone(), peers.clone()));
     let turned_away = TurnedAway::default();
+    let nowhere = Nowhere::default();
     let (inbox, checked) = Inbox::new(papers.follow(), peers.clone(), turned_away.clone(), anew.clone());
 
     let book = or_nothing("the address book", store.load_book());
@@ -170,6 +171,7 @@ pub(super) async fn live(
         links: links.clone(),
         skew: skew.clone(),
         turned_away,
+        nowhere: nowhere.clone(),
         audit: audit.clone(),
         meters: meters.clone(),
         listens: Listens {
@@ -208,7 +210,7 @@ pub(super) async fn live(
     let watching = Watch::new(config.identity.clone(), links.clone(), papers.clone());
     let watching = tokio::spawn(watching.run());
     let start = random_seed(bundle, boot);
-    let mut seekers = vec![tokio::spawn(seek::sweep(sources.to_vec(), start, probes_in.clone()))];
+    let mut seekers = vec![tokio::spawn(seek::sweep(sources.to_vec(), start, nowhere, probes_in.clone()))];
     if config.multicast {
         let bundle = bundle.clone();
         let salt = Arc::new(move |number| salt(&bundle, boot, number));
@@ -330,6 +332,11 @@ async fn listen(config: LinkConfig, floor: Boot) -> Result<(Links, mpsc::Receive
     }
 }
 
+/// Where this process is found without its state directory, if it is root's and of no dev cluster.
+pub(super) fn well_known(dev_child: bool) -> Option<&'static Path> {
+    (!dev_child && rustix::process::geteuid().is_root()).then_some(Path::new(WELL_KNOWN))
+}
+
 /// The state directory's socket, and for root the well-known one. That one busy is a warning: a second fulcrum of a
 /// machine is found by its state directory.
 fn listeners(config: &UpConfig, doors: &Handle) -> Result<(Vec<UnixListener>, Vec<PathBuf>), UpError> {
@@ -337,8 +344,7 @@ fn listeners(config: &UpConfig, doors: &Handle) -> Result<(Vec<UnixListener>, Ve
     let own = config.state.join(SOCKET);
     let mut listeners = vec![api::open(&own)?];
     let mut sockets = vec![own];
-    if !config.dev_child && rustix::process::geteuid().is_root() {
-        let path = Path::new(WELL_KNOWN);
+    if let Some(path) = well_known(config.dev_child) {
         let made = path.parent().map_or(Ok(()), std::fs::create_dir_all);
         match made.map_err(|e| e.to_string()).and_then(|()| api::open(path).map_err(|e| e.to_string())) {
             Ok(listener) => {

@@ -4,8 +4,9 @@
 use super::UpError;
 use super::stops::Stops;
 use crate::notify::Notifier;
+use crux_api::waiting::Waiting;
 use crux_pki::{Bundle, PkiError, Refusal, Role, unix_now};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -16,13 +17,15 @@ const AGAIN: Duration = Duration::from_secs(1);
 const SAY: Duration = Duration::from_secs(60);
 
 /// The bundle there, as soon as it is good by this machine's clock; nothing if somebody wants the process to end first.
+/// Meanwhile whoever asks at a socket in one of `dirs` is told what is waited for.
 ///
 /// # Errors
 /// If it cannot be read, or waiting does not help.
-pub(super) async fn good(path: &Path, stops: &mut Stops) -> Result<Option<Bundle>, UpError> {
+pub(super) async fn good(path: &Path, dirs: &[PathBuf], stops: &mut Stops) -> Result<Option<Bundle>, UpError> {
     let unusable = |source| UpError::Identity { path: path.to_owned(), source };
     let notifier = Notifier::from_env();
     let mut said: Option<Instant> = None;
+    let mut told: Vec<Waiting> = Vec::new();
     loop {
         let bundle = Bundle::load(path).map_err(unusable)?;
         let refusal = match bundle.check(unix_now()) {
@@ -39,6 +42,10 @@ pub(super) async fn good(path: &Path, stops: &mut Stops) -> Result<Option<Bundle
         };
         if said.is_none_or(|said| said.elapsed() >= SAY) {
             let words = words(&refusal);
+            match told.is_empty() {
+                true => told.extend(dirs.iter().filter_map(|dir| Waiting::say(dir, &words))),
+                false => told.iter_mut().for_each(|waiting| waiting.again(&words)),
+            }
             warn!("{words}; waiting, and going on without a restart when that has passed");
             notifier.waiting(&words, SAY * 2);
             said = Some(Instant::now());

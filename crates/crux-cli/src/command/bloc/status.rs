@@ -25,11 +25,18 @@ fn text(status: &BlocStatus, wide: bool) -> String {
     let of = status.expect.map_or_else(String::new, |expect| format!(" of {expect}"));
     line(
         "flock",
-        format!("{}, led by {}, {}{of} members, {stable}", status.flock, status.leader, status.members.len()),
+        format!(
+            "{}, led by {}, {}{of} member{}, {stable}",
+            status.flock,
+            status.leader,
+            status.members.len(),
+            if status.members.len() == 1 && of.is_empty() { "" } else { "s" }
+        ),
     );
     line("members", status.members.join(" "));
     for sibling in &status.siblings {
-        line("apart", format!("{}, led by {}, {} members", sibling.flock, sibling.leader, sibling.size));
+        let size = crux_pki::count(sibling.size as usize, "member");
+        line("apart", format!("{}, led by {}, {size}", sibling.flock, sibling.leader));
     }
     for outside in &status.outside {
         let name = outside.name.as_ref().unwrap_or(&outside.addr);

@@ -62,6 +62,7 @@ pub(super) fn issue(global: &Global, args: &IssueArgs) -> Outcome {
     // Looked at before anything is issued, so that no certificate is recorded that nobody gets.
     check_free(args.out.as_deref(), args.tar.as_deref(), &again(args))?;
     let mut ca = Ca::open(&args.ca).map_err(|e| refused(&e, INIT))?;
+    let before = ca.last_admission(&role).filter(|_| !args.readmit && matches!(role, Role::Node(_)));
     let mut request = IssueRequest::new(role);
     request.days = args.days.unwrap_or(request.days);
     request.labels = args.label.iter().cloned().collect();
@@ -72,6 +73,14 @@ pub(super) fn issue(global: &Global, args: &IssueArgs) -> Outcome {
     let paths = save(&bundle, args.out.iter().chain(&new_profile), args.tar.as_deref(), ISSUE_HELP)?;
     if let (Some(profile), None) = (&profile, &new_profile) {
         note(&format!("the profile in {} stays as it is; use this operator with --as", profile.display()));
+    }
+    if before.is_some() {
+        // Of two machines with one name neither is let in by whoever has met the other.
+        note(&format!(
+            "node {} was issued a certificate before: two machines with it are taken for one and its copy. For another machine issue another name; \
+             for the same one put this in the place of the old bundle (crux ca renew does that)",
+            bundle.identity().role.name()
+        ));
     }
     print(global, &bundle, paths)
 }
