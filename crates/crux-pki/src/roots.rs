@@ -39,8 +39,9 @@ pub fn roots_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, PkiError> {
 /// new set. Nothing is written if anything is wrong with it.
 ///
 /// # Errors
-/// [`PkiError::Root`] if a root is unusable, of another bloc or not there, [`PkiError::Unfit`] if it has to stay: the last one, the
-/// CA's own, or the one that vouches for the bundle's own certificate; otherwise as [`Bundle::load`], [`Ca::open`] and [`Bundle::save_over`].
+/// [`PkiError::Root`] if a root is unusable, of another bloc or not there, [`PkiError::Unfit`] if it has to stay: the last
+/// one, the CA's own, or the one that vouches for the bundle's own certificate; otherwise as [`Bundle::load`],
+/// [`Ca::open`] and [`Bundle::save_over`].
 pub fn change_roots(path: &Path, add: &[CertificateDer<'static>], remove: &[Hash256]) -> Result<Trust, PkiError> {
     let change = |mut trust: Trust| {
         for der in add {
@@ -50,15 +51,15 @@ pub fn change_roots(path: &Path, add: &[CertificateDer<'static>], remove: &[Hash
     };
     if path.join(ca::CERT).exists() {
         let ca = Ca::open(path)?;
-        let trust = change(Trust::new(ca.bloc().clone(), ca.roots().cloned())?)?;
-        let others: Vec<_> = trust.roots().filter(|der| *der != ca.root()).cloned().collect();
-        if trust.roots().count() == others.len() {
+        if remove.contains(&fingerprint(ca.root())) {
             return Err(PkiError::Unfit(format!(
                 "{} is the CA's own root, which all its bundles trust; to be rid of it make another CA, and renew the \
                  bundles by that one",
                 fingerprint(ca.root())
             )));
         }
+        let trust = change(Trust::new(ca.bloc().clone(), ca.roots().cloned())?)?;
+        let others: Vec<_> = trust.roots().filter(|der| *der != ca.root()).cloned().collect();
         if !add.is_empty() || !remove.is_empty() {
             files::replace(&path.join(ca::TRUST), files::certificates_to_pem(&others)?.as_bytes())?;
         }
