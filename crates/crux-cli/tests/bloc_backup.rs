@@ -138,7 +138,7 @@ fn a_bloc_comes_back_on_other_machines_and_who_was_put_out_stays_out() {
     let many = |list: &str| said[list].as_array().unwrap().len();
     assert_eq!((many("roots"), many("certificates"), many("expelled")), (1, 3, 1), "{said}");
     assert!(said["admin"]["present"].as_array().is_some_and(|present| !present.is_empty()), "{said}");
-    let outside = |finding: &Value| finding["check"] == "flock" && finding["next"].is_string();
+    let outside = |finding: &Value| finding["check"] == "admission" && finding["next"].is_string();
     assert!(said["findings"].as_array().unwrap().iter().any(outside), "{said}");
     let table = four.crux(&["bloc", "status"]).out;
     assert!(
