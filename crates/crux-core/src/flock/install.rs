@@ -79,10 +79,10 @@ impl Flock {
         self.promised(view).next().is_some()
     }
 
-    /// The promises that such a view may come of: the one that stands, and the last one that ended by itself, as long as
-    /// this fulcrum has gone nowhere else since.
+    /// The promises that such a view may come of: the one that stands, and the last ones that ended without a word of their
+    /// proposers, as long as this fulcrum has gone nowhere else since.
     fn promised<'a>(&'a self, view: &'a ViewId) -> impl Iterator<Item = &'a Promise> {
-        let late = self.late_promise.as_ref().filter(|(_, had)| had == self.view.id()).map(|(promise, _)| promise);
+        let late = self.late_promises.iter().filter(|(_, had)| had == self.view.id()).map(|(promise, _)| promise);
         let made = |promise: &&Promise| promise.id.epoch == view.epoch && promise.id.proposer.id == view.leader;
         self.promise.iter().chain(late).filter(made)
     }

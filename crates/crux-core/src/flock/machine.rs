@@ -116,8 +116,8 @@ pub struct Flock {
     pub(super) refusing: BTreeMap<Member, (Time, Time)>,
     /// How often members with lower views refused a proposal.
     pub(super) conflicts: BTreeMap<Member, u32>,
-    /// The last promise that ended by itself, and the view that was installed then.
-    pub(super) late_promise: Option<(Promise, ViewId)>,
+    /// The last promises that ended by themselves, or for a higher one, and the view that was installed then.
+    pub(super) late_promises: Vec<(Promise, ViewId)>,
     pub(super) proposal: Option<Proposal>,
     pub(super) verify: Option<Verify>,
     /// Highest epoch heard of in a promise or a conflict.
@@ -236,7 +236,7 @@ impl Flock {
             conflicts: BTreeMap::new(),
             passed_last: None,
             hinted: BTreeMap::new(),
-            late_promise: None,
+            late_promises: Vec::new(),
             proposal: None,
             verify: None,
             epoch_floor: 0,

@@ -18,6 +18,9 @@ use crux_names::{Duration, Member, Time};
 /// So many strangers are asked or dialled at a time, where a pace is kept.
 const BUNDLE: u32 = 16;
 
+/// So many promises that are over are remembered.
+const LATE: usize = 4;
+
 /// What a candidate promised. While it stands only this proposal, or a higher one, may be installed.
 #[derive(Clone, Debug)]
 pub struct Promise {
@@ -336,6 +339,7 @@ impl Flock {
                 }
             }
         }
+        self.outlive_promise();
         self.promise =
             Some(Promise { id, roster: roster.clone(), until, reported: false, broken_since: BTreeSet::new() });
         self.withdraw_grants(out);
@@ -394,7 +398,20 @@ impl Flock {
         self.promise.as_ref().map(|promise| &promise.id)
     }
 
+    /// The promise that stands is over, and its proposer does not know: what comes of it may still be installed.
+    pub(super) fn outlive_promise(&mut self) {
+        let had = self.view.id().clone();
+        self.late_promises.retain(|(_, then)| *then == had);
+        if let Some(promise) = self.promise.take() {
+            if self.late_promises.len() >= LATE {
+                self.late_promises.remove(0);
+            }
+            self.late_promises.push((promise, had));
+        }
+    }
+
     pub(super) fn aborted(&mut self, from: &Member, id: &ProposalId) {
+        self.late_promises.retain(|(late, _)| !(late.id == *id && late.id.proposer == *from));
         if self.promise.as_ref().is_some_and(|promise| promise.id == *id && promise.id.proposer == *from) {
             self.end_promise();
         }

@@ -518,7 +518,7 @@ impl Flock {
         self.try_report(out);
         if self.promise.as_ref().is_some_and(|promise| promise.until <= self.now) {
             // A promise that ended only raises the next epoch.
-            self.late_promise = self.promise.take().map(|promise| (promise, self.view.id().clone()));
+            self.outlive_promise();
             self.end_promise();
         }
         if let Some(proposal) = &mut self.proposal

@@ -2,6 +2,8 @@
 
 use super::Scene;
 use crate::world::Time;
+use crux_core::flock::message::ProposalId;
+use crux_core::flock::view::ViewId;
 use crux_names::{Duration, Member};
 use std::collections::BTreeMap;
 
@@ -16,6 +18,11 @@ pub struct CaughtUp {
     pub whose: String,
 }
 
+/// Whether this proposal is above the one that made that view.
+fn higher(proposal: &ProposalId, view: &ViewId) -> bool {
+    (proposal.epoch, &proposal.proposer.id) > (view.epoch, &view.leader)
+}
+
 impl CaughtUp {
     /// Looks at everybody.
     pub fn look(&mut self, scene: &Scene<'_>) {
@@ -23,7 +30,7 @@ impl CaughtUp {
             let missed = scene.actors.iter().find(|other| {
                 other.view.id() > actor.view.id()
                     && other.view.has(actor.member)
-                    && actor.flock.stands_by().is_none_or(|promised| promised.epoch <= other.view.id().epoch)
+                    && actor.flock.stands_by().is_none_or(|promised| !higher(promised, other.view.id()))
                     && scene.works(other.place, actor.place)
                     && actor.flock.linked_with(other.member)
                     && other.flock.linked_with(actor.member)
