@@ -58,6 +58,14 @@ impl Lab {
         self.events(at).iter().filter(|event| event["event"] == "flock-formed").filter(after).count()
     }
 
+    /// Who of a broken pair is out, once the two are in two flocks and all others are with one of them.
+    #[must_use]
+    pub fn out_of(&self, pair: [usize; 2]) -> Option<usize> {
+        let without = |one: usize| (0..self.machines()).filter(|at| *at != one).collect::<Vec<usize>>();
+        let alone = |at: usize| self.json(at, &["confab"])["members"].as_array().map_or(0, Vec::len) == 1;
+        pair.into_iter().find(|one| self.one_flock(&without(*one), false) && alone(*one))
+    }
+
     /// Follows a command with `-w` at a machine.
     ///
     /// # Panics

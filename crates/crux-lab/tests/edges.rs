@@ -6,23 +6,18 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How long a settled flock is watched: half a minute, or as long as is wanted for once.
-fn watched() -> Duration {
+/// How long a settled flock is watched: so many seconds, or as long as is wanted for once.
+fn watched(secs: u64) -> Duration {
     let wanted = std::env::var("CRUX_LAB_QUIET_SECS").ok().and_then(|secs| secs.parse().ok());
-    Duration::from_secs(wanted.unwrap_or(30))
-}
-
-fn members(lab: &Lab, at: usize) -> usize {
-    lab.json(at, &["confab"])["members"].as_array().map_or(0, Vec::len)
+    Duration::from_secs(wanted.unwrap_or(secs))
 }
 
 /// Waits until the broken pair is in two flocks, and all others are with one of the two; who is outside.
 fn settled(lab: &Lab, pair: [usize; 2], begin: f64) -> usize {
     let all: Vec<usize> = (0..lab.machines()).collect();
-    let without = |one: usize| all.iter().copied().filter(|at| *at != one).collect::<Vec<usize>>();
     let mut out = None;
     let settled = until(LIMIT, || {
-        out = pair.into_iter().find(|one| lab.one_flock(&without(*one), false) && members(lab, *one) == 1);
+        out = lab.out_of(pair);
         out.is_some()
     });
     assert!(settled.is_ok(), "a broken pair does not settle: {}", lab.said(&all));
@@ -67,7 +62,7 @@ fn one_broken_pair_of_three_and_of_five_settles_names_the_pair_and_stays_quiet()
     let begin = now();
     labs.iter().for_each(|lab| lab.network().set_between(&pair(lab)[..1], &pair(lab)[1..], false));
     let outs = labs.each_ref().map(|lab| settled(lab, pair(lab), begin));
-    quiet(&labs.each_ref(), watched());
+    quiet(&labs.each_ref(), watched(30));
     for (lab, out) in labs.iter().zip(outs) {
         for at in all(lab) {
             let views = lab.views_since(at, begin);
@@ -111,7 +106,11 @@ fn what_reaches_in_one_direction_only_is_a_broken_pair_for_both() {
     let begin = now();
     lab.network().set_path(0, 3, false);
     settled(&lab, [0, 3], begin);
-    quiet(&[&lab], Duration::from_secs(5));
+    quiet(&[&lab], watched(10));
+    for at in all {
+        let views = lab.views_since(at, begin);
+        assert!(views <= 2, "n{} came to {views} views by one path: {}", at + 1, lab.said(&all));
+    }
     lab.network().heal();
     lab.await_flock(&all, true, LIMIT);
 }

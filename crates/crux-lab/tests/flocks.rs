@@ -144,9 +144,12 @@ fn members_and_leaders_die_loudly_and_silently_and_come_back_as_new_boots() {
     lab.up_all();
     lab.await_flock(&all, true, LIMIT);
     let mut used = Vec::new();
-    for (what, of_leader, silent) in
-        [("kill -9 of a member", false, false), ("kill -9 of the leader", true, false), ("silent death", false, true)]
-    {
+    for (what, of_leader, silent) in [
+        ("kill -9 of a member", false, false),
+        ("kill -9 of the leader", true, false),
+        ("silent death of a member", false, true),
+        ("silent death of the leader", true, true),
+    ] {
         let leads = leader(&lab, all.into_iter().find(|at| lab.pid(*at).is_some()).expect("one lives"));
         let other = all.into_iter().rev().find(|at| *at != leads && !used.contains(at)).expect("another one");
         let victim = if of_leader { leads } else { other };

@@ -16,8 +16,9 @@ cargo xtask figures [--only PART]... [--rounds N] [--no-build] [--print]
 Measures and writes docs/figures.md: every figure with its unit, its target, the machine's load when it was
 taken; for every part the commit and the date, and for all of them the machine. Figures that could not be taken
 are listed with the reason. The parts are:
-  dev flock3 flock10 flock50 flock64 idle10 idle50 services facts expulsion
-                                                              real processes in network namespaces, default timers
+  dev flock3 flock10 flock16 flock50 flock64 idle10 idle50 services facts expulsion pauses minutes
+                                                              real processes in network namespaces, default timers;
+                                                              `minutes` looks for ten of them, and only if named
   sim simfacts                                                the simulator, in invented time
   simlong10000 simpair10000 simlong6 simlong8 simlong10 simday10
                                                               lines with 10,000 fulcrums or for days: many minutes to
@@ -95,6 +96,7 @@ const SOURCES: &[Source] = &[
     of_lab("dev", "A throw-away cluster"),
     of_lab("flock3", "A flock of 3"),
     of_lab("flock10", "A flock of 10"),
+    of_lab("flock16", "A flock of 16"),
     of_lab("flock50", "A flock of 50"),
     of_lab("flock64", "A flock of 64"),
     of_lab("idle10", "Idle in a flock of 10"),
@@ -102,6 +104,8 @@ const SOURCES: &[Source] = &[
     of_lab("services", "Services"),
     of_lab("facts", "Facts"),
     of_lab("expulsion", "Expulsion"),
+    of_lab("pauses", "Pauses"),
+    long("minutes", "Ten minutes", lab::rows),
     Source { name: "sim", heading: "Flocking in simulation", builds: true, long: false, take: |_, _| sim::rows(&[]) },
     Source {
         name: "simfacts",
@@ -151,25 +155,29 @@ pub fn run(args: &[String]) -> sh::Result<()> {
             other => return Err(format!("`{other}` is unknown; `cargo xtask figures --help`")),
         }
     }
+    let path = sh::root().join("docs/figures.md");
     let mut taken = Vec::new();
     for source in SOURCES {
         let usual = !source.long && (build || !source.builds);
         let wanted = if only.is_empty() { usual } else { only.contains(&source.name) };
-        if wanted {
-            taken.push((source.heading, take(source, rounds)?));
+        if !wanted {
+            continue;
+        }
+        taken.push((source.heading, take(source, rounds)?));
+        // After each, for all of them take an hour, and read only now: what another run has written meanwhile is kept. A page
+        // that is not there yet has nothing to keep.
+        if !print {
+            let old = std::fs::read_to_string(&path).unwrap_or_default();
+            std::fs::write(&path, joined(&old, &taken)).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+            taken.clear();
         }
     }
-    // Read only now: what another run has written during the hours that this one took is kept.
-    let path = sh::root().join("docs/figures.md");
-    // A page that is not there yet has nothing to keep.
-    let old = std::fs::read_to_string(&path).unwrap_or_default();
-    let page = joined(&old, &taken);
     if print {
-        print!("{page}");
-        return Ok(());
+        let old = std::fs::read_to_string(&path).unwrap_or_default();
+        print!("{}", joined(&old, &taken));
+    } else {
+        eprintln!("wrote docs/figures.md");
     }
-    std::fs::write(&path, page).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
-    eprintln!("wrote docs/figures.md");
     Ok(())
 }
 
@@ -211,13 +219,23 @@ fn section(page: &str, heading: &str) -> Option<String> {
 
 /// From which commit and when.
 fn stamp() -> sh::Result<String> {
+    let (commit, date) = commit()?;
+    Ok(format!("Commit {commit}, {date}, load {} at the start.", load()))
+}
+
+/// The commit that this tree is of, with a word if it is not quite that, and the moment.
+///
+/// # Errors
+/// When git or the clock cannot be asked.
+pub fn commit() -> sh::Result<(String, String)> {
     let git = |args: &[&str]| sh::capture(sh::program("git").args(["-c", "safe.directory=*"]).args(args));
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
-    // The page itself is changed by every run and says nothing about the code.
-    let dirty = !git(&["status", "--porcelain", "--", ".", ":!docs/figures.md"])?.trim().is_empty();
+    // The pages themselves are changed by every run and say nothing about the code.
+    let pages = [":!docs/figures.md", ":!docs/mutants.md"];
+    let dirty = !git(&[&["status", "--porcelain", "--", "."][..], &pages].concat())?.trim().is_empty();
     let date = sh::capture(sh::program("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]))?;
     let dirty = if dirty { " with uncommitted changes" } else { "" };
-    Ok(format!("Commit {}{dirty}, {}, load {} at the start.", commit.trim(), date.trim(), load()))
+    Ok((format!("{}{dirty}", commit.trim()), date.trim().to_owned()))
 }
 
 fn head() -> String {

@@ -4,6 +4,7 @@
 
 mod expulsion;
 mod facts;
+mod minutes;
 
 use crux_lab::{Lab, machine, now, until};
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ const PARTS: &[Part] = &[
     ("dev", dev),
     ("flock3", |binary, rounds, rows| flock(binary, rounds, rows, &OF_3)),
     ("flock10", |binary, rounds, rows| flock(binary, rounds, rows, &OF_10)),
+    ("flock16", |binary, rounds, rows| flock(binary, rounds, rows, &OF_16)),
     ("flock50", |binary, rounds, rows| flock(binary, rounds, rows, &OF_50)),
     ("flock64", forming),
     ("idle10", |binary, _, rows| idle(binary, rows, 10)),
@@ -29,6 +31,8 @@ const PARTS: &[Part] = &[
     ("services", services),
     ("facts", facts::facts),
     ("expulsion", expulsion::expulsion),
+    ("pauses", minutes::pauses),
+    ("minutes", minutes::minutes),
 ];
 
 /// A size, how often each thing is tried, and what is asked, beside what the best peer did on such a machine.
@@ -63,6 +67,17 @@ const OF_10: Size = Size {
     heal: ["1.5", "2.8"],
     heal_late: ["2", "0.7"],
     kill: ["0.7", "2.9"],
+};
+/// The size up to which the promises' own numbers hold (`promises.md`, M3).
+const OF_16: Size = Size {
+    machines: 16,
+    rounds: 2,
+    cold: ["5", "unknown"],
+    silent: ["3", "unknown"],
+    split: ["4", "unknown"],
+    heal: ["1.5", "unknown"],
+    heal_late: ["2", "unknown"],
+    kill: ["1", "unknown"],
 };
 const OF_50: Size = Size {
     machines: 50,
