@@ -53,3 +53,30 @@ fn a_firewall_that_only_lets_answers_in_is_found_from_both_sides_while_the_links
     let well = until(LIMIT, || ALL.iter().all(|at| shut(&lab, *at).is_empty()));
     assert!(well.is_ok(), "{:?}", shut(&lab, 1));
 }
+
+/// A tunnel on the way to one machine: what it carries is enough for links at first, and then not for new ones.
+#[test]
+fn a_narrow_path_is_a_warning_and_one_that_carries_no_link_is_told_with_the_least_that_it_must_carry() {
+    let Some(mut lab) = Lab::or_skip(3) else { return };
+    let narrow = |most: u32| format!("add rule inet wall in meta l4proto udp meta length > {most} drop\n");
+    wall(&lab, 1, "table inet wall {\n chain in {\n type filter hook input priority 0\n }\n}\n");
+    wall(&lab, 1, &narrow(1_300));
+    lab.up_all();
+    lab.await_flock(&ALL, true, LIMIT);
+    let warned = |at: usize| {
+        let doctor = lab.json(at, &["doctor"]);
+        let findings = doctor["findings"].as_array().cloned().unwrap_or_default();
+        let of_mtu = findings.iter().filter(|it| it["check"] == "mtu" && it["state"] == "warning");
+        of_mtu.map(|it| it["subject"].as_str().unwrap_or_default().to_owned()).collect::<Vec<String>>()
+    };
+    for (at, who) in [(0, vec!["n2"]), (1, vec!["n1", "n3"]), (2, vec!["n2"])] {
+        // The search ends a while after the link began.
+        let told = until(LIMIT, || warned(at) == who);
+        assert!(told.is_ok(), "n{}: {:?}, not {who:?}", at + 1, warned(at));
+    }
+    wall(&lab, 1, &format!("flush chain inet wall in\n{}", narrow(1_220)));
+    let told = until(LIMIT, || shut(&lab, 0).iter().any(|(check, who, _)| check == "mesh-port" && who == "n2"));
+    assert!(told.is_ok(), "{}", lab.json(0, &["doctor"]));
+    let doctor = lab.json(0, &["doctor"]).to_string();
+    assert!(doctor.contains("see that 1,280 bytes get there (ping -4 -M do -s 1252"), "{doctor}");
+}

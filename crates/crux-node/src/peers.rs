@@ -96,6 +96,9 @@ pub(crate) struct SeenLink {
     /// Milliseconds until its keys are replaced; older versions do not say it.
     #[serde(default)]
     pub(crate) rekey_ms: Option<u64>,
+    /// Milliseconds since they were made; older versions do not say it.
+    #[serde(default)]
+    pub(crate) keys_ms: Option<u64>,
     /// Round trip in microseconds.
     pub(crate) rtt_us: u64,
     /// Longest datagram in bytes.
@@ -234,6 +237,7 @@ fn sight(links: &Links) -> Sight {
         dialed: info.dialed,
         age_ms: u64::try_from(info.age.as_millis()).unwrap_or(u64::MAX),
         rekey_ms: u64::try_from(info.rekey_in().as_millis()).ok(),
+        keys_ms: u64::try_from(info.key_age.as_millis()).ok(),
         rtt_us: u64::try_from(info.rtt.as_micros()).unwrap_or(u64::MAX),
         datagram: links.max_datagram(&info.peer.member).and_then(|most| u32::try_from(most).ok()),
     };
@@ -391,6 +395,7 @@ pub(crate) fn fuzz_parts() -> Vec<Vec<u8>> {
         dialed: true,
         age_ms: 12_500,
         rekey_ms: Some(7),
+        keys_ms: Some(100),
         rtt_us: 250,
         datagram: Some(1_200),
     };
