@@ -206,6 +206,9 @@ fn metrics_and_health_follow_the_flock() {
         ("crux_flock_members{state=\"suspect\"}", 0.0),
         ("crux_flock_stable", 1.0),
         ("crux_flock_siblings", 0.0),
+        ("crux_flock_clones", 0.0),
+        ("crux_flock_outside{state=\"refused\"}", 0.0),
+        ("crux_flock_changes_total{kind=\"member-left\"}", 0.0),
         ("crux_service_desired{horde=\"main\",service=\"demo\"}", 3.0),
         ("crux_facts{state=\"conflicted\"}", 0.0),
     ] {
@@ -249,7 +252,8 @@ fn metrics_and_health_follow_the_flock() {
     );
     assert_eq!(get(&addr, "/v1/status").0, 404, "nothing but metrics and health");
 
-    let before = value(&text, "crux_flock_changes_total{kind=\"member-lost\"}").unwrap_or(0.0);
+    let before =
+        value(&text, "crux_flock_changes_total{kind=\"member-lost\"}").expect("it is there from the beginning");
     cluster.ok(&["lab", "kill", "n2"]);
     cluster.until("n1", "n2 is gone", |status| status["members"] == names(&["n1", "n3"]));
     let (_, text) = get(&addr, "/metrics");

@@ -21,7 +21,7 @@ pub struct Planes {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Handshakes by what came of them. Links: `dialed`, `accepted`, `renewed`. Dials without one: `silent`, `refused`,
-    /// `rejected`, `old_boot`, `myself`, `already`, `protocol`, `unreachable`. At the door: `turned_away` (refused with a
+    /// `closed`, `rejected`, `old_boot`, `myself`, `already`, `protocol`, `unreachable`. At the door: `turned_away` (refused with a
     /// reason), `gone` (went away), `retry` (had to prove its address), `full` (not answered), `evicted` (made room for
     /// another). `renewal_failed`: an attempt to replace a link's keys, repeated until its limit.
     pub handshakes: BTreeMap<&'static str, u64>,

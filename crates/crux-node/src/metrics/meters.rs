@@ -32,13 +32,14 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    /// All at zero.
+    /// All at zero. The kinds of changes are there from the beginning: an alert on what has grown misses the first of a series
+    /// that begins with it.
     pub(crate) fn new() -> Self {
-        Self {
-            changes: Family::default(),
-            requests: Family::new_with_constructor(histogram),
-            operators: Arc::default(),
+        let changes = Family::<Labels, Counter>::default();
+        for kind in CHANGES {
+            drop(changes.get_or_create(&vec![("kind", kind.to_owned())]));
         }
+        Self { changes, requests: Family::new_with_constructor(histogram), operators: Arc::default() }
     }
 
     /// Counts an event of this kind, if it is a change of the flock.

@@ -96,6 +96,12 @@ fn flock(registry: &mut Registry, door: &Door, status: &Status) {
     }
     gauge(registry, "flock_sick", "Whether this fulcrum itself is at fault of late", flag(status.sick));
     gauge(registry, "flock_siblings", "Other flocks of the bloc that are seen", status.siblings.len() as f64);
+    let clones = status.clones.len() as f64;
+    gauge(registry, "flock_clones", "Identities with which two nodes live, or did", clones);
+    let count = |refused| status.outside.iter().filter(|line| line.who.refused == refused).count() as f64;
+    let outside = [("refused", count(true)), ("silent", count(false))];
+    let outside = outside.map(|(state, count)| (vec![("state", state.to_owned())], count));
+    gauges(registry, "flock_outside", "Known addresses without a link, by whether somebody refuses there", outside);
     if let Some(expect) = status.expect {
         gauge(registry, "flock_expected_members", "Members that were expected by configuration", f64::from(expect));
     }
