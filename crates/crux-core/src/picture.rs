@@ -77,7 +77,7 @@ pub struct Status {
     /// Fulcrums of which two live at once, with their addresses.
     pub clones: Vec<(FulcrumId, [SocketAddr; 2])>,
     /// Why this fulcrum does not call its flock stable: what a leader still waits for, or what a member sees.
-    pub lacking: Option<&'static str>,
+    pub lacking: Option<String>,
     /// Whether this fulcrum itself is at fault of late: it comes late or accuses wrongly, and so accuses more slowly.
     pub sick: bool,
     /// Programs that heartbeat in ADMIN, as the yurt has them.

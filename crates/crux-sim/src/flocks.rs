@@ -31,6 +31,8 @@ pub struct Bird {
     pub alarms: Vec<(FulcrumId, Alarm)>,
     /// It wants to begin anew.
     pub starts_over: bool,
+    /// When it laid down the lead because it was at fault itself.
+    pub handed_over: Vec<Time>,
 }
 
 /// What a fulcrum sent.
@@ -110,6 +112,7 @@ impl Bird {
             meter: None,
             alarms: Vec::new(),
             starts_over: false,
+            handed_over: Vec::new(),
         }
     }
 
@@ -141,7 +144,8 @@ impl Bird {
                 Output::Watch(peers) => out.push(Out::Watch(peers)),
                 Output::Alarm { fulcrum, why } => self.alarms.push((fulcrum, why)),
                 Output::StartsOver => self.starts_over = true,
-                Output::Book(_) | Output::Stable(_) | Output::Held { .. } | Output::HandsOver => {}
+                Output::HandsOver => self.handed_over.push(now),
+                Output::Book(_) | Output::Stable(_) | Output::Held { .. } => {}
             }
         }
     }

@@ -248,3 +248,48 @@ fn flapping_at_any_rate_costs_six_views_a_minute_or_once_seven() {
         }
     }
 }
+
+/// These come late with everything for so long, though never so late that anybody would miss them.
+fn late(world: &mut Flocks, places: &[usize], time: Duration) {
+    let end = world.now + time;
+    while world.now < end {
+        places.iter().for_each(|place| world.pause(*place, ms(1_200)));
+        run(world, ms(1_400));
+    }
+}
+
+fn handed_over(world: &Flocks) -> Vec<usize> {
+    (0..world.slots.len()).map(|place| node(world, place).handed_over.len()).collect()
+}
+
+/// A leader that is at fault itself for ten seconds leads no more, is a member again, and nobody else is lost by that.
+#[test]
+fn a_sick_leader_hands_over_once_and_stays_a_member() {
+    for (size, seed) in [(5, 1), (5, 2), (8, 3), (11, 4)] {
+        let mut world = settled(size, seed);
+        let was = leader(&world);
+        let other = (was + 1) % size;
+        let before = node(&world, other).installed.len();
+        late(&mut world, &[was], seconds(40));
+        let mut once = vec![0; size];
+        once[was] = 1;
+        assert_eq!(handed_over(&world), once, "{size} of seed {seed}");
+        until_shape(&mut world, &without(size, &[]), seconds(20)).unwrap();
+        assert_ne!(leader(&world), was, "{size} of seed {seed}: another one leads");
+        let views = node(&world, other).installed.len() - before;
+        assert!(views <= 2, "{size} of seed {seed}: {views} views, one without it and one with it again");
+    }
+}
+
+/// Where everybody is at fault, as on one busy host, the lead does not go round and round.
+#[test]
+fn the_lead_of_a_flock_in_which_all_are_sick_does_not_go_round() {
+    for (size, seed) in [(2, 1), (2, 2), (3, 3), (5, 4)] {
+        let mut world = settled(size, seed);
+        let all: Vec<usize> = (0..size).collect();
+        late(&mut world, &all, seconds(120));
+        let most = handed_over(&world).into_iter().max().unwrap();
+        assert!(most <= 1, "{size} of seed {seed}: {:?}", handed_over(&world));
+        until_shape(&mut world, &without(size, &[]), seconds(60)).unwrap();
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::told::after_clone;
-use super::why_flock::{outside as why_outside, sibling as why_apart, why_flock};
+use super::why_flock::{outside as why_outside, sibling as why_apart, who_lacks, why_flock};
 use crate::facts::Facts;
 use crate::facts::value::{Expulsion, cordon_path, expel_path};
 use crate::facts::version::Author;
@@ -108,7 +108,7 @@ impl Engine {
             },
             expect: flock.expect,
             clones: flock.clones,
-            lacking: flock.lacking,
+            lacking: flock.lacking.map(|lacking| who_lacks(lacking, &flock.lacking_who)),
             sick: flock.sick,
             programs: self.program_lines(now),
             access: self.access_lines(),

@@ -20,6 +20,17 @@ pub(super) fn why_flock(status: &Status) -> Vec<Reason> {
     reasons
 }
 
+/// What is lacking, with those whom it is about, the first few of them.
+pub(super) fn who_lacks(lacking: &str, who: &[String]) -> String {
+    const NAMED: usize = 3;
+    let named = who[..who.len().min(NAMED)].join(", ");
+    match who.len().saturating_sub(NAMED) {
+        _ if who.is_empty() => String::from(lacking),
+        0 => format!("{lacking} ({named})"),
+        more => format!("{lacking} ({named} and {more} more)"),
+    }
+}
+
 fn itself(status: &Status) -> Reason {
     let confab = &status.confab;
     let size = confab.members.len();
@@ -40,7 +51,7 @@ fn itself(status: &Status) -> Reason {
         lacks.push(format!("{} in it {verb} not answer", suspects.join(", ")));
     }
     if !confab.stable && suspects.is_empty() {
-        lacks.push(match status.lacking {
+        lacks.push(match &status.lacking {
             Some(lacking) => format!("{lacking}, as seen from here"),
             None => format!("its leader {} has not granted that it is complete", confab.leader),
         });

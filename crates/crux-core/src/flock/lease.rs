@@ -8,6 +8,8 @@ use super::Output;
 use super::machine::Flock;
 use super::message::Message;
 use super::view::ViewId;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use crux_names::{Duration, Member, Time};
 use tree::Tree;
@@ -35,6 +37,25 @@ impl Flock {
         } else {
             None
         }
+    }
+
+    /// Whom that is about, as far as this fulcrum knows: members, or pairs of them with who says it first. A member that holds
+    /// its flock up for ever is found by that.
+    pub(super) fn lacking_who(&self) -> Vec<String> {
+        let pair = |a: &Member, b: &Member| format!("{} of {}", a.id, b.id);
+        let here = |member: &&Member| self.view.has(member);
+        if self.leads() && self.acks.len() < self.view.roster.len() {
+            let late = self.view.roster.iter().map(|seat| &seat.member).filter(|member| !self.acks.contains(*member));
+            return late.map(|member| member.id.to_string()).collect();
+        }
+        if self.leads() && (!self.complete() || !self.doubted.is_empty()) {
+            let own = self.in_doubt.iter().filter(here).map(|other| pair(&self.config.me, other));
+            return own.chain(self.doubted.keys().map(|(subject, observer)| pair(observer, subject))).collect();
+        }
+        if !self.alerts.is_empty() {
+            return self.alerts.iter().map(|(subject, observer, _)| pair(observer, subject)).collect();
+        }
+        self.moved.iter().map(|member| member.id.to_string()).collect()
     }
 
     /// The first of the five conditions under which a leader grants that does not hold.

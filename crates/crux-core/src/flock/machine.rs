@@ -36,6 +36,8 @@ const DIAL: Duration = Duration::from_secs(1);
 
 /// Address books of up to this many are searched at the pace for the lately lost after a start; larger ones in one sweep.
 const HOT_BOOK: usize = 256;
+/// A leader that handed over does so again after this many times of being sick, five minutes at default timers.
+const HANDS_OVER_ONCE: u32 = 30;
 
 /// One fulcrum's flocking.
 #[derive(Clone, Debug)]
@@ -155,6 +157,10 @@ pub struct Flock {
     pub(super) ask_window: Option<(Time, Time)>,
     /// Flocks (by leader) that refused this one or were refused by it.
     pub(super) refusals: BTreeMap<FulcrumId, Refusal>,
+    /// When it last laid down the lead because it was at fault itself.
+    handed_over: Option<Time>,
+    /// When it wanted to be woken at the end of the last thing that happened.
+    due: Time,
     /// Foreign flocks, by leader, that others in between reach.
     pub(super) unheard: BTreeMap<FulcrumId, Unheard>,
     /// (foreign, ours) -> when that pair began to work.
@@ -241,6 +247,8 @@ impl Flock {
             verify: None,
             epoch_floor: 0,
             shut_out: Time::NEVER,
+            handed_over: None,
+            due: Time::NEVER,
             alarm_next: now,
             propose_after: now,
             acks: BTreeSet::from([config.me.clone()]),
@@ -289,6 +297,23 @@ impl Flock {
     /// Takes one thing that happened and says what follows.
     pub fn handle(&mut self, now: Time, input: Input, out: &mut Vec<Output>) {
         self.now = self.now.max(now);
+        self.keep_up();
+        self.take(input, out);
+        self.due = self.deadline().max(self.now);
+    }
+
+    /// Whether this fulcrum comes in time with what was due: it is by that that it knows whether it is well. A leader whose
+    /// neighbours ask it, and that asks nobody, is as late as anybody.
+    fn keep_up(&mut self) {
+        if self.now.since(self.due) > self.t.doubt / 2 {
+            self.health.worse(self.now);
+        } else if self.due <= self.now {
+            let period = self.period();
+            self.health.passes(self.now, period);
+        }
+    }
+
+    fn take(&mut self, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Wake => {}
             Input::LinkUp { member, addr, dialed } => self.link_up(member, addr, dialed, out),
@@ -337,11 +362,14 @@ impl Flock {
         }
     }
 
-    /// A leader that has been at fault itself for long leads no more; who comes next does.
+    /// A leader that has been at fault itself for long leads no more; who comes next does. Not again soon: where all are at
+    /// fault, as on one busy host, the lead would go round for ever, and each time costs everybody two views.
     fn hand_over_if_sick(&mut self, out: &mut Vec<Output>) {
         let quiet = self.proposal.is_none() && self.promise.is_none() && !self.leaving;
         let others = self.view.roster.get(1).is_some_and(|seat| !seat.visitor);
-        if quiet && others && self.leads() && self.health.sick_for(self.now) >= self.t.sick {
+        let again = self.handed_over.is_none_or(|at| self.now.since(at) >= self.t.sick * HANDS_OVER_ONCE);
+        if quiet && others && again && self.leads() && self.health.sick_for(self.now) >= self.t.sick {
+            self.handed_over = Some(self.now);
             out.push(Output::HandsOver);
             self.step_aside(out);
         }
@@ -528,6 +556,7 @@ impl Flock {
             age: now.since(self.since),
             stable: self.stable(now),
             lacking: self.lacking(),
+            lacking_who: self.lacking_who(),
             members: members.collect(),
             siblings: siblings.collect(),
             outside: outside

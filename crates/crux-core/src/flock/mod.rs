@@ -282,6 +282,8 @@ pub struct Status {
     pub stable: bool,
     /// Why this fulcrum does not call its flock stable: what a leader still waits for, or what a member sees.
     pub lacking: Option<&'static str>,
+    /// Whom that is about: a member, or a pair of them as `n2 of n5`, which n2 says.
+    pub lacking_who: Vec<String>,
     /// The members in roster order.
     pub members: Vec<MemberStatus>,
     /// Foreign flocks.

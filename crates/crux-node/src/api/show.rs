@@ -100,7 +100,7 @@ pub(crate) fn status(from: &picture::Status, own: Own) -> json::Status {
         expelled: from.expelled.iter().map(expelled).collect(),
         clones: from.clones.iter().map(twins).collect(),
         expect: from.expect,
-        lacking: from.lacking.map(str::to_owned),
+        lacking: from.lacking.clone(),
         sick: from.sick,
         clock: json::Clock { skew_ms: own.skew_ms },
         store: own.store,
