@@ -1,6 +1,7 @@
 //! `cargo xtask mutants`: breaks one rule of flocking at a time and looks whether a test notices.
 
 mod build;
+mod page;
 mod table;
 
 use self::build::{Bench, Verdict};
@@ -9,7 +10,7 @@ use crate::tidy::{Finding, Tree};
 use std::time::{Duration, Instant};
 
 pub const HELP: &str = "\
-cargo xtask mutants [--list] [--only NAME]...
+cargo xtask mutants [--list] [--only NAME]... [--write]
 
 Each mutant breaks one rule of flocking (its table: xtask/src/mutants/table.rs): a piece of text in one file, its
 replacement, and the tests that are expected to notice. The needed crates are copied into target/mutants, where they have
@@ -17,7 +18,8 @@ a target folder of their own; there one mutant after the other is applied, built
 must pass. Ends with a table: killed or survived, by which test, and the time. A survivor is a failure.
 
   --list       print the mutants and their rules
-  --only NAME  only this one; may be given several times";
+  --only NAME  only this one; may be given several times
+  --write      write what became of them to docs/mutants.md; the rows of others stay as they are";
 
 /// A way to break one rule.
 pub struct Mutant {
@@ -61,7 +63,7 @@ impl std::fmt::Display for Test {
 /// # Errors
 /// When an argument is unknown, the sound tree fails, or a mutant survives, does not apply or does not build.
 pub fn run(args: &[String]) -> sh::Result<()> {
-    let mut only = Vec::new();
+    let (mut only, mut keep) = (Vec::new(), false);
     let mut words = args.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -71,6 +73,7 @@ pub fn run(args: &[String]) -> sh::Result<()> {
                 }
                 return Ok(());
             }
+            "--write" => keep = true,
             "--only" => only.push(words.next().ok_or("--only needs a mutant's name")?.as_str()),
             other => return Err(format!("`{other}` is unknown; `cargo xtask mutants --help`")),
         }
@@ -87,6 +90,7 @@ pub fn run(args: &[String]) -> sh::Result<()> {
     tests.dedup();
     sound(&bench, &tests)?;
     let mut rows = Vec::new();
+    let mut page = page::Page::read()?;
     let mut bad = Vec::new();
     for (number, mutant) in wanted.iter().enumerate() {
         let begin = Instant::now();
@@ -95,6 +99,10 @@ pub fn run(args: &[String]) -> sh::Result<()> {
         eprintln!("{}/{} {row}", number + 1, wanted.len());
         if !matches!(verdict, Outcome::Killed(_)) {
             bad.push(mutant.name);
+        }
+        if keep {
+            page.put(mutant, &verdict.to_string(), begin.elapsed())?;
+            page.write()?;
         }
         rows.push(row);
     }
