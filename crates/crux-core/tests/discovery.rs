@@ -76,7 +76,7 @@ impl World {
                 self.now = till;
                 return;
             }
-            self.now = next;
+            self.now = next.max(self.now);
             while let Some((at, who, addr, refused)) = self.ends.first().copied()
                 && at <= self.now
             {
@@ -110,6 +110,38 @@ impl World {
 
 fn outside(one: &Discovery) -> BTreeMap<SocketAddr, (bool, bool, String)> {
     one.outside().map(|out| (out.addr, (out.hot, out.refused, out.why.to_owned()))).collect()
+}
+
+/// Sixty-four that began at once on two cores never came to one link: each dialled 32 others a second, and no handshake came to
+/// its end in the time that a dial has.
+#[test]
+fn who_is_late_with_everything_dials_less_until_it_keeps_up() {
+    let seeds: Vec<SocketAddr> = (1..64).map(a).collect();
+    let mut world = World::alone(&seeds, book([]));
+    let second = |world: &mut World| {
+        let before = world.dials.len();
+        world.run(ms(1000), |_| SILENT);
+        world.dials.len() - before
+    };
+    world.run(ms(5000), |_| SILENT);
+    assert!(second(&mut world) >= DIALS - 1, "in time, it dials as fast as it may");
+    // Once late is no hurry: it slept.
+    world.now = world.now + ms(90_000);
+    assert!(second(&mut world) >= DIALS - 1, "after a sleep");
+    let mut from = world.dials.len();
+    for look in 0..20 {
+        if look == 10 {
+            from = world.dials.len();
+        }
+        // Whatever is due waits so long for its turn.
+        world.now = world.now + ms(400);
+        world.run(Duration::ZERO, |_| SILENT);
+    }
+    let last = world.dials.len() - from;
+    assert!((4..=20).contains(&last), "{last} dials in four seconds");
+    let all: Vec<usize> = (0..12).map(|_| second(&mut world)).collect();
+    assert!(all[0] <= 12 && all[11] >= DIALS - 1, "in time again: {all:?}");
+    world.check_pace(false);
 }
 
 #[test]

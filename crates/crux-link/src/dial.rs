@@ -13,11 +13,26 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio::time::error::Elapsed;
+
+/// A timer that comes later than this says that this host has more to do than it can.
+const LATE: Duration = Duration::from_millis(100);
 
 /// What became of a dial, failure or link.
 pub(crate) async fn dial(inner: Arc<Inner>, addr: SocketAddr) {
-    let outcome = patiently(&inner, addr).await;
+    let turn = inner.turns.take().await;
+    let outcome = {
+        let mut attempt = pin!(patiently(&inner, addr));
+        // A dead address holds up others for no longer than a dial has.
+        let first = tokio::time::timeout(inner.cfg.timing.dial, &mut attempt).await;
+        drop(turn);
+        match first {
+            Ok(outcome) => outcome,
+            Err(_) => attempt.await,
+        }
+    };
     inner.registry.end_dial(addr);
     match outcome.unwrap_or(Err(DialFailure::Silent)) {
         Ok(admission) => {
@@ -31,13 +46,17 @@ pub(crate) async fn dial(inner: Arc<Inner>, addr: SocketAddr) {
     }
 }
 
-/// A dial within its time, which is longer once the other side has said something.
+/// A dial within its time, which is longer once the other side has said something, and where this side is late itself.
 async fn patiently(inner: &Arc<Inner>, addr: SocketAddr) -> Result<Result<Box<Admission>, DialFailure>, Elapsed> {
     let (timing, heard) = (&inner.cfg.timing, AtomicBool::new(false));
+    let began = Instant::now();
     let mut attempt = pin!(attempt(inner, addr, &heard));
-    match tokio::time::timeout(timing.dial, &mut attempt).await {
+    let outcome = tokio::time::timeout(timing.dial, &mut attempt).await;
+    // Who comes late with its own time has not looked whether anybody answered.
+    let late = began.elapsed() > timing.dial + LATE;
+    match outcome {
         // Somebody is there and slow, most likely because many knock at once: to begin anew would make it slower.
-        Err(_) if heard.load(Ordering::Relaxed) => {
+        Err(_) if late || heard.load(Ordering::Relaxed) => {
             tokio::time::timeout(timing.accept.saturating_sub(timing.dial), attempt).await
         }
         outcome => outcome,

@@ -40,6 +40,7 @@ mod links;
 mod live;
 mod registry;
 mod strangers;
+mod turns;
 mod wire;
 
 pub use bulk::{RecvStream, SendStream};

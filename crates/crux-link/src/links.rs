@@ -9,6 +9,7 @@ use crate::event::{DialFailure, LinkEvent, LinkInfo, PeerInfo};
 use crate::identity::Identity;
 use crate::registry::{Dialing, Registry};
 use crate::strangers::Strangers;
+use crate::turns::Turns;
 use crate::wire::{Code, Hello, PROTOCOL};
 use crate::{FRAME_MAX, dial, door, keeper, knock};
 use bytes::Bytes;
@@ -47,6 +48,8 @@ pub(crate) struct Inner {
     ends: Mutex<Ends>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) strangers: Arc<Strangers>,
+    /// Own dials.
+    pub(crate) turns: Arc<Turns>,
     pub(crate) tally: Arc<Tally>,
     events: mpsc::Sender<LinkEvent>,
     members: AtomicUsize,
@@ -207,6 +210,7 @@ impl Links {
             ends,
             registry,
             strangers: Arc::default(),
+            turns: Turns::new(),
             tally,
             events,
             members: 0.into(),

@@ -184,6 +184,11 @@ pub struct Discovery {
     /// Dials that have come to nothing yet, oldest first.
     flying: VecDeque<(Time, SocketAddr)>,
     recent: VecDeque<Time>,
+    /// Dials in one second, at most, as this host can do them, and when that was last changed.
+    rate: usize,
+    rated: Time,
+    /// When something was looked at late last.
+    was_late: Option<Time>,
     crowded: bool,
     /// Hot dials since the last cold one.
     in_a_row: u32,
@@ -243,6 +248,9 @@ impl Discovery {
             soon: Soon { addr: None, next: Time::ZERO },
             flying: VecDeque::new(),
             recent: VecDeque::new(),
+            rate: DIALS,
+            rated: now,
+            was_late: None,
             crowded: false,
             in_a_row: 0,
             quiet_until: Time::ZERO,

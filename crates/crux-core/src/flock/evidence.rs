@@ -16,11 +16,12 @@ use super::view::ViewId;
 use alloc::vec::Vec;
 use crux_names::{Duration, Member, Time};
 
-/// Strays that lead no flock are probed more slowly the more there are: this much for each.
-const STRAY_PACE: Duration = Duration::from_millis(10);
 /// Failed visits in a row before the pair is told of as a doubt. One fails now and then by loss alone: at a tenth lost each
 /// way one in 760, which in a flock of forty is several a second.
 const TOLD: u32 = 2;
+/// Who looks later than this whether an answer came does not ask again: it has not looked yet whether one lies there, and more
+/// questions are what a host that cannot keep up needs least.
+const LATE: Duration = Duration::from_millis(50);
 /// Answers are recognised to this many probes.
 const REMEMBERED: usize = 4;
 
@@ -270,16 +271,6 @@ impl Flock {
         }
     }
 
-    fn pace(&self, member: &Member) -> Duration {
-        let period = self.period();
-        match self.contacts.strays.get(member) {
-            Some(stray) if stray.head.as_ref().is_none_or(|head| head.header.leader != member.id) => {
-                period.max(STRAY_PACE * u32::try_from(self.contacts.strays.len()).unwrap_or(u32::MAX))
-            }
-            _ => period,
-        }
-    }
-
     /// When a neighbour that stays silent has missed so many periods.
     fn missed_at(&self, heard: Time, pace: Duration, misses: u32) -> Time {
         heard + pace * (misses + 1)
@@ -463,9 +454,6 @@ impl Flock {
             let late = self.now.since(first);
             if late > self.t.doubt / 2 {
                 self.overslept(late);
-            } else {
-                let period = self.period();
-                self.health.passes(self.now, period);
             }
         }
         while let Some((at, member)) = self.schedule.first().cloned()
@@ -478,7 +466,6 @@ impl Flock {
 
     /// Who was asleep learned nothing in that time, so it blames nobody for it.
     fn overslept(&mut self, late: Duration) {
-        self.health.worse(self.now);
         let now = self.now;
         let mut members = Vec::new();
         for (member, probe) in &mut self.probes {
@@ -522,10 +509,13 @@ impl Flock {
                     doubt.next = doubt.next.max(now);
                 }
                 self.unanswered(member, why, out);
-            } else if gaps.get(run.resent).is_some_and(|gap| run.sent + *gap <= now) {
+            } else if let Some(due) = gaps.get(run.resent).map(|gap| run.sent + *gap)
+                && due <= now
+            {
                 run.resent += 1;
                 let (seq, heard, first) = (run.seq, run.heard, run.resent == 1);
-                if linked {
+                let late = now.since(due) > LATE && !matches!(run.why, Why::Burst | Why::Call);
+                if linked && !late {
                     for question in probe.history.iter_mut().filter(|question| question.seq == seq) {
                         question.times += 1;
                     }

@@ -8,6 +8,12 @@ use crux_names::{Duration, Time};
 /// Dials in one second, at most, of a fulcrum that is in touch with a crowd of strangers already: at a heal everybody
 /// would dial everybody while the two flocks are becoming one.
 const CROWDED: usize = 8;
+/// Dials in one second, at most, of a fulcrum that can hardly keep up, and by how many it becomes more with each second in
+/// which it does.
+const HURRIED: usize = 4;
+/// What comes later than this is late: then this host has more to do than it can. Between two looks of a loop that is well
+/// lie a few milliseconds; a handshake that is begun now comes to its end too late to be of use.
+const LATE: Duration = Duration::from_millis(100);
 /// Own dials that wait at once, at most, before the shares of further slots are looked at.
 const QUEUE: usize = 64;
 /// Cold dials in one second by the flock as a whole.
@@ -25,6 +31,7 @@ const SILENT: &str = "no answer";
 impl Discovery {
     /// Whom to dial now.
     pub fn poll(&mut self, now: Time, out: &mut Vec<SocketAddr>) {
+        self.keep_up(now);
         self.give_up(now);
         self.age(now);
         self.fill(now);
@@ -45,6 +52,27 @@ impl Discovery {
                 self.recent.push_back(now);
             }
             self.fill(now);
+        }
+    }
+
+    /// Sees whether this fulcrum comes in time, and dials less if it does not. Where many begin at once on one host, handshakes
+    /// take longer than a dial has, and each that is begun anew makes the next take longer still: nobody would ever be
+    /// linked. Halved when late, and slowly more again, as TCP does it (Jacobson 1988), they take what the host can do. Who was
+    /// late only once slept, and can do as much as before.
+    fn keep_up(&mut self, now: Time) {
+        let due = self.deadline();
+        if due > now {
+            return;
+        }
+        if due != Time::ZERO && now.since(due) > LATE {
+            if self.was_late.is_some_and(|at| now.since(at) <= SECOND) {
+                self.rate = (self.rate / 2).max(HURRIED);
+                self.rated = now;
+            }
+            self.was_late = Some(now);
+        } else if self.rate < DIALS && self.rated + SECOND <= now {
+            self.rate = (self.rate + HURRIED).min(DIALS);
+            self.rated = now;
         }
     }
 
@@ -77,7 +105,7 @@ impl Discovery {
 
     /// Dials in one second, at most.
     fn most(&self) -> usize {
-        if self.crowded && self.urgent.is_empty() { CROWDED } else { DIALS }
+        if self.crowded && self.urgent.is_empty() { CROWDED.min(self.rate) } else { self.rate }
     }
 
     /// Whether one discovery round over the hot addresses is done since the last [`Discovery::place`], as far as this

@@ -4,12 +4,25 @@ use super::Edge;
 use crate::flock::contacts::Stray;
 use crate::flock::machine::Flock;
 use crate::flock::timers::LARGE;
-use crux_names::Member;
+use crux_names::{Duration, Member};
 
+/// Strays that lead no flock are probed more slowly the more there are: this much for each.
+const STRAY_PACE: Duration = Duration::from_millis(10);
 /// Of each foreign flock at least so many are watched.
 const OF_EACH: usize = 4;
 
 impl Flock {
+    /// How often somebody under watch is asked.
+    pub(super) fn pace(&self, member: &Member) -> Duration {
+        let (period, strays) = (self.period(), self.contacts.strays.len());
+        let Some(stray) = self.contacts.strays.get(member) else { return period };
+        let leads = stray.head.as_ref().is_some_and(|head| head.header.leader == member.id);
+        let each = STRAY_PACE * u32::try_from(strays).unwrap_or(u32::MAX);
+        // Where many begin at once on one host, their questions to each other are what it cannot keep up with.
+        let slowness = if strays > LARGE { self.health.slowness() } else { 1 };
+        (if leads { period } else { period.max(each) }) * slowness
+    }
+
     /// Watches a linked stray, unless it is one of a crowd and of no use: of each foreign flock some are watched, its leader,
     /// and who is one of a pair that keeps two flocks apart.
     pub(in crate::flock) fn consider_stray(&mut self, member: &Member) {
