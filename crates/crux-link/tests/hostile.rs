@@ -5,72 +5,25 @@ mod world;
 
 use bytes::Bytes;
 use crux_link::{LinkConfig, LinkEvent, Links};
-use crux_pki::{Bundle, RoleKind, unix_now};
-use prost::Message;
-use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{Connection, Endpoint, EndpointConfig, SendStream, TokioRuntime, VarInt};
+use crux_pki::{Bundle, unix_now};
+use quinn::{Connection, SendStream, VarInt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use world::stranger::{Hello, Stranger, hello};
 use world::{Node, What, World, addr, bundle, ca, run};
 
-/// The hello as it goes over the wire.
-#[derive(Clone, PartialEq, Eq, Message)]
-struct Hello {
-    #[prost(uint32, tag = "1")]
-    version: u32,
-    #[prost(string, tag = "2")]
-    fulcrum: String,
-    #[prost(uint64, tag = "3")]
-    boot: u64,
-    #[prost(uint32, tag = "4")]
-    mesh_port: u32,
-    #[prost(uint32, tag = "5")]
-    api_port: u32,
-    #[prost(bool, tag = "6")]
-    linked: bool,
-    #[prost(fixed64, tag = "7")]
-    link: u64,
-    #[prost(bool, tag = "8")]
-    renews: bool,
-}
-
-fn hello(boot: u64) -> Hello {
-    let fulcrum = crux_names::FulcrumName::default_name().to_string();
-    Hello { version: 1, fulcrum, boot, mesh_port: 7_400, api_port: 0, linked: false, link: 77, renews: false }
-}
-
-/// A hand-made client: QUIC and TLS as they should be, and from there on whatever it likes.
-struct Hostile {
-    endpoint: Endpoint,
-}
+/// A node that means harm.
+struct Hostile(Stranger);
 
 impl Hostile {
     fn new(world: &World, n: usize, bundle: &Bundle) -> Self {
-        let trust = Arc::new(bundle.trust().clone());
-        let tls = crux_pki::client_config(bundle, trust, &[RoleKind::Node], &[b"crux-mesh/1"]).unwrap();
-        let quic = QuicClientConfig::try_from(tls).unwrap();
-        let socket = world.net.socket(addr(n));
-        let settings = EndpointConfig::default();
-        let mut endpoint = Endpoint::new_with_abstract_socket(settings, None, socket, Arc::new(TokioRuntime)).unwrap();
-        let mut client = quinn::ClientConfig::new(Arc::new(quic));
-        let mut transport = quinn::TransportConfig::default();
-        transport.keep_alive_interval(Some(Duration::from_secs(5)));
-        client.transport_config(Arc::new(transport));
-        endpoint.set_default_client_config(client);
-        Self { endpoint }
+        Self(Stranger::new(world, n, bundle, None))
     }
 
-    /// Says this hello and, when it is welcomed, *ready*. Whether it was welcomed, and the connection.
+    /// Says this hello and, when it is welcomed, *ready*.
     async fn greet(&self, to: usize, hello: &Hello) -> Connection {
-        let connection = self.endpoint.connect(addr(to), "crux").unwrap().await.unwrap();
-        let (mut send, mut recv) = connection.open_bi().await.unwrap();
-        let body = hello.encode_to_vec();
-        send.write_all(&(body.len() as u16).to_be_bytes()).await.unwrap();
-        send.write_all(&body).await.unwrap();
-        let _ = recv.read_to_end(4_096).await;
-        let _ = send.finish();
-        connection
+        self.0.greet(to, hello).await
     }
 
     /// A link that counts, with its stream of frames.

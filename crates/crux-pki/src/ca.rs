@@ -280,6 +280,11 @@ impl Ca {
         &self.root
     }
 
+    /// For the fuzz targets: its key.
+    pub(crate) fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
     /// The end of the root's life in Unix seconds.
     #[must_use]
     pub fn not_after(&self) -> u64 {

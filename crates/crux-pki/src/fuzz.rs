@@ -1,6 +1,11 @@
-//! Doors for any bytes at all: what reads certificates, keys and archives of others must come back from each of them.
+//! Doors for any bytes at all: what reads certificates, keys and archives of others must come back from each of them. And
+//! chains for tests of other doors ([`shown`]).
 //!
-//! Nothing but the fuzz targets and this crate's tests calls this. Each function panics where a reader breaks its promise.
+//! Nothing but the fuzz targets and tests calls this. Each function panics where a reader breaks its promise.
+
+mod shown;
+
+pub use shown::{Shown, shown};
 
 use crate::bundle::Bundle;
 use crate::files;

@@ -5,6 +5,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod stranger;
+
 use bytes::Bytes;
 use crux_link::{LinkConfig, LinkEvent, Links, Simulated};
 use crux_names::{BlocName, Boot, Member, NodeName};
