@@ -235,6 +235,25 @@ fn a_list_leads_two_fulcrums_to_each_other_and_so_does_the_book_afterwards() {
 }
 
 #[test]
+fn a_network_that_is_searched_leads_fulcrums_to_each_other() {
+    let world = world(&["n1", "n2", "n3"]);
+    let one = Fulcrum::start(&world, "n1", "s1", &[]);
+    let mesh = one.answers()["listens"]["mesh"].as_str().unwrap().to_owned();
+    let port = mesh.strip_prefix("127.0.0.1:").unwrap();
+    let two = Fulcrum::start(&world, "n2", "s2", &["--probe", &format!("127.0.0.1/32:{port}")]);
+    let whole = |fulcrum: &Fulcrum, all: &[&str]| fulcrum.json("status").filter(|s| s["members"] == names(all));
+    until("a flock of two", || whole(&one, &["n1", "n2"]).and(whole(&two, &["n1", "n2"])));
+    // The same from a file, among hosts where nobody is.
+    world.write("n3/crux.toml", &format!("probe = [\"127.0.0.0/28:{port}\"]\n"));
+    let three = Fulcrum::start(&world, "n3", "s3", &[]);
+    let all = ["n1", "n2", "n3"];
+    until("a flock of three", || whole(&one, &all).and(whole(&two, &all)).and(whole(&three, &all)));
+    // Where nobody answers is no trouble of anybody's.
+    assert_eq!(three.answers()["outside"], Value::Array(vec![]));
+    [three, two, one].into_iter().for_each(Fulcrum::stop);
+}
+
+#[test]
 fn several_fulcrums_of_one_node_live_in_one_flock() {
     let world = world(&["n1", "n2"]);
     let plain = Fulcrum::start(&world, "n1", "a", &[]);
