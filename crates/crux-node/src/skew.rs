@@ -66,7 +66,7 @@ pub(crate) async fn ahead_of(peers: &Peers, members: Vec<Member>) -> Vec<(Member
 }
 
 /// How far the clock here is ahead of one that showed `there` between two looks here; all in microseconds.
-fn ahead_ms(before: u64, there: u64, after: u64) -> i64 {
+pub(crate) fn ahead_ms(before: u64, there: u64, after: u64) -> i64 {
     let here = i128::from(before.midpoint(after));
     i64::try_from((here - i128::from(there)) / 1_000).unwrap_or(i64::MAX)
 }

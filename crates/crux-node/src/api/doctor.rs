@@ -1,7 +1,9 @@
 //! What is wrong, each with its cause and what to do next. It looks at this fulcrum and asks its neighbours; it changes
 //! nothing.
 
+mod clock;
 mod ends;
+mod reach;
 mod refusals;
 
 pub(super) use ends::certificates;
@@ -17,23 +19,21 @@ use crate::seek::{Lost, Names};
 use crate::skew;
 use crate::turned_away::Attempts;
 use axum::extract::State;
+use clock::clock;
 use crux_api::json::{Doctor, Finding, FindingState, Sibling};
 use crux_core::flock::Outside;
 use crux_core::flock::discovery::LEFT;
 use crux_core::picture::{RosterLine, Status};
 use crux_link::LinkInfo;
 use crux_names::{FulcrumId, Member};
-use crux_pki::{count, span_ms, unix_now};
-use std::collections::{BTreeMap, BTreeSet};
+use crux_pki::{count, unix_now};
+use reach::reach;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use tokio::task::JoinSet;
 
-/// Clocks that are further apart are worth a word: facts are ordered by them. Source: HLC practice, NTP does far better.
-const SKEW_WARN_MS: i64 = 500;
-/// Clocks that are further apart make certificates refused: `notBefore` is set back by 300 s only.
-const SKEW_WRONG_MS: i64 = 60_000;
 /// A path whose longest datagram is shorter did not carry the first packet that was tried beyond the 1,200 bytes that RFC 9000
 /// asks of every path: 1,326, of which 1,288 are left for a datagram. With 1,200 it is 1,162.
 const DATAGRAM_WARN: u32 = 1_250;
@@ -74,7 +74,8 @@ pub(super) async fn doctor(State(door): State<Door>) -> Answer {
     findings.extend(state(&door));
     findings.extend(vouched::standing(&door).await);
     findings.extend(audit(&door));
-    findings.extend(reach(&door.me.id, &status, &sights, &refusals));
+    let members: Vec<&FulcrumId> = status.roster.iter().map(|line| &line.member.id).collect();
+    findings.extend(reach(&door.me.id, &status.confab.flock, &members, &sights, &refusals));
     Ok(doc(Doctor { node: door.me.id.to_string(), at: show::moment(crate::wall()), findings }))
 }
 
@@ -189,31 +190,6 @@ pub(super) fn lists(nowhere: &Names) -> Vec<Finding> {
         found("list", FindingState::Warning, name, text, next)
     };
     nowhere.iter().map(lost).collect()
-}
-
-/// Of how far the clock here is ahead of the others'.
-fn clock(skews: Vec<(Member, i64)>, me: &Member) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (member, skew) in &skews {
-        let state = match skew.abs() {
-            ms if ms >= SKEW_WRONG_MS => FindingState::Wrong,
-            ms if ms >= SKEW_WARN_MS => FindingState::Warning,
-            _ => continue,
-        };
-        let side = if *skew < 0 { "ahead of" } else { "behind" };
-        let text = format!("its clock is {} {side} the one here", span_ms(skew.unsigned_abs()));
-        let next = format!("set both clocks by NTP: `timedatectl` here and on {}", member.id);
-        findings.push(found("clock", state, &member.id, text, next));
-    }
-    if findings.is_empty() && !skews.is_empty() {
-        let most = skews.iter().map(|(_, skew)| skew.abs()).max().unwrap_or(0);
-        findings.push(fine("clock", &me.id, format!("within {most} ms of {}", count(skews.len(), "other"))));
-    }
-    if crux_pki::BUILD_DATE > unix_now() {
-        let text = "it stands before this release was made";
-        findings.push(found("clock", FindingState::Wrong, &me.id, text, "set this machine's clock"));
-    }
-    findings
 }
 
 /// At the mesh port of every member, as somebody who is not linked yet.
@@ -467,50 +443,6 @@ fn free_space(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Pairs of members that have no link, by the word of either.
-fn reach(me: &FulcrumId, status: &Status, sights: &Sights, refusals: &Refusals) -> Vec<Finding> {
-    use FindingState::{Warning, Wrong};
-    let mut findings = Vec::new();
-    let mut explained = false;
-    let mut told = BTreeSet::new();
-    let mut pairs = 0;
-    for (member, sight) in sights {
-        let sight = match sight {
-            Ok(sight) => sight,
-            // Without a link it cannot say anything.
-            Err(_) if refusals.explain(&member.id) => {
-                explained = true;
-                continue;
-            }
-            Err(error) => {
-                let text = format!("it does not say whom it reaches: {error}");
-                findings.push(found("reach", Warning, &member.id, text, format!("crux why node {}", member.id)));
-                continue;
-            }
-        };
-        for other in status.roster.iter().map(|line| &line.member.id).filter(|other| **other != member.id) {
-            let pair = if *other < member.id { (other, &member.id) } else { (&member.id, other) };
-            if sight.links.iter().any(|link| link.to == other.to_string()) {
-                pairs += 1;
-            } else if refusals.explain_pair(me, pair) {
-                explained = true;
-            } else if told.insert(pair) {
-                let text = format!("{} and {} have no link with each other", pair.0, pair.1);
-                let next = format!("open UDP between the two; crux links; crux why node {}", pair.1);
-                findings.push(found("reach", Wrong, format!("{}, {}", pair.0, pair.1), text, next));
-            }
-        }
-    }
-    if findings.is_empty() && pairs > 0 && !explained {
-        findings.push(fine(
-            "reach",
-            &status.confab.flock,
-            format!("every member reaches every other: {pairs} ends of links"),
-        ));
-    }
-    findings
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -525,18 +457,6 @@ mod tests {
 
     fn sight(links: Vec<SeenLink>) -> Sight {
         Sight { wall: 0, links, api: None, mesh: None, siblings: Vec::new(), facts: None }
-    }
-
-    #[test]
-    fn clocks_are_judged_by_how_far_they_are_apart() {
-        let me = member("n1");
-        let look = |ahead| clock(vec![(member("n2"), ahead)], &me).remove(0);
-        assert_eq!(look(-100).state, FindingState::Ok);
-        let behind = look(1_000);
-        assert_eq!((behind.state, behind.subject.as_str()), (FindingState::Warning, "n2"));
-        assert!(behind.text.contains("1000 ms behind"), "{}", behind.text);
-        let ahead = look(-95_000);
-        assert!(ahead.state == FindingState::Wrong && ahead.text.contains("95 s ahead of"), "{}", ahead.text);
     }
 
     fn link(to: &str, datagram: u32) -> SeenLink {
