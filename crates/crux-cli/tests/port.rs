@@ -6,12 +6,16 @@ mod help;
 use crux_api::grpc::ConfabRequest;
 use crux_api::grpc::confab_client::ConfabClient;
 use help::cluster::{Cluster, LIMIT, names};
+use help::fulcrum::{Fulcrum, world};
 use help::{World, get};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 /// The bundle of a dev cluster's operator.
 fn operator(cluster: &Cluster) -> String {
@@ -48,12 +52,12 @@ fn an_operator_reaches_a_fulcrum_by_its_address_and_everything_answers_there() {
         let mut watch = confabs.watch(ConfabRequest {}).await.unwrap().into_inner();
         assert_eq!(watch.message().await.unwrap().unwrap().node, "n1");
 
-        let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
+        let mut health = HealthClient::new(channel.clone());
         let served = ["crux.v1.Access", "crux.v1.Confab", "crux.v1.Events", "crux.v1.Yurt", "grpc.health.v1.Health"];
         for service in served.into_iter().chain([""]) {
-            let request = tonic_health::pb::HealthCheckRequest { service: service.to_owned() };
+            let request = HealthCheckRequest { service: service.to_owned() };
             let answer = health.check(request).await.unwrap().into_inner();
-            assert_eq!(answer.status(), tonic_health::pb::health_check_response::ServingStatus::Serving, "{service:?}");
+            assert_eq!(answer.status(), ServingStatus::Serving, "{service:?}");
         }
 
         use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
@@ -88,6 +92,39 @@ fn an_operator_reaches_a_fulcrum_by_its_address_and_everything_answers_there() {
         assert_eq!(older, services);
     });
     cluster.interrupt();
+}
+
+/// A balancer that watches must hear that a fulcrum goes before its stream breaks off: at the socket and at the port, of
+/// the whole and of one service.
+#[test]
+fn who_watches_health_hears_that_a_fulcrum_goes_down() {
+    let world = world(&["n1"]);
+    let mut n1 = Fulcrum::start(&world, "n1", "s", &[]);
+    let addr = n1.answers()["listens"]["api"].as_str().unwrap().to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut watches = Vec::new();
+        let doors = [
+            ("the socket", grpc::at_socket(&world.path("s/crux.sock")).await.unwrap()),
+            ("the port", grpc::at_port(&addr, &world.path("config/crux/profile")).await.unwrap()),
+        ];
+        for (door, channel) in doors {
+            for service in ["", "crux.v1.Confab"] {
+                let request = HealthCheckRequest { service: service.to_owned() };
+                let mut watch = HealthClient::new(channel.clone()).watch(request).await.unwrap().into_inner();
+                assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+                watches.push((format!("{service:?} at {door}"), watch));
+            }
+        }
+        let mut down = world.command().args(["--at", "s/crux.sock", "down"]).spawn().unwrap();
+        for (what, mut watch) in watches {
+            let next = tokio::time::timeout(LIMIT, watch.message()).await.expect("a word or an end");
+            let next = next.unwrap_or_else(|end| panic!("{what} ended without a word: {end}"));
+            assert_eq!(next.expect(&what).status(), ServingStatus::NotServing, "{what}");
+        }
+        assert!(down.wait().unwrap().success());
+    });
+    n1.ends();
 }
 
 #[test]
