@@ -339,3 +339,6 @@ impl Driver {
         self.notifier.status(&format!("flock {}, {members}{stable}{warning}", confab.flock));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,7 +25,8 @@ impl Notifier {
         )
     }
 
-    fn to(path: Option<OsString>, watchdog: Option<Duration>) -> Self {
+    /// To the socket of this name, which may be abstract.
+    pub(crate) fn to(path: Option<OsString>, watchdog: Option<Duration>) -> Self {
         let socket = path.and_then(|path| {
             let bytes = path.as_bytes();
             let addr = match bytes.strip_prefix(b"@") {
