@@ -149,10 +149,15 @@ fn forget_file(state: &Path) {
     let _ = std::fs::remove_file(state.join(LAB_FILE));
 }
 
+/// The share of packets that each of two gates must drop, so that of a hundred that pass both so many are lost.
+fn at_each_end(percent: f64) -> f32 {
+    (1.0 - (1.0 - percent / 100.0).max(0.0).sqrt()) as f32
+}
+
 /// Sets the faults of this fulcrum's links, as the cluster's parent wants them.
 pub(crate) fn obey(gate: &FaultGate, rules: &Rules) {
     let mut by_addr: HashMap<SocketAddr, Rule> = HashMap::new();
-    let loss = rules.loss as f32 / 100.0;
+    let loss = at_each_end(rules.loss);
     for addr in &rules.all {
         by_addr.entry(*addr).or_default().loss = loss;
     }
@@ -163,4 +168,22 @@ pub(crate) fn obey(gate: &FaultGate, rules: &Rules) {
         by_addr.entry(*addr).or_default().drop_in = true;
     }
     gate.set(by_addr);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both ends of a link obey the same wish.
+    #[test]
+    fn of_a_hundred_packets_as_many_are_lost_on_their_way_as_was_asked_for() {
+        let addr: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        for percent in [0.0, 1.0, 10.0, 50.0, 99.5, 100.0] {
+            let ends = [FaultGate::for_dev_cluster(), FaultGate::for_dev_cluster()];
+            let rules = Rules { all: vec![addr], loss: percent, ..Rules::default() };
+            ends.iter().for_each(|gate| obey(gate, &rules));
+            let passes: f64 = ends.iter().map(|gate| 1.0 - f64::from(gate.rules()[&addr].loss)).product();
+            assert!((100.0 * (1.0 - passes) - percent).abs() < 0.001, "{percent} %: {passes} pass");
+        }
+    }
 }
