@@ -118,6 +118,11 @@ pub(crate) fn dev(size: usize, keep: Option<PathBuf>, page: Option<SocketAddr>) 
     })
 }
 
+/// Forbids core dumps of this process, before it reads a key.
+pub(crate) fn no_dumps() -> std::io::Result<()> {
+    crux_node::no_dumps()
+}
+
 /// Supervises one instance. Called before anything else of this process.
 pub(crate) fn supervise(dir: &Path) -> ExitCode {
     crux_node::effects::supervise_main(dir)

@@ -45,6 +45,11 @@ fn main() -> ExitCode {
         Err(args::Early::Said) => return ExitCode::SUCCESS,
         Err(args::Early::Wrong(error, format)) => return output::fail(&error, format),
     };
+    // Keys of nodes, operators and CAs pass through here; only the demo service has none, as any program of an instance.
+    // Where it is forbidden, `up` says so, which stays.
+    if !matches!(cli.command, args::Command::Demo(_)) {
+        let _ = fulcrum::no_dumps();
+    }
     let format = cli.global.output;
     match command::run(cli) {
         Ok(code) => ExitCode::from(code),

@@ -4,11 +4,12 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 use std::io;
 
 /// Sets the soft `RLIMIT_CORE` to 0 and makes the process not dumpable, so that no key reaches a file or a debugger. The
-/// hard limit stays: instances inherit it, and their programs may want dumps.
+/// hard limit stays: instances inherit it, and their programs may want dumps. For every process that may hold a key: the
+/// CA's and operators' too (F4).
 ///
 /// # Errors
 /// What the kernel said; the caller warns and goes on, for a container may forbid the calls.
-pub(crate) fn no_dumps() -> io::Result<()> {
+pub fn no_dumps() -> io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), ..getrlimit(Resource::Core) })?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(())

@@ -33,6 +33,7 @@ pub mod up;
 
 pub use api::SocketError;
 pub use effects::supervise_main;
+pub use harden::no_dumps;
 pub use port::PortError;
 
 pub(crate) use driver::wall;
