@@ -1,5 +1,5 @@
 //! Doors for any bytes at all: what reads certificates, keys and archives of others must come back from each of them. And
-//! chains for tests of other doors ([`shown`]).
+//! chains for tests of other doors ([`shown()`]).
 //!
 //! Nothing but the fuzz targets and tests calls this. Each function panics where a reader breaks its promise.
 
