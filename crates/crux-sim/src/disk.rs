@@ -64,6 +64,9 @@ impl Kind {
     }
 }
 
+/// A write on a disk that has nothing takes so long at most.
+const SLOWEST: Duration = Duration::from_millis(16);
+
 /// What it has, from when, until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trouble {
@@ -226,6 +229,29 @@ impl Disk {
     #[must_use]
     pub fn ails(&self, now: Time) -> Option<Kind> {
         self.trouble.filter(|trouble| trouble.from <= now && now < trouble.until).map(|trouble| trouble.kind)
+    }
+
+    /// Whether it has nothing, and writes end as soon as they do on a disk that has nothing.
+    #[must_use]
+    pub fn well(&self, now: Time) -> bool {
+        let prompt = self.writing.back().is_none_or(|last| last.due <= now + SLOWEST);
+        prompt && !self.dead && self.ails(now).is_none()
+    }
+
+    /// What is on it for certain, to be put back later.
+    #[must_use]
+    pub fn copy(&self) -> BTreeMap<Hash256, Bytes> {
+        self.synced.clone()
+    }
+
+    /// An older copy takes the place of all that is on it.
+    pub fn put_back(&mut self, copy: BTreeMap<Hash256, Bytes>) {
+        // Between a sync that failed and the drop of what it wrote a copy may have been made.
+        self.returned.extend(copy.keys().filter(|id| !self.synced.contains_key(id)));
+        self.synced = copy;
+        self.unsure.clear();
+        self.writing.clear();
+        self.marks.insert("an old disk came back");
     }
 
     /// Lets it have something within the next minute, unless something is before it still.

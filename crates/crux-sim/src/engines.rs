@@ -11,7 +11,7 @@ use crux_core::engine::{Config, Engine};
 use crux_core::facts::Certificate;
 use crux_core::flock;
 use crux_core::flock::discovery::Book;
-use crux_core::io::{Event, Input, Output, Peer, Reply, RequestId};
+use crux_core::io::{Command, Event, Input, Output, Peer, Reply, Report, RequestId};
 use crux_core::wire::{self, Frame};
 use crux_names::{BlocName, Boot, FulcrumId, Member, Time};
 use std::collections::{BTreeMap, VecDeque};
@@ -34,6 +34,22 @@ pub fn bloc() -> BlocName {
     "sim".parse().expect("a bloc name")
 }
 
+/// So many boots a machine has under one certificate.
+const BOOTS: u64 = 1 << 20;
+
+/// The admission of a life's certificate: in this world it is told from the boot, so that whoever has a link with it knows
+/// it, as from the certificate.
+#[must_use]
+pub fn admission(member: &Member) -> u32 {
+    u32::try_from(member.boot.0 / BOOTS + 1).unwrap_or(u32::MAX)
+}
+
+/// The last boot before the first under the next certificate.
+#[must_use]
+pub const fn readmitted(boot: u64) -> u64 {
+    (boot / BOOTS + 1) * BOOTS
+}
+
 /// One life of crux on a machine.
 #[derive(Clone, Debug)]
 pub struct Life {
@@ -49,6 +65,8 @@ pub struct Life {
     pub said: u64,
     /// Alarms that it raised.
     pub alarms: Vec<String>,
+    /// When something was last written or signed here, by its own clock: what others sent is no such thing.
+    pub authored: Time,
     /// It has left.
     pub finished: bool,
     /// What makes it lie, if it does.
@@ -65,6 +83,7 @@ impl Life {
         machine.boot += 1;
         machine.blank = false;
         let me = Member { id: machine.id.clone(), boot: Boot(machine.boot) };
+        let admission = admission(&me);
         let config = Config {
             flock: flock::Config {
                 bloc: bloc(),
@@ -82,7 +101,7 @@ impl Life {
             },
             certificate: Certificate {
                 labels: settings.labels.get(&machine.id.to_string()).cloned().unwrap_or_default(),
-                admission: 1,
+                admission,
                 // Nothing is signed here.
                 chain: Vec::new(),
             },
@@ -95,10 +114,19 @@ impl Life {
             machine.marks.insert("instances outlived crux and were re-adopted");
         }
         let (replies, events, alarms) = (Vec::new(), VecDeque::new(), Vec::new());
-        (
-            Self { engine, machine, replies, events, said: 0, alarms, finished: false, adversary: None, liar: None },
-            first,
-        )
+        let life = Self {
+            engine,
+            machine,
+            replies,
+            events,
+            said: 0,
+            alarms,
+            authored: now,
+            finished: false,
+            adversary: None,
+            liar: None,
+        };
+        (life, first)
     }
 
     /// This life.
@@ -110,6 +138,13 @@ impl Life {
     /// Gives the engine an input and does what it wants.
     pub fn feed(&mut self, now: Time, input: Input, out: &mut Vec<Out<Bytes, Bytes>>) {
         let mut wishes = Vec::new();
+        if matches!(
+            input,
+            Input::Command { command: Command::Write { .. } | Command::Restore { .. }, .. }
+                | Input::Report(Report::Signed { .. })
+        ) {
+            self.authored = now;
+        }
         self.engine.handle(now, self.machine.wall(now), input, &mut wishes);
         let from = out.len();
         for wish in wishes {
@@ -183,7 +218,8 @@ impl Node for Life {
                 Input::Wake
             }
             In::LinkUp(member, addr, dialed) => {
-                let peer = Peer { member, addr, admission: 1, labels: BTreeMap::new() };
+                let admission = admission(&member);
+                let peer = Peer { member, addr, admission, labels: BTreeMap::new() };
                 Input::LinkUp { peer, dialed }
             }
             In::ProcessGone(peer) => Input::ProcessGone { peer },

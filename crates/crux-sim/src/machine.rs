@@ -2,6 +2,7 @@
 //! *it*. Everything takes a while, and what takes a while can be cut short by a crash.
 
 use crate::disk::Disk;
+use crate::engines::readmitted;
 use crate::signature::seal;
 use bytes::Bytes;
 use crux_core::facts::version::{Author, Checked, Stamp, Statement};
@@ -14,6 +15,12 @@ use std::net::SocketAddr;
 
 /// The wall clock at the beginning of invented time: 2026, in microseconds.
 const EPOCH: u64 = 1_790_000_000_000_000;
+
+/// What a clock shows that is right.
+#[must_use]
+pub const fn calendar(now: Time) -> Wall {
+    Wall(EPOCH + now.as_nanos() / 1000)
+}
 
 /// How long an order to a supervisor is under way.
 const ORDER: Duration = Duration::from_millis(1);
@@ -159,10 +166,15 @@ impl Machine {
         self.blank = true;
     }
 
+    /// Its node gets its next certificate, for the next life of crux.
+    pub fn readmit(&mut self) {
+        self.boot = readmitted(self.boot);
+    }
+
     /// Its wall clock.
     #[must_use]
     pub fn wall(&self, now: Time) -> Wall {
-        Wall((EPOCH + now.as_nanos() / 1000).saturating_add_signed(self.offset))
+        Wall(calendar(now).0.saturating_add_signed(self.offset))
     }
 
     /// Nothing goes wrong by itself any more.

@@ -6,12 +6,16 @@ use crate::signature::seal;
 use bytes::Bytes;
 use crux_core::facts::Facts;
 use crux_core::facts::clock::acceptable;
-use crux_core::facts::value::{Cordon, Horde, Manifest, Place, cordon_path, horde_path, muster_path, place_path};
+use crux_core::facts::rule::{NONCE, Rule, RuleFact, rule_path};
+use crux_core::facts::value::{
+    Cordon, Expulsion, HORIZON, Horde, Horizon, Labels, Manifest, Place, cordon_path, expel_path, horde_path,
+    label_path, muster_path, place_path,
+};
 use crux_core::facts::version::{Author, Stamp, Statement};
 use crux_core::hash::Random;
 use crux_core::io::{Command, Input, Reply, RequestId};
 use crux_core::services::instance::ServiceRef;
-use crux_names::{Boot, FulcrumId, Hash256, HordeName, ServiceName, Wall};
+use crux_names::{Boot, FulcrumId, Hash256, HordeName, NodeName, ServiceName, Wall};
 use prost::Message;
 use std::collections::BTreeMap;
 
@@ -222,6 +226,42 @@ pub fn horde_with_vacancies(name: &HordeName, want: u32, after_ms: u64) -> Vec<C
 pub fn cordon(fulcrum: &FulcrumId, drain: Option<bool>) -> Vec<Change> {
     let value = drain.map(|drain| Cordon { reason: "service".into(), drain }.encode_to_vec().into());
     vec![(cordon_path(fulcrum), value)]
+}
+
+/// The fact that gives a node the label `zone`, over that of its certificate; `None` takes it back.
+#[must_use]
+pub fn zone(node: &NodeName, zone: Option<&str>) -> Vec<Change> {
+    let labels = |zone: &str| Labels { labels: BTreeMap::from([("zone".into(), zone.into())]) };
+    vec![(label_path(node), zone.map(|zone| labels(zone).encode_to_vec().into()))]
+}
+
+/// One of many rules, or its removal.
+#[must_use]
+pub fn rule(nonce: u8, removed: bool) -> Vec<Change> {
+    let nonce = Bytes::from(vec![nonce; NONCE]);
+    let rule = Rule { client: "web/*".into(), endpoint: "data/db".into(), nonce, ..Rule::default() };
+    let fact = RuleFact { rule: rule.encode_to_vec().into(), removed };
+    vec![(rule_path(&fact.id()), Some(fact.encode_to_vec().into()))]
+}
+
+/// The fact before which nothing is in force.
+#[must_use]
+pub fn horizon(before: Wall) -> Vec<Change> {
+    vec![(HORIZON.into(), Some(Horizon { before: before.0 }.encode_to_vec().into()))]
+}
+
+/// The fact that puts a node out with all its certificates up to this one.
+#[must_use]
+pub fn expel(node: &NodeName, up_to: u32) -> Vec<Change> {
+    let value = Expulsion { up_to, reason: "stolen".into() }.encode_to_vec();
+    vec![(expel_path(node), Some(value.into()))]
+}
+
+/// The fact that makes a horde of whom this `where` admits.
+#[must_use]
+pub fn horde_where(name: &HordeName, want: u32, admits: &str) -> Vec<Change> {
+    let value = Horde { want, r#where: admits.into(), ..Horde::default() };
+    vec![(horde_path(name), Some(value.encode_to_vec().into()))]
 }
 
 /// The fact that makes a horde, or with `None` unmakes it.

@@ -2,16 +2,16 @@
 //! every service exactly as many processes as its policy wants there. An oracle of its own: it reads facts and processes,
 //! not plans.
 
-use crate::engines::{Cluster, Life};
+use crate::engines::{Cluster, Life, admission};
 use crate::liveness::{Scene, all_stable, cliques, one_flock};
 use crux_core::engine::Engine;
-use crux_core::facts::value::Place;
+use crux_core::facts::value::{Horde, Place};
 use crux_core::io::Word;
 use crux_core::picture::{ProgramLine, ProgramState};
 use crux_core::services::access::{By, Entry};
 use crux_core::services::instance::ServiceRef;
 use crux_core::services::known::Known;
-use crux_core::services::roles::{Roles, Substitute, home_of, roles};
+use crux_core::services::roles::{HordeRoles, Roles, Substitute, home_of, roles};
 use crux_names::{FulcrumId, Hash256, HordeName, NodeName, Wall};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +24,31 @@ pub fn sides(world: &Cluster) -> Option<Vec<Vec<usize>>> {
     if one_way { None } else { cliques(&Scene::of(world, |_| true)) }
 }
 
+/// Those of a side that are of the bloc: whom nobody of the bloc there knows to be expelled. What expelled nodes say of others
+/// does not count.
+#[must_use]
+pub fn insiders(world: &Cluster, side: &[usize]) -> Vec<usize> {
+    let knows = |at: usize, whom: usize| {
+        let member = &world.slots[whom].member;
+        let life = world.slots[at].node.as_ref();
+        life.is_some_and(|life| life.engine.muster().is_expelled(&member.id.node, admission(member)))
+    };
+    // Whom nobody accuses is in, whom one that is in accuses is out, and whom only those accuse that are out is in.
+    let (mut inside, mut open): (Vec<usize>, Vec<usize>) = (Vec::new(), side.to_vec());
+    loop {
+        let accused = |whom: &usize, by: &[usize]| by.iter().any(|at| knows(*at, *whom));
+        let candidates = open.clone();
+        let found: Vec<usize> = open.extract_if(.., |whom| !accused(whom, &candidates)).collect();
+        inside.extend(&found);
+        open.retain(|whom| !accused(whom, &inside));
+        if found.is_empty() {
+            break;
+        }
+    }
+    inside.sort_unstable();
+    inside
+}
+
 fn lives<'a>(world: &'a Cluster, side: &[usize]) -> Vec<&'a Life> {
     side.iter().filter_map(|at| world.slots[*at].node.as_ref()).collect()
 }
@@ -33,31 +58,40 @@ fn lives<'a>(world: &'a Cluster, side: &[usize]) -> Vec<&'a Life> {
 /// # Errors
 /// What is not, with the rule's id.
 pub fn settled(world: &Cluster, side: &[usize]) -> Result<(), String> {
-    settled_but(world, side, None)
+    settled_as(world, side, None, &BTreeSet::new())
 }
 
-/// The same, where what a node says of itself may differ: who lies may say one thing here and another there.
+/// The same, where what one node says of itself may differ: who lies may say one thing here and another there. And of the
+/// hordes that were made when everybody was here, since when nobody was lost, how they spread is judged too.
 ///
 /// # Errors
 /// What is not, with the rule's id.
-pub fn settled_but(world: &Cluster, side: &[usize], liar: Option<&NodeName>) -> Result<(), String> {
-    let lives = lives(world, side);
+pub fn settled_as(
+    world: &Cluster,
+    side: &[usize],
+    liar: Option<&NodeName>,
+    fresh: &BTreeSet<HordeName>,
+) -> Result<(), String> {
+    let side = insiders(world, side);
+    let lives = lives(world, &side);
+    if lives.is_empty() {
+        return Ok(());
+    }
     let scene = Scene::of(world, |place| side.contains(&place));
     one_flock(&scene)?;
     all_stable(&scene)?;
     equal_facts(&lives, liar)?;
     let first = lives[0];
-    let rows: BTreeMap<_, _> = first.engine.facts_room().rows().collect();
     let facts = first.engine.facts_room();
     let mut known = Known::default();
     facts.paths().for_each(|path| _ = known.take(path, facts.value(path)));
     let roles = roles(&first.engine.flock_room().view().roster, &known);
     one_admin(&roles, &lives)?;
-    hordes(&first.engine, &roles, &rows)?;
+    hordes(&first.engine, &roles, &known, fresh)?;
     substitutes(&first.engine, &roles)?;
     register(&lives)?;
     programs(world, &lives)?;
-    services(&lives, &roles)?;
+    services(&lives, &roles, &known)?;
     told(&lives, &roles, &known)
 }
 
@@ -174,16 +208,11 @@ fn one_admin(roles: &Roles, lives: &[&Life]) -> Result<(), String> {
     Ok(())
 }
 
-fn hordes(
-    engine: &Engine,
-    roles: &Roles,
-    rows: &BTreeMap<FulcrumId, crux_core::facts::value::Row>,
-) -> Result<(), String> {
-    let wanted: BTreeMap<HordeName, u32> =
-        engine.facts_room().hordes().map(|(name, horde)| (name, horde.want)).collect();
+fn hordes(engine: &Engine, roles: &Roles, known: &Known, fresh: &BTreeSet<HordeName>) -> Result<(), String> {
+    let wanted: BTreeMap<HordeName, Horde> = engine.facts_room().hordes().collect();
     for seat in &engine.flock_room().view().roster {
         let id = &seat.member.id;
-        let Some((home, joining)) = rows.get(id).map(home_of) else { continue };
+        let Some((home, joining)) = known.rows().get(id).map(home_of) else { continue };
         if joining {
             return Err(format!("H1: {id} is still on its way into {home}"));
         }
@@ -191,25 +220,53 @@ fn hordes(
             return Err(format!("H2: {id} is of {home}, which nobody wants"));
         }
     }
-    for (name, want) in wanted {
-        let Some(horde) = roles.hordes.get(&name) else {
-            if want == 0 || roles.hordes.get(&HordeName::main()).is_none_or(|main| main.present.is_empty()) {
-                continue;
-            }
-            return Err(format!("H3: {name} wants {want} and has nobody, though somebody is free"));
-        };
-        let (home, want) = (horde.home().len(), want as usize);
+    for (name, fact) in wanted {
+        let (none, want) = (HordeRoles::default(), fact.want as usize);
+        let horde = roles.hordes.get(&name).unwrap_or(&none);
+        let home = horde.home();
         // Whoever works elsewhere is asked again when it is free, and whoever is cordoned is not asked.
-        let free = workers(engine, roles, &HordeName::main());
-        let free = free.iter().filter(|id| engine.muster().cordon(id).is_none()).count();
-        if home > want && !horde.present.is_empty() {
-            return Err(format!("H4: {name} wants {want} and has {home}"));
+        let mut free = workers(engine, roles, &HordeName::main());
+        free.retain(|id| known.cordon(id).is_none() && admits(&fact.r#where, id, &known.labels(id)));
+        if home.len() > want && !horde.present.is_empty() {
+            return Err(format!("H4: {name} wants {want} and has {}", home.len()));
         }
-        if home < want && free > 0 {
-            return Err(format!("H3: {name} wants {want} and has {home}, though {free} are free"));
+        if home.len() < want && !free.is_empty() {
+            return Err(format!("H3: {name} wants {want} and has {}, though {} are free", home.len(), free.len()));
+        }
+        if fresh.contains(&name) {
+            spread(&name, &fact, &home, &free, known)?;
         }
     }
     Ok(())
+}
+
+/// Of those that `where` admits a horde takes them evenly over the zones: nobody is taken where two more are already than in
+/// the zone of one who is free. Source: the design's `control-plane.md`, "Hordes".
+fn spread(name: &HordeName, fact: &Horde, home: &[FulcrumId], free: &[FulcrumId], known: &Known) -> Result<(), String> {
+    let zone = |id: &FulcrumId| known.labels(id).remove("zone");
+    let mut zones: BTreeMap<Option<String>, usize> = BTreeMap::new();
+    for id in home {
+        if !admits(&fact.r#where, id, &known.labels(id)) {
+            return Err(format!("H6: {id} is of {name}, which takes only {:?}", fact.r#where));
+        }
+        *zones.entry(zone(id)).or_default() += 1;
+    }
+    let most = zones.values().max().copied().unwrap_or(0);
+    match free.iter().find(|id| zones.get(&zone(id)).copied().unwrap_or(0) + 1 < most) {
+        Some(id) => Err(format!("H7: {name} has {zones:?} of its members in these zones, and {id} is free")),
+        None => Ok(()),
+    }
+}
+
+/// Whether a `where` of the simulator admits a fulcrum with these labels: terms joined by `&`, each `node under SITE` or
+/// `KEY=VALUE`.
+fn admits(text: &str, id: &FulcrumId, labels: &BTreeMap<String, String>) -> bool {
+    let holds = |term: &str| match (term.strip_prefix("node under "), term.split_once('=')) {
+        (Some(site), _) => id.node.as_str().ends_with(&format!(".{site}")),
+        (_, Some((key, value))) => labels.get(key).is_some_and(|label| label == value),
+        _ => false,
+    };
+    text.split('&').map(str::trim).filter(|term| !term.is_empty()).all(holds)
 }
 
 /// Nobody stands in for a member that is here, and nobody for one for whom somebody else does.
@@ -239,22 +296,20 @@ fn workers(engine: &Engine, roles: &Roles, horde: &HordeName) -> Vec<FulcrumId> 
 }
 
 /// The fulcrums of a side among which a placement of the simulator chooses, and how many it wants there.
-fn means(
-    place: &Place,
-    workers: &[FulcrumId],
-    rows: &BTreeMap<FulcrumId, BTreeMap<String, String>>,
-) -> (BTreeSet<FulcrumId>, usize) {
+fn means(place: &Place, workers: &[FulcrumId], known: &Known) -> (BTreeSet<FulcrumId>, usize) {
     // pick(NAME, NUMBER, SET) with NUMBER a number or SIZE(ALL), and SET ALL or LABEL(zone=x).
     let inner = place.place.trim_start_matches("pick(").trim_end_matches(')');
     let mut words = inner.splitn(3, ',').map(str::trim).skip(1);
     let (number, set) = (words.next().unwrap_or("0"), words.next().unwrap_or("ALL"));
     let zone = set.strip_prefix("LABEL(zone=").map(|rest| rest.trim_end_matches(')').to_owned());
     let fits = |id: &FulcrumId| match &zone {
-        Some(zone) => rows.get(id).and_then(|labels| labels.get("zone")) == Some(zone),
+        Some(zone) => known.labels(id).get("zone") == Some(zone),
         None => true,
     };
     let hosts: BTreeSet<FulcrumId> = workers.iter().filter(|id| fits(id)).cloned().collect();
-    let count = if number.starts_with("SIZE") { workers.len() } else { number.parse().unwrap_or(0) };
+    // Whoever is cordoned is in no SIZE.
+    let all = workers.iter().filter(|id| known.cordon(id).is_none()).count();
+    let count = if number.starts_with("SIZE") { all } else { number.parse().unwrap_or(0) };
     let count = if hosts.is_empty() { 0 } else { count };
     (hosts, count)
 }
@@ -297,9 +352,7 @@ pub fn placed(life: &Life) -> BTreeMap<ServiceRef, Place> {
     places.map(|(horde, service, place)| (ServiceRef { horde, service }, place)).collect()
 }
 
-fn services(lives: &[&Life], roles: &Roles) -> Result<(), String> {
-    let labels: BTreeMap<FulcrumId, BTreeMap<String, String>> =
-        lives[0].engine.facts_room().rows().map(|(id, row)| (id, row.labels)).collect();
+fn services(lives: &[&Life], roles: &Roles, known: &Known) -> Result<(), String> {
     let placed = placed(lives[0]);
     let engine = &lives[0].engine;
     for life in lives {
@@ -310,16 +363,19 @@ fn services(lives: &[&Life], roles: &Roles) -> Result<(), String> {
         }
     }
     for (of, place) in &placed {
-        let (hosts, count) = means(place, &workers(engine, roles, &of.horde), &labels);
+        let revision = Hash256(place.revision.as_slice().try_into().unwrap_or([0; 32]));
+        if known.revision(&of.service, &revision).is_none() {
+            // It stands behind the horizon: nothing more starts until an operator writes it again.
+            continue;
+        }
+        let (hosts, count) = means(place, &workers(engine, roles, &of.horde), known);
         let open = hosts.iter().filter(|id| engine.muster().cordon(id).is_none()).count();
         let should = if allowed(place, of, roles) { count } else { 0 };
         let mut running = 0;
         for life in lives {
             let here: Vec<_> = life.machine.processes.values().filter(|process| process.instance.of == *of).collect();
             running += here.len();
-            let wrong = here.iter().find(|process| {
-                Hash256(place.revision.as_slice().try_into().unwrap_or([0; 32])) != process.instance.revision
-            });
+            let wrong = here.iter().find(|process| revision != process.instance.revision);
             if let Some(process) = wrong {
                 return Err(format!("V5: {} runs another revision of {of} than is wanted", process.instance.id));
             }

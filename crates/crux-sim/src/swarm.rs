@@ -4,26 +4,31 @@
 //!
 //! Each seed switches some classes of faults off, so that what one class hides another run shows.
 
+mod adders;
 mod disks;
+mod ends;
 mod options;
 mod report;
+mod returning;
+mod tending;
 
 pub use options::{Class, Options};
 pub use report::{Failure, Outcome, SOMETIMES};
 
+use self::options::TEN_YEARS;
 use crate::engines::{Cluster, Life, Settings};
 use crate::flocks::addr;
 use crate::invariants::{Idle, Rules, Whole, flocking, whole};
 use crate::machine::{Habits, Machine};
 use crate::operator::{Operator, Wanted, horde};
-use crate::settled::{self, placed, settled, sides};
+use crate::settled::{insiders, placed, settled_as, sides};
 use crate::world::World;
+use bytes::Bytes;
 use crux_core::hash::Random;
-use crux_core::io::{Command, Input, Reply, RequestId};
-use crux_core::services::access::LIFE_MAX;
+use crux_core::io::{Command, Input};
 use crux_core::services::instance::ServiceRef;
 use crux_core::services::roles::HordeRoles;
-use crux_names::{Boot, Duration, FulcrumId, HordeName, Member, Time};
+use crux_names::{Boot, Duration, FulcrumId, Hash256, HordeName, Member, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So often something may be told at one and the same moment before it counts as a busy loop.
@@ -54,6 +59,16 @@ pub struct Swarm {
     busy: (Time, u64),
     variant: u32,
     settled: Vec<u128>,
+    adders: adders::Adders,
+    /// Old copies of disks, by place.
+    copies: BTreeMap<usize, BTreeMap<Hash256, Bytes>>,
+    /// Up to which admission the operator has expelled the node of a place, and the last one that it was given.
+    expelled: BTreeMap<usize, u32>,
+    readmitted: BTreeMap<usize, u32>,
+    /// What the operator wrote that only disks of expelled nodes had when these were expelled.
+    gone: BTreeSet<Hash256>,
+    /// Hordes that were made when everybody was here, since when nobody was lost: how they spread can be judged.
+    pub fresh: BTreeSet<HordeName>,
 }
 
 impl Swarm {
@@ -64,8 +79,9 @@ impl Swarm {
         let mut random = Random::new(options.seed ^ 0x0073_7761_726d);
         let mut labels = BTreeMap::new();
         for place in 0..size {
-            let zone = if place % 2 == 0 { "a" } else { "b" };
-            labels.insert(name(place, 0).id.to_string(), BTreeMap::from([("zone".to_owned(), zone.to_owned())]));
+            let zones: &[&str] = if options.sites { &["a", "a", "b", "c"] } else { &["a", "b"] };
+            let zone = BTreeMap::from([("zone".to_owned(), zones[place % zones.len()].to_owned())]);
+            labels.insert(name(&options, place).id.to_string(), zone);
         }
         let settings = Settings {
             seed: options.seed,
@@ -91,6 +107,12 @@ impl Swarm {
             busy: (Time::ZERO, 0),
             variant: 0,
             settled: Vec::new(),
+            adders: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            expelled: BTreeMap::new(),
+            readmitted: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            fresh: BTreeSet::new(),
             world,
             options,
             random: random.clone(),
@@ -98,7 +120,12 @@ impl Swarm {
         for place in 0..size {
             let offset = swarm.options.clock(&mut random);
             let seed = random.next();
-            let machine = Machine::new(name(place, 0).id, addr(place), offset, swarm.options.habits, seed);
+            if offset.abs() == TEN_YEARS {
+                let ahead = ["a wall clock stood ten years behind", "a wall clock stood ten years ahead"];
+                swarm.marks.insert(ahead[usize::from(offset > 0)]);
+            }
+            let id = name(&swarm.options, place).id;
+            let machine = Machine::new(id, addr(place), offset, swarm.options.habits, seed);
             let (life, first) = Life::begin(swarm.world.now, machine, &swarm.settings);
             let member = life.member().clone();
             swarm.world.add(member, addr(place), life);
@@ -133,6 +160,9 @@ impl Swarm {
         self.run_for(head)?;
         for _ in 0..self.options.steps {
             self.step();
+            if self.options.classes.contains(&Class::OldDisk) {
+                self.copy_a_disk();
+            }
             let millis = 50 + self.random.below(12_000);
             self.run_for(self.scaled(millis))?;
             if self.random.below(3) == 0 {
@@ -149,6 +179,7 @@ impl Swarm {
         self.check_sides("healed")?;
         self.nothing_lost()?;
         self.nothing_refused_in_force()?;
+        self.expelled_are_out()?;
         if self.options.classes.contains(&Class::SickDisk) {
             self.sick_disks()?;
         }
@@ -167,6 +198,7 @@ impl Swarm {
     pub fn run_for(&mut self, time: Duration) -> Result<(), Box<Failure>> {
         let end = self.world.now + time;
         while self.world.now < end {
+            self.tend_register()?;
             let next = end.min(self.world.now + Duration::from_millis(100));
             let Self { world, rules, whole, idle, failure, busy, .. } = self;
             world.run_until(next, &mut |world| {
@@ -211,7 +243,6 @@ impl Swarm {
         self.each_machine(|machine| machine.calm(now));
         let awake = self.world.slots.iter().map(|slot| slot.paused_until).max().unwrap_or(Time::ZERO);
         self.run_for(awake.since(self.world.now))?;
-        self.register();
         let begin = self.world.now;
         // Holds after a split, graces of stubborn processes, backed-off restarts; the removal of surplus one by one.
         let limit = begin + self.scaled(60_000) + Duration::from_secs(25);
@@ -263,17 +294,6 @@ impl Swarm {
         Ok(())
     }
 
-    /// Somebody adds a service at every door, for longer than settling may take: in the end everybody lists all of them.
-    pub(crate) fn register(&mut self) {
-        for at in 0..self.world.slots.len() {
-            if self.world.slots[at].node.is_some() {
-                let command = Command::Add { entry: settled::entry(), life: LIFE_MAX, again: false };
-                let input = Input::Command { request: RequestId::MAX, command };
-                self.world.poke(at, |life, now, out| life.feed(now, input, out));
-            }
-        }
-    }
-
     /// For the report of a failure: what the seats plan, and which processes there are.
     fn say_plans(&mut self) {
         let mut lines = Vec::new();
@@ -304,7 +324,7 @@ impl Swarm {
     }
 
     fn all(&self, sides: &[Vec<usize>]) -> Result<(), String> {
-        sides.iter().try_for_each(|side| settled(&self.world, side))?;
+        sides.iter().try_for_each(|side| settled_as(&self.world, side, None, &self.fresh))?;
         one_side_only(&self.world, sides)
     }
 
@@ -315,53 +335,8 @@ impl Swarm {
             let runs: Vec<String> = life.machine.processes.keys().map(ToString::to_string).collect();
             format!("{view:?} {} {}", life.engine.facts_room().digest(), runs.join(" "))
         };
-        self.world.slots.iter().filter_map(|slot| slot.node.as_ref()).map(of).collect()
-    }
-
-    /// S3: every acknowledged write is in force, replaced by one that knew it, or listed as a conflict's loser.
-    ///
-    /// # Errors
-    /// The version that is gone.
-    pub fn nothing_lost(&mut self) -> Result<(), Box<Failure>> {
-        let Some(life) = self.world.slots.iter().find_map(|slot| slot.node.as_ref()) else { return Ok(()) };
-        let facts = life.engine.facts_room();
-        if facts.conflicts().next().is_some() {
-            self.marks.insert("a conflict is listed at the end");
-        }
-        for written in self.operator.written.iter().filter(|written| written.acknowledged()) {
-            for (path, id) in &written.versions {
-                if !self.operator.replaced_by(id, &facts.heads(path)) {
-                    let why = format!("{path}: version {id} was acknowledged by n{} and is gone", written.place + 1);
-                    return Err(Box::new(Failure::new("S3 nothing acknowledged is lost", why, self.world.now)));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// S5: whatever clocks and disks did, every fact can be changed through every door afterwards.
-    fn still_writable(&mut self) -> Result<(), Box<Failure>> {
-        let Some(life) = self.world.slots.iter().find_map(|slot| slot.node.as_ref()) else { return Ok(()) };
-        let known: Vec<ServiceRef> = placed(life).into_keys().collect();
-        for (index, of) in known.iter().enumerate() {
-            let place = (index + self.below(self.options.nodes)) % self.options.nodes;
-            self.say(&format!("last write of {of} at n{}", place + 1));
-            let wanted = Wanted::plain(of, format!("pick({}, 2, ALL)", of.service));
-            let mut changes = wanted.changes();
-            // A split may have left it in a horde that was deleted on the other side: no door places anything there.
-            let known = life_of(&self.world).is_some_and(|life| life.engine.muster().hordes().contains_key(&of.horde));
-            if of.horde != HordeName::main() && !known {
-                changes.extend(horde(&of.horde, Some(0)));
-            }
-            self.operator.write(&mut self.world, place, &changes);
-            self.run_for(Duration::from_secs(3))?;
-            let reply = self.operator.written.last().and_then(|written| written.reply.clone());
-            if !matches!(reply, Some(Reply::Written { converged: true, .. })) {
-                let why = format!("{of} cannot be written at n{}: {reply:?}", place + 1);
-                return Err(Box::new(Failure::new("S5 no value becomes unchangeable", why, self.world.now)));
-            }
-        }
-        Ok(())
+        let inside = self.insiders();
+        inside.iter().filter_map(|at| self.world.slots[*at].node.as_ref()).map(of).collect()
     }
 
     fn each_machine(&mut self, mut act: impl FnMut(&mut Machine)) {
@@ -412,6 +387,7 @@ impl Swarm {
         self.each_machine(|machine| marks.extend(machine.marks.iter().copied().chain(machine.disk.marks())));
         let replies = self.operator.written.iter().filter_map(|written| written.reply.as_ref());
         marks.extend(replies.filter_map(report::mark_of_reply));
+        marks.extend(self.whole.iter().filter_map(|rule| rule.mark()));
         self.marks = marks;
     }
 
@@ -444,6 +420,11 @@ impl Swarm {
         let size = self.options.nodes;
         let place = self.below(size);
         let other = (place + 1 + self.below(size - 1)) % size;
+        // Nobody writes at the door of a node that is expelled.
+        let writes = matches!(class, Class::Write | Class::Horde | Class::Tend);
+        let place =
+            if writes { (0..size).map(|on| (place + on) % size).find(|at| !self.is_out(*at)) } else { Some(place) };
+        let Some(place) = place else { return };
         match class {
             Class::Split => {
                 let parts = 2 + self.below(2);
@@ -489,6 +470,10 @@ impl Swarm {
                 let change = horde(&web, want);
                 self.operator.write(&mut self.world, place, &change);
             }
+            Class::OldDisk => self.old_disk(place),
+            Class::Expel => self.expel(place),
+            Class::ClockJump => self.clock_jump(place),
+            Class::Tend => self.tend(place),
         }
     }
 
@@ -512,7 +497,8 @@ impl Swarm {
         if self.below(3) == 0 {
             self.variant += 1;
         }
-        let home = format!("home:n{}", 1 + self.below(self.options.nodes));
+        let home = self.below(self.options.nodes);
+        let home = format!("home:{}", self.world.slots[home].member.id.node);
         let on_split = ["", "each-side", "majority", "stop", home.as_str()][self.below(5)].to_owned();
         let single = matches!(on_split.as_str(), "majority" | "stop") && self.below(2) == 0;
         let number = if single { "1".to_owned() } else { number };
@@ -595,12 +581,9 @@ impl Swarm {
     }
 }
 
-fn life_of(world: &Cluster) -> Option<&Life> {
-    world.slots.iter().find_map(|slot| slot.node.as_ref())
-}
-
-fn name(place: usize, boot: u64) -> Member {
-    Member { id: format!("n{}", place + 1).parse().expect("a node's name"), boot: Boot(boot) }
+fn name(options: &Options, place: usize) -> Member {
+    let site = ["", ".site-a", ".site-b"][if options.sites { 1 + place / 2 % 2 } else { 0 }];
+    Member { id: format!("n{}{site}", place + 1).parse().expect("a node's name"), boot: Boot(0) }
 }
 
 /// A `majority` service runs on one side of a split only. Source: the design's `promises.md`, V5. Where an operator
@@ -608,7 +591,7 @@ fn name(place: usize, boot: u64) -> Member {
 fn one_side_only(world: &Cluster, sides: &[Vec<usize>]) -> Result<(), String> {
     let mut runs: BTreeMap<(ServiceRef, Vec<FulcrumId>), BTreeSet<usize>> = BTreeMap::new();
     for (index, side) in sides.iter().enumerate() {
-        for life in side.iter().filter_map(|at| world.slots[*at].node.as_ref()) {
+        for life in insiders(world, side).iter().filter_map(|at| world.slots[*at].node.as_ref()) {
             let placed = placed(life);
             let roles = life.engine.services_room().roles();
             for of in life.machine.processes.values().map(|process| &process.instance.of) {

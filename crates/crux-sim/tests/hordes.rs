@@ -5,7 +5,7 @@ use crux_core::io::{Command, Input, Reply};
 use crux_core::picture::HordeState;
 use crux_core::services::instance::ServiceRef;
 use crux_names::{Duration, FulcrumId, HordeName};
-use crux_sim::operator::{Change, Wanted, cordon, horde, horde_with_vacancies};
+use crux_sim::operator::{Change, Wanted, cordon, horde, horde_where, horde_with_vacancies, zone};
 use crux_sim::swarm::{Options, Swarm};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -226,6 +226,87 @@ fn a_drain_moves_what_runs_away_and_an_end_of_it_restores() {
         settle(&mut swarm, "undrained");
         assert_eq!(running(&swarm, &[2], &api), 8, "seed {seed}: it is all that is left of main");
     }
+}
+
+/// The zones of a horde's home members, and whether all their names end so.
+fn zones(swarm: &Swarm, horde: &HordeName, site: &str) -> Vec<String> {
+    let ids = members(swarm, 0, horde);
+    assert!(ids.iter().all(|id| id.node.as_str().ends_with(site)), "{ids:?}");
+    let life = swarm.world.slots[0].node.as_ref().unwrap();
+    let mut zones: Vec<String> = ids.iter().filter_map(|id| life.engine.muster().labels(id).remove("zone")).collect();
+    zones.sort();
+    zones
+}
+
+/// Issue 4: `where` first, by labels and by the end of a name, then the spread over `zone`; what cannot be given now is
+/// given later. Eight nodes: n1 and n2 of zone a, n3 of b and n4 of c, the same again from n5 on; n1, n2, n5 and n6 under
+/// site-a, the others under site-b.
+#[test]
+fn hordes_take_whom_their_where_admits_and_spread_over_zones() {
+    for seed in 0..3 {
+        let mut swarm = Swarm::new(Options { sites: true, ..Options::fine(seed, 8) });
+        ok(swarm.check_sides("start"));
+        let make = |swarm: &mut Swarm, name: &str, want: u32, admits: &str| -> HordeName {
+            let horde: HordeName = name.parse().unwrap();
+            write(swarm, 1, &horde_where(&horde, want, admits));
+            swarm.fresh.insert(horde.clone());
+            settle(swarm, name);
+            horde
+        };
+        let all = make(&mut swarm, "all", 3, "");
+        assert_eq!(zones(&swarm, &all, ""), ["a", "b", "c"], "seed {seed}");
+        let east = make(&mut swarm, "east", 2, "node under site-b");
+        assert_eq!(zones(&swarm, &east, ".site-b"), ["b", "c"], "seed {seed}");
+        // Three of zone a are left, and five are wanted.
+        let west = make(&mut swarm, "west", 5, "zone=a & node under site-a");
+        assert_eq!(zones(&swarm, &west, ".site-a"), ["a", "a", "a"], "seed {seed}");
+        let (state, why) = standing(&swarm, 3, &west);
+        assert_eq!(state, HordeState::Thin, "seed {seed}");
+        assert_eq!(why, "waits for 2 free nodes with zone=a & node under site-a", "seed {seed}");
+        // Nobody is taken from a horde that needs it, and more members spread as the first did.
+        make(&mut swarm, "all", 4, "");
+        assert_eq!(members(&swarm, 0, &all).len(), 3, "seed {seed}: nobody is free");
+        write(&mut swarm, 5, &horde(&east, Some(1)));
+        settle(&mut swarm, "one is free");
+        assert_eq!((members(&swarm, 0, &all).len(), members(&swarm, 0, &east).len()), (4, 1), "seed {seed}");
+        // What an operator says of a node counts for `where` as well as its certificate; a name is what it is.
+        write(&mut swarm, 5, &horde(&all, Some(3)));
+        settle(&mut swarm, "one is free again");
+        let free = (0..8).map(|place| swarm.world.slots[place].member.id.clone());
+        let taken: BTreeSet<FulcrumId> =
+            [&all, &east, &west].into_iter().flat_map(|horde| members(&swarm, 0, horde)).collect();
+        let free: Vec<FulcrumId> = free.filter(|id| !taken.contains(id)).collect();
+        assert_eq!(free.len(), 1, "seed {seed}");
+        write(&mut swarm, 6, &zone(&free[0].node, Some("a")));
+        settle(&mut swarm, "of zone a by a label");
+        let fits = free[0].node.as_str().ends_with(".site-a");
+        assert_eq!(members(&swarm, 0, &west).contains(&free[0]), fits, "seed {seed}");
+        write(&mut swarm, 6, &horde_where(&west, 5, "zone=a"));
+        settle(&mut swarm, "of zone a wherever");
+        assert!(members(&swarm, 0, &west).contains(&free[0]), "seed {seed}");
+    }
+}
+
+/// That rule can be broken: members of one zone, while somebody of another is free.
+#[test]
+fn a_horde_that_is_not_spread_is_noticed() {
+    let mut swarm = Swarm::new(Options { sites: true, ..Options::fine(1, 6) });
+    ok(swarm.check_sides("start"));
+    for (place, name) in [(2, "n3.site-b"), (3, "n4.site-b")] {
+        write(&mut swarm, 0, &cordon(&name.parse().unwrap(), Some(false)));
+        assert_eq!(swarm.world.slots[place].member.id.to_string(), name);
+    }
+    write(&mut swarm, 0, &horde(&web(), Some(3)));
+    settle(&mut swarm, "b and c are cordoned");
+    // Zone a has four of six.
+    for place in [2, 3] {
+        let id = swarm.world.slots[place].member.id.clone();
+        write(&mut swarm, 0, &cordon(&id, None));
+    }
+    settle(&mut swarm, "no longer");
+    swarm.fresh.insert(web());
+    let failure = swarm.check_sides("as if it had been made now").expect_err("it is of one zone");
+    assert!(failure.why.contains("H7"), "{}", failure.why);
 }
 
 /// The inventory's finding 7: whoever left for good kept its horde parted for ever.

@@ -1,6 +1,16 @@
 //! Whole engines, at random: a few hundred seeds, each under its own faults. `cargo xtask sim --seeds A..B` runs more.
 
+use bytes::Bytes;
+use crux_core::facts::value::Horde;
+use crux_core::facts::version::{Author, Stamp, Statement};
+use crux_core::io::Input;
+use crux_core::services::instance::ServiceRef;
+use crux_names::Duration;
+use crux_sim::engines::bloc;
+use crux_sim::operator::Wanted;
+use crux_sim::signature::seal;
 use crux_sim::swarm::{Options, Outcome, Swarm};
+use prost::Message as _;
 
 fn seed(seed: u64) -> Outcome {
     Swarm::new(Options::of(seed, None)).run().unwrap_or_else(|failure| panic!("{failure}"))
@@ -18,13 +28,52 @@ fn seeds(range: std::ops::Range<u64>) {
     assert!(acknowledged as u64 >= runs, "only {acknowledged} writes were acknowledged in {runs} runs");
     for point in [
         "a blank disk was filled again",
+        "a side had been quiet for five seconds",
+        "a wall clock jumped by years",
+        "a wall clock stood ten years ahead",
+        "a wall clock stood ten years behind",
         "a write converged",
+        "an old disk came back",
+        "somebody expelled came back with an old disk",
+        "somebody expelled was let in again",
+        "somebody was expelled",
         "starts waited for a split's hold",
         "two sides settled apart",
         "with sick disks the others went on",
     ] {
         assert!(marks.contains(point), "in {runs} runs never: {point}");
     }
+}
+
+/// Promise S2 is a rule that can be broken: what one has that nobody wrote just now and nobody else has is noticed.
+#[test]
+fn facts_that_differ_where_it_was_quiet_for_five_seconds_are_noticed() {
+    let quiet = |seconds: u64| {
+        let mut swarm = Swarm::new(Options::fine(3, 4));
+        swarm.check_sides("start").unwrap_or_else(|failure| panic!("{failure}"));
+        let of = ServiceRef { horde: "main".parse().unwrap(), service: "api".parse().unwrap() };
+        let Swarm { operator, world, .. } = &mut swarm;
+        operator.write(world, 1, &Wanted::plain(&of, "pick(api, 0, ALL)".into()).changes());
+        swarm.run_for(Duration::from_secs(seconds)).unwrap_or_else(|failure| panic!("{failure}"));
+        // As a heart would have it that lost a fact: a door's answer is not looked at again.
+        let stranger = Author::Operator("ops".parse().unwrap());
+        let statement = Statement {
+            bloc: bloc(),
+            path: "horde/web".into(),
+            value: Some(Horde::default().encode_to_vec().into()),
+            ancestors: Vec::new(),
+            stamp: Stamp { wall: 1, logical: 0 },
+            author: stranger,
+            nonce: Bytes::new(),
+        };
+        let versions = vec![seal(&statement)];
+        let from = swarm.world.slots[2].member.clone();
+        swarm.world.poke(3, |life, now, out| life.feed(now, Input::Facts { from, versions }, out));
+        swarm.run_for(Duration::from_millis(100))
+    };
+    assert!(quiet(7).expect_err("nobody else has it").rule.starts_with("S2 equal facts 5 s"));
+    // Where something was written a moment ago it may still be on its way.
+    assert!(quiet(4).is_ok());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::rules::rules;
 use super::{Adversary, Lie};
 use crate::engines::Life;
 use crate::operator::{Change, Wanted, cordon, horde, horde_with_vacancies};
-use crate::settled::{facts_but, settled_but};
+use crate::settled::{facts_but, settled_as};
 use crate::swarm::{Failure, Options, Swarm};
 use crux_core::facts::value::{Expulsion, expel_path};
 use crux_core::hash::Random;
@@ -229,9 +229,8 @@ impl Siege {
     /// What is not, when time is up.
     pub fn settle(&mut self) -> Result<Duration, Box<Failure>> {
         let (begin, liar, honest) = (self.swarm.world.now, self.liar(), self.honest());
-        self.swarm.register();
         loop {
-            let is = settled_but(&self.swarm.world, &honest, Some(&liar.node));
+            let is = settled_as(&self.swarm.world, &honest, Some(&liar.node), &BTreeSet::new());
             let took = self.swarm.world.now.since(begin);
             match is {
                 Ok(()) => return Ok(took),

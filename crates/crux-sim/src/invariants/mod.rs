@@ -15,6 +15,7 @@ mod a9_one_bloc;
 mod evidence_is_direct;
 mod p1_plans_rise;
 mod s1_acknowledged_is_durable;
+mod s2_equal_in_five_seconds;
 mod v1_one_process;
 
 use crate::engines::Cluster;
@@ -39,6 +40,7 @@ pub use a11_asks_form_no_cycle::AsksFormNoCycle;
 pub use evidence_is_direct::EvidenceIsDirect;
 pub use p1_plans_rise::PlansRise;
 pub use s1_acknowledged_is_durable::AcknowledgedIsDurable;
+pub use s2_equal_in_five_seconds::EqualInFiveSeconds;
 pub use v1_one_process::NothingWrong;
 
 /// A node of the world that flocks.
@@ -256,6 +258,10 @@ pub trait Whole {
     /// # Errors
     /// What is wrong, with who and where.
     fn check(&mut self, world: &Cluster, idle: &Idle) -> Result<(), String>;
+    /// A *sometimes* point that it reached.
+    fn mark(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Machines without a living crux, by place: their disks are there all the same.
@@ -264,5 +270,10 @@ pub type Idle = BTreeMap<usize, Machine>;
 /// All rules about whole engines.
 #[must_use]
 pub fn whole() -> Vec<Box<dyn Whole>> {
-    vec![Box::new(NothingWrong), Box::new(PlansRise::default()), Box::new(AcknowledgedIsDurable::default())]
+    vec![
+        Box::new(NothingWrong),
+        Box::new(PlansRise::default()),
+        Box::new(AcknowledgedIsDurable::default()),
+        Box::new(EqualInFiveSeconds::default()),
+    ]
 }

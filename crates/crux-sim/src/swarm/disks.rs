@@ -26,23 +26,12 @@ impl Swarm {
     /// lives that has what was acknowledged.
     pub(super) fn lost_disk(&mut self, place: usize) {
         self.end(place, true);
-        let mut others: BTreeSet<Hash256> = BTreeSet::new();
-        let mut mine = Vec::new();
-        for at in 0..self.options.nodes {
-            self.machine(at, |machine| match at == place {
-                true => mine = machine.statements().map(|(id, _)| id).collect(),
-                false => {
-                    for (id, statement) in machine.statements() {
-                        others.insert(id);
-                        others.extend(statement.ancestors);
-                    }
-                }
-            });
-        }
-        if mine.iter().all(|id| others.contains(id)) {
+        if self.is_spare(place) {
             self.say(&format!("n{} loses its power and its disk", place + 1));
+            let mut blank = true;
+            self.machine(place, |machine| blank = machine.statements().next().is_none());
             self.wipe(place);
-            if !mine.is_empty() {
+            if !blank {
                 // All is on all disks when the whole has settled: that is asked for at the end of every run.
                 self.marks.insert("a blank disk was filled again");
             }
@@ -53,7 +42,7 @@ impl Swarm {
     }
 
     /// The machine of a place, whether a crux lives on it or not.
-    fn machine(&mut self, place: usize, act: impl FnOnce(&mut Machine)) {
+    pub(super) fn machine(&mut self, place: usize, act: impl FnOnce(&mut Machine)) {
         if let Some(machine) = self.idle.get_mut(&place) {
             act(machine);
         } else {
@@ -85,9 +74,14 @@ impl Swarm {
     /// others are not; reads agree and membership goes on, also when somebody dies and comes back; and when the disks are
     /// well, everything is on them and writes are taken, without a restart.
     pub(super) fn sick_disks(&mut self) -> Result<(), Box<Failure>> {
-        let size = self.options.nodes;
-        let first = self.below(size);
-        let sick: BTreeSet<usize> = (0..size).filter(|place| *place == first || self.below(3) == 0).collect();
+        let doors = self.doors();
+        let inside = self.insiders();
+        if doors.is_empty() {
+            return Ok(());
+        }
+        let first = doors[self.below(doors.len())];
+        let sick: BTreeSet<usize> =
+            inside.iter().copied().filter(|place| *place == first || self.below(3) == 0).collect();
         let kind = Kind::REFUSING[self.below(Kind::REFUSING.len())];
         let now = self.world.now;
         self.say(&format!("the disks of {:?}: {kind:?} for good", sick.iter().map(|at| at + 1).collect::<Vec<_>>()));
@@ -99,11 +93,11 @@ impl Swarm {
             Some(Reply::Refused { why, .. }) => why.contains(kind.reason()) && why.contains("nothing was changed"),
             _ => false,
         })?;
-        if let Some(well) = (0..size).find(|place| !sick.contains(place)) {
+        if let Some(well) = doors.into_iter().find(|place| !sick.contains(place)) {
             self.write_while(well, "S7 others go on", |reply| matches!(reply, Some(Reply::Written { .. })))?;
         }
         // Somebody dies and comes back.
-        let gone = self.below(size);
+        let gone = inside[self.below(inside.len())];
         self.end(gone, false);
         self.come_together("without one, disks failing")?;
         self.restart(gone);
@@ -130,7 +124,8 @@ impl Swarm {
 
     /// Somebody on whose disk is not all that is in force there.
     fn behind(&self) -> Option<Member> {
-        let mut lives = self.world.slots.iter().filter_map(|slot| slot.node.as_ref());
+        let inside = self.insiders();
+        let mut lives = inside.iter().filter_map(|at| self.world.slots[*at].node.as_ref());
         lives.find(|life| !life.engine.facts_room().durable()).map(|life| life.member().clone())
     }
 
@@ -172,10 +167,11 @@ impl Swarm {
     }
 
     fn together(&self) -> Result<(), String> {
-        let scene = Scene::of(&self.world, |_| true);
+        let inside = self.insiders();
+        let scene = Scene::of(&self.world, |place| inside.contains(&place));
         one_flock(&scene)?;
         all_stable(&scene)?;
-        let lives = self.world.slots.iter().filter_map(|slot| slot.node.as_ref());
+        let lives = inside.iter().filter_map(|at| self.world.slots[*at].node.as_ref());
         let digests: BTreeSet<Hash256> = lives.map(|life| life.engine.facts_room().digest()).collect();
         if digests.len() > 1 { Err("facts differ".into()) } else { Ok(()) }
     }

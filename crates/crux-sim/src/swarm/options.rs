@@ -32,6 +32,15 @@ pub enum Class {
     Write,
     /// An operator changes or removes a horde.
     Horde,
+    /// The machine loses its power and starts again with an old copy of its disk, if everything on the newer one is on
+    /// others too.
+    OldDisk,
+    /// An operator expels a node; one that is expelled comes back as it was, with an old disk, or with its next certificate.
+    Expel,
+    /// A wall clock jumps by hours to years.
+    ClockJump,
+    /// An operator cordons a fulcrum or ends that, labels a node, makes or removes a rule, or draws the horizon.
+    Tend,
 }
 
 impl Class {
@@ -51,6 +60,10 @@ impl Class {
             Self::Down => "down",
             Self::Write => "write",
             Self::Horde => "horde",
+            Self::OldDisk => "old disk",
+            Self::Expel => "expulsion",
+            Self::ClockJump => "clock jump",
+            Self::Tend => "tending",
         }
     }
 }
@@ -76,7 +89,12 @@ pub struct Options {
     pub steps: usize,
     /// How far wall clocks are off at most, in microseconds.
     pub clocks: u64,
+    /// Whether nodes have names of two sites, and their certificates labels of three zones; else plain names and two zones.
+    pub sites: bool,
 }
+
+/// Ten years, in microseconds.
+pub(super) const TEN_YEARS: i64 = 315_000_000_000_000;
 
 impl Options {
     /// The options of a seed.
@@ -104,11 +122,17 @@ impl Options {
         let weather = Weather { delay_from: Duration::from_micros(200), delay_to: slow, loss, ..Weather::default() };
         let steps = 4 + usize::try_from(random.below(12)).unwrap_or(0);
         // To a second, half a minute, two hours and ten years.
-        let far = [0, 0, 1_000_000, 30_000_000, 7_200_000_000, 315_000_000_000_000];
+        let far = [0, 0, 1_000_000, 30_000_000, 7_200_000_000, TEN_YEARS.unsigned_abs()];
         let clocks = far[usize::try_from(random.below(6)).unwrap_or(0)];
         let nodes = nodes.unwrap_or(3 + usize::try_from(random.below(6)).unwrap_or(0));
         classes.extend([Class::SickDisk, Class::LostDisk].into_iter().filter(|_| random.below(2) == 0));
-        Self { seed, nodes, timers, expect, weather, habits, classes, steps, clocks }
+        // By a lot of their own: what was drawn before them stays what it was.
+        let mut random = Random::new(seed ^ 0x0072_6574_7572_6e73);
+        let mut one_in = |n: u64| random.below(n) == 0;
+        let sometimes = [(Class::OldDisk, 3), (Class::Expel, 4), (Class::ClockJump, 3), (Class::Tend, 2)];
+        classes.extend(sometimes.into_iter().filter(|(_, n)| one_in(*n)).map(|(class, _)| class));
+        let sites = one_in(3);
+        Self { seed, nodes, timers, expect, weather, habits, classes, steps, clocks, sites }
     }
 
     /// The options of a seed with every class of faults at once, and three times as many of them.
@@ -132,6 +156,11 @@ impl Options {
             Class::Write,
             Class::Write,
             Class::Horde,
+            Class::OldDisk,
+            Class::Expel,
+            Class::ClockJump,
+            Class::Tend,
+            Class::Tend,
         ];
         options.habits = Habits { exits: true, failures: true, disk_errors: true, stubborn: true };
         options.steps *= 3;
@@ -151,11 +180,16 @@ impl Options {
             classes: vec![Class::Heal],
             steps: 0,
             clocks: 0,
+            sites: false,
         }
     }
 
     /// How far one wall clock is off.
     pub(super) fn clock(&self, random: &mut Random) -> i64 {
+        // Where it is years, it is all of them as often as any other time.
+        if self.clocks == TEN_YEARS.unsigned_abs() && random.below(2) == 0 {
+            return if random.below(2) == 0 { TEN_YEARS } else { -TEN_YEARS };
+        }
         let span = i64::try_from(self.clocks).unwrap_or(0);
         i64::try_from(random.below(2 * self.clocks + 1)).unwrap_or(0) - span
     }
