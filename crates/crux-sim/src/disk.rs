@@ -159,6 +159,20 @@ impl Disk {
         self.marks.insert("a disk was lost");
     }
 
+    /// Another file is in the place of the one that had all that was written: it is empty, and what is on its way goes there.
+    pub fn begin_anew(&mut self) {
+        self.synced.clear();
+        self.unsure.clear();
+    }
+
+    /// Of the file nothing can be read, or all but some rows.
+    pub fn damage(&mut self, wholly: bool) {
+        let random = &mut self.random;
+        self.synced.retain(|_, _| !wholly && random.below(2) == 0);
+        self.unsure.clear();
+        self.writing.clear();
+    }
+
     /// Whether this version is on it for certain.
     #[must_use]
     pub fn holds(&self, id: &Hash256) -> bool {

@@ -146,6 +146,7 @@ impl Life {
             self.authored = now;
         }
         self.engine.handle(now, self.machine.wall(now), input, &mut wishes);
+        self.machine.blank &= !self.engine.facts_room().durable();
         let from = out.len();
         for wish in wishes {
             match wish {

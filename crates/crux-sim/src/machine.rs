@@ -22,6 +22,9 @@ pub const fn calendar(now: Time) -> Wall {
     Wall(EPOCH + now.as_nanos() / 1000)
 }
 
+/// What has to be added to a right clock so that it shows the beginning of 1970, as where no battery kept it.
+pub const IN_1970: i64 = -1_790_000_000_000_000;
+
 /// How long an order to a supervisor is under way.
 const ORDER: Duration = Duration::from_millis(1);
 
@@ -115,7 +118,7 @@ pub struct Machine {
     pub offset: i64,
     /// The last address book that was saved.
     pub book: Vec<BookEntry>,
-    /// Its disk was taken from it since a crux last began on it.
+    /// What was on its disk was taken from it, and no crux has begun on it or written all of it again since.
     pub blank: bool,
     /// What lives on it.
     pub processes: BTreeMap<InstanceId, Process>,
@@ -164,6 +167,28 @@ impl Machine {
         self.disk.wipe();
         self.book.clear();
         self.blank = true;
+    }
+
+    /// An older copy takes the place of what is on its disk.
+    pub fn put_back(&mut self, copy: BTreeMap<Hash256, Bytes>) {
+        self.disk.put_back(copy);
+        self.blank = true;
+    }
+
+    /// The file of its store is of no use any more, or only part of it: the next life of crux finds the rest.
+    pub fn damage(&mut self, wholly: bool) {
+        self.disk.damage(wholly);
+        if wholly {
+            self.book.clear();
+        }
+        self.blank = true;
+    }
+
+    /// The file of its store is gone while crux uses it: another one is in its place. Gives what crux is told.
+    pub fn begin_anew(&mut self) -> Report {
+        self.disk.begin_anew();
+        self.blank = true;
+        Report::StoreAnew
     }
 
     /// Its node gets its next certificate, for the next life of crux.

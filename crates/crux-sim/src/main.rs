@@ -4,6 +4,7 @@ use crux_names::Duration;
 use crux_sim::console::Console;
 use crux_sim::flock_swarm::{self, FlockSwarm};
 use crux_sim::large::{Halves, Line, Lost, MEASURES};
+use crux_sim::model::{self, History};
 use crux_sim::swarm::{Failure, Options, SOMETIMES, Swarm};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -22,6 +23,10 @@ crux-sim --seed S       runs one seed
   --messages            print everything that is told to any fulcrum
   --step                print one thing at a time and ask what next (with --flock and --seed)
   --stop-on-failure     end with the first seed that breaks a rule
+
+crux-sim --model [--histories A..B] [--history N] [--every N]
+                        histories of three fulcrums by their numbers, or one in so many of them: every graph of working pairs,
+                        every change of it at many moments, every crash, every return, every lost message
 
 crux-sim --halves cut|kill [--nodes N] [--seed S] [--apart SECONDS] [--limit SECONDS]
                         N fulcrums (default 10000) form one flock, lose half of it and get it back: prints the time,
@@ -49,6 +54,9 @@ struct Args {
     figures: bool,
     long: bool,
     lines: Vec<String>,
+    model: bool,
+    histories: std::ops::Range<u64>,
+    every: usize,
 }
 
 impl Args {
@@ -82,18 +90,28 @@ fn args() -> Result<Option<Args>, String> {
         figures: false,
         long: false,
         lines: Vec::new(),
+        model: false,
+        histories: 0..model::ALL,
+        every: 1,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
         let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is not a number"));
+        let range = |text: &str| {
+            let (from, to) = text.split_once("..").ok_or(format!("{text:?} is not a range like 0..100"))?;
+            Ok::<_, String>(number(from)?..number(to)?)
+        };
         match word.as_str() {
             "-h" | "--help" => return Ok(None),
-            "--seeds" => {
-                let text = value()?;
-                let (from, to) = text.split_once("..").ok_or(format!("{text:?} is not a range like 0..100"))?;
-                args.seeds = number(from)?..number(to)?;
+            "--seeds" => args.seeds = range(&value()?)?,
+            "--model" => args.model = true,
+            "--histories" => args.histories = range(&value()?)?,
+            "--history" => {
+                let history = number(&value()?)?;
+                args.histories = history..history.saturating_add(1);
             }
+            "--every" => args.every = usize::try_from(number(&value()?)?).unwrap_or(usize::MAX),
             "--seed" => {
                 let seed = number(&value()?)?;
                 args.seeds = seed..seed + 1;
@@ -134,6 +152,9 @@ fn args() -> Result<Option<Args>, String> {
     };
     if let Some(nodes) = args.nodes.filter(|nodes| !(2..=most).contains(nodes)) {
         return Err(format!("--nodes {nodes}: from 2 to {most}"));
+    }
+    if args.histories.end > model::ALL || args.every == 0 {
+        return Err(format!("--model has {} histories, and --every is 1 at least", model::ALL));
     }
     if args.flock && args.hard {
         return Err("--hard is for whole fulcrums: a run with --flock draws its classes of faults itself".into());
@@ -198,6 +219,9 @@ fn main() -> ExitCode {
     }
     if let Some(lost) = args.halves {
         return halves(&args, lost);
+    }
+    if args.model {
+        return histories(&args);
     }
     let begin = Instant::now();
     let mut sums = Sums::default();
@@ -278,6 +302,35 @@ fn halves(args: &Args, lost: Lost) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tries histories out.
+fn histories(args: &Args) -> ExitCode {
+    let begin = Instant::now();
+    let (mut ran, mut void, mut failed) = (0_u64, 0_u64, Vec::new());
+    for number in args.histories.clone().step_by(args.every) {
+        let history = History::of(number);
+        let came =
+            std::panic::catch_unwind(|| history.run()).unwrap_or_else(|_| Err(format!("{history}: it panicked")));
+        ran += 1;
+        match came {
+            Ok(came) => void += u64::from(came.void),
+            Err(why) => {
+                crux_sim::say!("history {number}: {why}\nreproduce: cargo xtask sim --model --history {number}");
+                failed.push(number);
+                if args.stop {
+                    break;
+                }
+            }
+        }
+    }
+    let took = begin.elapsed().as_secs_f64();
+    crux_sim::say!("histories: {ran}, failed: {} {failed:?}", failed.len());
+    crux_sim::say!(
+        "of these {void} had no such message to lose; {took:.1} s, {:.1} histories a second",
+        ran as f64 / took
+    );
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs each seed; a failure or a panic is printed and noted.

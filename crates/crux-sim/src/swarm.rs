@@ -471,6 +471,7 @@ impl Swarm {
                 self.operator.write(&mut self.world, place, &change);
             }
             Class::OldDisk => self.old_disk(place),
+            Class::BadFile => self.bad_file(place),
             Class::Expel => self.expel(place),
             Class::ClockJump => self.clock_jump(place),
             Class::Tend => self.tend(place),

@@ -29,6 +29,7 @@ fn seeds(range: std::ops::Range<u64>) {
     for point in [
         "a blank disk was filled again",
         "a side had been quiet for five seconds",
+        "a store began anew while it was used",
         "a wall clock jumped by years",
         "a wall clock stood ten years ahead",
         "a wall clock stood ten years behind",

@@ -3,7 +3,7 @@
 use crux_core::hash::Random;
 use crux_names::{Duration, Member, Time};
 use crux_sim::flocks::{addr, member};
-use crux_sim::world::{DIAL, IDLE, In, Node, Out, Quality, Weather, World};
+use crux_sim::world::{DIAL, Fate, IDLE, In, Node, Out, Quality, Weather, World};
 
 /// Remembers all that it is told, and dials whom it is told to dial.
 #[derive(Debug, Default)]
@@ -302,4 +302,37 @@ fn events_a_second() {
     world.run_until(end, &mut |_| {});
     let took = begin.elapsed().as_secs_f64();
     println!("{} things told in {took:.2} s: {:.0} a second", world.told, world.told as f64 / took);
+}
+
+/// The model loses one message in each of its histories, and says of no history that it did if it did not.
+#[test]
+fn one_message_is_lost_or_late_or_ends_its_link_and_all_others_arrive() {
+    let told = |fate| {
+        let mut world = linked(2);
+        world.doom(fate, 1);
+        for number in 0..4 {
+            wish(&mut world, 0, Out::Frame(member(1, 1), number));
+            wish(&mut world, 0, Out::Datagram(member(1, 1), number));
+        }
+        run(&mut world, Duration::from_millis(500));
+        let soon = frames(&world, 1);
+        run(&mut world, Duration::from_secs(1));
+        assert!(!world.is_doomed());
+        let datagrams = heard(&world, 1).iter().filter(|text| text.starts_with("Datagram")).count();
+        let down = [0, 1].map(|at| heard(&world, at).iter().filter(|text| text.starts_with("LinkDown")).count());
+        (soon, frames(&world, 1), datagrams, down)
+    };
+    let all = vec![0, 1, 2, 3];
+    assert_eq!(told(Fate::Lost), (all.clone(), all.clone(), 3, [0, 0]));
+    assert_eq!(told(Fate::Late), (vec![0], all, 4, [0, 0]));
+    let (soon, later, _, down) = told(Fate::LinkEnds);
+    assert_eq!((soon, later, down), (vec![0], vec![0], [1, 1]));
+    let mut world = linked(2);
+    world.doom(Fate::Late, 1);
+    wish(&mut world, 0, Out::Frame(member(1, 1), 0));
+    // What is sent over a broken path is lost anyway.
+    world.set_path(1, 0, false);
+    wish(&mut world, 1, Out::Frame(member(0, 1), 1));
+    run(&mut world, Duration::from_secs(1));
+    assert!(world.is_doomed() && world.sent.frames == 1);
 }

@@ -6,7 +6,7 @@ use crate::liveness::{Scene, all_stable, one_flock};
 use crate::machine::Machine;
 use crate::operator::Wanted;
 use crate::settled::placed;
-use crux_core::io::Reply;
+use crux_core::io::{Input, Reply};
 use crux_names::{Boot, Duration, Hash256, Member, Time};
 use std::collections::BTreeSet;
 
@@ -36,9 +36,44 @@ impl Swarm {
                 self.marks.insert("a blank disk was filled again");
             }
         }
-        // Whoever counted this disk for a write that is under way has answered by then.
+        self.restart_when_counted(place);
+    }
+
+    /// The place begins again, no sooner than whoever counted its disk for a write that is under way has answered.
+    pub(super) fn restart_when_counted(&mut self, place: usize) {
         let after = Duration::from_millis(2_000 + self.random.below(8_000));
+        self.restarts.retain(|(_, at)| *at != place);
         self.restarts.push((self.world.now + after, place));
+    }
+
+    /// The file of a store is removed, replaced or damaged, if nothing is lost for all with it. A crux that uses it notices and
+    /// writes what it knows into another; else the next life finds nothing, or some of the rows. What kinds of bytes the store
+    /// takes for which is tested where bytes are, in `crux-node`.
+    pub(super) fn bad_file(&mut self, place: usize) {
+        let running = self.world.slots[place].node.is_some() && self.below(2) == 0;
+        let wholly = self.below(2) == 0;
+        if !running {
+            self.end(place, false);
+        }
+        if self.is_spare(place) {
+            if running {
+                self.say(&format!("the store of n{} begins anew under it", place + 1));
+                self.world.poke(place, |life, now, out| {
+                    let report = life.machine.begin_anew();
+                    life.feed(now, Input::Report(report), out);
+                });
+                self.marks.insert("a store began anew while it was used");
+            } else {
+                let mark =
+                    if wholly { "a store was of no use to a later life" } else { "some rows of a store were damaged" };
+                self.say(&format!("n{}: {mark}", place + 1));
+                self.machine(place, |machine| machine.damage(wholly));
+                self.marks.insert(mark);
+            }
+        }
+        if !running {
+            self.restart_when_counted(place);
+        }
     }
 
     /// The machine of a place, whether a crux lives on it or not.

@@ -35,9 +35,12 @@ pub enum Class {
     /// The machine loses its power and starts again with an old copy of its disk, if everything on the newer one is on
     /// others too.
     OldDisk,
+    /// The file of a store is removed, replaced or damaged, while crux uses it or while none does, if everything in it is on
+    /// others too.
+    BadFile,
     /// An operator expels a node; one that is expelled comes back as it was, with an old disk, or with its next certificate.
     Expel,
-    /// A wall clock jumps by hours to years.
+    /// A wall clock jumps by hours to years, or a machine loses its power and begins in 1970.
     ClockJump,
     /// An operator cordons a fulcrum or ends that, labels a node, makes or removes a rule, or draws the horizon.
     Tend,
@@ -61,6 +64,7 @@ impl Class {
             Self::Write => "write",
             Self::Horde => "horde",
             Self::OldDisk => "old disk",
+            Self::BadFile => "bad file",
             Self::Expel => "expulsion",
             Self::ClockJump => "clock jump",
             Self::Tend => "tending",
@@ -132,6 +136,9 @@ impl Options {
         let sometimes = [(Class::OldDisk, 3), (Class::Expel, 4), (Class::ClockJump, 3), (Class::Tend, 2)];
         classes.extend(sometimes.into_iter().filter(|(_, n)| one_in(*n)).map(|(class, _)| class));
         let sites = one_in(3);
+        if one_in(3) {
+            classes.push(Class::BadFile);
+        }
         Self { seed, nodes, timers, expect, weather, habits, classes, steps, clocks, sites }
     }
 
@@ -157,6 +164,7 @@ impl Options {
             Class::Write,
             Class::Horde,
             Class::OldDisk,
+            Class::BadFile,
             Class::Expel,
             Class::ClockJump,
             Class::Tend,

@@ -6,7 +6,7 @@ use crate::engines::admission;
 use crate::machine::Machine;
 use crate::operator::expel;
 use crate::settled::insiders;
-use crux_names::{Duration, Hash256};
+use crux_names::Hash256;
 use std::collections::BTreeSet;
 
 impl Swarm {
@@ -38,9 +38,7 @@ impl Swarm {
         if self.is_spare(place) || self.is_out(place) {
             self.put_back(place);
         }
-        // As for a lost disk: whoever counted it for a write that is under way has answered by then.
-        let after = Duration::from_millis(2_000 + self.random.below(8_000));
-        self.restarts.push((self.world.now + after, place));
+        self.restart_when_counted(place);
     }
 
     fn put_back(&mut self, place: usize) {
@@ -51,7 +49,7 @@ impl Swarm {
                 if self.is_out(place) {
                     self.marks.insert("somebody expelled came back with an old disk");
                 }
-                self.machine(place, |machine| machine.disk.put_back(copy));
+                self.machine(place, |machine| machine.put_back(copy));
             }
         }
     }

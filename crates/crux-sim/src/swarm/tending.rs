@@ -3,7 +3,7 @@
 
 use super::Swarm;
 use super::options::TEN_YEARS;
-use crate::machine::calendar;
+use crate::machine::{IN_1970, calendar};
 use crate::operator::{Change, cordon, horizon, rule, zone};
 use crux_core::facts::value::{HORIZON, HORIZON_MIN, Horizon};
 use crux_names::Wall;
@@ -44,6 +44,13 @@ impl Swarm {
 
     /// The clock of a machine shows something else from now on.
     pub(super) fn clock_jump(&mut self, place: usize) {
+        if self.below(5) == 0 {
+            self.say(&format!("n{} loses its power and begins in 1970", place + 1));
+            self.end(place, true);
+            self.machine(place, |machine| machine.offset = IN_1970);
+            self.marks.insert("a machine began in 1970");
+            return self.restart_later(place);
+        }
         let lot = self.below(JUMPS.len());
         let to = if self.below(2) == 0 { JUMPS[lot] } else { -JUMPS[lot] };
         let mut by = 0;

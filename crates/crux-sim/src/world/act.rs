@@ -1,7 +1,7 @@
 //! What happens: things arrive, dials end, links fall, and what a node wants is done.
 
 use super::lanes::Way;
-use super::{DIAL, IDLE, In, Life, Mixer, Node, Out, Quality, Step, Time, World, number};
+use super::{DIAL, Fate, IDLE, In, Life, Mixer, Node, Out, Quality, Step, Time, World, number};
 use crux_names::{Duration, Member};
 use std::fmt::Write as _;
 use std::hash::Hasher as _;
@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 
 /// A frame that was lost is sent again after this.
 const SENT_AGAIN: Duration = Duration::from_millis(100);
+/// A frame that was lost three times, each time sent again after twice as long, is so late.
+const LATE: Duration = Duration::from_millis(700);
 /// So many things told, and one is mixed into the trace with all that can be printed of it.
 const WHOLE: u64 = 64;
 /// In a world of more places nothing is printed into the trace: views are long. Nor is each end of a cut link told of.
@@ -438,7 +440,15 @@ impl<N: Node> World<N> {
                 }
                 Out::Frame(to, frame) => {
                     let Some(to) = self.life_of(&to).filter(|to| self.links.up(from, *to)) else { continue };
-                    let delay = self.carried(number(at), self.place(to));
+                    let mut delay = self.carried(number(at), self.place(to));
+                    match self.fate(from, to, true) {
+                        Some(Fate::LinkEnds) => {
+                            self.end_link(from, to);
+                            continue;
+                        }
+                        Some(Fate::Late) => delay += LATE,
+                        Some(Fate::Lost) | None => {}
+                    }
                     let arrives = (self.now + delay).as_nanos();
                     let establishment = self.links.establishment(from, to);
                     let (way, length) = ((from, to, establishment), N::length(&frame));
@@ -456,11 +466,31 @@ impl<N: Node> World<N> {
     /// More waits on a link than its queue holds: it ends, on both sides.
     fn overrun(&mut self, from: u32, to: u32) {
         self.overrun += 1;
+        self.end_link(from, to);
+    }
+
+    /// A link breaks under what one sends; the other hears of it as far as it hears.
+    fn end_link(&mut self, from: u32, to: u32) {
         let establishment = self.links.establishment(from, to);
         let reached = self.paths.works(self.place(from), self.place(to));
         let after = if reached { self.delay() } else { IDLE };
         self.schedule(after, Happening::Closed { from, to, establishment });
         self.fall(from, to);
+    }
+
+    /// Counts a message that is sent; says what befalls it, if it is the one.
+    fn fate(&mut self, from: u32, to: u32, frame: bool) -> Option<Fate> {
+        if !self.paths.works(self.place(from), self.place(to)) {
+            return None;
+        }
+        let sent = if frame { &mut self.sent.frames } else { &mut self.sent.datagrams };
+        *sent = sent.wrapping_add(1);
+        let doom = self.doom.as_mut().filter(|doom| (doom.fate != Fate::Lost) == frame)?;
+        match doom.after.checked_sub(1) {
+            Some(after) => doom.after = after,
+            None => return self.doom.take().map(|doom| doom.fate),
+        }
+        None
     }
 
     fn send(&mut self, from: u32, to: u32, datagram: N::Datagram) {
@@ -474,6 +504,9 @@ impl<N: Node> World<N> {
             // The other end is gone and its host says so: a stateless reset.
             let delay = self.delay() * 2;
             return self.schedule(delay, Happening::Closed { from: to, to: from, establishment });
+        }
+        if self.fate(from, to, false).is_some() {
+            return;
         }
         let copies = if self.chance(quality.duplicates) { 2 } else { 1 };
         for _ in 0..copies {

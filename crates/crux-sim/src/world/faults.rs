@@ -1,7 +1,7 @@
 //! What can be done to the world from outside.
 
 use super::act::Happening;
-use super::{Clock, IDLE, In, Node, Quality, Time, World, number};
+use super::{Clock, Doom, Fate, IDLE, In, Node, Quality, Time, World, number};
 use crux_names::{Duration, Member};
 use std::net::SocketAddr;
 
@@ -72,6 +72,17 @@ impl<N: Node> World<N> {
                 self.changed(at);
             }
         }
+    }
+
+    /// Lets this befall a message of those that are sent from now on over a path that works, the first of its kind is 0.
+    pub fn doom(&mut self, fate: Fate, nth: u32) {
+        self.doom = Some(Doom { fate, after: nth });
+    }
+
+    /// Whether that message was not sent yet.
+    #[must_use]
+    pub fn is_doomed(&self) -> bool {
+        self.doom.is_some()
     }
 
     /// Stops a life for a while, as SIGSTOP does: what arrives waits.

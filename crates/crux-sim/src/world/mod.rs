@@ -176,6 +176,34 @@ impl Default for Weather {
     }
 }
 
+/// What may befall one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// A datagram is lost.
+    Lost,
+    /// A frame is lost three times and sent again each time: it and all behind it come late.
+    Late,
+    /// A frame is lost together with its link.
+    LinkEnds,
+}
+
+/// It befalls one of those that are sent from now on.
+#[derive(Clone, Copy, Debug)]
+struct Doom {
+    fate: Fate,
+    /// So many of its kind come before it.
+    after: u32,
+}
+
+/// How many messages were sent over paths that work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Frames.
+    pub frames: u32,
+    /// Datagrams.
+    pub datagrams: u32,
+}
+
 /// One thing that was told to, or done to, a node.
 #[derive(Clone, Debug)]
 pub struct Step<N: Node> {
@@ -219,6 +247,9 @@ pub struct World<N: Node> {
     pub news: Vec<Step<N>>,
     /// How many links ended because more waited on them than their queue holds.
     pub overrun: u64,
+    /// What was sent.
+    pub sent: Sent,
+    doom: Option<Doom>,
     /// How much news there ever was: who looks can tell whether it missed some.
     pub happened: u64,
     random: Random,
@@ -246,6 +277,8 @@ impl<N: Node> World<N> {
             observing: false,
             news: Vec::new(),
             overrun: 0,
+            sent: Sent::default(),
+            doom: None,
             happened: 0,
             random: Random::new(seed ^ 0x5151),
             paths: Paths::default(),
