@@ -90,6 +90,9 @@ impl Swarm {
 
     /// Expels the node of a place; one that is expelled comes back, with an old disk or without, or is let in again.
     pub(super) fn expel(&mut self, place: usize) {
+        // Whoever is out already, rather than another one, as often as not.
+        let gone = (0..self.options.nodes).find(|at| self.is_out(*at));
+        let place = gone.filter(|_| self.below(2) == 0).unwrap_or(place);
         if self.is_out(place) {
             match self.below(3) {
                 0 => self.readmit(place),
@@ -110,6 +113,7 @@ impl Swarm {
         }
         let door = doors[self.below(doors.len())];
         let up_to = self.admission(place);
+        self.copy_disk(place);
         // What only the disks of expelled nodes have is gone with them, acknowledged or not.
         let left = self.on_disks(|at| at != place);
         let ids = self.operator.written.iter().flat_map(|written| &written.versions).map(|(_, id)| *id);
