@@ -168,9 +168,11 @@ fn damaged_frames_of_a_node_of_the_bloc_cost_it_its_links_and_the_flock_nothing(
         let pair = |status: &Value| status["members"] == names(&["n1", "n2"]) && status["stable"] == true;
         fulcrum.json("status").filter(pair)
     };
+    // Each has written its row for the last time, which is when it carries the flag.
     let agreed = || {
         let (one, two) = (whole(&n1)?, whole(&n2)?);
-        (one["facts"]["digest"] == two["facts"]["digest"]).then_some([one, two])
+        let rest = [&one, &two].iter().all(|status| status["admin"] == names(&["n1", "n2"]));
+        (rest && one["facts"]["digest"] == two["facts"]["digest"]).then_some([one, two])
     };
     let before = until("a flock of two that agrees", agreed);
 
