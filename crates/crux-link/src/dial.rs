@@ -22,7 +22,13 @@ const LATE: Duration = Duration::from_millis(100);
 
 /// What became of a dial, failure or link.
 pub(crate) async fn dial(inner: Arc<Inner>, addr: SocketAddr) {
-    let turn = inner.turns.take().await;
+    // Who waits for longer is dialled anew, and is the newest then: else the first of many would wait until the last are done.
+    let Ok(turn) = tokio::time::timeout(inner.cfg.timing.dial * 2, inner.turns.take()).await else {
+        inner.registry.end_dial(addr);
+        let why = DialFailure::Unreachable("this host has more to do than it can, so it was not dialled".to_owned());
+        inner.tally.failed(&why);
+        return inner.emit(LinkEvent::DialFailed { addr, why }).await;
+    };
     let outcome = {
         let mut attempt = pin!(patiently(&inner, addr));
         // A dead address holds up others for no longer than a dial has.
