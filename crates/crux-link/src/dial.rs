@@ -6,6 +6,7 @@ use crate::identity::Identity;
 use crate::links::Inner;
 use crate::live::Live;
 use crate::registry::{Admission, Verdict};
+use crate::turns::Turn;
 use crate::wire::{self, Answer, Code, Hello, Refuse, WireError};
 use crux_names::NodeName;
 use quinn::{Connection, ConnectionError, SendStream, TransportErrorCode};
@@ -29,16 +30,7 @@ pub(crate) async fn dial(inner: Arc<Inner>, addr: SocketAddr) {
         inner.tally.failed(&why);
         return inner.emit(LinkEvent::DialFailed { addr, why }).await;
     };
-    let outcome = {
-        let mut attempt = pin!(patiently(&inner, addr));
-        // A dead address holds up others for no longer than a dial has.
-        let first = tokio::time::timeout(inner.cfg.timing.dial, &mut attempt).await;
-        drop(turn);
-        match first {
-            Ok(outcome) => outcome,
-            Err(_) => attempt.await,
-        }
-    };
+    let outcome = patiently(&inner, addr, turn).await;
     inner.registry.end_dial(addr);
     match outcome.unwrap_or(Err(DialFailure::Silent)) {
         Ok(admission) => {
@@ -53,11 +45,17 @@ pub(crate) async fn dial(inner: Arc<Inner>, addr: SocketAddr) {
 }
 
 /// A dial within its time, which is longer once the other side has said something, and where this side is late itself.
-async fn patiently(inner: &Arc<Inner>, addr: SocketAddr) -> Result<Result<Box<Admission>, DialFailure>, Elapsed> {
+async fn patiently(
+    inner: &Arc<Inner>,
+    addr: SocketAddr,
+    turn: Turn,
+) -> Result<Result<Box<Admission>, DialFailure>, Elapsed> {
     let (timing, heard) = (&inner.cfg.timing, AtomicBool::new(false));
     let began = Instant::now();
     let mut attempt = pin!(attempt(inner, addr, &heard));
     let outcome = tokio::time::timeout(timing.dial, &mut attempt).await;
+    // A dead address holds up others for no longer than a dial has.
+    drop(turn);
     // Who comes late with its own time has not looked whether anybody answered.
     let late = began.elapsed() > timing.dial + LATE;
     match outcome {

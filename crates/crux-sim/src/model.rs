@@ -105,7 +105,7 @@ impl History {
         };
         let second = digit(&mut rest, GRAPHS);
         let first = digit(&mut rest, GRAPHS);
-        // As every history of before was numbered.
+        // What more happens to a history changes nothing of what is drawn for it until then.
         let seed = first * 1000 + second * 100 + step;
         let schedule = if kind == 2 { 0 } else { digit(&mut rest, SCHEDULES) };
         let back = (kind == 1).then(|| Duration::from_millis(50 + 350 * digit(&mut rest, RETURNS)));
