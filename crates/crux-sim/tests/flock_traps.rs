@@ -83,6 +83,34 @@ fn strangers_learn_where_the_leader_of_a_new_view_is() {
     assert!(one.said.iter().any(|(to, message)| *to == member(2, 1) && told(message)), "{:?}", one.said);
 }
 
+/// A word about a flock of the past, whose leader has been in another one since, keeps nobody from asking whom it can ask:
+/// it comes before what the leader says itself, and after it.
+#[test]
+fn nobody_waits_for_a_flock_that_is_over() {
+    for late in [false, true] {
+        let mut one = Alone::new(3, &[0, 1, 2]);
+        let past = joint(2, &[&first_view(1), &first_view(4)], &[1, 4, 5, 6, 7]);
+        let present = joint(3, &[&first_view(0), &first_view(1)], &[0, 1]);
+        let told = Message::Hello { head: first_view(2).head.clone(), best: Some((past.head.clone(), addr(1))) };
+        if !late {
+            one.hear(2, told.clone());
+        }
+        for place in [0, 1] {
+            one.hear(place, Message::Hello { head: present.head.clone(), best: None });
+        }
+        if late {
+            one.hear(2, told);
+        }
+        let begin = one.now;
+        let asked =
+            |one: &Alone| one.said.iter().any(|(to, said)| *to == member(0, 1) && matches!(said, Message::Ask { .. }));
+        while !asked(&one) {
+            one.answered_by(&[0, 1, 2], Duration::from_millis(100));
+            assert!(one.now < begin + Duration::from_secs(1), "late: {late}");
+        }
+    }
+}
+
 /// Two halves of a large flock that meet again are linked each with each before they are one: to watch all of them would
 /// cost as much as the flock itself, and tell nothing.
 #[test]

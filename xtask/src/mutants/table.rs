@@ -168,6 +168,14 @@ pub const MUTANTS: &[Mutant] = &[
         tests: &[Sim("flock_stray", "two_honest_flocks_merge")],
     },
     Mutant {
+        name: "past-flock",
+        rule: "nobody waits for a flock whose leader has been in another one since",
+        file: "crates/crux-core/src/flock/seek.rs",
+        find: "        now_in.id.epoch >= head.id.epoch && now_in.id != head.id",
+        replace: "        false",
+        tests: &[Sim("flock_traps", "nobody_waits_for_a_flock_that_is_over")],
+    },
+    Mutant {
         name: "refusal-backs-off",
         rule: "refusals back off",
         file: APART,

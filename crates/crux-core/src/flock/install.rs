@@ -257,6 +257,7 @@ impl Flock {
             stray.head = Some(head);
             self.consider_stray(from);
         }
+        self.check_rumour();
     }
 
     /// Asks a peer for the view that it says to have. Only the answer to this may install one without a promise.

@@ -72,6 +72,7 @@ impl Flock {
             || head.id == self.view.head.id
             || head.header.rank <= mine.rank
             || self.doubts_flocks_of(&head.header.leader.node)
+            || self.is_past(&head)
         {
             return;
         }
@@ -87,6 +88,29 @@ impl Flock {
         self.rumour = Some(Rumour { head, leader_at, until: self.now + HEARSAY });
         if news {
             self.rumour_news = true;
+        }
+    }
+
+    /// Whether a flock that is told of is one of the past: its leader itself is known to have been in another one since. A word
+    /// that stood in a slow path for long would otherwise be passed on, and waited for by everybody.
+    fn is_past(&self, head: &SharedHead) -> bool {
+        let leader = &head.header.leader;
+        let now_in = match self.view.seat(leader) {
+            Some(seat) => self.elsewhere.get(&seat.member).unwrap_or(&self.view.head),
+            None => {
+                let stray = self.contacts.linked_life(leader).and_then(|life| self.contacts.strays.get(&life));
+                let Some(head) = stray.and_then(|stray| stray.head.as_ref()) else { return false };
+                head
+            }
+        };
+        now_in.id.epoch >= head.id.epoch && now_in.id != head.id
+    }
+
+    /// Somebody said which flock it is in: if it is not the one that it was said to lead, nobody waits for that one.
+    pub(super) fn check_rumour(&mut self) {
+        if self.rumour.as_ref().is_some_and(|rumour| self.is_past(&rumour.head)) {
+            self.rumour = None;
+            self.seek_dirty = true;
         }
     }
 
