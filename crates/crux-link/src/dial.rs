@@ -23,16 +23,9 @@ const LATE: Duration = Duration::from_millis(100);
 
 /// What became of a dial, failure or link.
 pub(crate) async fn dial(inner: Arc<Inner>, addr: SocketAddr) {
-    // Who waits for longer is dialled anew, and is the newest then: else the first of many would wait until the last are done.
-    let Ok(turn) = tokio::time::timeout(inner.cfg.timing.dial * 2, inner.turns.take()).await else {
-        inner.registry.end_dial(addr);
-        let why = DialFailure::Unreachable("this host has more to do than it can, so it was not dialled".to_owned());
-        inner.tally.failed(&why);
-        return inner.emit(LinkEvent::DialFailed { addr, why }).await;
-    };
-    let outcome = patiently(&inner, addr, turn).await;
+    let outcome = begin(&inner, addr).await;
     inner.registry.end_dial(addr);
-    match outcome.unwrap_or(Err(DialFailure::Silent)) {
+    match outcome {
         Ok(admission) => {
             inner.tally.handshake("dialed");
             crate::link::run(inner, admission).await;
@@ -42,6 +35,29 @@ pub(crate) async fn dial(inner: Arc<Inner>, addr: SocketAddr) {
             inner.emit(LinkEvent::DialFailed { addr, why }).await;
         }
     }
+}
+
+/// Waits for its turn, and for whoever comes from there; then dials.
+async fn begin(inner: &Arc<Inner>, addr: SocketAddr) -> Result<Box<Admission>, DialFailure> {
+    let dial = inner.cfg.timing.dial;
+    let comes = Instant::now();
+    let turn = loop {
+        // Who waits for longer is dialled anew, and is the newest then: else the first of many would wait until the last are done.
+        let Ok(turn) = tokio::time::timeout(dial * 2, inner.turns.take()).await else {
+            let why = "this host has more to do than it can, so it was not dialled";
+            return Err(DialFailure::Unreachable(why.to_owned()));
+        };
+        if !inner.arrivals.here(addr) || comes.elapsed() >= dial {
+            break turn;
+        }
+        // Others need the turn.
+        drop(turn);
+        let _ = tokio::time::timeout(dial, inner.arrivals.gone(addr)).await;
+        if let Some(member) = inner.registry.linked_at(addr) {
+            return Err(DialFailure::Already(member));
+        }
+    };
+    patiently(inner, addr, turn).await.unwrap_or(Err(DialFailure::Silent))
 }
 
 /// A dial within its time, which is longer once the other side has said something, and where this side is late itself.

@@ -22,9 +22,11 @@ pub(crate) async fn keep(inner: Arc<Inner>, endpoint: Endpoint) {
         match inner.strangers.knock(ip, incoming.remote_address_validated()) {
             Knock::Enter(half_open) => {
                 let inner = inner.clone();
+                let port = incoming.remote_address().port();
+                let arrival = inner.arrivals.come(SocketAddr::new(ip, port));
                 tokio::spawn(async move {
                     let admission = receive(&inner, incoming, &half_open).await;
-                    drop(half_open);
+                    drop((half_open, arrival));
                     if let Some(admission) = admission {
                         crate::link::run(inner, Box::new(admission)).await;
                     }

@@ -22,6 +22,7 @@
 //! at the door), `dial`, `knock` (is a port reached), `door` (accepting), `conn` (one connection), `live` and `link` (a link, from outside and its
 //! task), `bulk` (streams for transfers), `keeper` (renews and cuts), `fuzz` (any bytes at all).
 
+mod arrivals;
 mod bulk;
 mod config;
 mod conn;

@@ -1,5 +1,6 @@
 //! The handle on all links of a fulcrum.
 
+use crate::arrivals::Arrivals;
 use crate::bulk::{self, RecvStream, SendStream};
 use crate::config::{BindError, LinkConfig, ReloadError, Renewals};
 use crate::conn::Conn;
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) strangers: Arc<Strangers>,
     /// Own dials.
     pub(crate) turns: Arc<Turns>,
+    pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) tally: Arc<Tally>,
     events: mpsc::Sender<LinkEvent>,
     members: AtomicUsize,
@@ -211,6 +213,7 @@ impl Links {
             registry,
             strangers: Arc::default(),
             turns: Turns::new(),
+            arrivals: Arc::default(),
             tally,
             events,
             members: 0.into(),

@@ -254,6 +254,15 @@ impl Registry {
         self.lock().live.get(member).filter(|live| live.is_up()).cloned()
     }
 
+    /// Who is linked at this address.
+    pub(crate) fn linked_at(&self, addr: SocketAddr) -> Option<Member> {
+        let at = |live: &Live| {
+            let remote = live.current().quic.remote_address();
+            live.is_up() && (remote.ip().to_canonical(), remote.port()) == (addr.ip(), addr.port())
+        };
+        self.lock().live.values().find(|live| at(live)).map(|live| live.member.clone())
+    }
+
     pub(crate) fn all(&self) -> Vec<Live> {
         self.lock().live.values().cloned().collect()
     }

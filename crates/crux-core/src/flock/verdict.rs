@@ -21,7 +21,7 @@ const JUDGE: Duration = Duration::from_micros(20);
 impl Flock {
     /// Whether the last probes of this member's were answered.
     pub(super) fn hears(&self, member: &Member) -> bool {
-        *member == self.config.me || self.proven(member, self.period() * 3)
+        *member == self.config.me || self.proven(member, self.pace(member) * 3)
     }
 
     /// Members of the view that are dead by the evidence, or that hold a higher view without this fulcrum; weighed anew

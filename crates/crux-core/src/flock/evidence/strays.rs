@@ -6,21 +6,25 @@ use crate::flock::machine::Flock;
 use crate::flock::timers::LARGE;
 use crux_names::{Duration, Member};
 
-/// Strays that lead no flock are probed more slowly the more there are: this much for each.
-const STRAY_PACE: Duration = Duration::from_millis(10);
+/// Strays are probed more slowly the more there are: this much for each. Where sixty-four begin at once on one host, each has
+/// sixty-three, and to ask all of them each period is more than two cores can do. Up to sixteen of them nothing changes.
+const STRAY_PACE: Duration = Duration::from_millis(31);
+/// But no more slowly than so many times the usual.
+const SLOWEST: u32 = 4;
 /// Of each foreign flock at least so many are watched.
 const OF_EACH: usize = 4;
 
 impl Flock {
     /// How often somebody under watch is asked.
-    pub(super) fn pace(&self, member: &Member) -> Duration {
+    pub(in crate::flock) fn pace(&self, member: &Member) -> Duration {
         let (period, strays) = (self.period(), self.contacts.strays.len());
-        let Some(stray) = self.contacts.strays.get(member) else { return period };
-        let leads = stray.head.as_ref().is_some_and(|head| head.header.leader == member.id);
-        let each = STRAY_PACE * u32::try_from(strays).unwrap_or(u32::MAX);
-        // Where many begin at once on one host, their questions to each other are what it cannot keep up with.
+        if !self.contacts.strays.contains_key(member) {
+            return period;
+        }
+        // What one cannot keep up with are first of all these.
         let slowness = if strays > LARGE { self.health.slowness() } else { 1 };
-        (if leads { period } else { period.max(each) }) * slowness
+        let each = STRAY_PACE * u32::try_from(strays).unwrap_or(u32::MAX);
+        each.clamp(period, period * SLOWEST) * slowness
     }
 
     /// Watches a linked stray, unless it is one of a crowd and of no use: of each foreign flock some are watched, its leader,
