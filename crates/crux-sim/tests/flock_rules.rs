@@ -214,3 +214,37 @@ fn who_looks_late_does_not_ask_again() {
     };
     assert_eq!((asked(0), asked(100)), (2, 1));
 }
+
+/// Of a few strangers each is asked each period, and again when no answer comes; of a crowd each in its turn, and once. Where
+/// sixty-four began at once on two cores, each asked sixty-three twice a second, and then four times each.
+#[test]
+fn of_a_crowd_of_strangers_each_is_asked_in_its_turn() {
+    let asked = |strangers: usize| {
+        let all: Vec<usize> = (1..=strangers).collect();
+        let mut one = Alone::new(0, &all);
+        for &place in &all {
+            one.hear(place, Message::Hello { head: first_view(place).head.clone(), best: None });
+        }
+        let to =
+            |one: &Alone| one.pings.iter().filter(|(who, ..)| *who == member(1, 1)).map(|(_, seq, _)| *seq).collect();
+        let mut questions = Vec::new();
+        for _ in 0..40 {
+            one.wait(ms(100));
+            let seqs: Vec<u64> = to(&one);
+            questions.extend(seqs);
+            one.answer(&all);
+        }
+        // Then nobody answers.
+        one.pings.clear();
+        one.wait(ms(2_400));
+        let silent: Vec<u64> = to(&one);
+        let times = silent.iter().map(|seq| silent.iter().filter(|other| *other == seq).count()).max();
+        (questions.len(), times.unwrap_or(0))
+    };
+    let (few, often) = asked(16);
+    assert!((7..=9).contains(&few) && often > 1, "{few} questions in four seconds, {often} times each");
+    for (strangers, most) in [(32, 5), (63, 3)] {
+        let (some, times) = asked(strangers);
+        assert!((1..=most).contains(&some) && times == 1, "{strangers}: {some} questions, {times} times each");
+    }
+}

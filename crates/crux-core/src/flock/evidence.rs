@@ -493,6 +493,7 @@ impl Flock {
         let pace = self.pace(member);
         let gap = self.gap(member, pace);
         let linked = self.contacts.linked(member);
+        let crowded = pace > self.period();
         let Some(probe) = self.probes.get_mut(member) else { return };
         if let Some(run) = &mut probe.run {
             let gaps = match run.why {
@@ -515,7 +516,9 @@ impl Flock {
                 run.resent += 1;
                 let (seq, heard, first) = (run.seq, run.heard, run.resent == 1);
                 let late = now.since(due) > LATE && !matches!(run.why, Why::Burst | Why::Call);
-                if linked && !late {
+                // Of a crowd each is asked again in its turn.
+                let crowd = crowded && run.why == Why::Period;
+                if linked && !late && !crowd {
                     for question in probe.history.iter_mut().filter(|question| question.seq == seq) {
                         question.times += 1;
                     }
