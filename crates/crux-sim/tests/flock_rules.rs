@@ -248,3 +248,20 @@ fn of_a_crowd_of_strangers_each_is_asked_in_its_turn() {
         assert!((1..=most).contains(&some) && times == 1, "{strangers}: {some} questions, {times} times each");
     }
 }
+
+/// Who stood still for seconds has not looked at what came meanwhile: that nobody was found in that time says nothing. A crowd
+/// that began at once on two cores had each found an ADMIN of its own.
+#[test]
+fn nobody_is_stable_by_the_time_in_which_it_looked_at_nothing() {
+    let mut one = Alone::new(0, &[]);
+    one.wait(ms(1_500));
+    one.now = one.now + ms(3_000);
+    one.input(Input::Wake);
+    assert!(!one.flock.stable(one.now));
+    one.wait(ms(1_000));
+    assert!(one.flock.stable(one.now));
+    // What it has it keeps.
+    one.now = one.now + ms(600);
+    one.input(Input::Wake);
+    assert!(one.flock.stable(one.now));
+}

@@ -94,6 +94,7 @@ impl Flock {
             self.worked.insert((foreign.id.clone(), ours.id.clone()), now);
         }
         self.refusals.retain(|_, refusal| !refusal.names(&ours.id, &foreign.id));
+        self.mended(foreign);
         self.seek_dirty = true;
     }
 

@@ -76,6 +76,10 @@ impl Flock {
         if self.proposal.is_some() || self.promise.is_some() || self.asking.is_some() || !self.askers.is_empty() {
             return Some("a change is under way");
         }
+        // What time has fulfilled while nobody looked is not believed before what has come meanwhile is looked at too.
+        if !self.granting && self.now < self.was_late + self.t.doubt {
+            return Some("this fulcrum was late with everything a moment ago");
+        }
         // 4. every foreign flock that can be talked to is held apart by a recorded pair or a flap hold
         if !self.all_are_apart() || self.stranger_in_reach() {
             return Some("another flock of the bloc is in reach");

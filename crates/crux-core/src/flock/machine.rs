@@ -161,6 +161,8 @@ pub struct Flock {
     handed_over: Option<Time>,
     /// When it wanted to be woken at the end of the last thing that happened.
     due: Time,
+    /// When it last looked too late at what was due.
+    pub(super) was_late: Time,
     /// Foreign flocks, by leader, that others in between reach.
     pub(super) unheard: BTreeMap<FulcrumId, Unheard>,
     /// (foreign, ours) -> when that pair began to work.
@@ -249,6 +251,7 @@ impl Flock {
             shut_out: Time::NEVER,
             handed_over: None,
             due: Time::NEVER,
+            was_late: Time::ZERO,
             alarm_next: now,
             propose_after: now,
             acks: BTreeSet::from([config.me.clone()]),
@@ -307,6 +310,7 @@ impl Flock {
     fn keep_up(&mut self) {
         if self.now.since(self.due) > self.t.doubt / 2 {
             self.health.worse(self.now);
+            self.was_late = self.now;
         } else if self.due <= self.now {
             let period = self.period();
             self.health.passes(self.now, period);

@@ -39,6 +39,8 @@ pub struct Vain {
     until: Time,
     /// How often a link to it ended since it is waited for.
     cut: u32,
+    /// When it may be asked once more because a pair of the two flocks works again, if that does so until then.
+    mended: Option<(Time, Member)>,
 }
 
 /// What is remembered of that.
@@ -62,7 +64,7 @@ impl Flock {
                 return false;
             }
         }
-        let fresh = Vain { since: now, last: now, times: 0, until: Time::ZERO, cut: 0 };
+        let fresh = Vain { since: now, last: now, times: 0, until: Time::ZERO, cut: 0, mended: None };
         let vain = self.vain.entry(node.clone()).or_insert(fresh);
         if now.since(vain.last.max(vain.until)) > patience {
             vain.since = now;
@@ -109,7 +111,7 @@ impl Flock {
         let Some(vain) = self.vain.get_mut(&leader.node) else { return };
         let wait = (first * 2_u32.saturating_pow(vain.times.min(DOUBLED))).min(most);
         vain.times = vain.times.saturating_add(1);
-        (vain.until, vain.since) = (now + wait, now + wait);
+        (vain.until, vain.since, vain.mended) = (now + wait, now + wait, None);
         self.seek_dirty = true;
         if self.vain[&leader.node].times >= TOLD_FROM {
             out.push(Output::Alarm { fulcrum: leader.clone(), why: Alarm::LeadsNowhere { wait } });
@@ -127,6 +129,36 @@ impl Flock {
                 (vain.until, vain.since, vain.times) = (now, now, vain.times.saturating_sub(1));
             }
             vain.since = vain.since.max(now);
+        }
+    }
+
+    /// A pair of this flock and another works again. Where that flock is left alone, the pair may have been why nothing came of
+    /// it: once it has worked for as long as a change takes, that flock is asked once more. Not at once, for what flaps would
+    /// have it asked each time; and not by the word of the node itself that is left alone.
+    pub(super) fn mended(&mut self, foreign: &Member) {
+        let until = self.now + self.t.ask_wait;
+        let flock = self.contacts.strays.get(foreign).and_then(|stray| stray.head.as_ref());
+        let Some(leader) = flock.map(|head| &head.header.leader.node).filter(|node| **node != foreign.id.node) else {
+            return;
+        };
+        if let Some(vain) = self.vain.get_mut(leader).filter(|vain| vain.until > until) {
+            vain.mended = Some((until, foreign.clone()));
+            self.seek_at = self.seek_at.min(until);
+        }
+    }
+
+    /// Ends the pauses that such a pair ends.
+    fn ask_once_more(&mut self) {
+        let now = self.now;
+        let due = |vain: &Vain| vain.mended.as_ref().is_some_and(|(at, _)| *at <= now);
+        let due: Vec<NodeName> = self.vain.iter().filter(|(_, vain)| due(vain)).map(|(node, _)| node.clone()).collect();
+        for node in due {
+            let Some((_, foreign)) = self.vain.get_mut(&node).and_then(|vain| vain.mended.take()) else { continue };
+            if self.hears(&foreign)
+                && let Some(vain) = self.vain.get_mut(&node)
+            {
+                (vain.until, vain.since, vain.times) = (now, now, vain.times.saturating_sub(1));
+            }
         }
     }
 
@@ -148,6 +180,7 @@ impl Flock {
 
     /// Flocks that have to ask this one, and do not, are not waited for either. Among a crowd nobody counts.
     pub(super) fn wait_for_the_lower(&mut self, out: &mut Vec<Output>) {
+        self.ask_once_more();
         if self.contacts.strays.len() > LARGE {
             return;
         }
@@ -169,7 +202,8 @@ impl Flock {
 
     /// When somebody need not be left alone any more.
     pub(super) fn next_after_vain(&self) -> Time {
-        self.vain.values().map(|vain| vain.until).filter(|until| *until > self.now).min().unwrap_or(Time::NEVER)
+        let mended = self.vain.values().filter_map(|vain| vain.mended.as_ref()).map(|(at, _)| *at);
+        self.vain.values().map(|vain| vain.until).chain(mended).filter(|at| *at > self.now).min().unwrap_or(Time::NEVER)
     }
 
     /// Who came in kept its word; and ten minutes after the last time all is forgotten.
