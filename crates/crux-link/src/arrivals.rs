@@ -80,6 +80,7 @@ mod tests {
             async move { arrivals.gone(there).await }
         });
         drop(one);
+        // waits: for the other task to look, in paused time
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert!(!waits.is_finished() && arrivals.here(there), "one of two is gone");
         drop(two);
