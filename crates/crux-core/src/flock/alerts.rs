@@ -287,6 +287,7 @@ impl Flock {
                 return;
             }
             Accusation::Doubted => {
+                self.tell_where_it_is(&from, &subject, out);
                 self.doubted.insert((subject, from), self.now);
                 self.pass_on_to_the_leader(out);
                 return;

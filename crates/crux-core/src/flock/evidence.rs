@@ -111,6 +111,8 @@ struct Doubt {
     fails: u32,
     since: Time,
     next: Time,
+    /// The link was made anew for it.
+    renewed: bool,
 }
 
 /// What runs about one other.
@@ -251,7 +253,12 @@ impl Flock {
         }
         let since = edge.heard + pace;
         let periods = self.now.since(since).as_nanos() / pace.as_nanos().max(1);
-        Some(Doubt { fails: u32::try_from(periods).unwrap_or(u32::MAX).max(TOLD), since, next: self.now })
+        Some(Doubt {
+            fails: u32::try_from(periods).unwrap_or(u32::MAX).max(TOLD),
+            since,
+            next: self.now,
+            renewed: edge.renewed,
+        })
     }
 
     /// Who of the installed view is in doubt here.
@@ -657,19 +664,22 @@ impl Flock {
             return;
         }
         let sent = probe.history[0].sent;
-        let doubt = probe.doubt.get_or_insert(Doubt { fails: 0, since: sent, next: now });
+        let doubt = probe.doubt.get_or_insert(Doubt { fails: 0, since: sent, next: now, renewed: false });
         doubt.fails += 1;
         doubt.next = (sent + gap).max(now);
         let broken = doubt.fails >= fails_needed && now.since(doubt.since) >= self.t.broken_window;
+        // Also where what it failed by counts on from when it was a neighbour.
+        let renews = doubt.fails >= TOLD && !doubt.renewed;
+        doubt.renewed |= renews;
         if doubt.fails == TOLD {
             self.doubts(member, out);
-            if self.contacts.linked(member) {
-                // One of the two may have moved, and then the link will never carry anything again.
-                let addr = self.contacts.addr(member);
-                out.push(Output::CloseLink { peer: member.clone(), why: "no answer to probes".into() });
-                self.link_down(member, out);
-                out.extend(addr.map(Output::Dial));
-            }
+        }
+        if renews && self.contacts.linked(member) {
+            // One of the two may have moved, and then the link will never carry anything again.
+            let addr = self.contacts.addr(member);
+            out.push(Output::CloseLink { peer: member.clone(), why: "no answer to probes".into() });
+            self.link_down(member, out);
+            out.extend(addr.map(Output::Dial));
         }
         self.urge_watched(member);
         if broken {
