@@ -19,7 +19,7 @@
 //!
 //! Files by subject: `config`, `event` (what comes out), `counters`, `endpoint` (QUIC and TLS settings), `identity` (who we
 //! are now), `gate` (faults of a dev cluster), `wire` (hello and welcome), `registry` (who is linked), `strangers` (who is
-//! at the door), `dial`, `knock` (is a port reached), `door` (accepting), `conn` (one connection), `live` and `link` (a link, from outside and its
+//! at the door), `dial`, `turns` (how many dials at once), `arrivals` (a dial waits for who comes from there), `knock` (is a port reached), `door` (accepting), `conn` (one connection), `live` and `link` (a link, from outside and its
 //! task), `bulk` (streams for transfers), `keeper` (renews and cuts), `fuzz` (any bytes at all).
 
 mod arrivals;

@@ -51,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) strangers: Arc<Strangers>,
     /// Own dials.
     pub(crate) turns: Arc<Turns>,
+    /// Who is at the door: a dial to where they come from waits for them.
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) tally: Arc<Tally>,
     events: mpsc::Sender<LinkEvent>,

@@ -265,3 +265,25 @@ fn nobody_is_stable_by_the_time_in_which_it_looked_at_nothing() {
     one.input(Input::Wake);
     assert!(one.flock.stable(one.now));
 }
+
+/// Who doubts a member that has moved may look for it in the wrong place: its leader says where it is.
+#[test]
+fn who_doubts_a_member_that_has_moved_is_told_where_it_is() {
+    let mut one = Alone::leading(&[1, 2, 3]);
+    one.answered_by(&[1, 2, 3], ms(1_000));
+    let view = one.flock.view().id().clone();
+    let mut told = |moved: bool| {
+        if moved {
+            one.input(Input::LinkDown { member: member(2, 1) });
+            one.input(Input::LinkUp { member: member(2, 1), addr: addr(9), dialed: false });
+        }
+        one.said.clear();
+        let message = Message::Alert { view: view.clone(), subject: member(2, 1), accusation: Accusation::Doubted };
+        one.hear(1, message);
+        let there = [(member(2, 1).id, addr(9))];
+        one.said
+            .iter()
+            .any(|(to, said)| *to == member(1, 1) && matches!(said, Message::Hints { seats } if seats[..] == there))
+    };
+    assert!(!told(false) && told(true));
+}

@@ -393,6 +393,7 @@ impl Flock {
             self.best = None;
             self.asked_in_vain(&leader, false, out);
         }
+        self.end_mended_pauses();
         self.wait_for_the_lower(out);
         let Some((leader, head)) = self.whom_to_ask(out) else {
             self.best = None;

@@ -148,7 +148,7 @@ impl Flock {
     }
 
     /// Ends the pauses that such a pair ends.
-    fn ask_once_more(&mut self) {
+    pub(super) fn end_mended_pauses(&mut self) {
         let now = self.now;
         let due = |vain: &Vain| vain.mended.as_ref().is_some_and(|(at, _)| *at <= now);
         let due: Vec<NodeName> = self.vain.iter().filter(|(_, vain)| due(vain)).map(|(node, _)| node.clone()).collect();
@@ -180,7 +180,6 @@ impl Flock {
 
     /// Flocks that have to ask this one, and do not, are not waited for either. Among a crowd nobody counts.
     pub(super) fn wait_for_the_lower(&mut self, out: &mut Vec<Output>) {
-        self.ask_once_more();
         if self.contacts.strays.len() > LARGE {
             return;
         }
