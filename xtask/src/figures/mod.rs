@@ -6,6 +6,7 @@
 mod code;
 mod lab;
 mod sim;
+mod yardstick;
 
 use crate::sh;
 use std::fmt::Write as _;
@@ -217,10 +218,10 @@ fn section(page: &str, heading: &str) -> Option<String> {
     Some(rest[..rest.find("\n## ").unwrap_or(rest.len())].to_owned())
 }
 
-/// From which commit and when.
+/// From which commit and when, and how fast the machine was.
 fn stamp() -> sh::Result<String> {
     let (commit, date) = commit()?;
-    Ok(format!("Commit {commit}, {date}, load {} at the start.", load()))
+    Ok(format!("Commit {commit}, {date}, load {} at the start; {}.", load(), yardstick::words()))
 }
 
 /// The commit that this tree is of, with a word if it is not quite that, and the moment.
@@ -246,7 +247,9 @@ fn head() -> String {
          Written by `cargo xtask figures`; do not edit. Each figure stands with the load average (one minute) of the\n\
          machine when it was taken, and with the number of rounds: on a loaded machine times are pessimistic. A time is\n\
          from the fault until the last fulcrum that lives has the view on which all agree, by the stamps of their own\n\
-         events. Peers' figures are from the study behind the design, on two cores in network namespaces as well.\n\n\
+         events. Peers' figures are from the study behind the design, on two cores in network namespaces as well. How fast\n\
+         the machine was stands above each table, as the time of a step of plain arithmetic and of a datagram: a virtual\n\
+         machine is not the same every hour.\n\n\
          | | |\n|---|---|\n| cores | {cores} |\n| memory | {} |\n| kernel | {} |\n",
         memory(),
         kernel.trim(),
