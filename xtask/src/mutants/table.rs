@@ -528,6 +528,22 @@ pub const MUTANTS: &[Mutant] = &[
         tests: &[Sim("flock_promises", "a_sick_leader_hands_over_once")],
     },
     Mutant {
+        name: "new-view-keeps-leader",
+        rule: "nobody lays down the lead of a view that not everybody has, or that has not stood for ten seconds",
+        file: MACHINE,
+        find: "let stands = self.acks.len() == self.view.roster.len() && self.now.since(self.since) >= self.t.sick;",
+        replace: "let stands = true;",
+        tests: &[Sim("flock_busy", "nobody_hands_over_while")],
+    },
+    Mutant {
+        name: "call-waits",
+        rule: "a roll-call that nobody answered in its first second goes on",
+        file: ROLLCALL,
+        find: "if call.until <= now && !call.answered {",
+        replace: "if false {",
+        tests: &[Sim("flock_busy", "a_roll_call_on_a_busy_host")],
+    },
+    Mutant {
         name: "hands-over-once",
         rule: "where all are at fault, the lead does not go round",
         file: MACHINE,

@@ -601,15 +601,16 @@ impl Flock {
 
     /// When more than half of the neighbours keep silent at once, it is likely this fulcrum whose address is another by
     /// now, and its old links will never carry anything again: they are made anew before anybody is accused. One silent
-    /// neighbour is left its link, for it may be asleep and answer over it in a moment.
+    /// neighbour is left its link, for it may be asleep and answer over it in a moment. Who comes late itself waits longer.
     fn renew_links(&mut self, out: &mut Vec<Output>) {
+        let misses = 2 * self.health.slowness();
         let (mut all, mut silent) = (0, Vec::new());
         for (member, probe) in &self.probes {
             if let Some(edge) = &probe.edge
                 && self.view.has(member)
             {
                 all += 1;
-                if self.now >= self.missed_at(edge.heard, self.period(), 2) {
+                if self.now >= self.missed_at(edge.heard, self.period(), misses) {
                     silent.push((member.clone(), edge.renewed));
                 }
             }
@@ -641,7 +642,7 @@ impl Flock {
                     self.accuse(member, Accusation::Silent, out);
                 }
             }
-            Why::Call => self.absent(member),
+            Why::Call => self.absent(member, out),
         }
         if let Some(probe) = self.probes.get_mut(member)
             && why != Why::Period

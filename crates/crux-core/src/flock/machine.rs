@@ -367,9 +367,12 @@ impl Flock {
     }
 
     /// A leader that has been at fault itself for long leads no more; who comes next does. Not again soon: where all are at
-    /// fault, as on one busy host, the lead would go round for ever, and each time costs everybody two views.
+    /// fault, as on one busy host, the lead would go round for ever, and each time costs everybody two views. Nor of a view that
+    /// has not stood for as long as that: what it is late with may be the change, and whoever has not heard of the view yet
+    /// would be left behind in it (decision 31).
     fn hand_over_if_sick(&mut self, out: &mut Vec<Output>) {
-        let quiet = self.proposal.is_none() && self.promise.is_none() && !self.leaving;
+        let stands = self.acks.len() == self.view.roster.len() && self.now.since(self.since) >= self.t.sick;
+        let quiet = stands && self.proposal.is_none() && self.promise.is_none() && !self.leaving;
         let others = self.view.roster.get(1).is_some_and(|seat| !seat.visitor);
         let again = self.handed_over.is_none_or(|at| self.now.since(at) >= self.t.sick * HANDS_OVER_ONCE);
         if quiet && others && again && self.leads() && self.health.sick_for(self.now) >= self.t.sick {

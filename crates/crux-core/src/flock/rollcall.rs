@@ -1,5 +1,9 @@
 //! The roll-call: when so many are accused that counting observers would be slow, or a successor has no leader, everybody
 //! is asked directly. Who does not answer within a second is accused by the caller itself.
+//!
+//! On a host that is too slow for its fulcrums answers take longer than that. So a call goes on while answers come, and as
+//! long again where none came at all, up to three times its length: whoever believed an empty room at once would be alone, and
+//! all the others without it, for nothing but a busy second (decision 31).
 
 use super::Output;
 use super::alerts::Alert;
@@ -15,18 +19,35 @@ use crux_names::{Duration, Member, Time};
 
 /// No second roll is called within this many of its own lengths.
 const PAUSE: u32 = 2;
+/// It lasts so many of its lengths at most.
+const LONGEST: u32 = 3;
 
 /// A roll-call that runs, or the last one.
 #[derive(Clone, Debug)]
 pub struct RollCall {
-    /// Who was asked and has neither answered nor is accused by itself.
-    open: BTreeSet<Member>,
+    /// Who was asked and has not answered.
+    asked: BTreeSet<Member>,
+    /// Who of them was accused already by this fulcrum, and is not waited for.
+    accused: BTreeSet<Member>,
+    /// Whether anybody answered.
+    answered: bool,
     /// When it was asked.
     since: Time,
     pub until: Time,
     pub running: bool,
     /// No other before this.
     again: Time,
+}
+
+impl RollCall {
+    fn waits_for(&self) -> impl Iterator<Item = &Member> {
+        self.asked.difference(&self.accused)
+    }
+
+    /// Goes on until then, if it may last so long.
+    fn last_until(&mut self, at: Time, length: Duration) {
+        self.until = self.until.max(at.min(self.since + length * LONGEST));
+    }
 }
 
 impl Flock {
@@ -37,7 +58,7 @@ impl Flock {
 
     /// Whether everybody that a running call waits for has answered or had the time to.
     pub(super) fn call_over(&self) -> bool {
-        let over = |call: &RollCall| call.running && (call.until <= self.now || call.open.is_empty());
+        let over = |call: &RollCall| call.running && (call.until <= self.now || call.waits_for().next().is_none());
         self.call.as_ref().is_some_and(over)
     }
 
@@ -97,8 +118,9 @@ impl Flock {
             self.ask_now(member, Why::Call, out);
         }
         self.call = Some(RollCall {
-            // Who is accused already is asked too, but not waited for.
-            open: asked.into_iter().filter(|member| !self.accuses(member)).collect(),
+            accused: asked.iter().filter(|member| self.accuses(member)).cloned().collect(),
+            asked: asked.into_iter().collect(),
+            answered: false,
             since: self.now,
             until: self.now + self.t.call_end + Duration::from_millis(1),
             running: true,
@@ -109,44 +131,46 @@ impl Flock {
 
     /// Somebody answered what it was asked at this moment: the call, or another question that took its place.
     pub(super) fn present(&mut self, member: &Member, asked: Time) {
-        if let Some(call) = self.call.as_mut().filter(|call| asked >= call.since) {
-            call.open.remove(member);
+        let (now, length, block) = (self.now, self.t.call_end, self.t.block);
+        if let Some(call) = self.call.as_mut().filter(|call| call.running && asked >= call.since)
+            && call.asked.remove(member)
+        {
+            call.answered = true;
+            call.last_until(now + block, length);
         }
     }
 
-    /// Somebody did not.
-    pub(super) fn absent(&mut self, member: &Member) {
-        if let Some(call) = &mut self.call {
-            call.open.remove(member);
-            if self.contacts.proof(member).is_some_and(|proof| proof >= call.since) {
-                return;
-            }
-        }
-        if self.view.has(member) {
-            let (me, now) = (self.config.me.clone(), self.now);
-            if !self.says(member, &me) {
-                let alert = Alert { accusation: Accusation::Silent, first: now, last: now, quiet: true };
-                self.alerts.insert(member.clone(), me, alert);
-            }
-            self.lost_dirty = true;
+    /// Somebody did not answer its question in time: it is asked again as long as the call goes on.
+    pub(super) fn absent(&mut self, member: &Member, out: &mut Vec<Output>) {
+        if self.call.as_ref().is_some_and(|call| call.running && call.asked.contains(member)) {
+            self.ask_now(member, Why::Call, out);
         }
     }
 
-    /// Ends the call once everybody that nobody accuses has answered.
+    /// Ends the call once everybody that nobody accuses has answered, or its time is over.
     pub(super) fn advance_roll_call(&mut self) {
-        let Some(call) = &self.call else { return };
-        if !call.running {
+        let (now, length) = (self.now, self.t.call_end);
+        let Some(call) = self.call.as_mut().filter(|call| call.running) else { return };
+        if call.until <= now && !call.answered {
+            call.last_until(call.until + length, length);
+        }
+        let over = call.until <= now || call.waits_for().all(|member| self.alerts.has(member));
+        if !over {
             return;
         }
-        let over = call.until <= self.now || call.open.iter().all(|member| self.alerts.has(member));
-        if over && let Some(call) = &mut self.call {
-            call.running = false;
-            let late: Vec<Member> = core::mem::take(&mut call.open).into_iter().collect();
-            for member in late {
-                self.absent(&member);
+        call.running = false;
+        let since = call.since;
+        let me = self.config.me.clone();
+        for member in core::mem::take(&mut call.asked) {
+            if self.contacts.proof(&member).is_some_and(|proof| proof >= since) || !self.view.has(&member) {
+                continue;
             }
-            self.lost_dirty = true;
+            if !self.says(&member, &me) {
+                let alert = Alert { accusation: Accusation::Silent, first: now, last: now, quiet: true };
+                self.alerts.insert(member, me.clone(), alert);
+            }
         }
+        self.lost_dirty = true;
     }
 
     pub(super) fn next_roll_call(&self) -> Time {

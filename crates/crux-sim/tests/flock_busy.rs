@@ -1,0 +1,99 @@
+//! Flocks on machines that are too slow for them: everybody is late, and nobody is at fault for it.
+
+use crux_names::Duration;
+use crux_sim::flocks::{Bird, Flocks, flocks, member, until_shape};
+use crux_sim::world::Weather;
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn run(world: &mut Flocks, time: Duration) {
+    let end = world.now + time;
+    world.run_until(end, &mut |_| {});
+}
+
+fn node(world: &Flocks, place: usize) -> &Bird {
+    world.slots[place].node.as_ref().unwrap()
+}
+
+/// All but these, as a shape.
+fn without(size: usize, gone: &[usize]) -> String {
+    let names = (0..size).filter(|place| !gone.contains(place)).map(|place| format!("n{}", place + 1));
+    names.collect::<Vec<_>>().join(",")
+}
+
+/// Everybody stands still for most of the time, each at its own moments.
+fn busy(world: &mut Flocks, time: Duration) {
+    let end = world.now + time;
+    let mut turn = 0;
+    while world.now < end {
+        turn += 1;
+        for place in 0..world.slots.len() {
+            if (place * 7 + turn) % 5 != 0 {
+                world.pause(place, ms(450 + (place as u64 * 53 + turn as u64 * 31) % 200));
+            }
+        }
+        run(world, ms(700));
+    }
+}
+
+/// A leader that is late because its flock is being formed has what it is late with from that: who lays down the lead in the
+/// middle of it leaves members behind that have not heard of the last view yet.
+#[test]
+fn nobody_hands_over_while_its_flock_changes() {
+    let mut handed = 0;
+    for seed in 1..9 {
+        let mut world = flocks(24, seed, Weather::default());
+        busy(&mut world, seconds(40));
+        for place in 0..24 {
+            let bird = node(&world, place);
+            for at in &bird.handed_over {
+                handed += 1;
+                // The view that it has from handing over itself is installed at that moment.
+                let before = bird.installed.iter().rev().find(|(since, _)| since < at).unwrap();
+                let stood = at.since(before.0);
+                assert!(stood >= seconds(10), "seed {seed}: n{} handed over a view of {stood:?}", place + 1);
+            }
+        }
+        until_shape(&mut world, &without(24, &[]), seconds(60)).unwrap();
+    }
+    assert!(handed > 0, "a flock that stands is handed over all the same");
+}
+
+/// Whoever succeeds a leader calls the roll, and on a busy host nobody may answer within its second: those who come a
+/// moment later are still there.
+#[test]
+fn a_roll_call_on_a_busy_host_leaves_nobody_alone() {
+    for (size, seed) in [(14, 1), (17, 2), (24, 3), (33, 4)] {
+        let mut world = flocks(size, seed, Weather::default());
+        run(&mut world, seconds(14));
+        let first = (0..size).find(|place| node(&world, *place).flock.leads()).unwrap();
+        let order: Vec<usize> = node(&world, first)
+            .flock
+            .view()
+            .roster
+            .iter()
+            .map(|seat| (0..size).find(|place| member(*place, 1).id == seat.member.id).unwrap())
+            .collect();
+        let dead = world.now;
+        world.kill(first);
+        run(&mut world, ms(250));
+        for place in order.iter().skip(2) {
+            world.pause(*place, ms(1_500));
+        }
+        run(&mut world, seconds(5));
+        let what = format!("{size} of seed {seed}");
+        for place in (0..size).filter(|place| *place != first) {
+            for (at, view) in &node(&world, place).installed {
+                let left = view.roster.len();
+                assert!(*at < dead || left >= size / 2, "{what}: n{} is in a flock of {left} at {at:?}", place + 1);
+            }
+        }
+        until_shape(&mut world, &without(size, &[first]), seconds(10)).unwrap();
+    }
+}
