@@ -1,13 +1,16 @@
 //! The events of this fulcrum: the last thousand, each with a cursor, so that a watcher can resume where it was.
+//!
+//! When there are more, the oldest of the most frequent kind goes: ten thousand facts that are written in a minute do not take
+//! the place of the one word that the flock was parted before.
 
 use crate::metrics::Meters;
 use crux_core::io::Event;
 use crux_names::{Boot, Wall};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// How many events are kept. A watcher that is further behind is told that it missed some.
+/// How many events are kept. A watcher that is further behind sees by the cursors, which go up by one, that it missed some.
 const KEPT: usize = 1024;
 
 /// So many cursors has a life before those of the next begin. A boot number is the clock's in seconds or more than the one
@@ -26,8 +29,23 @@ pub(crate) struct Stamped {
 }
 
 struct Ring {
+    /// Oldest first.
     kept: VecDeque<Arc<Stamped>>,
+    /// How many of each kind these are.
+    kinds: BTreeMap<&'static str, usize>,
     next: u64,
+}
+
+impl Ring {
+    /// Makes room for one more.
+    fn thin_out(&mut self) {
+        let most = self.kinds.iter().max_by_key(|(_, count)| **count).map(|(kind, _)| *kind);
+        let at = self.kept.iter().position(|stamped| Some(stamped.event.kind) == most);
+        let gone = at.and_then(|at| self.kept.remove(at));
+        if let Some(count) = gone.and_then(|gone| self.kinds.get_mut(gone.event.kind)) {
+            *count -= 1;
+        }
+    }
 }
 
 /// The ring: one writer, the driver; any number of readers.
@@ -42,7 +60,11 @@ impl Events {
     /// An empty ring of this life. What is pushed is counted, too.
     pub(crate) fn new(meters: Meters, boot: Boot) -> Self {
         let before = boot.0.saturating_mul(A_LIFE);
-        let ring = Arc::new(Mutex::new(Ring { kept: VecDeque::new(), next: before.saturating_add(1) }));
+        let ring = Arc::new(Mutex::new(Ring {
+            kept: VecDeque::new(),
+            kinds: BTreeMap::new(),
+            next: before.saturating_add(1),
+        }));
         Self { ring, newest: watch::Sender::new(before), meters }
     }
 
@@ -59,8 +81,9 @@ impl Events {
         let cursor = ring.next;
         ring.next += 1;
         if ring.kept.len() == KEPT {
-            ring.kept.pop_front();
+            ring.thin_out();
         }
+        *ring.kinds.entry(event.kind).or_default() += 1;
         ring.kept.push_back(Arc::new(Stamped { cursor, at, event }));
         drop(ring);
         self.newest.send_replace(cursor);
@@ -97,6 +120,19 @@ mod tests {
         assert_eq!(all[0].cursor, 11);
         let tail = events.after(KEPT as u64 + 8);
         assert_eq!(tail.iter().map(|stamped| stamped.event.subject.clone()).collect::<Vec<_>>(), ["1032", "1033"]);
+    }
+
+    /// The measurement of an expulsion found no view any more: the facts that were written meanwhile had taken all places.
+    #[test]
+    fn many_of_one_kind_leave_the_others_their_places() {
+        let events = Events::new(Meters::new(), Boot(0));
+        events.push(Wall(0), Event { kind: "flock-formed", subject: "calm-owl".into(), text: String::new() });
+        (0..KEPT * 3).for_each(|n| events.push(Wall(1), event(n)));
+        events.push(Wall(2), Event { kind: "leader", subject: "n2".into(), text: String::new() });
+        let all = events.after(0);
+        assert_eq!((all.len(), all[0].event.kind, all[KEPT - 1].event.kind), (KEPT, "flock-formed", "leader"));
+        assert!(all.windows(2).all(|pair| pair[0].cursor < pair[1].cursor));
+        assert_eq!(all[1].event.subject, (KEPT * 2 + 2).to_string(), "of the most frequent kind the oldest go");
     }
 
     /// A tool that had followed the life before got nothing for as long as the new one had told of less.
