@@ -182,9 +182,12 @@ pub fn run(args: &[String]) -> sh::Result<()> {
     Ok(())
 }
 
+/// Written by hand, since no program knows why.
+const REASONS: &str = include_str!("reasons.md");
+
 /// The page: what was taken now, and for the rest what stood there.
 fn joined(old: &str, taken: &[(&str, String)]) -> String {
-    let mut page = head();
+    let mut page = format!("{}\n{}", head(), REASONS);
     for source in SOURCES {
         let now = taken.iter().find(|(heading, _)| *heading == source.heading).map(|(_, text)| text.clone());
         let text = now.or_else(|| section(old, source.heading)).unwrap_or_else(|| untaken(source));
