@@ -1,7 +1,8 @@
-//! The events of this fulcrum: the last thousand, each with a cursor, so that a watcher can resume where it was.
+//! The events of this fulcrum: a thousand, each with a cursor, so that a watcher can resume where it was.
 //!
 //! When there are more, the oldest of the most frequent kind goes: ten thousand facts that are written in a minute do not take
-//! the place of the one word that the flock was parted before.
+//! the place of the one word that the flock was parted before. So what is missing need not be the oldest; cursors go up by
+//! one, and tell.
 
 use crate::metrics::Meters;
 use crux_core::io::Event;

@@ -65,35 +65,46 @@ fn nobody_hands_over_while_its_flock_changes() {
     assert!(handed > 0, "a flock that stands is handed over all the same");
 }
 
+/// A flock whose leader is killed, while these stand still from the moment before its successor calls the roll, each for so
+/// long: nobody that lives comes to a view of few.
+fn leader_dies(size: usize, seed: u64, still: impl Fn(usize) -> Duration) {
+    let mut world = flocks(size, seed, Weather::default());
+    run(&mut world, seconds(14));
+    let first = (0..size).find(|place| node(&world, *place).flock.leads()).unwrap();
+    let place_of = |id| (0..size).find(|place| member(*place, 1).id == id).unwrap();
+    let roster = node(&world, first).flock.view().roster.iter();
+    let order: Vec<usize> = roster.map(|seat| place_of(seat.member.id.clone())).collect();
+    let dead = world.now;
+    world.kill(first);
+    run(&mut world, ms(250));
+    // The leader, and its successor.
+    for (nth, place) in order.iter().skip(2).enumerate() {
+        world.pause(*place, still(nth));
+    }
+    run(&mut world, seconds(5));
+    let what = format!("{size} of seed {seed}");
+    for place in (0..size).filter(|place| *place != first) {
+        for (at, view) in &node(&world, place).installed {
+            let left = view.roster.len();
+            assert!(*at < dead || left == size - 1, "{what}: n{} is in a flock of {left}", place + 1);
+        }
+    }
+    until_shape(&mut world, &without(size, &[first]), seconds(10)).unwrap();
+}
+
 /// Whoever succeeds a leader calls the roll, and on a busy host nobody may answer within its second: those who come a
 /// moment later are still there.
 #[test]
 fn a_roll_call_on_a_busy_host_leaves_nobody_alone() {
     for (size, seed) in [(14, 1), (17, 2), (24, 3), (33, 4)] {
-        let mut world = flocks(size, seed, Weather::default());
-        run(&mut world, seconds(14));
-        let first = (0..size).find(|place| node(&world, *place).flock.leads()).unwrap();
-        let order: Vec<usize> = node(&world, first)
-            .flock
-            .view()
-            .roster
-            .iter()
-            .map(|seat| (0..size).find(|place| member(*place, 1).id == seat.member.id).unwrap())
-            .collect();
-        let dead = world.now;
-        world.kill(first);
-        run(&mut world, ms(250));
-        for place in order.iter().skip(2) {
-            world.pause(*place, ms(1_500));
-        }
-        run(&mut world, seconds(5));
-        let what = format!("{size} of seed {seed}");
-        for place in (0..size).filter(|place| *place != first) {
-            for (at, view) in &node(&world, place).installed {
-                let left = view.roster.len();
-                assert!(*at < dead || left >= size / 2, "{what}: n{} is in a flock of {left} at {at:?}", place + 1);
-            }
-        }
-        until_shape(&mut world, &without(size, &[first]), seconds(10)).unwrap();
+        leader_dies(size, seed, |_| ms(1_500));
+    }
+}
+
+/// One answers in time, and the others one after the other.
+#[test]
+fn a_roll_call_goes_on_while_answers_come() {
+    for (size, seed) in [(14, 1), (17, 2), (24, 3), (33, 4)] {
+        leader_dies(size, seed, |nth| ms(900 + 1_300 * nth as u64 / size as u64));
     }
 }

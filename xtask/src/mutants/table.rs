@@ -539,9 +539,17 @@ pub const MUTANTS: &[Mutant] = &[
         name: "call-waits",
         rule: "a roll-call that nobody answered in its first second goes on",
         file: ROLLCALL,
-        find: "if call.until <= now && !call.answered {",
+        find: "if !over && call.heard.is_none() && call.until < call.latest {",
         replace: "if false {",
         tests: &[Sim("flock_busy", "a_roll_call_on_a_busy_host")],
+    },
+    Mutant {
+        name: "call-goes-on",
+        rule: "a roll-call goes on while answers come",
+        file: ROLLCALL,
+        find: "self.heard.map_or(self.until, |heard| self.until.max((heard + block).min(self.latest)))",
+        replace: "self.heard.map_or(self.until, |_| self.until.max(self.until.min(self.latest + block)))",
+        tests: &[Sim("flock_busy", "a_roll_call_goes_on")],
     },
     Mutant {
         name: "hands-over-once",

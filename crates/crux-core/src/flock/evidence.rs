@@ -488,7 +488,7 @@ impl Flock {
             members.push(member.clone());
         }
         if let Some(call) = &mut self.call {
-            call.until = call.until + late;
+            (call.until, call.latest) = (call.until + late, call.latest + late);
         }
         for member in members {
             self.reschedule(&member);
@@ -601,16 +601,15 @@ impl Flock {
 
     /// When more than half of the neighbours keep silent at once, it is likely this fulcrum whose address is another by
     /// now, and its old links will never carry anything again: they are made anew before anybody is accused. One silent
-    /// neighbour is left its link, for it may be asleep and answer over it in a moment. Who comes late itself waits longer.
+    /// neighbour is left its link, for it may be asleep and answer over it in a moment.
     fn renew_links(&mut self, out: &mut Vec<Output>) {
-        let misses = 2 * self.health.slowness();
         let (mut all, mut silent) = (0, Vec::new());
         for (member, probe) in &self.probes {
             if let Some(edge) = &probe.edge
                 && self.view.has(member)
             {
                 all += 1;
-                if self.now >= self.missed_at(edge.heard, self.period(), misses) {
+                if self.now >= self.missed_at(edge.heard, self.period(), 2) {
                     silent.push((member.clone(), edge.renewed));
                 }
             }
@@ -635,14 +634,14 @@ impl Flock {
     /// A probe came to its end without an answer.
     fn unanswered(&mut self, member: &Member, why: Why, out: &mut Vec<Output>) {
         match why {
-            Why::Period | Why::Ask | Why::Verify => {}
+            // The call itself accuses when it ends.
+            Why::Period | Why::Ask | Why::Verify | Why::Call => {}
             Why::Visit => self.doubt(member, out),
             Why::Burst => {
                 if self.view.has(member) {
                     self.accuse(member, Accusation::Silent, out);
                 }
             }
-            Why::Call => self.absent(member, out),
         }
         if let Some(probe) = self.probes.get_mut(member)
             && why != Why::Period

@@ -1,9 +1,9 @@
 //! The roll-call: when so many are accused that counting observers would be slow, or a successor has no leader, everybody
-//! is asked directly. Who does not answer within a second is accused by the caller itself.
+//! is asked directly. Who has not answered when it ends is accused by the caller itself.
 //!
-//! On a host that is too slow for its fulcrums answers take longer than that. So a call goes on while answers come, and as
-//! long again where none came at all, up to three times its length: whoever believed an empty room at once would be alone, and
-//! all the others without it, for nothing but a busy second (decision 31).
+//! It lasts a second. On a host that is too slow for its fulcrums answers take longer than that, so it goes on while answers
+//! come, and everybody is asked anew, second by second, as long as there was none at all; three seconds at most. Whoever
+//! believed an empty room at once would be alone, and all the others without it, for nothing but a busy second (decision 31).
 
 use super::Output;
 use super::alerts::Alert;
@@ -17,8 +17,10 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use crux_names::{Duration, Member, Time};
 
-/// No second roll is called within this many of its own lengths.
+/// No second roll is called within this many of its own lengths after it began.
 const PAUSE: u32 = 2;
+/// Later than its questions, so that these have ended.
+const MOMENT: Duration = Duration::from_millis(1);
 /// It lasts so many of its lengths at most.
 const LONGEST: u32 = 3;
 
@@ -29,41 +31,58 @@ pub struct RollCall {
     asked: BTreeSet<Member>,
     /// Who of them was accused already by this fulcrum, and is not waited for.
     accused: BTreeSet<Member>,
-    /// Whether anybody answered.
-    answered: bool,
+    /// When somebody answered last.
+    heard: Option<Time>,
     /// When it was asked.
     since: Time,
+    /// It ends then, or a moment after the last answer.
     pub until: Time,
-    pub running: bool,
+    /// But then at the latest.
+    pub latest: Time,
+    stage: Stage,
     /// No other before this.
     again: Time,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Runs,
+    /// Everybody has answered or had the time to.
+    Over,
+    /// Nobody is accused of anything any more: what it would have shown is not asked for.
+    Void,
+}
+
 impl RollCall {
+    fn runs(&self) -> bool {
+        self.stage == Stage::Runs
+    }
+
     fn waits_for(&self) -> impl Iterator<Item = &Member> {
         self.asked.difference(&self.accused)
     }
 
-    /// Goes on until then, if it may last so long.
-    fn last_until(&mut self, at: Time, length: Duration) {
-        self.until = self.until.max(at.min(self.since + length * LONGEST));
+    /// When it ends if nothing more comes.
+    fn end(&self, block: Duration) -> Time {
+        self.heard.map_or(self.until, |heard| self.until.max((heard + block).min(self.latest)))
     }
 }
 
 impl Flock {
     /// Whether the roll was called in this view and everybody has answered or had the time to.
     pub(super) fn called(&self) -> bool {
-        self.call.as_ref().is_some_and(|call| !call.running)
+        self.call.as_ref().is_some_and(|call| call.stage == Stage::Over)
     }
 
     /// Whether everybody that a running call waits for has answered or had the time to.
     pub(super) fn call_over(&self) -> bool {
-        let over = |call: &RollCall| call.running && (call.until <= self.now || call.waits_for().next().is_none());
+        let block = self.t.block;
+        let over = |call: &RollCall| call.runs() && (call.end(block) <= self.now || call.waits_for().next().is_none());
         self.call.as_ref().is_some_and(over)
     }
 
     pub(super) fn calling(&self) -> bool {
-        self.call.as_ref().is_some_and(|call| call.running)
+        self.call.as_ref().is_some_and(RollCall::runs)
     }
 
     /// Nobody senior answers an accuser: see who is there, and act.
@@ -82,7 +101,7 @@ impl Flock {
 
     /// Calls the roll if so many are accused at once, or the leader is and this fulcrum may have to succeed.
     pub(super) fn consider_roll_call(&mut self, out: &mut Vec<Output>) {
-        if self.ring.full() || self.calling() {
+        if self.ring.full() || self.calling() || self.acts_upon_the_call() {
             return;
         }
         let size = self.view.roster.len();
@@ -102,8 +121,13 @@ impl Flock {
         }
     }
 
+    /// What the last call showed is about to be acted upon: another one would begin by forgetting it.
+    fn acts_upon_the_call(&self) -> bool {
+        self.called() && self.lost_since.is_some_and(|since| self.now <= since + self.t.hold + self.t.batch)
+    }
+
     fn call_the_roll(&mut self, out: &mut Vec<Output>) {
-        if self.call.as_ref().is_some_and(|call| call.running || call.again > self.now) {
+        if self.call.as_ref().is_some_and(|call| call.runs() || call.again > self.now) {
             return;
         }
         let me = self.config.me.clone();
@@ -120,10 +144,11 @@ impl Flock {
         self.call = Some(RollCall {
             accused: asked.iter().filter(|member| self.accuses(member)).cloned().collect(),
             asked: asked.into_iter().collect(),
-            answered: false,
+            heard: None,
             since: self.now,
-            until: self.now + self.t.call_end + Duration::from_millis(1),
-            running: true,
+            until: self.now + self.t.call_end + MOMENT,
+            latest: self.now + self.t.call_end * LONGEST + MOMENT,
+            stage: Stage::Runs,
             again: self.now + self.t.call_end * PAUSE,
         });
         self.lost_dirty = true;
@@ -131,34 +156,29 @@ impl Flock {
 
     /// Somebody answered what it was asked at this moment: the call, or another question that took its place.
     pub(super) fn present(&mut self, member: &Member, asked: Time) {
-        let (now, length, block) = (self.now, self.t.call_end, self.t.block);
-        if let Some(call) = self.call.as_mut().filter(|call| call.running && asked >= call.since)
+        if let Some(call) = self.call.as_mut().filter(|call| call.runs() && asked >= call.since)
             && call.asked.remove(member)
         {
-            call.answered = true;
-            call.last_until(now + block, length);
-        }
-    }
-
-    /// Somebody did not answer its question in time: it is asked again as long as the call goes on.
-    pub(super) fn absent(&mut self, member: &Member, out: &mut Vec<Output>) {
-        if self.call.as_ref().is_some_and(|call| call.running && call.asked.contains(member)) {
-            self.ask_now(member, Why::Call, out);
+            call.heard = Some(self.now);
         }
     }
 
     /// Ends the call once everybody that nobody accuses has answered, or its time is over.
-    pub(super) fn advance_roll_call(&mut self) {
-        let (now, length) = (self.now, self.t.call_end);
-        let Some(call) = self.call.as_mut().filter(|call| call.running) else { return };
-        if call.until <= now && !call.answered {
-            call.last_until(call.until + length, length);
-        }
-        let over = call.until <= now || call.waits_for().all(|member| self.alerts.has(member));
-        if !over {
+    pub(super) fn advance_roll_call(&mut self, out: &mut Vec<Output>) {
+        let (now, length, block) = (self.now, self.t.call_end, self.t.block);
+        let Some(call) = self.call.as_mut().filter(|call| call.runs()) else { return };
+        let over = call.waits_for().all(|member| self.alerts.has(member));
+        if !over && call.end(block) > now {
             return;
         }
-        call.running = false;
+        if !over && call.heard.is_none() && call.until < call.latest {
+            call.until = (now + length + MOMENT).min(call.latest);
+            for member in call.asked.clone() {
+                self.ask_now(&member, Why::Call, out);
+            }
+            return;
+        }
+        call.stage = Stage::Over;
         let since = call.since;
         let me = self.config.me.clone();
         for member in core::mem::take(&mut call.asked) {
@@ -173,7 +193,15 @@ impl Flock {
         self.lost_dirty = true;
     }
 
+    /// Nobody is accused any more.
+    pub(super) fn drop_roll_call(&mut self) {
+        if let Some(call) = self.call.as_mut().filter(|call| call.runs()) {
+            call.stage = Stage::Void;
+            call.asked.clear();
+        }
+    }
+
     pub(super) fn next_roll_call(&self) -> Time {
-        self.call.as_ref().filter(|call| call.running).map_or(Time::NEVER, |call| call.until)
+        self.call.as_ref().filter(|call| call.runs()).map_or(Time::NEVER, |call| call.end(self.t.block))
     }
 }

@@ -161,6 +161,7 @@ impl Flock {
             self.lost_since = None;
             self.lost.clear();
             self.disputes.begin_anew();
+            self.drop_roll_call();
             self.lost_dirty = false;
             return;
         }
@@ -173,7 +174,7 @@ impl Flock {
         }
         self.forget_stale_alerts();
         self.consider_roll_call(out);
-        self.advance_roll_call();
+        self.advance_roll_call(out);
         self.find_witnesses(out);
         self.ask_the_accused(out);
         let lost = !self.lost().is_empty();
