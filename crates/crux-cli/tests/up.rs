@@ -138,8 +138,15 @@ fn a_state_directory_of_another_node_or_a_damaged_one_is_set_aside_and_one_in_us
     let world = world(&["n1", "n2"]);
     let first = Fulcrum::start(&world, "n1", "s", &[]);
     first.answers();
+    // An instance whose supervisor lives, by its lock: it has a fulcrum, and nobody is told that it has none.
+    world.write("s/instances/web-1/lock", "");
+    let supervised = std::fs::File::open(world.path("s/instances/web-1/lock")).unwrap();
+    supervised.lock().unwrap();
     let ran = world.run(&mut up(&world, "n1", "s", &[]));
+    assert!(!ran.err.contains("without a fulcrum"), "{}", ran.err);
     ran.failed_among_logs(1, "E100", &["in use by process", "--state", "next: crux status --at s/crux.sock"]);
+    drop(supervised);
+    std::fs::remove_dir_all(world.path("s/instances/web-1")).unwrap();
     first.stop();
     let second = Fulcrum::start(&world, "n2", "s", &[]);
     assert_eq!(second.answers()["node"], "n2");

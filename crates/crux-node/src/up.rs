@@ -138,11 +138,13 @@ pub fn run(config: UpConfig) -> Result<(), UpError> {
     let doors = started(doors)?;
     let state = config.state.clone();
     let result = mesh.block_on(up(config, doors.handle()));
-    if result.is_err() {
+    // Where another process has the directory, its instances have a fulcrum.
+    if result.as_ref().is_err_and(|why| !matches!(why, UpError::Store(StoreError::InUse { .. }))) {
         let left = running_instances(&state);
         if left > 0 {
+            let instances = if left == 1 { "1 instance runs" } else { &format!("{left} instances run") };
             error!(
-                "{left} instances run on without a fulcrum; start it again with --state {} and it takes them over",
+                "{instances} on without a fulcrum; start it again with --state {} and it takes them over",
                 state.display()
             );
         }
