@@ -1,31 +1,11 @@
 //! Flocks on machines that are too slow for them: everybody is late, and nobody is at fault for it.
 
+mod help;
+
 use crux_names::Duration;
-use crux_sim::flocks::{Bird, Flocks, flocks, member, until_shape};
+use crux_sim::flocks::{Flocks, flocks, member, until_shape};
 use crux_sim::world::Weather;
-
-fn seconds(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
-
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
-fn run(world: &mut Flocks, time: Duration) {
-    let end = world.now + time;
-    world.run_until(end, &mut |_| {});
-}
-
-fn node(world: &Flocks, place: usize) -> &Bird {
-    world.slots[place].node.as_ref().unwrap()
-}
-
-/// All but these, as a shape.
-fn without(size: usize, gone: &[usize]) -> String {
-    let names = (0..size).filter(|place| !gone.contains(place)).map(|place| format!("n{}", place + 1));
-    names.collect::<Vec<_>>().join(",")
-}
+use help::{ms, node, run, seconds, without};
 
 /// Everybody stands still for most of the time, each at its own moments.
 fn busy(world: &mut Flocks, time: Duration) {

@@ -1,29 +1,15 @@
 //! What the words of one member about another can do: a lone liar throws out nobody with them but itself, and what is true is
 //! believed as soon as before (promise D4).
 
+mod help;
+
 use crux_core::flock::Input;
 use crux_core::flock::message::{Accusation, Answer, Datagram, Message};
 use crux_names::{Duration, Member};
 use crux_sim::alone::{Alone, first_view};
-use crux_sim::flocks::{Bird, Flocks, addr, flocks, member, shape, until_shape};
+use crux_sim::flocks::{Flocks, addr, flocks, member, shape, until_shape};
 use crux_sim::world::Weather;
-
-fn seconds(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
-
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
-fn run(world: &mut Flocks, time: Duration) {
-    let end = world.now + time;
-    world.run_until(end, &mut |_| {});
-}
-
-fn node(world: &Flocks, place: usize) -> &Bird {
-    world.slots[place].node.as_ref().unwrap()
-}
+use help::{ms, node, run, seconds};
 
 /// A settled world, with the places of its members by seniority.
 fn settled(size: usize) -> (Flocks, Vec<usize>) {

@@ -1,23 +1,13 @@
 //! The promises about flocks as they are given (M3 to M6), in invented time, in which their numbers are exact: fine weather,
 //! default timers, up to sixteen.
 
+mod help;
+
 use crux_names::Duration;
 use crux_sim::flocks::{Bird, Flocks, bird, flocks, member, until_shape};
 use crux_sim::liveness::{Scene, no_broken_pair_together, partition};
 use crux_sim::world::{Time, Weather};
-
-fn seconds(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
-
-fn ms(n: u64) -> Duration {
-    Duration::from_millis(n)
-}
-
-fn run(world: &mut Flocks, time: Duration) {
-    let end = world.now + time;
-    world.run_until(end, &mut |_| {});
-}
+use help::{ms, node, run, seconds, without};
 
 fn settled(size: usize, seed: u64) -> Flocks {
     let mut world = flocks(size, seed, Weather::default());
@@ -25,20 +15,10 @@ fn settled(size: usize, seed: u64) -> Flocks {
     world
 }
 
-fn node(world: &Flocks, place: usize) -> &Bird {
-    world.slots[place].node.as_ref().unwrap()
-}
-
 fn leader(world: &Flocks) -> usize {
     (0..world.slots.len())
         .find(|place| world.slots[*place].node.is_some() && node(world, *place).flock.leads())
         .unwrap()
-}
-
-/// All but these, as a shape.
-fn without(size: usize, gone: &[usize]) -> String {
-    let names = (0..size).filter(|place| !gone.contains(place)).map(|place| format!("n{}", place + 1));
-    names.collect::<Vec<_>>().join(",")
 }
 
 /// M3: silent death within three seconds, of whomever.

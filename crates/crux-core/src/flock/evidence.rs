@@ -488,7 +488,7 @@ impl Flock {
             members.push(member.clone());
         }
         if let Some(call) = &mut self.call {
-            (call.until, call.latest) = (call.until + late, call.latest + late);
+            call.overslept(late);
         }
         for member in members {
             self.reschedule(&member);

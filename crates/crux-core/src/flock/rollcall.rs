@@ -36,9 +36,9 @@ pub struct RollCall {
     /// When it was asked.
     since: Time,
     /// It ends then, or a moment after the last answer.
-    pub until: Time,
+    until: Time,
     /// But then at the latest.
-    pub latest: Time,
+    latest: Time,
     stage: Stage,
     /// No other before this.
     again: Time,
@@ -60,6 +60,12 @@ impl RollCall {
 
     fn waits_for(&self) -> impl Iterator<Item = &Member> {
         self.asked.difference(&self.accused)
+    }
+
+    /// The caller was asleep for so long: nobody had that time to answer.
+    pub(super) fn overslept(&mut self, late: Duration) {
+        self.until = self.until + late;
+        self.latest = self.latest + late;
     }
 
     /// When it ends if nothing more comes.
