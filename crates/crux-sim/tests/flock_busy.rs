@@ -81,10 +81,11 @@ fn a_roll_call_on_a_busy_host_leaves_nobody_alone() {
     }
 }
 
-/// One answers in time, and the others one after the other.
+/// They answer one after the other, the last of them two seconds after the call should have ended. (Whoever stands still for more
+/// than two seconds may be removed by M4, and of larger flocks some are; these are not.)
 #[test]
 fn a_roll_call_goes_on_while_answers_come() {
-    for (size, seed) in [(14, 1), (17, 2), (24, 3), (33, 4)] {
-        leader_dies(size, seed, |nth| ms(900 + 1_300 * nth as u64 / size as u64));
+    for (size, seed) in [(17, 2), (24, 3), (33, 4)] {
+        leader_dies(size, seed, |nth| ms(900 + 1_900 * nth as u64 / size as u64));
     }
 }

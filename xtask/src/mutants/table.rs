@@ -544,6 +544,14 @@ pub const MUTANTS: &[Mutant] = &[
         tests: &[Sim("flock_busy", "a_roll_call_on_a_busy_host")],
     },
     Mutant {
+        name: "call-goes-on",
+        rule: "a roll-call goes on while answers come",
+        file: ROLLCALL,
+        find: "self.heard.map_or(self.until, |heard| self.until.max((heard + block).min(self.latest)))",
+        replace: "self.heard.map_or(self.until, |_| self.until.max(self.until.min(self.latest + block)))",
+        tests: &[Sim("flock_busy", "a_roll_call_goes_on")],
+    },
+    Mutant {
         name: "hands-over-once",
         rule: "where all are at fault, the lead does not go round",
         file: MACHINE,
